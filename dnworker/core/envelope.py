@@ -142,6 +142,13 @@ def has_payload(envelope: EventEnvelope) -> bool:
 
 _NOT_KEPT = msgspec.Raw(msgspec.json.encode(NOT_KEPT))
 
+
+
+class _WithPayload(msgspec.Struct):
+    payload: msgspec.Raw
+
+
+_payload_decoder = msgspec.json.Decoder(_WithPayload)
 _decoder = msgspec.json.Decoder(EventEnvelope)
 _encoder = msgspec.json.Encoder()
 
@@ -168,6 +175,17 @@ def decode(frame: str | bytes) -> EventEnvelope:
         named = envelope.payload.get("session_id")
         if isinstance(named, str):
             return replace(envelope, session_id=named)
+    return envelope
+
+
+def decode_stored(frame: str | bytes) -> EventEnvelope:
+    """Read an envelope that `encode` wrote; it holds its payload as the bytes of its JSON.
+
+    Raises:
+        Invalid: the frame is no envelope.
+    """
+    envelope = decode(frame)
+    _set_payload(envelope, _payload_decoder.decode(frame).payload.copy())
     return envelope
 
 

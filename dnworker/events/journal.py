@@ -16,13 +16,11 @@ import msgspec
 from dnworker.core.envelope import NOISE, EventEnvelope, decode
 from dnworker.core.errors import Invalid, JournalError
 from dnworker.events.damage import JournalDamaged, is_damage, is_of_others
+from dnworker.events.journal_schema import COLUMNS, VERSION, make, migrate
 
 log = logging.getLogger("dnworker.journal")
 
 T = TypeVar("T")
-
-VERSION = 1
-"""The format of the file that this version of dnworker reads and writes."""
 
 BUSY_SECONDS = 5.0
 """Seconds to wait for another process that writes."""
@@ -32,36 +30,6 @@ SHORTEST_ID = 4
 
 LONGEST_SEQ = 18
 """Characters of a `#seq`: SQLite's integers have 63 bits."""
-
-_SCHEMA = f"""
-PRAGMA user_version = {VERSION};
-CREATE TABLE runs (id INTEGER PRIMARY KEY, runtime_id TEXT NOT NULL, started_at TEXT NOT NULL);
-CREATE TABLE events (
-    id INTEGER PRIMARY KEY, run INTEGER NOT NULL, seq INTEGER NOT NULL, at TEXT NOT NULL,
-    kind TEXT NOT NULL, session_id TEXT, event_id TEXT NOT NULL, cause TEXT, envelope TEXT NOT NULL
-);
-CREATE INDEX events_by_kind ON events (kind, id);
-CREATE INDEX events_by_event ON events (event_id);
-CREATE TABLE invocations (
-    id INTEGER PRIMARY KEY, run INTEGER NOT NULL, at TEXT NOT NULL, invocation TEXT NOT NULL,
-    worker TEXT NOT NULL, handler TEXT NOT NULL, cause TEXT NOT NULL, event_id TEXT,
-    generation INTEGER NOT NULL, outcome TEXT NOT NULL, duration REAL, error TEXT, logs TEXT NOT NULL
-);
-CREATE INDEX invocations_by_event ON invocations (event_id);
-CREATE TABLE states (
-    id INTEGER PRIMARY KEY, run INTEGER NOT NULL, at TEXT NOT NULL, worker TEXT NOT NULL, state TEXT NOT NULL,
-    error TEXT
-);
-"""
-
-
-_COLUMNS = {
-    "runs": "id, runtime_id, started_at",
-    "events": "id, run, seq, at, kind, session_id, event_id, cause, envelope",
-    "invocations": "id, run, at, invocation, worker, handler, cause, event_id, generation, outcome, duration,"
-    " error, logs",
-    "states": "id, run, at, worker, state, error",
-}
 
 _said: set[tuple[str, int]] = set()
 """Files, by path and inode, of which it was said that something in them cannot be read."""
@@ -255,8 +223,10 @@ def _stored_state(row: tuple[Any, ...]) -> StoredState:
     return msgspec.convert({"at": at, "worker": worker, "state": state, "error": error}, StoredState)
 
 
-def open_journal(path: Path) -> sqlite3.Connection:
+def open_journal(path: Path, *, is_writer: bool = True) -> sqlite3.Connection:
     """Open a journal for reading and writing, making it if it is not there.
+
+    A writer brings one of an earlier version to the present format.
 
     Raises:
         JournalDamaged: it cannot be read any more.
@@ -274,7 +244,9 @@ def open_journal(path: Path) -> sqlite3.Connection:
         if _check(connection, path):
             connection.execute("PRAGMA auto_vacuum = INCREMENTAL")
             connection.execute("PRAGMA journal_mode = WAL").fetchone()
-            connection.executescript(f"BEGIN IMMEDIATE;{_SCHEMA}COMMIT;")
+            make(connection)
+        if is_writer:
+            migrate(connection)
         connection.execute("PRAGMA synchronous = NORMAL")
     except BaseException as exc:
         connection.close()
@@ -291,7 +263,7 @@ def _open_for_reading(path: Path) -> sqlite3.Connection:
         JournalError: as of `open_journal`.
     """
     try:
-        return open_journal(path)
+        return open_journal(path, is_writer=False)
     except JournalDamaged:
         raise
     except JournalError as exc:
@@ -329,9 +301,9 @@ def _check(connection: sqlite3.Connection, path: Path) -> bool:
     tables = {name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
     if version == 0 and not tables:
         return True
-    if version == 0 or (tables and not tables & _COLUMNS.keys()):
+    if version == 0 or (tables and not tables & COLUMNS[VERSION].keys()):
         raise JournalError(f"{path} is a database of something else; name another file")
-    for table, columns in _COLUMNS.items():
+    for table, columns in COLUMNS[version].items():
         try:
             connection.execute(f"SELECT {columns} FROM {table} LIMIT 0").close()  # noqa: S608  our own names
         except sqlite3.OperationalError as exc:

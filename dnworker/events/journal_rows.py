@@ -1,67 +1,99 @@
-"""The rows of a journal: how `journal_writer` stores events, invocations and states."""
+"""The rows of a journal: what is stored of events, invocations and states."""
 
 from __future__ import annotations
 
 import sqlite3
+from collections.abc import Callable, Sequence
+from functools import cache
 from typing import Any
 
 import msgspec
 
-from dnworker.core.envelope import encode
+from dnworker.core.envelope import EventEnvelope, encode
+from dnworker.core.invocation import Invocation
 
 LOGS_KEPT = 200
 """Lines of log that are stored with an invocation."""
 
+_STEPS = (64, 8, 1)
+"""Rows that one statement inserts: each takes the interpreter from the loop but once."""
 
-def _insert_event(connection: sqlite3.Connection, run: int, entry: tuple[Any, ...]) -> None:
-    envelope, cause = entry
-    connection.execute(
-        "INSERT INTO events (run, seq, at, kind, session_id, event_id, cause, envelope)"
-        " VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
-        (
-            run,
-            envelope.seq,
-            envelope.timestamp.isoformat(),
-            envelope.kind,
-            envelope.session_id,
-            envelope.event_id,
-            cause,
-            encode(envelope).decode(),
-        ),
+_COLUMNS = {
+    "events": "id, run, seq, at, kind, session_id, event_id, cause, envelope, only_for, is_held, size",
+    "invocations": "run, at, invocation, worker, handler, cause, event_id, generation, outcome, duration,"
+    " error, logs",
+    "states": "run, at, worker, state, error",
+}
+
+
+def event_row(
+    run: int,
+    envelope: EventEnvelope,
+    cause: str | None,
+    *,
+    number: int | None = None,
+    only: str | None = None,
+    is_held: bool = False,
+    size: int = 0,
+) -> tuple[Any, ...]:
+    """Return the row of an event; its `id` is the next one unless `number` says it."""
+    return (
+        number,
+        run,
+        envelope.seq,
+        envelope.timestamp.isoformat(),
+        envelope.kind,
+        envelope.session_id,
+        envelope.event_id,
+        cause,
+        encode(envelope).decode(),
+        only,
+        is_held,
+        size,
     )
 
 
-def _insert_invocation(connection: sqlite3.Connection, run: int, entry: tuple[Any, ...]) -> None:
-    invocation, at = entry
+def _invocation_row(run: int, invocation: Invocation, at: str) -> tuple[Any, ...]:
     error = invocation.error
     frames = None if error is None else msgspec.json.encode(error).decode()
     logs = [line.text for line in list(invocation.logs)[-LOGS_KEPT:]]
     logs += [f"x {warning}" for warning in invocation.warnings]  # the table is as earlier versions read it
-    connection.execute(
-        "INSERT INTO invocations (run, at, invocation, worker, handler, cause, event_id, generation, outcome,"
-        " duration, error, logs) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-        (
-            run,
-            at,
-            invocation.id,
-            invocation.worker,
-            invocation.handler,
-            invocation.cause,
-            invocation.event.event_id if invocation.event else None,
-            invocation.generation,
-            invocation.outcome,
-            invocation.duration,
-            frames,
-            msgspec.json.encode(logs).decode(),
-        ),
+    return (
+        run,
+        at,
+        invocation.id,
+        invocation.worker,
+        invocation.handler,
+        invocation.cause,
+        invocation.event.event_id if invocation.event else None,
+        invocation.generation,
+        invocation.outcome,
+        invocation.duration,
+        frames,
+        msgspec.json.encode(logs).decode(),
     )
 
 
-def _insert_state(connection: sqlite3.Connection, run: int, entry: tuple[Any, ...]) -> None:
-    connection.execute(
-        "INSERT INTO states (run, at, worker, state, error) VALUES (?, ?, ?, ?, ?)", (run, *entry)
-    )
+def _state_row(run: int, *entry: Any) -> tuple[Any, ...]:
+    return (run, *entry)
 
 
-INSERT = {"events": _insert_event, "invocations": _insert_invocation, "states": _insert_state}
-"""Writes an entry into its table, as part of a run: by the table's name."""
+ROW: dict[str, Callable[..., tuple[Any, ...]]] = {"events": event_row, "invocations": _invocation_row, "states": _state_row}
+"""Makes the row of an entry, as part of a run: by the table's name."""
+
+
+def insert(connection: sqlite3.Connection, table: str, rows: Sequence[tuple[Any, ...]]) -> None:
+    """Write rows into their table."""
+    place = 0
+    for step in _STEPS:
+        while len(rows) - place >= step:
+            values = [value for row in rows[place : place + step] for value in row]
+            connection.execute(_statement(table, step), values)
+            place += step
+
+
+@cache
+def _statement(table: str, rows: int) -> str:
+    columns = _COLUMNS[table]
+    marks = f"({', '.join('?' * (columns.count(',') + 1))})"
+    return f"INSERT INTO {table} ({columns}) VALUES {', '.join([marks] * rows)}"  # noqa: S608  our own names

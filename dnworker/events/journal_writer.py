@@ -25,7 +25,7 @@ from dnworker.core.limits import Limits
 from dnworker.core.threads import untraced
 from dnworker.events.damage import JournalDamaged, is_damage, set_aside
 from dnworker.events.journal import open_journal
-from dnworker.events.journal_rows import INSERT
+from dnworker.events.journal_rows import ROW, insert
 
 if TYPE_CHECKING:
     from dnworker.events.bus import EventBus
@@ -351,7 +351,7 @@ class Journal:
 
     def _insert(self, connection: sqlite3.Connection, table: str, entry: tuple[Any, ...]) -> None:
         try:
-            INSERT[table](connection, self._run, entry)
+            insert(connection, table, [ROW[table](self._run, *entry)])
         except (sqlite3.OperationalError, sqlite3.InternalError):
             raise  # the disk, not the entry
         except sqlite3.DatabaseError as exc:

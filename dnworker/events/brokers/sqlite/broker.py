@@ -1,0 +1,459 @@
+"""`SqliteBroker`: keeps events, and what workers have handled of them, in one SQLite file.
+
+The file is the notebook's journal, and more: `JournalReader` reads it. One thread writes to it, in groups
+(`group_commit.py`), another reads (`reading.py`); everything else is on the loop.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import time
+from collections import deque
+from collections.abc import Callable, Collection
+from datetime import UTC, datetime, timedelta
+from functools import partial
+from pathlib import Path
+from typing import Any, TypeVar
+
+from dnworker.core.clock import Clock, RealClock
+from dnworker.core.envelope import EventEnvelope
+from dnworker.core.errors import Conflict, Invalid, NotFound, NotStored
+from dnworker.events.brokers.base import (
+    BEGINNING,
+    NOW,
+    Accepted,
+    BrokerCapabilities,
+    CursorInfo,
+    DeliveryWatcher,
+    Entry,
+    Lease,
+    Outlet,
+)
+from dnworker.events.brokers.sqlite import reading, store
+from dnworker.events.brokers.sqlite.bounds import MAX_AGE, MAX_BYTES, Bounds
+from dnworker.events.brokers.sqlite.consumer import SqliteConsumer
+from dnworker.events.brokers.sqlite.cursors import Cursor, read_cursors
+from dnworker.events.brokers.sqlite.file import open_file
+from dnworker.events.brokers.sqlite.group_commit import Call, CursorRows, GroupWriter, Op, Publication
+from dnworker.events.brokers.sqlite.notes import BrokerJournal
+from dnworker.events.brokers.sqlite.reading import FileReader
+from dnworker.events.journal_rows import event_row
+
+log = logging.getLogger("dnworker.broker")
+
+T = TypeVar("T")
+
+MARK_SECONDS = 0.05
+"""Seconds after which it is written what workers have handled."""
+
+SLICE_SECONDS = 0.001
+"""Seconds for which events are delivered before the loop gets to do something else."""
+
+HOUSE_SECONDS = 60.0
+HOUSE_EVENTS = 20_000
+"""Seconds and events after which the file's bounds are seen to, and who is gone."""
+
+GONE_AFTER = timedelta(days=1)
+"""For how long a worker that is not here is known."""
+
+WAITING_BYTES = 64_000_000
+"""Bytes of events that wait for the disk before further ones are refused."""
+
+
+class SqliteBroker:
+    """Accepts an event once it is on disk, and gives each worker what it has not handled, also after a kill.
+
+    Args:
+        path: the file; it is made if it is not there. A journal is brought to the present format.
+        max_age, max_bytes, max_events: bounds of what is kept; what all have handled goes first.
+    """
+
+    name = "sqlite"
+    capabilities = BrokerCapabilities(survives_kill=True, redelivers=True, survives_power_loss=True)
+
+    def __init__(
+        self,
+        path: str | os.PathLike[str],
+        *,
+        max_age: timedelta = MAX_AGE,
+        max_bytes: int = MAX_BYTES,
+        max_events: int | None = None,
+    ) -> None:
+        self.path = Path(path)
+        self.journal = BrokerJournal(self.path)
+        """What the runtime notes beside its events."""
+        self.outlet: Outlet
+        self.clock: Clock = RealClock()
+        self.reader = FileReader(self.path)
+        self._bounds = Bounds(self.path, lambda: self.clock.now(), max_age, max_bytes, max_events)
+        # What was published, and what of it was delivered.
+        self.latest_seq = 0
+        self.delivered_seq = 0
+        self._waiting_bytes = 0
+        self._arrived: deque[tuple[Op, str | None]] = deque()
+        self._is_delivering = False
+        # How far workers are.
+        self._cursors: dict[str, Cursor] = {}
+        self._marked: dict[str, Cursor] = {}
+        self._mark_timer: asyncio.TimerHandle | None = None
+        # The file.
+        self._writer: GroupWriter | None = None
+        self._release: Callable[[], None] = lambda: None
+        self._house: asyncio.TimerHandle | None = None
+        self._kept_house_at = 0
+        self._opened_at = datetime.now(UTC)
+        self._farewells: list[asyncio.Task[None]] = []
+
+    @property
+    def failure(self) -> str | None:
+        """Why it can accept nothing at the moment; None where it can."""
+        return None if self._writer is None else self._writer.failure
+
+    def attach(self, outlet: Outlet, clock: Clock) -> None:
+        """Deliver to `outlet`; called once, before all else."""
+        self.outlet, self.clock = outlet, clock
+
+    async def open(self, run: str) -> None:
+        """Open the file; `run` is the id of the runtime.
+
+        Raises:
+            BrokerError: it cannot be used, such as for another process that has it; names the way out.
+        """
+        self._opened_at = self.clock.now()
+        loop = asyncio.get_running_loop()
+        opened = await loop.run_in_executor(None, open_file, self.path, run, self._opened_at.isoformat())
+        self._release = opened.lock.release
+        self._cursors = read_cursors(opened.connection)
+        self.latest_seq = self.delivered_seq = self._kept_house_at = opened.latest_seq
+        self._writer = GroupWriter(
+            self.path, opened, report=self._take, riders=self.journal, tidy=self._bounds.step
+        )
+        self.journal.run = self._run = opened.run
+        self.journal.wake = self._writer.wake
+        self.journal.failure_of = lambda: self.failure
+        self.keep_house()
+
+    async def close(self) -> None:
+        """Write what waits, and end; may be called again."""
+        if self._writer is None:
+            return
+        for cursor in self._cursors.values():
+            if cursor.consumer is not None:
+                cursor.consumer.close()
+        for timer in (self._house, self._mark_timer):
+            if timer is not None:
+                timer.cancel()
+        self._flush()
+        writer, self._writer = self._writer, None
+        await writer.stop()
+        while self._arrived:
+            await asyncio.sleep(0)
+        await asyncio.gather(*self._farewells)
+        await self.reader.close()
+        self._release()
+
+    # -- events ----------------------------------------------------------------------------------------
+
+    def publish(
+        self,
+        envelope: EventEnvelope,
+        size: int,
+        only: str | None = None,
+        is_held: bool = False,
+        *,
+        cause: str | None = None,
+        is_idempotent: bool = False,
+    ) -> asyncio.Future[Accepted] | None:
+        """Write an event, and deliver it once it is on disk; the future raises `NotStored` where it is not."""
+        future: asyncio.Future[Accepted] = asyncio.get_running_loop().create_future()
+        writer = self._writer
+        if writer is None or writer.is_lost or self._waiting_bytes > WAITING_BYTES:
+            future.set_exception(NotStored(self._why_refused()))
+            return future
+        row = event_row(
+            self._run, envelope, cause, number=envelope.seq, only=only, is_held=is_held, size=size
+        )
+        self.latest_seq = max(self.latest_seq, envelope.seq)
+        self._waiting_bytes += size
+        writer.put(Publication(envelope, size, only, is_held, row, is_idempotent, future))
+        return future
+
+    def _why_refused(self) -> str:
+        if self._writer is None:
+            return f"{self.path} is closed; nothing was published; start the runtime first"
+        return self._writer.failure or (
+            f"the disk of {self.path} is too slow: {self._waiting_bytes // 1_000_000:,} MB wait for it; "
+            "nothing was published; wait for what you publish, or publish less"
+        )
+
+    def _take(self, group: list[Op], problem: str | None) -> None:
+        """Take a group that is on disk, or was refused."""
+        self._arrived.extend((op, problem) for op in group)
+        if not self._is_delivering:
+            self._deliver()
+
+    def _deliver(self) -> None:
+        """Deliver what is on disk, in slices: others have the loop in between."""
+        until = time.perf_counter() + SLICE_SECONDS
+        while self._arrived:
+            op, problem = self._arrived.popleft()
+            if isinstance(op, Publication):
+                self._waiting_bytes -= op.size
+                if problem is None:
+                    self._deliver_event(op)
+            _answer(op, problem)
+            if time.perf_counter() > until:
+                break
+        self._is_delivering = bool(self._arrived)
+        if self._is_delivering:
+            asyncio.get_running_loop().call_soon(self._deliver)
+        if self.delivered_seq - self._kept_house_at >= HOUSE_EVENTS:
+            self.keep_house()
+
+    def _deliver_event(self, op: Publication) -> None:
+        if op.first is not None:
+            return
+        envelope = op.envelope
+        self.delivered_seq = max(self.delivered_seq, envelope.seq)
+        if op.is_held:
+            for cursor in self._cursors.values():
+                if isinstance(cursor.consumer, SqliteConsumer) and op.only in (None, cursor.worker):
+                    cursor.consumer.note_held(envelope)
+        try:
+            self.outlet.deliver(envelope, op.size, op.only, op.is_held)
+        except Exception:  # it is accepted, and the next ones are to be delivered
+            log.exception("an event of kind %s could not be delivered", envelope.kind)
+
+    async def replay(
+        self, session_id: str | None, after_seq: int, *, limit: int = 1_000
+    ) -> list[EventEnvelope]:
+        """Return accepted events of a session, or of the runtime's scope, after a `seq`, marked `replay`."""
+        return await self.reader.run(
+            partial(reading.replay, session_id=session_id, after=after_seq, limit=limit)
+        )
+
+    # -- workers ---------------------------------------------------------------------------------------
+
+    def subscribe(
+        self,
+        worker: str,
+        kinds: Collection[str] | None,
+        *,
+        start: int = NOW,
+        watcher: DeliveryWatcher | None = None,
+    ) -> SqliteConsumer:
+        """Return the events of a worker that it has not handled, and those that are published from now on.
+
+        Raises:
+            Conflict: a consumer of the worker is open.
+        """
+        cursor = self._cursors.get(worker)
+        if cursor is not None and cursor.consumer is not None:
+            raise Conflict(f"{worker} has its events already; close its consumer first")
+        since = self._start(start)
+        wanted: dict[str | None, int] = {None: since} if kinds is None else dict.fromkeys(kinds, since)
+        is_new = cursor is None and since == self.latest_seq
+        if cursor is None:
+            cursor = self._cursors[worker] = Cursor(worker, wanted, since, self.clock.now().isoformat())
+        else:
+            cursor.listen(wanted)
+        consumer = SqliteConsumer(self, cursor, watcher, is_new=is_new)
+        cursor.consumer = cursor.last = consumer
+        self.outlet.remember(consumer)
+        self.write(cursor)
+        return consumer
+
+    def _start(self, start: int) -> int:
+        """Return the `seq` after which a worker begins."""
+        if start > self.latest_seq or start < NOW:
+            raise Invalid(f"there is no event {start} yet; the newest is {self.latest_seq}")
+        return self.latest_seq if start == NOW else max(BEGINNING, start)
+
+    async def cursors(self) -> list[CursorInfo]:
+        """Return how far each worker is, also of those that are gone."""
+        found = []
+        for cursor in [self._cursors[worker] for worker in sorted(self._cursors)]:
+            if cursor.consumer is not None:
+                cursor.consumer.note_position()
+            outstanding = sorted(cursor.outstanding)
+            found.append(
+                CursorInfo(
+                    worker=cursor.worker,
+                    kinds=None
+                    if None in cursor.kinds
+                    else sorted(kind for kind in cursor.kinds if kind is not None),
+                    handled_to=cursor.handled_to,
+                    outstanding=outstanding,
+                    pending=await self._count_pending(cursor),
+                    seen_at=cursor.seen_at,
+                    is_here=cursor.consumer is not None,
+                )
+            )
+        return found
+
+    async def reset(self, worker: str, start: int) -> None:
+        """Let a worker that is not here begin at `start`.
+
+        Raises:
+            NotFound, Conflict: the broker does not know it; a consumer of it is open.
+            Invalid: there is no such event yet.
+        """
+        cursor = self._gone(worker)
+        cursor.reset(self._start(start))
+        cursor.last = None
+        await self.write(cursor)
+
+    async def drop(self, worker: str) -> None:
+        """Forget a worker that is not here.
+
+        Raises:
+            NotFound, Conflict: as of `reset`.
+        """
+        await self._forget(self._gone(worker))
+
+    def _gone(self, worker: str) -> Cursor:
+        cursor = self._cursors.get(worker)
+        if cursor is None:
+            known = ", ".join(sorted(self._cursors)) or "none"
+            raise NotFound(f"no worker {worker} is known; those that are: {known}")
+        if cursor.consumer is not None:
+            raise Conflict(f"{worker} is running; stop it first")
+        return cursor
+
+    def _forget(self, cursor: Cursor) -> asyncio.Future[None]:
+        self._cursors.pop(cursor.worker, None)
+        self._marked.pop(cursor.worker, None)
+        cursor.last = None
+        return self._put_rows({cursor.worker: None})
+
+    def mark(self, cursor: Cursor) -> None:
+        """Write a cursor soon."""
+        self._marked[cursor.worker] = cursor
+        if self._mark_timer is None and self._writer is not None:
+            self._mark_timer = asyncio.get_running_loop().call_later(MARK_SECONDS, self._flush)
+
+    def write(self, *cursors: Cursor) -> asyncio.Future[None]:
+        """Write cursors before what is published from now on; returns when they are on disk."""
+        self._marked |= {cursor.worker: cursor for cursor in cursors}
+        return self._flush()
+
+    def _flush(self) -> asyncio.Future[None]:
+        """Write the cursors that are marked."""
+        if self._mark_timer is not None:
+            self._mark_timer.cancel()
+            self._mark_timer = None
+        rows: dict[str, tuple[Any, ...] | None] = {}
+        for cursor in self._marked.values():
+            if cursor.consumer is not None:
+                cursor.consumer.note_position()
+                cursor.seen_at = self.clock.now().isoformat()
+            rows[cursor.worker] = cursor.row()
+        self._marked.clear()
+        return self._put_rows(rows)
+
+    def _put_rows(self, rows: dict[str, tuple[Any, ...] | None]) -> asyncio.Future[None]:
+        future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        if rows and self._writer is not None:
+            self._writer.put(CursorRows(rows, future))
+        else:
+            future.set_result(None)
+        return future
+
+    def keep_house(self) -> None:
+        """Note who is here, forget who is gone for a day, and have the file shortened; done by itself."""
+        if self._house is not None:
+            self._house.cancel()
+        self._house = asyncio.get_running_loop().call_later(HOUSE_SECONDS, self.keep_house)
+        self._kept_house_at = self.delivered_seq
+        now = self.clock.now()
+        for cursor in [*self._cursors.values()]:
+            if cursor.consumer is not None:
+                self.mark(cursor)
+            elif now - max(datetime.fromisoformat(cursor.seen_at), self._opened_at) > GONE_AFTER:
+                self._forget(cursor)
+                self._farewells.append(asyncio.get_running_loop().create_task(self._say_gone(cursor)))
+        if self._writer is not None:
+            self._writer.wake()
+
+    async def _say_gone(self, cursor: Cursor) -> None:
+        log.warning(
+            "%s was not here for a day and is forgotten, with %d events that waited for it",
+            cursor.worker,
+            await self._count_pending(cursor),
+        )
+
+    async def _count_pending(self, cursor: Cursor) -> int:
+        """Return how many events wait for a worker."""
+        earlier = sum(seq <= cursor.handled_to for seq in cursor.outstanding)
+        query = partial(
+            reading.pending, worker=cursor.worker, kinds=dict(cursor.kinds), after=cursor.handled_to
+        )
+        return earlier + await self.reader.run(query)
+
+    # -- leases, keys and values -----------------------------------------------------------------------
+
+    async def acquire(self, name: str, holder: str, seconds: float) -> Lease | None:
+        """Take a lease; None while another has it."""
+        return await self._do(
+            partial(store.acquire, name=name, holder=holder, now=self._now(), seconds=seconds)
+        )
+
+    async def renew(self, lease: Lease, seconds: float) -> Lease | None:
+        """Hold it longer; None where it has ended and another has it."""
+        return await self._do(partial(store.renew, lease=lease, now=self._now(), seconds=seconds))
+
+    async def give_back(self, lease: Lease) -> None:
+        """End it now; one that another has is left alone."""
+        await self._do(partial(store.give_back, lease=lease))
+
+    async def get(self, key: str) -> Entry | None:
+        """Return a value."""
+        return await self.reader.run(partial(store.get, key=key, now=self._now()))
+
+    async def put(
+        self, key: str, value: bytes, *, revision: int | None = None, seconds: float | None = None
+    ) -> Entry | None:
+        """Write a value; with a `revision` only where that is the present one, 0 for none. None if it is not."""
+        now = self._now()
+        until = None if seconds is None else now + seconds
+        return await self._do(
+            partial(store.put, key=key, value=value, now=now, revision=revision, until=until)
+        )
+
+    async def delete(self, key: str) -> None:
+        """Remove a value."""
+        await self._do(partial(store.delete, key=key))
+
+    async def keys(self, prefix: str) -> list[str]:
+        """Return the keys that begin so, in order."""
+        return await self.reader.run(partial(store.keys, prefix=prefix, now=self._now()))
+
+    def _now(self) -> float:
+        return self.clock.now().timestamp()
+
+    async def _do(self, act: Callable[..., T]) -> T:
+        """Return what a change of the file returns, once it is on disk.
+
+        Raises:
+            NotStored: it is not.
+        """
+        future: asyncio.Future[T] = asyncio.get_running_loop().create_future()
+        if self._writer is None or self._writer.is_lost:
+            raise NotStored(self._why_refused())
+        self._writer.put(Call(act, future))
+        return await future
+
+
+def _answer(op: Op, problem: str | None) -> None:
+    """Tell who waits for it what became of something."""
+    future: asyncio.Future[Any] | None = op.future
+    if future is None or future.done():
+        return
+    if problem is not None:
+        future.set_exception(NotStored(problem))
+    elif isinstance(op, Publication):
+        future.set_result(Accepted(op.envelope if op.first is None else op.first, op.first is None))
+    else:
+        future.set_result(op.result if isinstance(op, Call) else None)

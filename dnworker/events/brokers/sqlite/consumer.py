@@ -1,0 +1,517 @@
+"""`SqliteConsumer`: the events of one worker, from the file and live, in one order."""
+
+from __future__ import annotations
+
+import asyncio
+import enum
+import logging
+from collections import OrderedDict, deque
+from collections.abc import Collection
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Protocol
+
+from msgspec.structs import replace
+
+from dnworker.core.clock import Clock
+from dnworker.core.envelope import EventEnvelope
+from dnworker.core.errors import BrokerError, NotFound
+from dnworker.events.brokers.base import DeliveryWatcher, Outcome, Outlet
+from dnworker.events.brokers.sqlite.cursors import Cursor, Outstanding
+from dnworker.events.brokers.sqlite.delays import Delays
+from dnworker.events.brokers.sqlite.reading import FileReader, Page, Stored, by_seq, page
+
+log = logging.getLogger("dnworker.broker")
+
+MOST_EVENTS = 1_000
+MOST_BYTES = 16_000_000
+"""Events and bytes that a consumer keeps in memory of those that its reader has not taken; twice that for a
+moment, while those of the file are joined to those that came meanwhile."""
+
+REMEMBERED = 1_000
+"""Events that were handled last and may still be given back."""
+
+RETRY_SECONDS = 1.0
+"""Seconds after which a file that could not be read is tried again."""
+
+
+class Desk(Protocol):
+    """What a consumer needs of its broker."""
+
+    outlet: Outlet
+    clock: Clock
+    reader: FileReader
+    delivered_seq: int
+    """The `seq` of the newest event that the outlet has got."""
+    latest_seq: int
+    """The `seq` of the newest event that was published."""
+
+    def mark(self, cursor: Cursor) -> None:
+        """Write a cursor soon."""
+
+    def write(self, *cursors: Cursor) -> asyncio.Future[None]:
+        """Write cursors before what is published from now on; returns when they are on disk."""
+
+
+class _Mode(enum.Enum):
+    """Where the next events come from."""
+
+    LIVE = enum.auto()
+    """From the bus."""
+    CATCHING_UP = enum.auto()
+    """From the file, to where those from the bus begin that wait behind."""
+    BEHIND = enum.auto()
+    """From the file; what comes from the bus is left there."""
+
+
+@dataclass(slots=True, eq=False)
+class _Given:
+    """An event that the worker has, or is next to get."""
+
+    envelope: EventEnvelope
+    size: int
+    number: int
+    ended: list[str]
+    is_taken: bool = False
+    was_handed_out: bool = False
+    running: dict[str, int] = field(default_factory=dict)
+    delay: float | None = None
+    """After how many seconds it comes again, once no handler of it runs; None where it was not given back."""
+
+    @property
+    def seq(self) -> int:
+        return self.envelope.seq
+
+
+class SqliteConsumer:
+    """The events of one worker that it has not handled, then those that are published.
+
+    What its reader is too slow for stays in the file, and is read from there in pages. Before a page is given out,
+    it is on disk that it was.
+    """
+
+    def __init__(
+        self, desk: Desk, cursor: Cursor, watcher: DeliveryWatcher | None, *, is_new: bool = False
+    ) -> None:
+        # What it wants, and for whom.
+        self.kinds = _names(cursor)
+        self.session_id: str | None = None
+        self.owner: str | None = cursor.worker
+        self._desk = desk
+        self._cursor = cursor
+        self._watcher = watcher
+        # Where it is: all events up to `_seen` were queued, or are not for it.
+        self._seen = cursor.handled_to
+        self._taken_before = cursor.taken_to
+        self._replay_to = desk.latest_seq
+        self._mode = _Mode.LIVE if is_new else _Mode.CATCHING_UP
+        self._upto = desk.delivered_seq
+        self._tail: deque[tuple[EventEnvelope, int]] = deque()
+        self._left: EventEnvelope | None = None
+        """The newest event that was left in the file."""
+        self._promised: EventEnvelope | None = None
+        """One of these that the watcher expects, so that it sees that more is to come."""
+        # What is queued, what is not handled, and what comes again some time.
+        self._queue: deque[_Given] = deque()
+        self._bytes = 0
+        self._open: dict[int, _Given] = {}
+        self._by_id: dict[str, _Given] = {}
+        self._handled: OrderedDict[str, _Given] = OrderedDict()
+        self._aside = dict(cursor.outstanding)
+        self._due: deque[int] = deque()
+        self._held: set[int] = set()
+        self._delayed: set[int] = set()
+        self._delays = Delays(desk.clock, self._come_due)
+        # The reader.
+        self._filling: asyncio.Task[None] | None = None
+        self._waiter: asyncio.Future[None] | None = None
+        self._empty: asyncio.Future[None] | None = None
+        self._closed = False
+        self._sort_aside()
+        if not is_new:
+            self._fill()
+
+    def _sort_aside(self) -> None:
+        """See when the events come again that are outstanding; those after `_seen` come with the others."""
+        now = self._desk.clock.now().timestamp()
+        for seq in sorted(self._aside):
+            when = self._aside[seq].not_before
+            if when is not None and when > now:
+                self._delayed.add(seq)
+                self._delays.add(when, seq)
+            elif seq <= self._seen:
+                self._due.append(seq)
+
+    # -- what comes ------------------------------------------------------------------------------------
+
+    def put(self, envelope: EventEnvelope, size: int = 0) -> bool:
+        """Take one event from the bus; False where it is not for the worker, or the worker has had it."""
+        seq = envelope.seq
+        if self._closed or not self._cursor.wants(envelope.kind, seq):
+            return False
+        if seq in self._held:  # let go by the storm
+            self._held.discard(seq)
+            self._due.append(seq)
+            self._fill()
+            return True
+        if seq <= self._seen:
+            return False
+        if self._mode is _Mode.LIVE and self._has_room():
+            self._seen = seq
+            self._expect(envelope)
+            self._enqueue(self._give(envelope, size))
+        elif self._mode is _Mode.CATCHING_UP and len(self._tail) < MOST_EVENTS and not self._left:
+            self._expect(envelope)
+            self._tail.append((envelope, size))
+        else:
+            self._leave(envelope)
+        return True
+
+    def note_held(self, envelope: EventEnvelope) -> None:
+        """Note an event that is held back from workers: it stays outstanding until it is let go."""
+        if not self._closed and self._cursor.wants(envelope.kind, envelope.seq):
+            self._held.add(envelope.seq)
+            self._aside[envelope.seq] = Outstanding(0)
+            self._desk.mark(self._cursor)
+
+    def _leave(self, envelope: EventEnvelope) -> None:
+        """Leave an event in the file for now."""
+        if self._mode is _Mode.LIVE:
+            self._mode = _Mode.BEHIND
+        self._left = envelope
+        if self._promised is None:
+            self._expect(envelope)
+            self._promised = envelope
+
+    def _break_promise(self) -> None:
+        """Have the watcher expect no event that is left in the file."""
+        promised, self._promised = self._promised, None
+        if promised is not None and self._watcher is not None:
+            self._watcher.delivered(promised)
+
+    def _has_room(self) -> bool:
+        return len(self._queue) < MOST_EVENTS and self._bytes < MOST_BYTES
+
+    def _expect(self, envelope: EventEnvelope) -> None:
+        if self._watcher is not None and envelope is not self._promised:
+            self._watcher.expect(envelope)
+
+    def _give(self, envelope: EventEnvelope, size: int) -> _Given:
+        """Make an event one that the worker is given."""
+        seq = envelope.seq
+        before = self._aside.pop(seq, None)
+        if before is None:
+            before = Outstanding(1 if seq <= self._taken_before else 0)
+        given = _Given(envelope, size, before.deliveries + 1, before.ended)
+        self._open[seq] = self._by_id[envelope.event_id] = given
+        return given
+
+    def _enqueue(self, given: _Given) -> None:
+        self._queue.append(given)
+        self._bytes += given.size
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(None)
+
+    # -- what is in the file ---------------------------------------------------------------------------
+
+    def _fill(self) -> None:
+        """Read on, where there is something to read and room for it."""
+        if self._filling is None and self._is_to_read():
+            self._filling = asyncio.get_running_loop().create_task(self._read(), name="dnworker broker pages")
+
+    def _is_to_read(self) -> bool:
+        is_low = len(self._queue) <= MOST_EVENTS // 2 and self._bytes <= MOST_BYTES // 2
+        return not self._closed and is_low and (bool(self._due) or self._mode is not _Mode.LIVE)
+
+    async def _read(self) -> None:
+        try:
+            while self._is_to_read():
+                try:
+                    await (self._read_due() if self._due else self._read_page())
+                except BrokerError as exc:
+                    log.error("%s waits for its events: %s", self.owner, exc)
+                    await asyncio.sleep(RETRY_SECONDS)
+        finally:
+            self._filling = None
+        if self._waiter is not None:
+            self._notify_empty()
+
+    async def _read_due(self) -> None:
+        """Give the worker again what is due."""
+        seqs = [self._due.popleft() for _ in range(min(len(self._due), MOST_EVENTS // 2))]
+        try:
+            rows = await self._desk.reader.run(partial(by_seq, numbers=seqs))
+        except BrokerError:
+            self._due.extendleft(reversed(seqs))
+            raise
+        await self._give_out(
+            [stored for stored in rows if self._cursor.wants(stored.envelope.kind, stored.envelope.seq)]
+        )
+        for seq in (
+            set(seqs) - self._open.keys()
+        ):  # not kept any more, or of a kind that it listens to no more
+            self._aside.pop(seq, None)
+
+    async def _read_page(self) -> None:
+        """Give the worker the next events of the file; behind the last of them those that came meanwhile."""
+        if self._mode is _Mode.BEHIND:
+            self._mode, self._left, self._upto = _Mode.CATCHING_UP, None, self._desk.delivered_seq
+            self._tail.clear()
+        room = MOST_EVENTS - len(self._queue)
+        query = partial(
+            page,
+            kinds=self._cursor.kinds,
+            after=self._seen,
+            upto=self._upto,
+            most=room,
+            max_bytes=MOST_BYTES // 2,
+        )
+        found: Page = await self._desk.reader.run(query)
+        self._seen = found.reached
+        waiting = self._held.union(self._delayed, self._due)
+        await self._give_out([stored for stored in found.events if stored.envelope.seq not in waiting])
+        if found.reached >= self._upto and not self._closed:
+            for envelope, size in self._tail:
+                self._seen = envelope.seq
+                self._enqueue(self._give(envelope, size))
+            self._tail.clear()
+            self._mode = _Mode.BEHIND if self._left else _Mode.LIVE
+        if self._mode is _Mode.LIVE:
+            self._break_promise()  # of a kind that it listens to no more
+        if self._left is not None and self._promised is None and self._left.seq > self._seen:
+            self._expect(self._left)
+            self._promised = self._left
+
+    async def _give_out(self, rows: list[Stored]) -> None:
+        """Give events to the worker once it is on disk that they were."""
+        if self._closed:
+            return
+        given = []
+        for stored in rows:
+            if stored.only not in (None, self.owner):
+                continue
+            envelope = stored.envelope
+            if envelope.seq <= self._replay_to:
+                envelope = replace(envelope, replay=True)
+            if self._promised is not None and self._promised.seq == envelope.seq:
+                self._promised = None
+            else:
+                self._expect(envelope)
+            given.append(self._give(envelope, stored.size))
+        await asyncio.shield(self._desk.write(self._cursor))
+        for one in given:
+            if self._open.get(one.seq) is one and not self._closed:
+                self._enqueue(one)
+
+    def _come_due(self, seq: int) -> None:
+        """Have an event again whose delay is over."""
+        self._delayed.discard(seq)
+        self._due.append(seq)
+        self._fill()
+
+    # -- the reader ------------------------------------------------------------------------------------
+
+    def __len__(self) -> int:
+        return len(self._queue)
+
+    def __aiter__(self) -> SqliteConsumer:
+        return self
+
+    async def __anext__(self) -> EventEnvelope:
+        while not self._queue:
+            if self._closed:
+                raise StopAsyncIteration
+            self._waiter = asyncio.get_running_loop().create_future()
+            self._notify_empty()
+            try:
+                await self._waiter
+            finally:
+                self._waiter = None
+        return self._pop()
+
+    def take(self) -> EventEnvelope | None:
+        """Return the next event if one is queued."""
+        return self._pop() if self._queue else None
+
+    def queued(self) -> list[EventEnvelope]:
+        """Return what is queued in memory."""
+        return [given.envelope for given in self._queue]
+
+    def _pop(self) -> EventEnvelope:
+        given = self._queue.popleft()
+        given.is_taken = True
+        self._bytes -= given.size
+        if self._filling is None and (self._mode is not _Mode.LIVE or self._due):
+            self._fill()
+        return given.envelope
+
+    async def drained(self) -> None:
+        """Return when the reader has taken all that was pending by now, or the consumer is closed."""
+        if not self._closed and (self._queue or self._is_reading() or self._waiter is None):
+            self._empty = self._empty or asyncio.get_running_loop().create_future()
+            await asyncio.shield(self._empty)
+
+    def _is_reading(self) -> bool:
+        return self._filling is not None or self._mode is not _Mode.LIVE
+
+    def _notify_empty(self) -> None:
+        if not self._closed and (self._queue or self._is_reading()):
+            return
+        waiting, self._empty = self._empty, None
+        if waiting is not None and not waiting.done():
+            waiting.set_result(None)
+
+    def retarget(self, kinds: Collection[str]) -> None:
+        """Receive other kinds from now on; what is queued of those that stay, stays."""
+        self._desk.outlet.forget(self)
+        self._cursor.listen(dict.fromkeys(kinds, self._desk.latest_seq))
+        self.kinds = _names(self._cursor)
+        self._desk.outlet.remember(self)
+        self._desk.write(self._cursor)
+
+    def close(self) -> None:
+        """Receive nothing more; what was not handled is kept for the worker's next consumer."""
+        if self._closed:
+            return
+        self._closed = True
+        self._delays.stop()
+        self._desk.outlet.forget(self)
+        untaken = [given for given in self._open.values() if not given.is_taken]
+        if self._filling is not None:
+            self._filling.cancel()
+        if self._watcher is not None:
+            for envelope in [
+                *(given.envelope for given in untaken),
+                *(envelope for envelope, _ in self._tail),
+            ]:
+                self._watcher.delivered(envelope)
+        self._break_promise()
+        self.note_position()
+        for given in untaken:  # was not given after all
+            self._by_id.pop(given.envelope.event_id, None)
+            if (before := given.number - 1) or given.seq <= self._cursor.handled_to:
+                self._cursor.outstanding[given.seq] = Outstanding(before, None, given.ended)
+        self._queue.clear()
+        self._tail.clear()
+        self._cursor.taken_to = max(self._taken_before, self._cursor.handled_to)
+        self._cursor.is_live, self._cursor.consumer = False, None
+        self._cursor.seen_at = self._desk.clock.now().isoformat()
+        self._desk.write(self._cursor)
+        self._notify_empty()
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(None)
+
+    async def aclose(self) -> None:
+        """Do the same as `close`."""
+        self.close()
+
+    # -- what becomes of them --------------------------------------------------------------------------
+
+    def number(self, envelope: EventEnvelope) -> int:
+        """Return how often the worker was given the event by now, this time included: 1 for the first."""
+        given = self._by_id.get(envelope.event_id) or self._handled.get(envelope.event_id)
+        return 1 if given is None else given.number
+
+    def ended(self, envelope: EventEnvelope) -> frozenset[str]:
+        """Return the handlers that have ended well with an event, also when it was given the last time."""
+        given = self._by_id.get(envelope.event_id)
+        return frozenset(() if given is None else given.ended)
+
+    def note_begin(self, event_id: str, handler: str) -> None:
+        """Note that a handler has begun with an event."""
+        if (given := self._by_id.get(event_id)) is not None:
+            given.running[handler] = given.running.get(handler, 0) + 1
+
+    def note_end(self, event_id: str, outcome: Outcome) -> None:
+        """Note that it has ended: an error is an end, too."""
+        given = self._by_id.get(event_id)
+        if given is None or (running := given.running.pop(outcome.handler, 0)) == 0:
+            return  # of an event that has been given back meanwhile
+        if running > 1:
+            given.running[outcome.handler] = running - 1
+        if outcome.error is None and outcome.handler not in given.ended:
+            given.ended = [*given.ended, outcome.handler]
+        self._settle(given)
+
+    def handed_out(self, event_id: str) -> None:
+        """Note that no further handler will begin with the event."""
+        if (given := self._by_id.get(event_id)) is not None:
+            given.was_handed_out = True
+            self._settle(given)
+
+    def release(self, event_id: str, delay: float = 0.0) -> None:
+        """Give an event back: it comes again `delay` seconds after the last of its handlers has ended.
+
+        Raises:
+            NotFound: the worker does not have it, and has not handled it just now.
+        """
+        given = self._by_id.get(event_id) or self._handled.pop(event_id, None)
+        if given is None:
+            raise NotFound(
+                f"{self.owner} does not have the event {event_id}; only what it has can be given back"
+            )
+        given.delay = delay
+        if not given.running:
+            self._set_aside(given, delay)
+
+    def note_progress(self, event_id: str) -> None:
+        """Do nothing: an event is the worker's until that ends."""
+
+    def _settle(self, given: _Given) -> None:
+        """Take note of an event whose last handler may have ended."""
+        if given.running:
+            self._desk.mark(self._cursor)
+        elif given.delay is not None:
+            self._set_aside(given, given.delay)
+        elif given.was_handed_out:
+            self._forget(given)
+            self._handled[given.envelope.event_id] = given
+            if len(self._handled) > REMEMBERED:
+                self._handled.popitem(last=False)
+
+    def _forget(self, given: _Given) -> None:
+        self._by_id.pop(given.envelope.event_id, None)
+        self._open.pop(given.seq, None)
+        if self._cursor.last is self:
+            if self._closed:
+                self._cursor.outstanding.pop(given.seq, None)
+            self._desk.mark(self._cursor)
+
+    def _set_aside(self, given: _Given, delay: float) -> None:
+        """Have an event come again after a delay."""
+        self._forget(given)
+        when = self._desk.clock.now().timestamp() + delay if delay > 0 else None
+        entry, seq = Outstanding(given.number, when, given.ended), given.seq
+        if self._closed:
+            if self._cursor.last is self:
+                self._cursor.outstanding[seq] = entry
+            return
+        self._aside[seq] = entry
+        if given in self._queue:
+            self._queue.remove(given)
+            self._bytes -= given.size
+        if when is None:
+            self._due.append(seq)
+            self._fill()
+        else:
+            self._delayed.add(seq)
+            self._delays.add(when, seq)
+
+    def note_position(self) -> None:
+        """Bring the cursor up to date."""
+        cursor = self._cursor
+        if self._mode is _Mode.LIVE:
+            self._seen = max(self._seen, self._desk.delivered_seq)
+        waiting = [one.seq for one in self._open.values() if not one.is_taken and one.seq > cursor.handled_to]
+        cursor.handled_to = max(cursor.handled_to, min(waiting) - 1 if waiting else self._seen)
+        cursor.taken_to = max(cursor.taken_to, self._seen)
+        cursor.is_live = self._mode is not _Mode.BEHIND and self._seen >= self._upto
+        cursor.outstanding = dict(self._aside)
+        for seq, given in self._open.items():
+            if seq <= cursor.handled_to or given.number > 1 or given.ended:
+                cursor.outstanding[seq] = Outstanding(given.number, None, given.ended)
+
+
+def _names(cursor: Cursor) -> frozenset[str] | None:
+    """Return the kinds that a worker listens to; None for all."""
+    return None if None in cursor.kinds else frozenset(kind for kind in cursor.kinds if kind is not None)

@@ -1,0 +1,112 @@
+"""`Cursor`: how far a worker is, as it stands in the file."""
+
+from __future__ import annotations
+
+import sqlite3
+from typing import Any, Protocol
+
+import msgspec
+
+
+class Reader(Protocol):
+    """A consumer, which knows more than was noted of it."""
+
+    def close(self) -> None:
+        """Receive nothing more."""
+
+    def note_position(self) -> None:
+        """Bring the cursor up to date."""
+
+
+class Outstanding(msgspec.Struct, array_like=True):
+    """An event that a worker has not handled, though it has handled later ones or was given it before."""
+
+    deliveries: int
+    """How often it was given to it, or may have been."""
+    not_before: float | None = None
+    """The time of the clock before which it does not come again."""
+    ended: list[str] = []
+    """The handlers that have ended well with it."""
+
+
+_outstanding = msgspec.json.Decoder(dict[int, Outstanding])
+_kinds = msgspec.json.Decoder(list[tuple[str | None, int]])
+
+
+class Cursor:
+    """What is known of a worker; changed on the loop only.
+
+    All events up to `handled_to` are handled, but for `outstanding`; none after it is. Those up to `taken_to` were
+    given to it once, where `outstanding` does not say how often; with `is_live` those after that, too.
+    """
+
+    def __init__(self, worker: str, kinds: dict[str | None, int], start: int, seen_at: str) -> None:
+        self.worker = worker
+        self.kinds = kinds
+        """The `seq` since which it listens to each kind; to all under None."""
+        self.handled_to = start
+        self.taken_to = start
+        self.is_live = False
+        self.outstanding: dict[int, Outstanding] = {}
+        self.seen_at = seen_at
+        self.consumer: Reader | None = None
+        """The consumer that is open."""
+        self.last: Reader | None = None
+        """The newest one: what it has not handled may still end when it is closed."""
+
+    def row(self) -> tuple[Any, ...]:
+        """Return it as it is written."""
+        return (
+            self.worker,
+            msgspec.json.encode([*self.kinds.items()]).decode(),
+            self.handled_to,
+            self.taken_to,
+            self.is_live,
+            msgspec.json.encode(self.outstanding).decode(),
+            self.seen_at,
+        )
+
+    def wants(self, kind: str, seq: int) -> bool:
+        """Return whether an event is of a kind that it listened to by then."""
+        since = self.kinds.get(kind, self.kinds.get(None))
+        return since is not None and seq > since
+
+    def listen(self, kinds: dict[str | None, int]) -> None:
+        """Listen to these kinds; those that it listens to already go on, the others begin where they say.
+
+        What begins before what is handled moves that back, and the other kinds begin there anew instead.
+        """
+        back = min(
+            (since for kind, since in kinds.items() if kind not in self.kinds), default=self.handled_to
+        )
+        if back < self.handled_to:
+            self.kinds = {kind: max(since, self.handled_to) for kind, since in self.kinds.items()}
+            self.handled_to = back
+        self.kinds = {kind: self.kinds.get(kind, since) for kind, since in kinds.items()}
+
+    def reset(self, start: int) -> None:
+        """Begin at a `seq` as if it had never been given an event."""
+        self.kinds = dict.fromkeys(self.kinds, start)
+        self.handled_to = self.taken_to = start
+        self.outstanding = {}
+
+
+def read_cursors(connection: sqlite3.Connection) -> dict[str, Cursor]:
+    """Return what is known of all workers."""
+    found = {}
+    query = "SELECT worker, kinds, handled_to, taken_to, is_live, outstanding, seen_at FROM cursors"
+    for worker, kinds, handled_to, taken_to, is_live, outstanding, seen_at in connection.execute(query):
+        cursor = found[worker] = Cursor(worker, dict(_kinds.decode(kinds)), handled_to, seen_at)
+        cursor.taken_to = taken_to
+        cursor.is_live = bool(is_live)
+        cursor.outstanding = _outstanding.decode(outstanding)
+    return found
+
+
+def write_cursors(connection: sqlite3.Connection, rows: dict[str, tuple[Any, ...] | None]) -> None:
+    """Write the rows of workers, and remove those of None."""
+    for worker, row in rows.items():
+        if row is None:
+            connection.execute("DELETE FROM cursors WHERE worker = ?", (worker,))
+        else:
+            connection.execute("INSERT OR REPLACE INTO cursors VALUES (?, ?, ?, ?, ?, ?, ?)", row)

@@ -1,0 +1,159 @@
+"""The file of a broker: opening it, with the one process that may, and what errors of its disk mean."""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import os
+import sqlite3
+from pathlib import Path
+from typing import NamedTuple
+
+from dnworker.core.errors import BrokerError, JournalError
+from dnworker.events.damage import JournalDamaged, is_damage
+from dnworker.events.journal import open_journal
+
+_FULL = (sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR)
+_LOCKED = (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
+
+
+class Lock:
+    """The right to work on a file: of one object in one process, until that is closed or dies.
+
+    Raises:
+        BrokerError: another has it; names its process.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path.with_name(f"{path.name}-lock")
+        try:
+            self._descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT, 0o600)
+        except OSError as exc:
+            raise BrokerError(f"{self.path} cannot be written: {exc.strerror}; name another file") from exc
+        try:
+            fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as exc:
+            owner = os.pread(self._descriptor, 32, 0).decode("ascii", "replace").strip()
+            os.close(self._descriptor)
+            whose = f"this process ({owner})" if owner == str(os.getpid()) else f"process {owner or '?'}"
+            raise BrokerError(
+                f"{path} is in use by {whose}; stop the runtime there, or name another file"
+            ) from exc
+        os.ftruncate(self._descriptor, 0)
+        os.pwrite(self._descriptor, f"{os.getpid()}\n".encode(), 0)
+
+    def release(self) -> None:
+        """Let others have it."""
+        os.close(self._descriptor)
+
+
+class Opened(NamedTuple):
+    """A file that was opened."""
+
+    lock: Lock
+    connection: sqlite3.Connection
+    inode: int
+    run: int
+    """The number of the run that begins."""
+    latest_seq: int
+    """The highest `seq` that was given in it."""
+
+
+def open_file(path: Path, runtime_id: str, started_at: str) -> Opened:
+    """Open the file of a broker, make it or bring it to the present format, and note a run in it.
+
+    Raises:
+        BrokerError: it cannot be used; says why, and the way out.
+    """
+    _check_place(path)
+    lock = Lock(path)
+    connection = None
+    try:
+        connection = open_journal(path)
+        if connection.execute("PRAGMA journal_mode = WAL").fetchone() != ("wal",):
+            raise BrokerError(f"{path} is on a disk that SQLite cannot keep a log on; name a file on another")
+        connection.execute("PRAGMA synchronous = FULL")
+        with connection:
+            connection.execute("BEGIN IMMEDIATE")
+            latest = _latest_seq(connection)
+            run = connection.execute(
+                "INSERT INTO runs (runtime_id, started_at) VALUES (?, ?)", (runtime_id, started_at)
+            ).lastrowid
+            # What was live may have been given all there is.
+            connection.execute("UPDATE cursors SET taken_to = ?, is_live = 0 WHERE is_live", (latest,))
+        return Opened(lock, connection, path.stat().st_ino, run or 0, latest)
+    except BaseException as exc:
+        if connection is not None:
+            connection.close()
+        lock.release()
+        if isinstance(exc, sqlite3.Error | JournalError | OSError) and not isinstance(exc, BrokerError):
+            raise BrokerError(_why_not_opened(exc, path)) from exc
+        raise
+
+
+def _check_place(path: Path) -> None:
+    """Check that a file can be written in its directory, which is made."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as exc:
+        raise BrokerError(
+            f"the directory {path.parent} cannot be made: {exc.strerror}; name a file in another"
+        ) from exc
+    if path.is_dir():
+        raise BrokerError(f"{path} is a directory; name a file in it, such as {path / 'events.sqlite'}")
+    if path.exists() and not os.access(path, os.R_OK | os.W_OK):
+        raise BrokerError(f"{path} may not be written; make it writable, or name another file")
+    if not os.access(path.parent, os.W_OK | os.X_OK):
+        raise BrokerError(
+            f"the directory {path.parent} may not be written, and the log of {path.name} has its place there; "
+            "make it writable, or name a file in another"
+        )
+
+
+def _latest_seq(connection: sqlite3.Connection) -> int:
+    """Return the highest `seq`; the events of it may be gone, but those who have handled them know it."""
+    highest = (
+        "SELECT max(coalesce((SELECT max(id) FROM events), 0), coalesce((SELECT max(seq) FROM events), 0),"
+        " coalesce((SELECT max(max(handled_to, taken_to)) FROM cursors), 0))"
+    )
+    (latest,) = connection.execute(highest).fetchone()
+    return int(latest)
+
+
+def _why_not_opened(exc: sqlite3.Error | OSError, path: Path) -> str:
+    cause = exc if isinstance(exc, sqlite3.Error) else exc.__cause__
+    code = getattr(cause, "sqlite_errorcode", 0) & 0xFF
+    if isinstance(exc, JournalDamaged) or (isinstance(exc, sqlite3.Error) and is_damage(exc)):
+        why = str(exc).partition(" is damaged: ")[2].partition(";")[0] or str(exc)
+        return (
+            f"{path} is damaged: {why}; it is left as it is, for there may be accepted events in it: "
+            "`sqlite3 FILE .recover` reads what can be read; move it away, or name another file"
+        )
+    if code in _LOCKED:
+        return f"{path} is locked by another program; close it there, or name another file"
+    if is_full(cause):
+        return f"the disk of {path} is full ({cause}); make room, or name a file on another disk"
+    if isinstance(exc, JournalError) and ";" in str(exc):
+        return str(exc)
+    return f"{path} cannot be opened: {cause or exc}; name another file"
+
+
+def is_full(exc: BaseException | None) -> bool:
+    """Return whether an error says that a disk has no room, or that it cannot be written otherwise."""
+    if isinstance(exc, sqlite3.Error):
+        return getattr(exc, "sqlite_errorcode", 0) & 0xFF in _FULL
+    return isinstance(exc, OSError) and exc.errno in (errno.ENOSPC, errno.EDQUOT)
+
+
+def why_not_written(exc: Exception, path: Path) -> str:
+    """Return why a group of events could not be written, and the way out."""
+    if isinstance(exc, sqlite3.Error) and is_damage(exc):
+        return (
+            f"{path} is damaged ({exc}); nothing was published; stop the runtime, and see with "
+            "`sqlite3 FILE .recover` what of it can be read: accepted events are in it"
+        )
+    if isinstance(exc, sqlite3.Error) and getattr(exc, "sqlite_errorcode", 0) & 0xFF in _LOCKED:
+        return f"{path} is locked by another program; nothing was published; close it there, and try again"
+    if is_full(exc):
+        return f"the disk of {path} is full ({exc}); nothing was published; make room, and try again"
+    return f"{path} cannot be written ({exc}); nothing was published; see to its disk, and try again"

@@ -1,0 +1,303 @@
+"""`GroupWriter`: the one thread that writes to a broker's file, in groups with one fsync each.
+
+It takes all that waits, writes it in one transaction, and reports once a group to the loop. When nothing else
+waits, what comes is written at once; while a group is on its way to the disk, the next one gathers.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import queue
+import sqlite3
+import threading
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+from dnworker.core.envelope import EventEnvelope, decode_stored
+from dnworker.core.threads import untraced
+from dnworker.events.brokers.sqlite.cursors import write_cursors
+from dnworker.events.brokers.sqlite.file import Opened, is_full, why_not_written
+from dnworker.events.damage import is_damage
+from dnworker.events.journal_rows import insert
+
+log = logging.getLogger("dnworker.broker")
+
+GROUP_EVENTS = 1_000
+GROUP_BYTES = 4_000_000
+"""What one group takes at most: a few milliseconds of writing."""
+
+RETRY_SECONDS = 1.0
+"""Seconds after which a disk that was full is tried again, where something waits for it that is no event."""
+
+
+@dataclass(slots=True)
+class Publication:
+    """An event to be written."""
+
+    envelope: EventEnvelope
+    size: int
+    only: str | None
+    is_held: bool
+    row: tuple[Any, ...]
+    is_idempotent: bool
+    future: asyncio.Future[Any]
+    first: EventEnvelope | None = None
+    """The event of the same id that was there before."""
+
+
+@dataclass(slots=True)
+class Call:
+    """Something else to do in a transaction."""
+
+    act: Callable[[sqlite3.Connection], Any]
+    future: asyncio.Future[Any]
+    result: Any = None
+
+
+@dataclass(slots=True)
+class CursorRows:
+    """How far workers are, by name; None of one that is forgotten. Never refused: it waits for room."""
+
+    rows: dict[str, tuple[Any, ...] | None]
+    future: asyncio.Future[None] | None = None
+
+
+Op = Publication | Call | CursorRows
+
+
+class Riders(Protocol):
+    """What rides along with groups and may wait for them; called on the writer's thread."""
+
+    def due_in(self) -> float | None:
+        """Return in how many seconds it is to be written at the latest; None where nothing waits."""
+
+    def write(self, connection: sqlite3.Connection) -> None:
+        """Write a part of it, as part of a transaction."""
+
+    def written(self) -> None:
+        """Take note that the transaction is on disk."""
+
+    def not_written(self) -> None:
+        """Take note that it is not: what was written in it waits again."""
+
+
+class GroupWriter:
+    """Writes what is put; used by one loop.
+
+    Args:
+        path, opened: the file.
+        report: called on the loop with each group, and why it was refused; None where it is on disk.
+        riders: what rides along.
+        tidy: called between groups; returns whether there is more to do.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        opened: Opened,
+        *,
+        report: Callable[[list[Op], str | None], None],
+        riders: Riders,
+        tidy: Callable[[sqlite3.Connection], bool],
+    ) -> None:
+        self._path = path
+        self._connection = opened.connection
+        self._inode = opened.inode
+        self._report = report
+        self._riders = riders
+        self._tidy = tidy
+        self._loop = asyncio.get_running_loop()
+        # What waits: None only wakes the thread.
+        self._queue: queue.SimpleQueue[Op | None] = queue.SimpleQueue()
+        self._is_ending = False
+        self._is_untidy = True
+        self._owed = CursorRows({})
+        self._waiting: list[CursorRows] = []
+        # What went wrong.
+        self.failure: str | None = None
+        self.is_lost = False
+        """Whether the file is damaged or gone: no group will be written any more."""
+        self._thread = untraced(threading.Thread(target=self._work, name="dnworker broker", daemon=True))
+        self._ended: asyncio.Future[None] = self._loop.create_future()
+        self._thread.start()
+
+    def put(self, op: Op) -> None:
+        """Have something written with the next group."""
+        self._queue.put(op)
+
+    def wake(self) -> None:
+        """Look again at what rides along, and tidy up."""
+        self._is_untidy = True
+        self._queue.put(None)
+
+    async def stop(self) -> None:
+        """Write what waits, and end."""
+        self._is_ending = True
+        self._queue.put(None)
+        await asyncio.shield(self._ended)
+
+    # -- on the thread ---------------------------------------------------------------------------------
+
+    def _work(self) -> None:
+        try:
+            while True:
+                is_last = self._is_ending and self._queue.empty()
+                group = self._gather(wait=not is_last)
+                is_written = self._write(group)
+                if is_last and (self._riders.due_in() is None or not is_written):
+                    break
+                self._keep_tidy()
+        finally:
+            self._connection.close()
+            with suppress(RuntimeError):  # the loop was closed, and nobody waits
+                self._loop.call_soon_threadsafe(self._ended.set_result, None)
+
+    def _gather(self, *, wait: bool) -> list[Op]:
+        """Return what waits; wait for it where it is nothing, until what rides along is due."""
+        group: list[Op] = []
+        size = 0
+        timeout = self._patience() if wait else 0.0
+        with suppress(queue.Empty):
+            op = self._queue.get(timeout=timeout) if timeout != 0 else self._queue.get_nowait()
+            while True:
+                if op is not None:
+                    group.append(op)
+                    size += op.size if isinstance(op, Publication) else 0
+                if len(group) >= GROUP_EVENTS or size >= GROUP_BYTES:
+                    break
+                op = self._queue.get_nowait()
+        return group
+
+    def _patience(self) -> float | None:
+        """Return for how many seconds there is nothing to do but to wait for what is put."""
+        due = self._riders.due_in()
+        if self.failure is not None:
+            return RETRY_SECONDS if due is not None or self._owed.rows or self._waiting else None
+        return 0.0 if self._is_untidy else due
+
+    def _write(self, group: list[Op]) -> bool:
+        """Write a group and what rides along; report it. Returns whether it is on disk."""
+        due = self._riders.due_in()
+        if not group and not self._owed.rows and (due is None or (due > 0 and not self._is_ending)):
+            return True
+        try:
+            self._transact(group)
+        except Exception as exc:  # the thread must go on; whose fault it is, is said below
+            self._undo()
+            if not isinstance(exc, sqlite3.OperationalError | OSError) and not is_damage_or_gone(exc):
+                if len(group) > 1:  # one that cannot be written must not keep the others from it
+                    return all([self._write([op]) for op in group])
+                log.exception("%s: what cannot be written is refused", self._path)
+            self._refuse(group, exc)
+            return False
+        self._accept(group)
+        return True
+
+    def _transact(self, group: list[Op]) -> None:
+        if self.is_lost or self._is_gone():
+            raise _Gone
+        connection = self._connection
+        connection.execute("BEGIN IMMEDIATE")
+        rows: list[tuple[Any, ...]] = []
+        cursors = dict(self._owed.rows)
+        for op in group:
+            if isinstance(op, Publication):
+                if op.is_idempotent:
+                    insert(connection, "events", rows)
+                    rows.clear()
+                    op.first = _find(connection, op.envelope.event_id)
+                if op.first is None:
+                    rows.append(op.row)
+            elif isinstance(op, Call):
+                op.result = op.act(connection)
+            else:
+                cursors |= op.rows
+        insert(connection, "events", rows)
+        write_cursors(connection, cursors)
+        self._riders.write(connection)
+        connection.execute("COMMIT")
+
+    def _undo(self) -> None:
+        self._riders.not_written()
+        with suppress(sqlite3.Error):  # SQLite may have done it, or the file is gone
+            self._connection.execute("ROLLBACK")
+
+    def _accept(self, group: list[Op]) -> None:
+        if self.failure is not None:
+            log.warning("%s can be written again", self._path)
+            self.failure = None
+        self._riders.written()
+        self._owed.rows.clear()
+        waiting, self._waiting = self._waiting, []
+        self._tell([*waiting, *group], None)
+
+    def _refuse(self, group: list[Op], exc: Exception) -> None:
+        """Refuse events and calls; keep how far workers are."""
+        if isinstance(exc, _Gone) or is_damage_or_gone(exc):
+            self.is_lost = True
+        if isinstance(exc, _Gone):
+            failure = (
+                self.failure
+                if self.is_lost and self.failure
+                else (
+                    f"{self._path} was removed or replaced while it was in use; nothing was published; "
+                    "stop the runtime, put the file back, and start it again"
+                )
+            )
+        else:
+            failure = why_not_written(exc, self._path)
+        if self.failure is None:
+            log.error("%s", failure)
+        if is_full(exc) or self.is_lost or isinstance(exc, sqlite3.OperationalError):
+            self.failure = failure
+        refused: list[Op] = []
+        for op in group:
+            if isinstance(op, CursorRows):
+                self._owed.rows |= op.rows
+                self._waiting.append(op)
+            else:
+                refused.append(op)
+        self._tell(refused, failure)
+
+    def _tell(self, group: list[Op], problem: str | None) -> None:
+        if group:
+            with suppress(RuntimeError):  # the loop was closed: nobody waits
+                self._loop.call_soon_threadsafe(self._report, group, problem)
+
+    def _keep_tidy(self) -> None:
+        """Shorten the file a little, between two groups."""
+        if self._is_untidy and self.failure is None:
+            try:
+                self._is_untidy = self._tidy(self._connection)
+            except sqlite3.Error as exc:
+                self._is_untidy = False
+                with suppress(sqlite3.Error):
+                    self._connection.execute("ROLLBACK")
+                log.warning("%s could not be shortened: %s", self._path, exc)
+
+    def _is_gone(self) -> bool:
+        try:
+            return self._path.stat().st_ino != self._inode
+        except OSError:
+            return True
+
+
+class _Gone(Exception):
+    """The file is not there any more."""
+
+
+def is_damage_or_gone(exc: Exception) -> bool:
+    """Return whether nothing can be written to the file any more."""
+    return isinstance(exc, _Gone) or (isinstance(exc, sqlite3.Error) and is_damage(exc))
+
+
+def _find(connection: sqlite3.Connection, event_id: str) -> EventEnvelope | None:
+    """Return the first event of an id."""
+    row = connection.execute(
+        "SELECT envelope FROM events WHERE event_id = ? ORDER BY id LIMIT 1", (event_id,)
+    ).fetchone()
+    return None if row is None else decode_stored(row[0])

@@ -1,0 +1,155 @@
+"""`FileReader`: reads a broker's file on a connection and a thread of its own, so that it waits for no fsync."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import sqlite3
+import threading
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from itertools import chain
+from pathlib import Path
+from typing import NamedTuple, TypeVar
+
+import msgspec
+from msgspec.structs import replace
+
+from dnworker.core.envelope import EventEnvelope, decode_stored
+from dnworker.core.errors import BrokerError, Invalid
+from dnworker.core.threads import untraced
+from dnworker.events.journal import BUSY_SECONDS
+
+log = logging.getLogger("dnworker.broker")
+
+T = TypeVar("T")
+
+
+class Stored(NamedTuple):
+    """An event as it is in the file."""
+
+    envelope: EventEnvelope
+    size: int
+    only: str | None
+
+
+class Page(NamedTuple):
+    """Events in order, and the `seq` up to which there are no others."""
+
+    events: list[Stored]
+    reached: int
+
+
+class FileReader:
+    """Runs queries, one after the other, off the loop."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._connection: sqlite3.Connection | None = None
+        self._thread = ThreadPoolExecutor(1, "dnworker broker reads", lambda: _be_untraced())
+
+    async def run(self, query: Callable[[sqlite3.Connection], T]) -> T:
+        """Return what a query finds.
+
+        Raises:
+            BrokerError: the file cannot be read.
+        """
+        return await asyncio.get_running_loop().run_in_executor(self._thread, self._run, query)
+
+    def _run(self, query: Callable[[sqlite3.Connection], T]) -> T:
+        try:
+            if self._connection is None:
+                self._connection = sqlite3.connect(
+                    self._path, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False
+                )
+            return query(self._connection)
+        except sqlite3.Error as exc:
+            raise BrokerError(f"{self._path} cannot be read ({exc}); see to its disk") from exc
+
+    async def close(self) -> None:
+        """End; may be called again."""
+        if self._connection is not None:
+            await self.run(lambda connection: connection.close())
+            self._connection = None
+        self._thread.shutdown(wait=False)
+
+
+def _be_untraced() -> None:
+    untraced(threading.current_thread())
+
+
+_EVENT = "SELECT id, envelope, size, only_for FROM events"
+_OF_KIND = "SELECT id FROM events WHERE kind = ? AND id > ? AND id <= ? ORDER BY id LIMIT ?"
+_OF_IDS = f"{_EVENT} WHERE id IN (SELECT value FROM json_each(?)) ORDER BY id"
+_OF_ALL = f"{_EVENT} WHERE id > ? AND id <= ? ORDER BY id LIMIT ?"
+
+
+def page(
+    connection: sqlite3.Connection,
+    kinds: dict[str | None, int],
+    after: int,
+    upto: int,
+    most: int,
+    max_bytes: int,
+) -> Page:
+    """Return the next events of some kinds after a `seq` up to another one, of each since its own."""
+    if None in kinds:
+        rows = connection.execute(_OF_ALL, (max(after, kinds[None]), upto, most))
+    else:
+        each = (
+            connection.execute(_OF_KIND, (kind, max(after, since), upto, most))
+            for kind, since in kinds.items()
+        )
+        ids = sorted(number for (number,) in chain.from_iterable(each))[:most]
+        rows = connection.execute(_OF_IDS, (msgspec.json.encode(ids).decode(),))
+    taken: list[tuple[int, str, int, str | None]] = []
+    used, reached = 0, upto
+    for row in rows:
+        taken.append(row)
+        used += row[2]
+        if len(taken) == most or used >= max_bytes:
+            rows.close()
+            reached = row[0]
+            break
+    return Page([*_stored(taken)], reached)
+
+
+def by_seq(connection: sqlite3.Connection, numbers: Sequence[int]) -> list[Stored]:
+    """Return those events of some numbers that are kept, in the order of the numbers."""
+    rows = connection.execute(_OF_IDS, (msgspec.json.encode(numbers).decode(),))
+    found = {stored.envelope.seq: stored for stored in _stored(rows)}
+    return [found[number] for number in numbers if number in found]
+
+
+def replay(
+    connection: sqlite3.Connection, session_id: str | None, after: int, limit: int
+) -> list[EventEnvelope]:
+    """Return the events of a session, or of the runtime's scope, after a `seq`."""
+    query = f"{_EVENT} WHERE session_id IS ? AND id > ? ORDER BY id LIMIT ?"
+    found = connection.execute(query, (session_id, after, limit))
+    return [replace(stored.envelope, replay=True) for stored in _stored(found)]
+
+
+def pending(connection: sqlite3.Connection, worker: str, kinds: dict[str | None, int], after: int) -> int:
+    """Return how many events of a worker come after a `seq`."""
+    count = "SELECT count(*) FROM events WHERE id > ? AND (only_for IS NULL OR only_for = ?)"
+    total = 0
+    for kind, since in kinds.items():
+        of_kind, values = ("", ()) if kind is None else (" AND kind = ?", (kind,))
+        query = f"{count}{of_kind}"
+        (found,) = connection.execute(query, (max(after, since), worker, *values)).fetchone()
+        total += found
+    return total
+
+
+def _stored(rows: Iterable[tuple[int, str, int, str | None]]) -> Iterator[Stored]:
+    """Yield events; those of a journal have another `seq` than their number in the file."""
+    for number, text, size, only in rows:
+        try:
+            envelope = decode_stored(text)
+        except Invalid as exc:
+            log.error("event %d of the file cannot be read, and is left out: %s", number, exc)
+            continue
+        if envelope.seq != number:
+            envelope = replace(envelope, seq=number)
+        yield Stored(envelope, size or len(text), only)

@@ -1,0 +1,87 @@
+"""Keys and values, and leases, in a broker's file; times are seconds since 1970 of the broker's clock."""
+
+from __future__ import annotations
+
+import sqlite3
+
+from dnworker.events.brokers.base import Entry, Lease
+
+_LIVE = "(until IS NULL OR until > ?)"
+
+
+def get(connection: sqlite3.Connection, key: str, now: float) -> Entry | None:
+    """Return a value that has not expired."""
+    row = connection.execute(
+        f"SELECT value, revision FROM kv WHERE key = ? AND {_LIVE}", (key, now)
+    ).fetchone()
+    return None if row is None else Entry(key=key, value=row[0], revision=row[1])
+
+
+def put(
+    connection: sqlite3.Connection,
+    key: str,
+    value: bytes,
+    now: float,
+    revision: int | None,
+    until: float | None,
+) -> Entry | None:
+    """Write a value; None where the present one has another revision."""
+    if revision is not None:
+        present = get(connection, key, now)
+        if revision != (0 if present is None else present.revision):
+            return None
+    written = connection.execute(
+        "INSERT OR REPLACE INTO kv (key, value, until) VALUES (?, ?, ?)", (key, value, until)
+    )
+    return Entry(key=key, value=value, revision=written.lastrowid or 0)
+
+
+def delete(connection: sqlite3.Connection, key: str) -> None:
+    """Remove a value."""
+    connection.execute("DELETE FROM kv WHERE key = ?", (key,))
+
+
+def keys(connection: sqlite3.Connection, prefix: str, now: float) -> list[str]:
+    """Return the keys of values that have not expired, in order."""
+    query = f"SELECT key FROM kv WHERE substr(key, 1, ?) = ? AND {_LIVE} ORDER BY key"
+    return [key for (key,) in connection.execute(query, (len(prefix), prefix, now))]
+
+
+def expire(connection: sqlite3.Connection, now: float) -> None:
+    """Remove the values that have expired."""
+    connection.execute("DELETE FROM kv WHERE until <= ?", (now,))
+
+
+def acquire(
+    connection: sqlite3.Connection, name: str, holder: str, now: float, seconds: float
+) -> Lease | None:
+    """Take a lease that nobody has; who has it, has it longer."""
+    row = connection.execute("SELECT holder, fence, until FROM leases WHERE name = ?", (name,)).fetchone()
+    owner, fence, until = row or (None, 0, 0.0)
+    is_held = owner is not None and until > now
+    if is_held and owner != holder:
+        return None
+    return _write(connection, name, holder, fence if is_held else fence + 1, now + seconds)
+
+
+def renew(connection: sqlite3.Connection, lease: Lease, now: float, seconds: float) -> Lease | None:
+    """Hold a lease longer that no other has taken since."""
+    if not _is_of(connection, lease):
+        return None
+    return _write(connection, lease.name, lease.holder, lease.fence, now + seconds)
+
+
+def give_back(connection: sqlite3.Connection, lease: Lease) -> None:
+    """End a lease that no other has taken since; its number is not given again."""
+    if _is_of(connection, lease):
+        connection.execute("UPDATE leases SET holder = NULL WHERE name = ?", (lease.name,))
+
+
+def _is_of(connection: sqlite3.Connection, lease: Lease) -> bool:
+    query = "SELECT 1 FROM leases WHERE name = ? AND holder = ? AND fence = ?"
+    return connection.execute(query, (lease.name, lease.holder, lease.fence)).fetchone() is not None
+
+
+def _write(connection: sqlite3.Connection, name: str, holder: str, fence: int, until: float) -> Lease:
+    connection.execute("INSERT OR REPLACE INTO leases VALUES (?, ?, ?, ?)", (name, holder, fence, until))
+    return Lease(name=name, holder=holder, fence=fence, until=until)

@@ -1,0 +1,1 @@
+"""What every broker does: sentences that are run against each of them."""

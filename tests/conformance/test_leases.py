@@ -1,0 +1,47 @@
+"""Leases have one holder at a time, and numbers that rise."""
+
+from __future__ import annotations
+
+
+async def test_a_lease_has_one_holder(stage):
+    lease = await stage.broker.acquire("job", "a", 10)
+    assert (lease.name, lease.holder) == ("job", "a")
+    assert await stage.broker.acquire("job", "b", 10) is None
+    assert await stage.broker.acquire("other", "b", 10) is not None
+
+
+async def test_a_lease_that_has_ended_goes_to_another_with_a_higher_number(stage):
+    first = await stage.broker.acquire("job", "a", 10)
+    await stage.clock.advance(11)
+    second = await stage.broker.acquire("job", "b", 10)
+    assert second.fence > first.fence
+    assert await stage.broker.renew(first, 10) is None
+
+
+async def test_a_lease_that_is_renewed_stays(stage):
+    lease = await stage.broker.acquire("job", "a", 10)
+    await stage.clock.advance(8)
+    renewed = await stage.broker.renew(lease, 10)
+    assert renewed.fence == lease.fence
+    await stage.clock.advance(8)
+    assert await stage.broker.acquire("job", "b", 10) is None
+
+
+async def test_a_lease_that_has_ended_and_that_nobody_took_can_be_renewed(stage):
+    lease = await stage.broker.acquire("job", "a", 10)
+    await stage.clock.advance(11)
+    assert (await stage.broker.renew(lease, 10)).fence == lease.fence
+
+
+async def test_a_lease_that_is_given_back_is_free_and_its_number_is_not_used_again(stage):
+    first = await stage.broker.acquire("job", "a", 10)
+    await stage.broker.give_back(first)
+    second = await stage.broker.acquire("job", "b", 10)
+    assert second.fence > first.fence
+    await stage.broker.give_back(first)  # it is another's by now
+    assert await stage.broker.acquire("job", "c", 10) is None
+
+
+async def test_the_present_holder_may_ask_again(stage):
+    first = await stage.broker.acquire("job", "a", 10)
+    assert (await stage.broker.acquire("job", "a", 20)).fence == first.fence

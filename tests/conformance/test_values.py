@@ -1,0 +1,54 @@
+"""Keys and values, which are compared before they are set."""
+
+from __future__ import annotations
+
+import asyncio
+
+
+async def test_a_value_is_there_once_it_is_put_and_gone_once_it_is_deleted(stage):
+    assert await stage.broker.get("a") is None
+    await stage.broker.put("a", b"\x00one")
+    assert (await stage.broker.get("a")).value == b"\x00one"
+    await stage.broker.put("a", b"two")
+    assert (await stage.broker.get("a")).value == b"two"
+    await stage.broker.delete("a")
+    await stage.broker.delete("a")
+    assert await stage.broker.get("a") is None
+
+
+async def test_a_value_is_written_only_over_the_revision_that_was_read(stage):
+    first = await stage.broker.put("a", b"one", revision=0)
+    assert await stage.broker.put("a", b"two", revision=0) is None
+    second = await stage.broker.put("a", b"two", revision=first.revision)
+    assert second.revision > first.revision
+    assert await stage.broker.put("a", b"three", revision=first.revision) is None
+    assert (await stage.broker.get("a")).value == b"two"
+
+
+async def test_of_many_that_compare_one_writes(stage):
+    written = await asyncio.gather(*(stage.broker.put("a", b"%d" % n, revision=0) for n in range(10)))
+    assert sum(entry is not None for entry in written) == 1
+
+
+async def test_a_revision_does_not_come_again_with_its_key(stage):
+    first = await stage.broker.put("a", b"one")
+    await stage.broker.delete("a")
+    again = await stage.broker.put("a", b"one", revision=0)
+    assert again.revision > first.revision
+
+
+async def test_a_value_is_gone_after_its_time(stage):
+    await stage.broker.put("a", b"one", seconds=10)
+    await stage.clock.advance(9)
+    assert await stage.broker.get("a") is not None
+    await stage.clock.advance(2)
+    assert await stage.broker.get("a") is None
+    assert await stage.broker.keys("") == []
+    assert await stage.broker.put("a", b"two", revision=0) is not None
+
+
+async def test_keys_are_found_by_how_they_begin_in_order(stage):
+    for key in ("b/2", "a/1", "b/1", "b%", "B/1"):
+        await stage.broker.put(key, b"")
+    assert await stage.broker.keys("b/") == ["b/1", "b/2"]
+    assert await stage.broker.keys("b") == ["b%", "b/1", "b/2"]
