@@ -15,7 +15,6 @@ from dnworker.core.restarts import RestartPolicy
 from dnworker.core.retry_policies import Retry
 from dnworker.engine.engine import Engine
 from dnworker.engine.tokens import WorkerScope
-from dnworker.events.brokers.base import NOW
 
 if TYPE_CHECKING:
     from starlette.types import ASGIApp
@@ -52,7 +51,6 @@ class Runtime(Engine):
             what docs/reference.md lists.
         broker: what keeps events; in memory by default, in a file with `SqliteBroker(FILE)`, which has the
             journal, too.
-        start: where a worker begins that the broker does not know: `NOW`, `BEGINNING` or after a `seq`.
         retry: which workers are given events again whose handlers have failed, such as
             `{"demo:bridge": "5,backoff=1s..5m,on=OSError"}`, or words as of `serve --retry`.
     """
@@ -75,7 +73,6 @@ class Runtime(Engine):
         observe: bool = True,
         worker_scope: WorkerScope = "operator",
         broker: Broker | None = None,
-        start: int = NOW,
         retry: Retry | None = None,
     ) -> None:
         super().__init__(
@@ -90,7 +87,6 @@ class Runtime(Engine):
             restart=restart,
             process_locals=process_locals,
             broker=broker,
-            start=start,
             retry=retry,
         )
         self.tokens.worker_scope = worker_scope

@@ -43,6 +43,7 @@ def broker_of(options: argparse.Namespace) -> SqliteBroker | None:
         UsageError: the options do not go together, or the file is a directory.
     """
     file: Path | None = options.durable
+    start = _start_of(options)
     if file is None:
         return None
     if file.is_dir():
@@ -54,10 +55,10 @@ def broker_of(options: argparse.Namespace) -> SqliteBroker | None:
         raise UsageError(f"--durable {file} keeps the journal, too; leave out --journal {options.journal}")
     from dnworker.events.brokers.sqlite import SqliteBroker
 
-    return SqliteBroker(file)
+    return SqliteBroker(file, start=start)
 
 
-def start_of(options: argparse.Namespace) -> int:
+def _start_of(options: argparse.Namespace) -> int:
     """Return where a worker begins that the broker does not know.
 
     Raises:

@@ -15,13 +15,14 @@ from urllib.parse import urlsplit
 
 import httpx
 
-from dnworker.cli.running import redirect_file, running
+from dnworker.cli.running import running
 from dnworker.cli.text import print_json, printable
 from dnworker.client.client import RuntimeClient
 from dnworker.client.http import resolve_url
 from dnworker.core.envelope import EventEnvelope
 from dnworker.core.errors import UsageError
 from dnworker.core.models import LogRecord
+from dnworker.core.redirects import redirect_file
 from dnworker.core.text import clip
 from dnworker.core.topology import SILENT
 

@@ -9,7 +9,6 @@ import json
 import logging
 import os
 from contextlib import suppress
-from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -66,16 +65,6 @@ def own_token_file(token: str) -> Path:
             f"the token that was made cannot be kept in {file.parent}: {exc.strerror or exc}; give one, by "
             "--token-file or DREADNODE_RUNTIME_TOKEN"
         ) from exc
-    return file
-
-
-def redirect_file(address: str) -> Path:
-    """Write a file that redirects a browser to a secret address; its command line would show the address."""
-    file = _home() / "panel.html"
-    file.parent.mkdir(parents=True, exist_ok=True)
-    file.unlink(missing_ok=True)
-    with os.fdopen(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as stream:
-        stream.write(f'<!doctype html><meta http-equiv="refresh" content="0;url={escape(address)}">\n')
     return file
 
 

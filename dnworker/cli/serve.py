@@ -21,7 +21,7 @@ from dnworker.cli.debug_options import (
     debugged_to_json,
     shown,
 )
-from dnworker.cli.durable_options import add_durable_arguments, broker_of, start_of
+from dnworker.cli.durable_options import add_durable_arguments, broker_of
 from dnworker.cli.ending import STOP_WITHIN, Ending
 from dnworker.cli.restart_options import add_restart_arguments, policy_of
 from dnworker.cli.running import forget, forget_own, own_token_file, register
@@ -215,7 +215,6 @@ def make_runtime(options: argparse.Namespace) -> Runtime:
         process_locals=options.locals,
         observe=not options.no_observe,
         broker=broker_of(options),
-        start=start_of(options),
     )
     apply_storm_options(options, runtime)
     return runtime

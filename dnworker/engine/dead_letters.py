@@ -1,7 +1,7 @@
 """`DeadLetters`: events that a worker could not handle, with their errors, until somebody takes care of them.
 
-The broker's key-value store keeps them; a part of the engine. `retries.py` adds them; magics, command line, API
-and panel show them, have them delivered again, and drop them.
+The broker's key-value store keeps them; a part of the engine. `retries.py` adds them; magics, the command
+line, the API and the panel show them, have them delivered again, and drop them.
 """
 
 from __future__ import annotations

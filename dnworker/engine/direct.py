@@ -11,7 +11,7 @@ import httpx
 from dnworker.client.connection import TurnEvents, read_answer
 from dnworker.core.envelope import EventEnvelope, check_publishable, own
 from dnworker.core.errors import ApiError, CommandError
-from dnworker.events.subscription import Subscription
+from dnworker.events.brokers.subscription import Subscription
 
 if TYPE_CHECKING:
     from starlette.types import ASGIApp

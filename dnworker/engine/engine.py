@@ -65,7 +65,7 @@ from dnworker.engine.tokens import Tokens
 from dnworker.engine.unheard import note_unheard
 from dnworker.engine.usage import Usage
 from dnworker.engine.worker_log import WorkerLog
-from dnworker.events.brokers.base import NOW, Broker
+from dnworker.events.brokers.base import Broker, EventJournal
 from dnworker.events.bus import EventBus
 from dnworker.events.causes import published_by
 from dnworker.events.failing import Failing
@@ -107,7 +107,6 @@ class Engine:
         process_locals: whether errors of worker processes have the values of variables.
         broker: what keeps events; in memory by default. A durable one has a journal, and `journal` is not
             wanted beside it.
-        start: where a worker begins that the broker does not know: `NOW`, `BEGINNING` or after a `seq`.
         retry: which workers are given events again whose handlers have failed, by their qualified names.
     """
 
@@ -125,7 +124,6 @@ class Engine:
         restart: RestartPolicy | str | None = None,
         process_locals: bool = False,
         broker: Broker | None = None,
-        start: int = NOW,
         retry: Retry | None = None,
     ) -> None:
         self.clock: Clock = clock or RealClock()
@@ -145,7 +143,7 @@ class Engine:
         self.log_line = self._worker_log.add
         self.failing, self.changes = Failing(), Changes()
         self.guard, self.tools, self.side_threads = Guard(), Tools(), SideThreads()
-        self.services = self._make_services(restart_policy(restart), process_locals, start)
+        self.services = self._make_services(restart_policy(restart), process_locals)
         """What workers of this engine are made with."""
         self.capabilities = CapabilityCollection(self.services, flags or {}, capability_dirs)
         self.reloads = Reloads(self.capabilities, self.progress, self.bus, self.look_again)
@@ -155,26 +153,25 @@ class Engine:
         self.turns = Turns(self.bus, self.sessions, self.agents, self.tools, self.history, self.clock)
         self.catalog = Catalog(self.capabilities, self.tools)
         # while it runs
-        self._waits, self.fired = Waits(), Listeners[[EventEnvelope]]()  # fired: with what `fire` published
+        self._waits, self._listeners, self.fired = Waits(), Listeners[[]](), Listeners[[EventEnvelope]]()
         self.resources = AsyncExitStack()
         """What a start took; given back at the end of `stop`, the last first."""
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread_id, self._is_started, self.started_at = 0, False, 0.0  # seconds, monotonic
-        self._listeners: Listeners[[]] = Listeners()
         self._connect_parts()
 
     def _make_logs(self) -> tuple[LogBook, RuntimeLog]:
         limit = self.limits.log
         return LogBook(limit=limit * 3 // 4, clock=self.clock), RuntimeLog(limit // 4)
 
-    def _make_journal(self, path: str | os.PathLike[str] | None) -> Journal | None:
+    def _make_journal(self, path: str | os.PathLike[str] | None) -> EventJournal | None:
         if (kept := self.bus.broker.journal) is not None:
             return kept
-        return (
-            None if path is None else Journal(Path(path), self.runtime_id, pending_bytes=self.limits.journal)
-        )
+        if path is None:
+            return None
+        return Journal(Path(path), self.runtime_id, pending_bytes=self.limits.journal)
 
-    def _make_services(self, restart: RestartPolicy | None, process_locals: bool, start: int) -> Services:
+    def _make_services(self, restart: RestartPolicy | None, process_locals: bool) -> Services:
         return Services(
             bus=self.bus,
             history=self.history,
@@ -189,7 +186,6 @@ class Engine:
             on_unhandled=self.note_unhandled,
             restart=restart,
             process_locals=process_locals,
-            starts_from=start,
             log_files=LogFiles(self.limits.log_file),
         )
 

@@ -1,4 +1,4 @@
-"""`Retries`: gives a worker an event again whose handler has failed, or makes it a dead letter, by its policy.
+"""`Retries`: gives a worker an event again whose handler has failed, or makes it a dead letter.
 
 A part of the engine; `Deliveries` tells it of failures.
 """

@@ -22,10 +22,10 @@ from dnworker.core.limits import Limits
 from dnworker.core.listeners import Listeners
 from dnworker.events.brokers.base import Accepted, Broker, DeliveryWatcher, Subscriber
 from dnworker.events.brokers.memory import MemoryBroker
+from dnworker.events.brokers.subscription import Subscription
 from dnworker.events.pressure import Pressure
 from dnworker.events.queue_use import QueueUse
 from dnworker.events.scopes import Scopes
-from dnworker.events.subscription import Subscription
 
 log = logging.getLogger("dnworker.bus")
 
@@ -170,13 +170,17 @@ class EventBus:
         for tap, owner in self._taps:
             if only is None or owner is None or owner == only:
                 tap(envelope)
+        self._submit(envelope, size, only)
+        return envelope
+
+    def _submit(self, envelope: EventEnvelope, size: int, only: str | None) -> None:
+        """Hand an event to the broker, which delivers it."""
         invocation = current_invocation.get()
         is_held = invocation is not None and self.gate is not None and self.gate.holds(envelope, size, only)
         cause = None if invocation is None else invocation.id
         accepted = self.broker.publish(envelope, size, only, is_held, cause=cause)
         if accepted is not None:
             self._await(envelope, accepted)
-        return envelope
 
     def deliver(
         self, envelope: EventEnvelope, size: int, only: str | None = None, is_held: bool = False

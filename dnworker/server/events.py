@@ -18,10 +18,10 @@ from dnworker.client.http import AFTER_SEQ, FOR, HANDLERS, STREAM
 from dnworker.core.envelope import SUBSCRIBER_DROPPED, EventEnvelope, check_publishable, encode
 from dnworker.core.errors import NotFound, SubscriberTooSlow
 from dnworker.engine.tokens import TICKET_SECONDS
+from dnworker.events.brokers.subscription import Subscription
 from dnworker.events.bus import SUBSCRIBER_LIMIT
 from dnworker.events.causes import published_by
 from dnworker.events.streams import StreamReader
-from dnworker.events.subscription import Subscription
 from dnworker.server.api import ApiCall, Fields, endpoint
 from dnworker.server.cutting import within
 from dnworker.server.rights import Right

@@ -16,8 +16,8 @@ from starlette.websockets import WebSocket, WebSocketDisconnect
 from dnworker.core.envelope import SCHEMA_VERSION, EventEnvelope, encode, new_id
 from dnworker.core.errors import ApiError, SubscriberTooSlow
 from dnworker.core.invocation import Invocation, current_invocation
+from dnworker.events.brokers.subscription import Subscription
 from dnworker.events.bus import SUBSCRIBER_LIMIT
-from dnworker.events.subscription import Subscription
 from dnworker.server.cutting import within
 from dnworker.server.rights import COMMANDS, Right, lacks
 from dnworker.sessions.prompts import check_response

@@ -347,7 +347,7 @@ class InProcessWorker(ManagedWorker[WorkerRunner]):
             self._imported(make),
             services.client(worker=self.name, capability=self.capability),
             event_source=lambda kinds: services.bus.broker.subscribe(
-                self.qualified_name, kinds, start=services.starts_from, watcher=services.history
+                self.qualified_name, kinds, watcher=services.history
             ),
             lifecycle=self._lifecycle,
             qualified_name=self.qualified_name,

@@ -17,7 +17,6 @@ from dnworker.core.lifecycle import WorkerState
 from dnworker.core.limits import Limits
 from dnworker.core.models import ComponentInfo
 from dnworker.core.restarts import RestartPolicy
-from dnworker.events.brokers.base import NOW
 from dnworker.events.bus import EventBus
 from dnworker.events.history import History
 from dnworker.workers.around import Around
@@ -163,8 +162,6 @@ class Services:
     """What is kept of each worker over restarts and reloads."""
     around: Around = field(default_factory=Around)
     """What is put around the handlers of workers in this process."""
-    starts_from: int = NOW
-    """Where a worker begins that the broker does not know: `NOW`, `BEGINNING`, or after a `seq`."""
     process_locals: bool = False
     """Whether errors of worker processes have the values of variables."""
     observation: Observation = field(default_factory=Observation)

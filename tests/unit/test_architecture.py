@@ -18,7 +18,7 @@ LONG = (PROJECT / "ARCHITECTURE.md").read_text().partition("## Long files")[2]
 
 LONGEST_FUNCTION = 45
 LONGEST_FILE = 450
-LONGEST_CHAIN = 10
+LONGEST_CHAIN = 11
 
 # What each folder may import, as in the picture of ARCHITECTURE.md: read from bottom to top. A line names only folders of
 # lines above it, so that no arrow leads up. A root's file stands for itself. Every import statement counts: those
@@ -35,12 +35,13 @@ FRAMEWORK = {
     "client": "core",
     "sessions": "core events capability",
     "workers/child": "compat.py",
-    "workers": "core events capability client",
-    "engine": "core events capability flow client sessions workers _version.py",
+    "workers": "core events events/brokers capability client",
+    "engine": "core events events/brokers capability flow client sessions workers _version.py",
     "panel": "core events flow sessions workers engine",
-    "server": "core events client sessions workers engine _version.py",
-    "runtime.py": "core flow engine panel server compat.py",
-    "cli": "core capability flow client workers engine runtime.py _version.py compat.py",
+    "server": "core events events/brokers client sessions workers engine _version.py",
+    "runtime.py": "core events/brokers flow engine panel server compat.py",
+    "cli": "core events events/brokers events/brokers/sqlite capability flow client workers engine runtime.py"
+    " _version.py compat.py",
     "testing": "core server workers runtime.py compat.py",
     "__main__.py": "cli",
     "__init__.py": "core events client sessions workers runtime.py _version.py",

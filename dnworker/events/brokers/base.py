@@ -8,15 +8,14 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Collection
-from typing import TYPE_CHECKING, NamedTuple, Protocol
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import Any, NamedTuple, Protocol
 
 import msgspec
 
 from dnworker.core.clock import Clock
 from dnworker.core.envelope import EventEnvelope
-
-if TYPE_CHECKING:
-    from dnworker.events.journal_writer import Journal
 
 NOW = -1
 """Where a worker begins that the broker does not know: with what is published from now on."""
@@ -169,6 +168,29 @@ class Consumer(Subscriber, Protocol):
         """Note that the worker still works on an event; a broker on other machines waits longer then."""
 
 
+class EventJournal(Protocol):
+    """What keeps invocations and states of workers in a file, with or without the events."""
+
+    path: Path
+    lost: int
+    """Entries that are missing in it."""
+    failure: str | None
+    """Why it cannot be written at the moment."""
+
+    @property
+    def pending_bytes(self) -> int:
+        """Bytes of what waits in memory for the disk."""
+
+    def recording(self, bus: Any, history: Any) -> AbstractContextManager[None]:
+        """Write everything that happens while the block runs."""
+
+    def note_state(self, worker: str, state: str, error: str | None) -> None:
+        """Keep a worker's change of state."""
+
+    def flush(self, timeout: float = 5.0) -> bool:
+        """Wait up to `timeout` seconds; return whether everything noted so far is in the file."""
+
+
 class CursorInfo(msgspec.Struct, frozen=True, kw_only=True):
     """How far a worker is, as a broker knows it."""
 
@@ -221,7 +243,7 @@ class Broker(Protocol):
         """What it can do."""
 
     @property
-    def journal(self) -> Journal | None:
+    def journal(self) -> EventJournal | None:
         """What keeps invocations and states beside the events; None where it keeps none."""
 
     @property
@@ -268,7 +290,7 @@ class Broker(Protocol):
         worker: str,
         kinds: Collection[str] | None,
         *,
-        start: int = NOW,
+        start: int | None = None,
         watcher: DeliveryWatcher | None = None,
     ) -> Consumer:
         """Return the events of a worker that it has not handled, and those that are published from now on.
@@ -276,7 +298,8 @@ class Broker(Protocol):
         Args:
             worker: its qualified name; an earlier consumer of it must be closed.
             kinds: what it listens to; a kind that is new to it begins at `start`.
-            start: `NOW`, `BEGINNING`, or a `seq` after which a worker begins that the broker does not know.
+            start: `NOW`, `BEGINNING`, or a `seq` after which a worker begins that the broker does not know;
+                by default what the broker was made with.
             watcher: notified of every event that is queued for it, and of those that a close drops.
         """
 

@@ -90,7 +90,7 @@ class MemoryBroker:
         worker: str,
         kinds: Collection[str] | None,
         *,
-        start: int = NOW,
+        start: int | None = None,
         watcher: DeliveryWatcher | None = None,
     ) -> Consumer:
         """Return what is published for a worker from now on, whatever `start` says: nothing is kept."""

@@ -14,7 +14,7 @@ from msgspec.structs import replace
 from dnworker.core.clock import Clock
 from dnworker.core.envelope import EventEnvelope
 from dnworker.events.brokers.base import DeliveryWatcher, Outcome, Outlet
-from dnworker.events.subscription import Subscription
+from dnworker.events.brokers.subscription import Subscription
 
 
 @dataclass(slots=True)

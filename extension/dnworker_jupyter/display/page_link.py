@@ -17,8 +17,8 @@ from typing import Any
 import anywidget
 from traitlets import Unicode
 
-from dnworker.cli.running import redirect_file
 from dnworker.core.errors import UsageError
+from dnworker.core.redirects import redirect_file
 from dnworker.engine.tokens import TICKET_SECONDS
 from dnworker.panel import assets
 from dnworker.runtime import Runtime

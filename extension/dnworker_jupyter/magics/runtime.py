@@ -5,12 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from dnworker.events.brokers.sqlite import SqliteBroker
+
 from dnworker.core.errors import BrokerError, UsageError
 from dnworker.core.lifecycle import WorkerState
 from dnworker.core.topology import SILENT
 from dnworker.events.brokers.base import Broker
 from dnworker.events.brokers.memory import MemoryBroker
-from dnworker.events.brokers.sqlite import SqliteBroker
 from dnworker_jupyter.display.tables import Note
 from dnworker_jupyter.magics.context import MagicContext
 from dnworker_jupyter.magics.doctor import diagnose
