@@ -50,7 +50,7 @@ from dnworker.engine.capabilities import CapabilityCollection
 from dnworker.engine.capability import Capability
 from dnworker.engine.catalog import Catalog
 from dnworker.engine.changes import Changes
-from dnworker.engine.dead_letters import DeadLetters, Summary
+from dnworker.engine.dead_letters import DeadLetters
 from dnworker.engine.deliveries import Deliveries
 from dnworker.engine.direct import DirectConnection
 from dnworker.engine.flow import FlowMeter
@@ -133,9 +133,6 @@ class Engine:
         # what happens, and what is kept of it
         self.bus = EventBus(self.clock, replay_bytes=self.limits.replay, broker=broker)
         self.history = History(self.limits.history)
-        self.dead_letters = DeadLetters()
-        self.retries = Retries(self.bus, self.history, self.clock, self.dead_letters, retry_policies(retry))
-        self._deliveries = Deliveries(self.bus, self.history, self._is_running, self.retries)
         self.storms = Storms(self.clock, self.limits, self.history, self.bus.release)
         self.journal = self._make_journal(journal)
         self.logs, self.log = self._make_logs()
@@ -151,14 +148,13 @@ class Engine:
         self.agents = Agents(self.capabilities.agents, self.tools, self.clock)
         self.sessions = SessionStore(self.bus, self.clock, self.agents.bind, limit=self.limits.sessions)
         self.turns = Turns(self.bus, self.sessions, self.agents, self.tools, self.history, self.clock)
-        self.catalog = Catalog(self.capabilities, self.tools)
         # while it runs
         self._waits, self._listeners, self.fired = Waits(), Listeners[[]](), Listeners[[EventEnvelope]]()
         self.resources = AsyncExitStack()
         """What a start took; given back at the end of `stop`, the last first."""
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread_id, self._is_started, self.started_at = 0, False, 0.0  # seconds, monotonic
-        self._connect_parts()
+        self._connect_parts(retry)
 
     def _make_logs(self) -> tuple[LogBook, RuntimeLog]:
         limit = self.limits.log
@@ -189,8 +185,11 @@ class Engine:
             log_files=LogFiles(self.limits.log_file),
         )
 
-    def _connect_parts(self) -> None:
+    def _connect_parts(self, retry: Retry | None) -> None:
         """Let the parts hear of what others do."""
+        self.dead_letters = DeadLetters()
+        self.retries = Retries(self.bus, self.history, self.clock, self.dead_letters, retry_policies(retry))
+        self._deliveries = Deliveries(self.bus, self.history, self._is_running, self.retries)
         self.bus.watcher = self.history
         self.bus.tap(self.history.note_event)
         self.bus.tap(self.flow.published.note_event)
@@ -206,6 +205,11 @@ class Engine:
         if isinstance(self.clock, VirtualClock):
             self.clock.on_sleep = self.history.look_again
         self.logs.listen(lambda line: self.log.add(line.worker, line.text, line.level))
+
+    @cached_property
+    def catalog(self) -> Catalog:
+        """What agents can be given."""
+        return Catalog(self.capabilities, self.tools)
 
     @cached_property
     def flow(self) -> FlowMeter:
@@ -598,37 +602,6 @@ class Engine:
             await waiting.until_quiet(trace, self.history, timeout)
         note_unheard(trace, late, self.workers(), owner)
         return trace
-
-    async def retry_dead(self, letter: Summary) -> EventEnvelope:
-        """Deliver the event of a dead letter again, to its worker alone; returns the new event.
-
-        Its attempts count anew, and all handlers of its kind run: those that had ended well, too.
-
-        Raises:
-            NotFound: the letter is gone.
-            Conflict: the worker does not run, or listens to the kind no more; the letter stays.
-            Gone: its session was deleted.
-            NotStored: the broker cannot keep it now.
-        """
-        worker, event = self.worker(letter.worker), (await self.dead_letters.read(letter)).event
-        if worker.state is not WorkerState.RUNNING:
-            raise Conflict(f"{letter.worker} is {worker.state}; start it, then retry its dead letters")
-        if not worker.may_hear(event.kind):
-            raise Conflict(
-                f"{letter.worker} listens to {event.kind} no more; add a handler, or drop the letter"
-            )
-        with published_by("Retried"):
-            again = self.bus.publish(
-                event.kind,
-                event.payload,
-                session_id=event.session_id,
-                turn_id=event.turn_id,
-                terminal=event.terminal,
-                only=letter.worker,
-            )
-        again = await self.bus.accepted(again)
-        await self.dead_letters.drop(letter)
-        return again
 
     def _publish_fired(
         self,

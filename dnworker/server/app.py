@@ -14,6 +14,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from dnworker.server import (
     catalog,
     cursors,
+    dead_letters,
     events,
     files,
     interactive,
@@ -40,7 +41,7 @@ def openapi(call: ApiCall) -> object:
     return document(ENDPOINTS)
 
 
-_RESOURCES = (runtime, events, cursors, workers, sessions, files, runtime_log, catalog)
+_RESOURCES = (runtime, events, cursors, dead_letters, workers, sessions, files, runtime_log, catalog)
 ENDPOINTS: list[Endpoint] = [one for resource in _RESOURCES for one in resource.endpoints]
 
 

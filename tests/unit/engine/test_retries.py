@@ -10,6 +10,7 @@ import pytest
 from dnworker import Worker
 from dnworker.core.clock import VirtualClock
 from dnworker.core.errors import Conflict, NotFound
+from dnworker.engine.dead_letters import retry
 from dnworker.engine.engine import Engine
 
 
@@ -186,7 +187,7 @@ async def test_a_dead_letter_is_fired_again_for_its_worker_alone_and_its_attempt
     await engine.fire("demo.kind", {"n": 7})
     await engine.advance(60)
     (one,) = engine.dead_letters.all()
-    event = await engine.retry_dead(one)
+    event = await retry(engine, one)
     await engine.advance(60)
     assert engine.dead_letters.all() == []
     assert (event.payload, event.kind) == ({"n": 7}, "demo.kind")
@@ -199,7 +200,7 @@ async def test_a_dead_letter_of_a_worker_that_does_not_run_stays(engine, service
     await engine.advance(60)
     await engine.worker("bridge").stop()
     with pytest.raises(Conflict, match="notebook:bridge is stopped.*start it"):
-        await engine.retry_dead(engine.dead_letters.all()[0])
+        await retry(engine, engine.dead_letters.all()[0])
     assert len(engine.dead_letters) == 1
 
 
