@@ -18,7 +18,7 @@ from dnworker.events.brokers.base import CursorInfo
 
 if TYPE_CHECKING:
     from dnworker.client.client import RuntimeClient
-    from dnworker.events.brokers.sqlite import SqliteBroker
+    from dnworker.events.brokers.sqlite.broker import SqliteBroker
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -83,7 +83,7 @@ async def _in_file(options: argparse.Namespace) -> int:
 
 
 def _broker(file: Path) -> SqliteBroker:
-    from dnworker.events.brokers.sqlite import SqliteBroker
+    from dnworker.events.brokers.sqlite.broker import SqliteBroker
     from dnworker.events.bus import EventBus
 
     broker = SqliteBroker(file)

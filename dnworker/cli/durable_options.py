@@ -10,7 +10,7 @@ from dnworker.core.errors import UsageError
 from dnworker.events.brokers.base import BEGINNING, NOW
 
 if TYPE_CHECKING:
-    from dnworker.events.brokers.sqlite import SqliteBroker
+    from dnworker.events.brokers.sqlite.broker import SqliteBroker
 
 DEFAULT_FILE = Path(".dreadnode/events.db")
 """Where a durable runtime keeps its events, below the working directory."""
@@ -53,7 +53,7 @@ def broker_of(options: argparse.Namespace) -> SqliteBroker | None:
         )
     if options.journal is not None:
         raise UsageError(f"--durable {file} keeps the journal, too; leave out --journal {options.journal}")
-    from dnworker.events.brokers.sqlite import SqliteBroker
+    from dnworker.events.brokers.sqlite.broker import SqliteBroker
 
     return SqliteBroker(file, start=start)
 

@@ -143,7 +143,6 @@ def has_payload(envelope: EventEnvelope) -> bool:
 _NOT_KEPT = msgspec.Raw(msgspec.json.encode(NOT_KEPT))
 
 
-
 class _WithPayload(msgspec.Struct):
     payload: msgspec.Raw
 

@@ -6,8 +6,10 @@ It hears of them from the history, which knows the handlers of all topologies; a
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
+from dnworker.core.errors import NotFound
 from dnworker.events.brokers.base import Outcome
 
 if TYPE_CHECKING:
@@ -67,9 +69,11 @@ class Deliveries:
         if invocation.outcome == "running":
             consumer.note_begin(event.event_id, invocation.handler)
             self._retries.note_begin(invocation, event.event_id)
-        elif invocation.outcome == "cancelled" and not self._is_running(invocation.worker):
-            consumer.release(event.event_id)
-            consumer.note_end(event.event_id, Outcome(invocation.handler, "it was cancelled"))
+        elif invocation.outcome == "cancelled":
+            if not self._is_running(invocation.worker):
+                with suppress(NotFound):  # the event of an earlier consumer, which has it still
+                    consumer.release(event.event_id)
+            consumer.note_end(event.event_id, Outcome(invocation.handler, "cancelled"))
         elif (error := invocation.error) is None:
             consumer.note_end(event.event_id, Outcome(invocation.handler))
         elif not self._retries.note_failure(consumer, invocation, event, error):

@@ -78,7 +78,11 @@ def _state_row(run: int, *entry: Any) -> tuple[Any, ...]:
     return (run, *entry)
 
 
-ROW: dict[str, Callable[..., tuple[Any, ...]]] = {"events": event_row, "invocations": _invocation_row, "states": _state_row}
+ROW: dict[str, Callable[..., tuple[Any, ...]]] = {
+    "events": event_row,
+    "invocations": _invocation_row,
+    "states": _state_row,
+}
 """Makes the row of an entry, as part of a run: by the table's name."""
 
 

@@ -35,6 +35,9 @@ class FakeOutlet:
             if is_wanted and not is_held and only in (None, subscriber.owner):
                 subscriber.put(envelope, size)
 
+    def kept(self, session_id: str | None, after_seq: int) -> list[EventEnvelope]:
+        return [one for one in self.delivered if one.session_id == session_id and one.seq > after_seq]
+
     def remember(self, subscriber: Subscriber) -> None:
         self.subscribers.append(subscriber)
 

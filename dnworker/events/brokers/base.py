@@ -174,8 +174,10 @@ class EventJournal(Protocol):
     path: Path
     lost: int
     """Entries that are missing in it."""
-    failure: str | None
-    """Why it cannot be written at the moment."""
+
+    @property
+    def failure(self) -> str | None:
+        """Why it cannot be written at the moment."""
 
     @property
     def pending_bytes(self) -> int:

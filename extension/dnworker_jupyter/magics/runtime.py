@@ -5,13 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from dnworker.events.brokers.sqlite import SqliteBroker
-
 from dnworker.core.errors import BrokerError, UsageError
 from dnworker.core.lifecycle import WorkerState
 from dnworker.core.topology import SILENT
 from dnworker.events.brokers.base import Broker
 from dnworker.events.brokers.memory import MemoryBroker
+from dnworker.events.brokers.sqlite.broker import SqliteBroker
 from dnworker_jupyter.display.tables import Note
 from dnworker_jupyter.magics.context import MagicContext
 from dnworker_jupyter.magics.doctor import diagnose
@@ -111,24 +110,23 @@ async def _make_durable(context: MagicContext, mode: str | None) -> Note:
     runtime = context.runtime
     before = runtime.bus.broker
     journal = None if runtime.journal is None else runtime.journal.path
-    if mode == "off":
-        broker: Broker = MemoryBroker()
-    elif mode is None and journal is None:
+    file = journal if mode is None else Path(mode).expanduser()
+    if file is None:
         raise UsageError("this notebook has no journal; name a file: %runtime durable events.db")
-    else:
-        broker = SqliteBroker(Path(mode).expanduser() if mode is not None else journal)
+    broker: Broker = MemoryBroker() if mode == "off" else SqliteBroker(file)
     await _stop_workers(context)
     runtime.use_broker(broker, journal)
     try:
         await context.startup.ready()
     except BrokerError:
-        runtime.use_broker(type(before)() if before.journal is None else SqliteBroker(journal), journal)
+        kept = None if before.journal is None else before.journal.path
+        runtime.use_broker(MemoryBroker() if kept is None else SqliteBroker(kept), journal)
         await context.startup.ready()
         raise
     if mode == "off":
         return Note("events are kept in memory again, and are lost when the kernel ends")
     return Note(
-        f"events are kept in {runtime.journal.path} until workers have handled them; "
+        f"events are kept in {file} until workers have handled them; "
         "what they had not when the kernel ends, they get when it starts again"
     )
 

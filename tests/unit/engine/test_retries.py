@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import AsyncIterator
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from dnworker import Worker
 from dnworker.core.clock import VirtualClock
@@ -247,3 +250,63 @@ def _policies(word: str):
     from dnworker.core.retry_policies import parse_retry
 
     return parse_retry([word])
+
+
+class Attempts:
+    """Handlers that fail as a plan says, by event and handler, and what became of each."""
+
+    def __init__(self, plans: list[tuple[int, int]]) -> None:
+        self.plans = plans
+        self.runs: Counter[tuple[int, int]] = Counter()
+        self.handled: set[tuple[int, int]] = set()
+        self.worker = Worker("bridge")
+        for number in (0, 1):
+            self._add(number)
+
+    def _add(self, number: int) -> None:
+        async def handler(event, client) -> None:
+            which = event.payload["n"], number
+            self.runs[which] += 1
+            if self.runs[which] <= self.plans[which[0]][number]:
+                raise ConnectionError(str(which)) if event.payload["n"] % 3 else ValueError(str(which))
+            self.handled.add(which)
+
+        handler.__name__ = f"handler_{number}"
+        self.worker.on_event("demo.kind")(handler)
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    plans=st.lists(st.tuples(st.integers(0, 5), st.integers(0, 5)), min_size=1, max_size=6),
+    times=st.integers(1, 3),
+    first=st.sampled_from([0, 1, 7]),
+    on=st.sampled_from(["", ",on=ConnectionError"]),
+    restarts_after=st.sampled_from([None, 0, 1, 3]),
+)
+def test_every_event_is_handled_or_a_dead_letter_in_the_end_after_no_more_attempts_than_allowed(
+    plans, times, first, on, restarts_after
+):
+    async def run() -> None:
+        policy = f"{times},backoff={first}s..60s{on}"
+        async with Engine(clock=VirtualClock(), retry={"notebook:bridge": policy}) as engine:
+            attempts = Attempts(plans)
+            await engine.add(attempts.worker)
+            for n in range(len(plans)):
+                await engine.fire("demo.kind", {"n": n})
+            if restarts_after is not None:
+                await engine.advance(restarts_after)
+                await engine.worker("bridge").restart(force=True)
+            await engine.advance(600)
+            await engine.dead_letters.ready()
+            letters = [await engine.dead_letters.read(one) for one in engine.dead_letters.all()]
+            gone = {
+                (letter.event.payload["n"], int(one.handler[-1]))
+                for letter in letters
+                for one in letter.handlers
+            }
+            assert all(runs <= times + 1 for runs in attempts.runs.values())
+            assert attempts.handled | gone == {(n, h) for n in range(len(plans)) for h in (0, 1)}
+            assert not attempts.handled & gone
+            assert not len(engine.history.next_tries)
+
+    asyncio.run(run())

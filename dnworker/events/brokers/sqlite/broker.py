@@ -68,6 +68,7 @@ class SqliteBroker:
     Args:
         path: the file; it is made if it is not there. A journal is brought to the present format.
         max_age, max_bytes, max_events: bounds of what is kept; what all have handled goes first.
+        start: where a worker begins that is not known: `NOW`, `BEGINNING`, or after a `seq`.
     """
 
     name = "sqlite"
@@ -80,8 +81,10 @@ class SqliteBroker:
         max_age: timedelta = MAX_AGE,
         max_bytes: int = MAX_BYTES,
         max_events: int | None = None,
+        start: int = NOW,
     ) -> None:
         self.path = Path(path)
+        self._default_start = start
         self.journal = BrokerJournal(self.path)
         """What the runtime notes beside its events."""
         self.outlet: Outlet
@@ -241,7 +244,7 @@ class SqliteBroker:
         worker: str,
         kinds: Collection[str] | None,
         *,
-        start: int = NOW,
+        start: int | None = None,
         watcher: DeliveryWatcher | None = None,
     ) -> SqliteConsumer:
         """Return the events of a worker that it has not handled, and those that are published from now on.
@@ -252,7 +255,7 @@ class SqliteBroker:
         cursor = self._cursors.get(worker)
         if cursor is not None and cursor.consumer is not None:
             raise Conflict(f"{worker} has its events already; close its consumer first")
-        since = self._start(start)
+        since = self._start(self._default_start if start is None else start)
         wanted: dict[str | None, int] = {None: since} if kinds is None else dict.fromkeys(kinds, since)
         is_new = cursor is None and since == self.latest_seq
         if cursor is None:
@@ -270,6 +273,15 @@ class SqliteBroker:
         if start > self.latest_seq or start < NOW:
             raise Invalid(f"there is no event {start} yet; the newest is {self.latest_seq}")
         return self.latest_seq if start == NOW else max(BEGINNING, start)
+
+    def consumer(self, worker: str) -> SqliteConsumer | None:
+        """Return the open consumer of a worker."""
+        cursor = self._cursors.get(worker)
+        opened = None if cursor is None else cursor.consumer
+        return opened if isinstance(opened, SqliteConsumer) else None
+
+    def count_ends(self, worker: str, *, is_wanted: bool = True) -> None:
+        """Do nothing: the ends of all workers' handlers are counted."""
 
     async def cursors(self) -> list[CursorInfo]:
         """Return how far each worker is, also of those that are gone."""

@@ -90,12 +90,15 @@ class SqliteConsumer:
     it is on disk that it was.
     """
 
+    counts_ends = True
+
     def __init__(
         self, desk: Desk, cursor: Cursor, watcher: DeliveryWatcher | None, *, is_new: bool = False
     ) -> None:
         # What it wants, and for whom.
         self.kinds = _names(cursor)
         self.session_id: str | None = None
+        self.goes_by_seq = False
         self.owner: str | None = cursor.worker
         self._desk = desk
         self._cursor = cursor
@@ -407,15 +410,20 @@ class SqliteConsumer:
 
     # -- what becomes of them --------------------------------------------------------------------------
 
+    def event(self, event_id: str) -> EventEnvelope | None:
+        """Return an event that the worker has; None where it has not got it, or has handled it."""
+        given = self._by_id.get(event_id)
+        return None if given is None else given.envelope
+
     def number(self, envelope: EventEnvelope) -> int:
         """Return how often the worker was given the event by now, this time included: 1 for the first."""
         given = self._by_id.get(envelope.event_id) or self._handled.get(envelope.event_id)
         return 1 if given is None else given.number
 
-    def ended(self, envelope: EventEnvelope) -> frozenset[str]:
+    def handled_by(self, event_id: str) -> Collection[str]:
         """Return the handlers that have ended well with an event, also when it was given the last time."""
-        given = self._by_id.get(envelope.event_id)
-        return frozenset(() if given is None else given.ended)
+        given = self._by_id.get(event_id)
+        return () if given is None else given.ended
 
     def note_begin(self, event_id: str, handler: str) -> None:
         """Note that a handler has begun with an event."""
