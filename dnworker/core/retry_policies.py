@@ -126,6 +126,11 @@ def parse_worker_retry(words: Iterable[str], option: str = "--retry") -> dict[st
     }
 
 
+def words_for_worker(worker: str, words: Iterable[str]) -> list[str]:
+    """Return what `parse_worker_retry` takes for the words of one worker that `parse_retry` takes."""
+    return [f"{worker}/{word}" if "=" in word.partition(",")[0] else f"{worker}={word}" for word in words]
+
+
 Retry = Mapping[str, "str | int | RetryPolicy | RetryPolicies"] | Iterable[str]
 """Policies by worker, or words as on the command line."""
 

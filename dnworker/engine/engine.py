@@ -198,6 +198,7 @@ class Engine:
         self.storms.began.add(self._note_storm)
         self.capabilities.own.renamed.add(self.sessions.rebind)
         self.capabilities.own.renamed.add(self.services.lives.rename)
+        self.capabilities.own.renamed.add(self.retries.rename)
         self.history.listen(self._worker_log.add_failure)
         self.history.series.failed.add(self.failing.note)
         self.history.series.failed.add(self.services.lives.note_failure)

@@ -84,6 +84,13 @@ class Retries:
         self._bus.broker.count_ends(worker)
         self.changed.notify()
 
+    def rename(self, former: str, name: str) -> None:
+        """Keep the policies of a capability's workers under its new name."""
+        for worker in [one for one in self._policies if one.startswith(f"{former}:")]:
+            policies = self._policies[worker]
+            self.put(worker, None)
+            self.put(name + worker.removeprefix(former), policies)
+
     # -- what happens ----------------------------------------------------------------------------------
 
     def _note_raised(self, failure: Failure) -> None:

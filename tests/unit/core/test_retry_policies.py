@@ -13,6 +13,7 @@ from dnworker.core.retry_policies import (
     parse_retry,
     parse_worker_retry,
     retry_policies,
+    words_for_worker,
 )
 
 
@@ -37,6 +38,12 @@ def test_a_worker_is_named_with_its_capability_and_may_have_kinds():
         "demo:bridge": [None, "demo.kind"],
         "demo:other": [None],
     }
+
+
+def test_the_words_of_one_worker_can_be_said_on_the_command_line():
+    words = ["5,backoff=1s..5m", "demo.kind=2,on=OSError"]
+    found = parse_worker_retry(words_for_worker("demo:bridge", words))
+    assert found == {"demo:bridge": parse_retry(words)}
 
 
 def test_a_runtime_takes_words_numbers_and_policies():
