@@ -185,6 +185,33 @@ async def test_what_a_worker_has_not_handled_when_it_stops_comes_when_it_starts_
     assert ended == [(1, True)]
 
 
+async def test_what_waits_for_a_startup_that_fails_is_no_loss_and_comes_with_the_next_start(engine):
+    worker, handled, is_broken = Worker("bridge"), [], True
+    begun, let_go = asyncio.Event(), asyncio.Event()
+
+    @worker.on_startup
+    async def start(client) -> None:
+        begun.set()
+        await let_go.wait()
+        if is_broken:
+            raise OSError("no disk")
+
+    @worker.on_event("demo.kind")
+    async def on_demo(event, client) -> None:
+        handled.append(event.payload["n"])
+
+    adding = asyncio.create_task(engine.add(worker))
+    await begun.wait()
+    await engine.fire("demo.kind", {"n": 1}, wait=False)
+    let_go.set()
+    managed = await adding
+    assert managed.losses is None
+    is_broken = False
+    await managed.start()
+    await engine.advance(0)
+    assert handled == [1]
+
+
 async def test_a_dead_letter_is_fired_again_for_its_worker_alone_and_its_attempts_count_anew(engine, service):
     service.fails(5)
     await engine.fire("demo.kind", {"n": 7})
