@@ -10,20 +10,14 @@ import asyncio
 import logging
 from collections.abc import Callable
 from datetime import datetime
-from typing import TYPE_CHECKING
 
 import msgspec
 
 from dnworker.core.envelope import EventEnvelope, decode, encode
-from dnworker.core.errors import Conflict, NotFound
+from dnworker.core.errors import NotFound
 from dnworker.core.handler_error import HandlerError
-from dnworker.core.lifecycle import WorkerState
 from dnworker.core.listeners import Listeners
 from dnworker.events.brokers.base import Broker
-from dnworker.events.causes import published_by
-
-if TYPE_CHECKING:
-    from dnworker.engine.engine import Engine
 
 log = logging.getLogger("dnworker.retries")
 
@@ -277,36 +271,6 @@ def heading(one: Summary) -> str:
     tries = f"{one.attempts} attempt{'s' if one.attempts != 1 else ''}"
     who = f"{one.worker} ({', '.join(one.handlers)})"
     return f"#{one.seq}  {one.id[:8]}  {one.kind}  {who}  {one.why} after {tries}: {one.error}"
-
-
-async def retry(engine: Engine, summary: Summary) -> EventEnvelope:
-    """Deliver the event of a dead letter again, to its worker alone; returns the new event.
-
-    Its attempts count anew, and all handlers of its kind run: those that had ended well, too.
-
-    Raises:
-        NotFound: the letter is gone, or its worker.
-        Conflict: the worker does not run, or listens to the kind no more; the letter stays.
-        Gone: its session was deleted.
-        NotStored: the broker cannot keep it now.
-    """
-    worker, event = engine.worker(summary.worker), (await engine.dead_letters.read(summary)).event
-    if worker.state is not WorkerState.RUNNING:
-        raise Conflict(f"{summary.worker} is {worker.state}; start it, then retry its dead letters")
-    if not worker.may_hear(event.kind):
-        raise Conflict(f"{summary.worker} listens to {event.kind} no more; add a handler, or drop the letter")
-    with published_by("Retried"):
-        again = engine.bus.publish(
-            event.kind,
-            event.payload,
-            session_id=event.session_id,
-            turn_id=event.turn_id,
-            terminal=event.terminal,
-            only=summary.worker,
-        )
-    again = await engine.bus.accepted(again)
-    await engine.dead_letters.drop(summary)
-    return again
 
 
 _decoder = msgspec.json.Decoder(DeadLetter)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dnworker.core.errors import NotFound
-from dnworker.engine import dead_letters
+from dnworker.engine.redelivery import redeliver
 from dnworker.panel import messages
 from dnworker.panel.model import PanelModel
 from dnworker.panel.operations import Answer, operation
@@ -26,7 +26,7 @@ async def _dead(request: messages.Dead, view: View, model: PanelModel) -> Answer
     await letters.ready()
     one = letters.find(request.event, request.worker)
     if request.verb == "retry":
-        event = await dead_letters.retry(model.engine, one)
+        event = await redeliver(model.engine, one)
         return {"event": event.event_id, "seq": event.seq, "kind": event.kind}
     letter = await letters.read(one)
     if request.verb == "payload":

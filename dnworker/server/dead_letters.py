@@ -9,6 +9,7 @@ import msgspec
 from dnworker.core.envelope import EventEnvelope
 from dnworker.engine import dead_letters
 from dnworker.engine.dead_letters import Summary
+from dnworker.engine.redelivery import redeliver
 from dnworker.server.api import ApiCall, Fields, endpoint
 
 
@@ -74,7 +75,7 @@ async def show(call: ApiCall) -> object:
 @endpoint("POST", "/api/dead-letters/{id}/retry", query=OfWorker, answer=Retried, errors=(404, 409, 410))
 async def retry(call: ApiCall) -> object:
     """Deliver the event of a dead letter again, to its worker alone."""
-    event = await dead_letters.retry(call.engine, await _find(call))
+    event = await redeliver(call.engine, await _find(call))
     return Retried(event.event_id, event.seq)
 
 

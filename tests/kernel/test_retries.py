@@ -55,3 +55,16 @@ def test_a_mistake_in_a_line_is_one_sentence_with_the_way_out(kernel):
     assert "there is no dead letter 1234" in kernel.run("%dead show 1234").error
     assert "%dead takes list, show ID, retry ID or drop ID" in kernel.run("%dead forget").error
     assert "%dead drop takes one ID, as %dead lists them, or --all" in kernel.run("%dead drop").error
+
+
+def test_a_cell_that_runs_again_without_retries_has_none_and_one_that_fails_changes_nothing(kernel):
+    kernel.run("%clock virtual")
+    kernel.run(BRIDGE, "cell")
+    broken = (
+        BRIDGE.replace("--retry 2,backoff=1s..10s", "--retry 7")
+        + "\n@worker.on_startup\nasync def s(c): 1 / 0"
+    )
+    assert "ZeroDivisionError" in kernel.run(broken, "cell").error
+    assert "(1 of 2)" in kernel.run("%fire order n=1").text
+    kernel.run(BRIDGE.replace(" --retry 2,backoff=1s..10s", ""), "cell")
+    assert "tried again" not in kernel.run("%fire order n=2").text

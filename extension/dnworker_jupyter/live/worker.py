@@ -13,7 +13,6 @@ from dnworker.capability.manifest import WorkerDefinition
 from dnworker.core.causes import because
 from dnworker.core.errors import UsageError, WorkerFailed
 from dnworker.core.lifecycle import WorkerState
-from dnworker.core.retry_policies import parse_retry
 from dnworker.core.topology import Topology
 from dnworker.engine.engine import Engine
 from dnworker.workers import inprocess_worker
@@ -22,6 +21,7 @@ from dnworker.workers.inprocess_worker import InProcessWorker
 from dnworker.workers.runner import NotStarted, to_its_end
 from dnworker.workers.worker import Worker
 from dnworker_jupyter.live.capability_head import check_not_set_aside
+from dnworker_jupyter.live.cell_options import retried
 from dnworker_jupyter.live.exchange import AddressInUse, bring_up, take_back
 from dnworker_jupyter.live.generations import Generation, change_between, clashes, life_cycle, namesakes
 from dnworker_jupyter.live.kept_generations import KeptGenerations
@@ -215,16 +215,14 @@ class LiveWorker:
         restart = stop_first or self._must_restart(before, after)
         ran, error = self.state_now, self.managed.error if self.managed is not None else None
         undo = self._generations, self.state
-        self._put_retries(after)
         try:
-            with because(f"{why}: generation {number}"):
+            with because(f"{why}: generation {number}"), retried(self._engine, self.name, after.options):
                 await self._let_run(
                     (*generations[:-1], after), written, restart=restart, stop_first=stop_first, starts=starts
                 )
         except BaseException as exc:
             if not isinstance(exc, UsageError):  # its number has been seen, as by a startup handler that ran
                 self._newest = after.number
-            self._put_retries(before)
             with because(f"Generation {number} did not start"):
                 await to_its_end(self._undo(*undo, ran, error))
             raise
@@ -233,11 +231,6 @@ class LiveWorker:
         change = change_between(before.plain_handlers(), after.plain_handlers(), restart=restart)
         is_anew = change.restarted or (stop_first and bool(before.registrations))
         return replace(change, failing=what_fails(self.managed, after), restarted=is_anew)
-
-    def _put_retries(self, generation: Generation) -> None:
-        """Let the runtime retry what the options of a generation say."""
-        name = f"{self._engine.capability().name}:{self.name}"
-        self._engine.retries.put(name, parse_retry(generation.options.retry))
 
     async def _let_run(
         self,

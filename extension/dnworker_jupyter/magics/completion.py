@@ -91,10 +91,8 @@ def _offered(context: MagicContext, magic: str, words: list[str], word: str, par
             return ["last", *(f"#{e.seq}" for e in context.runtime.history.events(20))]
         case "%clock", []:
             return VERBS
-        case "%dead", ["show" | "retry" | "drop"]:
-            return [f"#{one.seq}" for one in context.runtime.dead_letters.all()]
-        case "%dead", []:
-            return DEAD_VERBS
+        case "%dead", given:
+            return _of_dead(context, given)
         case "%events", []:
             return ["save"]
         case "%capability", [verb, *given]:
@@ -116,6 +114,15 @@ def _of_worker(context: MagicContext, given: list[str], words: list[str], word: 
             return _workers(context)
         case ["topology", _]:
             return TOPOLOGIES
+    return []
+
+
+def _of_dead(context: MagicContext, given: list[str]) -> Iterable[str]:
+    match given:
+        case []:
+            return DEAD_VERBS
+        case ["show" | "retry" | "drop"]:
+            return [f"#{one.seq}" for one in context.runtime.dead_letters.all()]
     return []
 
 

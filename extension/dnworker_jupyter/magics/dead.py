@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from dnworker.core.errors import ApiError, UsageError
 from dnworker.engine import dead_letters
 from dnworker.engine.dead_letters import Summary
+from dnworker.engine.redelivery import redeliver
 from dnworker_jupyter.display.tables import Note, Table
 from dnworker_jupyter.magics.context import MagicContext
 from dnworker_jupyter.syntax.options import Parser, nearest
@@ -104,7 +105,7 @@ async def _retry(runtime: Engine, found: list[Summary]) -> Note:
     lines = []
     for one in found:
         try:
-            event = await dead_letters.retry(runtime, one)
+            event = await redeliver(runtime, one)
         except ApiError as exc:
             lines.append(f"#{one.seq} stays: {exc}")
         else:

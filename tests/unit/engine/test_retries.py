@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from dnworker import Worker
 from dnworker.core.clock import VirtualClock
 from dnworker.core.errors import Conflict, NotFound
-from dnworker.engine.dead_letters import retry
 from dnworker.engine.engine import Engine
+from dnworker.engine.redelivery import redeliver
 
 
 class Service:
@@ -217,7 +217,7 @@ async def test_a_dead_letter_is_fired_again_for_its_worker_alone_and_its_attempt
     await engine.fire("demo.kind", {"n": 7})
     await engine.advance(60)
     (one,) = engine.dead_letters.all()
-    event = await retry(engine, one)
+    event = await redeliver(engine, one)
     await engine.advance(60)
     assert engine.dead_letters.all() == []
     assert (event.payload, event.kind) == ({"n": 7}, "demo.kind")
@@ -230,7 +230,7 @@ async def test_a_dead_letter_of_a_worker_that_does_not_run_stays(engine, service
     await engine.advance(60)
     await engine.worker("bridge").stop()
     with pytest.raises(Conflict, match="notebook:bridge is stopped.*start it"):
-        await retry(engine, engine.dead_letters.all()[0])
+        await redeliver(engine, engine.dead_letters.all()[0])
     assert len(engine.dead_letters) == 1
 
 
