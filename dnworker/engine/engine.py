@@ -583,8 +583,7 @@ class Engine:
 
         Raises:
             Invalid: the payload is not a JSON object, or another argument makes no sense.
-            TooLarge: the payload is over the limit.
-            NotStored: the broker cannot keep it now.
+            TooLarge, NotStored: the payload is over the limit; the broker cannot keep it now.
             NotFound: there is no worker of the name `only`.
             UsageError: a handler would wait for itself.
         """

@@ -1,7 +1,7 @@
 """The tables of a journal's file, and how one of an earlier version is brought to them.
 
-What `brokers/sqlite` needs is there in every file, so that a journal can become the file of a broker. The `id`
-of an event rises over all runs; a broker gives its events the `seq` that is their `id`.
+What `brokers/sqlite` needs is there in every file, so that a journal can become the file of a broker. The
+`id` of an event rises over all runs; a broker gives its events the `seq` that is their `id`.
 """
 
 from __future__ import annotations

@@ -25,6 +25,7 @@ from dnworker.core.limits import Limits
 from dnworker.core.threads import untraced
 from dnworker.events.damage import JournalDamaged, is_damage, set_aside
 from dnworker.events.journal import open_journal
+from dnworker.events.journal_lock import owner_of
 from dnworker.events.journal_rows import ROW, insert
 
 if TYPE_CHECKING:
@@ -171,6 +172,11 @@ class Journal:
         return set_aside(self.path)
 
     def _begin_run(self) -> sqlite3.Connection:
+        if (owner := owner_of(self.path)) is not None:
+            raise JournalError(
+                f"journal {self.path} is the file of the runtime in process {owner}, which keeps all events "
+                "in it; stop that one, or name another file"
+            )
         connection = open_journal(self.path)
         try:
             values = (self._runtime_id, _now())
@@ -378,7 +384,7 @@ class Journal:
         while _size(connection) > self._max_bytes:
             with connection:
                 gone = sum(_drop_oldest(connection, table) for table in _TABLES)
-            connection.execute("PRAGMA incremental_vacuum").fetchall()
+            connection.executescript("PRAGMA incremental_vacuum")  # `execute` gives back a single page
             if not gone:
                 break
         connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()

@@ -9,6 +9,8 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
+from msgspec.structs import replace
+
 from dnworker.core.clock import VirtualClock
 from dnworker.core.envelope import EventEnvelope, pack
 from dnworker.events.brokers.base import Accepted, Broker, Consumer, Outcome, Subscriber
@@ -36,7 +38,9 @@ class FakeOutlet:
                 subscriber.put(envelope, size)
 
     def kept(self, session_id: str | None, after_seq: int) -> list[EventEnvelope]:
-        return [one for one in self.delivered if one.session_id == session_id and one.seq > after_seq]
+        """Return what the bus keeps in memory, marked as it does."""
+        kept = [one for one in self.delivered if one.session_id == session_id and one.seq > after_seq]
+        return [replace(one, replay=True) for one in kept]
 
     def remember(self, subscriber: Subscriber) -> None:
         self.subscribers.append(subscriber)
@@ -91,7 +95,8 @@ class Stage:
         """Go on with what is on disk at this moment, as after a SIGKILL."""
         self._abandoned.append(self.broker)
         image = self._directory.with_name(f"{self._directory.name}-{len(self._abandoned)}")
-        shutil.copytree(self._directory, image)
+        # While the writer is in a transaction: files that are copied one after the other are of one moment then.
+        await self.broker.do(lambda connection: shutil.copytree(self._directory, image))
         self._directory = image
         self.outlet, self.broker = FakeOutlet(), self._make(image)
         await self.open()

@@ -125,7 +125,7 @@ async def test_an_id_that_is_known_is_not_delivered_again_and_names_the_first(st
 async def test_ids_that_come_together_are_told_apart(stage):
     name = new_id()
     begun = [stage.begin_publish("demo.go", {"n": n}, event_id=name, is_idempotent=True)[1] for n in range(3)]
-    assert [(await accepted).is_new for accepted in begun] == [True, False, False]
+    assert [accepted is None or (await accepted).is_new for accepted in begun] == [True, False, False]
     assert numbers(stage.outlet.delivered) == [0]
 
 
@@ -156,6 +156,7 @@ async def test_events_that_are_held_reach_a_worker_when_they_are_let_go(stage):
     assert (event.payload, consumer.number(event)) == ({"n": 1}, 1)
 
 
+@pytest.mark.slow
 async def test_100_000_events_reach_a_worker_that_is_slower_than_the_publisher(stage):
     watcher = Watcher()
     watcher.expect = watcher.delivered = lambda envelope: None

@@ -150,6 +150,7 @@ async def test_the_seq_goes_on_rising_and_ids_stay_known(stage):
 # -- given back ------------------------------------------------------------------------------------------
 
 
+@redelivers
 async def test_an_event_that_is_given_back_comes_again_with_the_next_number(stage):
     consumer = stage.broker.subscribe("demo:w", ["demo.go"])
     await stage.publish("demo.go", {"n": 1})
@@ -159,6 +160,7 @@ async def test_an_event_that_is_given_back_comes_again_with_the_next_number(stag
     assert (again.event_id, consumer.number(again)) == (event.event_id, 2)
 
 
+@redelivers
 async def test_an_event_that_is_given_back_with_a_delay_comes_after_it(stage):
     consumer = stage.broker.subscribe("demo:w", ["demo.go"])
     await stage.publish_all(2)
@@ -173,6 +175,7 @@ async def test_an_event_that_is_given_back_with_a_delay_comes_after_it(stage):
     assert numbers(await next_of(consumer)) == [0]
 
 
+@redelivers
 async def test_events_come_again_in_the_order_of_their_time(stage):
     consumer = stage.broker.subscribe("demo:w", ["demo.go"])
     await stage.publish_all(3)
@@ -182,6 +185,7 @@ async def test_events_come_again_in_the_order_of_their_time(stage):
     assert numbers(await next_of(consumer, 3)) == [1, 2, 0]
 
 
+@redelivers
 async def test_it_comes_once_no_handler_of_it_runs_any_more(stage):
     consumer = stage.broker.subscribe("demo:w", ["demo.go"])
     await stage.publish("demo.go", {"n": 1})
@@ -195,6 +199,23 @@ async def test_it_comes_once_no_handler_of_it_runs_any_more(stage):
     assert numbers(await next_of(consumer)) == [2]
     consumer.note_end(event.event_id, Outcome("two"))
     assert numbers(await next_of(consumer)) == [1]
+
+
+@survives_kill
+async def test_what_was_handled_while_an_event_was_given_back_does_not_come_again(stage):
+    consumer = stage.broker.subscribe("demo:w", ["demo.go"])
+    await stage.publish_all(4)
+    first, *others = await next_of(consumer, 4)
+    consumer.release(first.event_id)
+    for event in others:
+        handle(consumer, event)
+    while not len(consumer):
+        await asyncio.sleep(0)
+    await acknowledged(stage)
+    await stage.kill()
+    again = stage.broker.subscribe("demo:w", ["demo.go"])
+    assert numbers(await handle_next(again)) == [0]
+    await consumer_is_idle(again)
 
 
 @survives_kill
@@ -212,6 +233,7 @@ async def test_a_delay_survives_a_kill(stage):
     assert again.number(event) == 2
 
 
+@redelivers
 async def test_an_event_that_the_worker_never_had_cannot_be_given_back(stage):
     consumer = stage.broker.subscribe("demo:w", ["demo.go"])
     with pytest.raises(NotFound, match="demo:w does not have the event 00"):
@@ -230,6 +252,7 @@ async def test_work_that_takes_long_changes_nothing(stage):
 # -- workers ---------------------------------------------------------------------------------------------
 
 
+@redelivers
 async def test_a_worker_has_one_consumer(stage):
     consumer = stage.broker.subscribe("demo:w", ["demo.go"])
     with pytest.raises(Conflict, match="demo:w has its events already"):

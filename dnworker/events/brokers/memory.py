@@ -47,6 +47,7 @@ class MemoryBroker:
         self._clock: Clock = RealClock()
         self._idempotent: dict[str, EventEnvelope] = {}
         self._values: dict[str, tuple[Entry, float | None]] = {}
+        self._revision = 0
         self._leases: dict[str, Lease] = {}
         # Workers whose ends are counted: their newest consumers, and what those have left.
         self._counted: set[str] = set()
@@ -147,14 +148,15 @@ class MemoryBroker:
         now, before = self._clock.monotonic(), self._leases.get(name)
         if before is not None and before.until > now and before.holder != holder:
             return None
-        fence = 1 if before is None else before.fence + 1
+        is_held = before is not None and before.holder == holder and before.until > now
+        fence = 1 if before is None else before.fence + (not is_held)
         lease = self._leases[name] = Lease(name=name, holder=holder, fence=fence, until=now + seconds)
         return lease
 
     async def renew(self, lease: Lease, seconds: float) -> Lease | None:
-        """Hold it longer; None where it has ended."""
+        """Hold it longer; None where another has it."""
         held, now = self._leases.get(lease.name), self._clock.monotonic()
-        if held is None or held.fence != lease.fence or held.until <= now:
+        if held is None or held.fence != lease.fence:
             return None
         renewed = self._leases[lease.name] = replace(held, until=now + seconds)
         return renewed
@@ -186,7 +188,8 @@ class MemoryBroker:
         present = 0 if before is None else before.revision
         if revision is not None and revision != present:
             return None
-        entry = Entry(key=key, value=value, revision=present + 1)
+        self._revision += 1
+        entry = Entry(key=key, value=value, revision=self._revision)
         self._values[key] = entry, None if seconds is None else self._clock.monotonic() + seconds
         return entry
 

@@ -27,11 +27,9 @@ from dnworker.events.brokers.base import (
     BrokerCapabilities,
     CursorInfo,
     DeliveryWatcher,
-    Entry,
-    Lease,
     Outlet,
 )
-from dnworker.events.brokers.sqlite import reading, store
+from dnworker.events.brokers.sqlite import reading
 from dnworker.events.brokers.sqlite.bounds import MAX_AGE, MAX_BYTES, Bounds
 from dnworker.events.brokers.sqlite.consumer import SqliteConsumer
 from dnworker.events.brokers.sqlite.cursors import Cursor, read_cursors
@@ -39,6 +37,7 @@ from dnworker.events.brokers.sqlite.file import open_file
 from dnworker.events.brokers.sqlite.group_commit import Call, CursorRows, GroupWriter, Op, Publication
 from dnworker.events.brokers.sqlite.notes import BrokerJournal
 from dnworker.events.brokers.sqlite.reading import FileReader
+from dnworker.events.brokers.sqlite.store import Store
 from dnworker.events.journal_rows import event_row
 
 log = logging.getLogger("dnworker.broker")
@@ -62,7 +61,7 @@ WAITING_BYTES = 64_000_000
 """Bytes of events that wait for the disk before further ones are refused."""
 
 
-class SqliteBroker:
+class SqliteBroker(Store):
     """Accepts an event once it is on disk, and gives each worker what it has not handled, also after a kill.
 
     Args:
@@ -136,6 +135,7 @@ class SqliteBroker:
         self.journal.run = self._run = opened.run
         self.journal.wake = self._writer.wake
         self.journal.failure_of = lambda: self.failure
+        self.journal.now = self.clock.now
         self.keep_house()
 
     async def close(self) -> None:
@@ -151,7 +151,7 @@ class SqliteBroker:
         self._flush()
         writer, self._writer = self._writer, None
         await writer.stop()
-        while self._arrived:
+        while self._arrived:  # noqa: ASYNC110  slices of the last groups: the next thing that the loop does
             await asyncio.sleep(0)
         await asyncio.gather(*self._farewells)
         await self.reader.close()
@@ -169,7 +169,7 @@ class SqliteBroker:
         cause: str | None = None,
         is_idempotent: bool = False,
     ) -> asyncio.Future[Accepted] | None:
-        """Write an event, and deliver it once it is on disk; the future raises `NotStored` where it is not."""
+        """Write an event, deliver it once it is on disk; the future raises `NotStored` where it is not."""
         future: asyncio.Future[Accepted] = asyncio.get_running_loop().create_future()
         writer = self._writer
         if writer is None or writer.is_lost or self._waiting_bytes > WAITING_BYTES:
@@ -404,56 +404,15 @@ class SqliteBroker:
         )
         return earlier + await self.reader.run(query)
 
-    # -- leases, keys and values -----------------------------------------------------------------------
-
-    async def acquire(self, name: str, holder: str, seconds: float) -> Lease | None:
-        """Take a lease; None while another has it."""
-        return await self._do(
-            partial(store.acquire, name=name, holder=holder, now=self._now(), seconds=seconds)
-        )
-
-    async def renew(self, lease: Lease, seconds: float) -> Lease | None:
-        """Hold it longer; None where it has ended and another has it."""
-        return await self._do(partial(store.renew, lease=lease, now=self._now(), seconds=seconds))
-
-    async def give_back(self, lease: Lease) -> None:
-        """End it now; one that another has is left alone."""
-        await self._do(partial(store.give_back, lease=lease))
-
-    async def get(self, key: str) -> Entry | None:
-        """Return a value."""
-        return await self.reader.run(partial(store.get, key=key, now=self._now()))
-
-    async def put(
-        self, key: str, value: bytes, *, revision: int | None = None, seconds: float | None = None
-    ) -> Entry | None:
-        """Write a value; with a `revision` only where that is the present one, 0 for none. None if it is not."""
-        now = self._now()
-        until = None if seconds is None else now + seconds
-        return await self._do(
-            partial(store.put, key=key, value=value, now=now, revision=revision, until=until)
-        )
-
-    async def delete(self, key: str) -> None:
-        """Remove a value."""
-        await self._do(partial(store.delete, key=key))
-
-    async def keys(self, prefix: str) -> list[str]:
-        """Return the keys that begin so, in order."""
-        return await self.reader.run(partial(store.keys, prefix=prefix, now=self._now()))
-
-    def _now(self) -> float:
-        return self.clock.now().timestamp()
-
-    async def _do(self, act: Callable[..., T]) -> T:
+    async def do(self, act: Callable[..., T]) -> T:
         """Return what a change of the file returns, once it is on disk.
 
         Raises:
             NotStored: it is not.
         """
-        future: asyncio.Future[T] = asyncio.get_running_loop().create_future()
         if self._writer is None or self._writer.is_lost:
             raise NotStored(self._why_refused())
+        future: asyncio.Future[T] = asyncio.get_running_loop().create_future()
         self._writer.put(Call(act, future))
         return await future
 

@@ -5,52 +5,28 @@ from __future__ import annotations
 import asyncio
 import enum
 import logging
-from collections import OrderedDict, deque
+from collections import deque
 from collections.abc import Collection
-from dataclasses import dataclass, field
 from functools import partial
-from typing import Protocol
 
 from msgspec.structs import replace
 
-from dnworker.core.clock import Clock
 from dnworker.core.envelope import EventEnvelope
-from dnworker.core.errors import BrokerError, NotFound
-from dnworker.events.brokers.base import DeliveryWatcher, Outcome, Outlet
+from dnworker.core.errors import BrokerError
+from dnworker.events.brokers.base import DeliveryWatcher
 from dnworker.events.brokers.sqlite.cursors import Cursor, Outstanding
-from dnworker.events.brokers.sqlite.delays import Delays
-from dnworker.events.brokers.sqlite.reading import FileReader, Page, Stored, by_seq, page
+from dnworker.events.brokers.sqlite.given import Desk, Given, GivenEvents
+from dnworker.events.brokers.sqlite.reading import Page, Stored, by_seq, page
 
 log = logging.getLogger("dnworker.broker")
 
 MOST_EVENTS = 1_000
 MOST_BYTES = 16_000_000
-"""Events and bytes that a consumer keeps in memory of those that its reader has not taken; twice that for a
-moment, while those of the file are joined to those that came meanwhile."""
-
-REMEMBERED = 1_000
-"""Events that were handled last and may still be given back."""
+"""Events and bytes that a consumer keeps of those that its reader has not taken; twice that for a moment,
+while those of the file are joined to those that came meanwhile."""
 
 RETRY_SECONDS = 1.0
 """Seconds after which a file that could not be read is tried again."""
-
-
-class Desk(Protocol):
-    """What a consumer needs of its broker."""
-
-    outlet: Outlet
-    clock: Clock
-    reader: FileReader
-    delivered_seq: int
-    """The `seq` of the newest event that the outlet has got."""
-    latest_seq: int
-    """The `seq` of the newest event that was published."""
-
-    def mark(self, cursor: Cursor) -> None:
-        """Write a cursor soon."""
-
-    def write(self, *cursors: Cursor) -> asyncio.Future[None]:
-        """Write cursors before what is published from now on; returns when they are on disk."""
 
 
 class _Mode(enum.Enum):
@@ -64,30 +40,11 @@ class _Mode(enum.Enum):
     """From the file; what comes from the bus is left there."""
 
 
-@dataclass(slots=True, eq=False)
-class _Given:
-    """An event that the worker has, or is next to get."""
-
-    envelope: EventEnvelope
-    size: int
-    number: int
-    ended: list[str]
-    is_taken: bool = False
-    was_handed_out: bool = False
-    running: dict[str, int] = field(default_factory=dict)
-    delay: float | None = None
-    """After how many seconds it comes again, once no handler of it runs; None where it was not given back."""
-
-    @property
-    def seq(self) -> int:
-        return self.envelope.seq
-
-
-class SqliteConsumer:
+class SqliteConsumer(GivenEvents):
     """The events of one worker that it has not handled, then those that are published.
 
-    What its reader is too slow for stays in the file, and is read from there in pages. Before a page is given out,
-    it is on disk that it was.
+    What its reader is too slow for stays in the file, and is read from there in pages. Before a page is given
+    out, it is on disk that it was.
     """
 
     counts_ends = True
@@ -95,17 +52,14 @@ class SqliteConsumer:
     def __init__(
         self, desk: Desk, cursor: Cursor, watcher: DeliveryWatcher | None, *, is_new: bool = False
     ) -> None:
+        super().__init__(desk, cursor)
         # What it wants, and for whom.
         self.kinds = _names(cursor)
         self.session_id: str | None = None
         self.goes_by_seq = False
-        self.owner: str | None = cursor.worker
-        self._desk = desk
-        self._cursor = cursor
         self._watcher = watcher
         # Where it is: all events up to `_seen` were queued, or are not for it.
         self._seen = cursor.handled_to
-        self._taken_before = cursor.taken_to
         self._replay_to = desk.latest_seq
         self._mode = _Mode.LIVE if is_new else _Mode.CATCHING_UP
         self._upto = desk.delivered_seq
@@ -114,22 +68,15 @@ class SqliteConsumer:
         """The newest event that was left in the file."""
         self._promised: EventEnvelope | None = None
         """One of these that the watcher expects, so that it sees that more is to come."""
-        # What is queued, what is not handled, and what comes again some time.
-        self._queue: deque[_Given] = deque()
+        # What is queued, what comes again, and what does once it is let go.
+        self._queue: deque[Given] = deque()
         self._bytes = 0
-        self._open: dict[int, _Given] = {}
-        self._by_id: dict[str, _Given] = {}
-        self._handled: OrderedDict[str, _Given] = OrderedDict()
-        self._aside = dict(cursor.outstanding)
         self._due: deque[int] = deque()
         self._held: set[int] = set()
-        self._delayed: set[int] = set()
-        self._delays = Delays(desk.clock, self._come_due)
         # The reader.
         self._filling: asyncio.Task[None] | None = None
         self._waiter: asyncio.Future[None] | None = None
         self._empty: asyncio.Future[None] | None = None
-        self._closed = False
         self._sort_aside()
         if not is_new:
             self._fill()
@@ -199,17 +146,7 @@ class SqliteConsumer:
         if self._watcher is not None and envelope is not self._promised:
             self._watcher.expect(envelope)
 
-    def _give(self, envelope: EventEnvelope, size: int) -> _Given:
-        """Make an event one that the worker is given."""
-        seq = envelope.seq
-        before = self._aside.pop(seq, None)
-        if before is None:
-            before = Outstanding(1 if seq <= self._taken_before else 0)
-        given = _Given(envelope, size, before.deliveries + 1, before.ended)
-        self._open[seq] = self._by_id[envelope.event_id] = given
-        return given
-
-    def _enqueue(self, given: _Given) -> None:
+    def _enqueue(self, given: Given) -> None:
         self._queue.append(given)
         self._bytes += given.size
         if self._waiter is not None and not self._waiter.done():
@@ -247,13 +184,10 @@ class SqliteConsumer:
         except BrokerError:
             self._due.extendleft(reversed(seqs))
             raise
-        await self._give_out(
-            [stored for stored in rows if self._cursor.wants(stored.envelope.kind, stored.envelope.seq)]
-        )
-        for seq in (
-            set(seqs) - self._open.keys()
-        ):  # not kept any more, or of a kind that it listens to no more
+        wanted = [one for one in rows if self._cursor.wants(one.envelope.kind, one.envelope.seq)]
+        for seq in set(seqs) - {one.envelope.seq for one in wanted}:  # not kept any more, or not listened to
             self._aside.pop(seq, None)
+        await self._give_out(wanted, out_of_order=True)
 
     async def _read_page(self) -> None:
         """Give the worker the next events of the file; behind the last of them those that came meanwhile."""
@@ -285,7 +219,7 @@ class SqliteConsumer:
             self._expect(self._left)
             self._promised = self._left
 
-    async def _give_out(self, rows: list[Stored]) -> None:
+    async def _give_out(self, rows: list[Stored], *, out_of_order: bool = False) -> None:
         """Give events to the worker once it is on disk that they were."""
         if self._closed:
             return
@@ -301,6 +235,7 @@ class SqliteConsumer:
             else:
                 self._expect(envelope)
             given.append(self._give(envelope, stored.size))
+            given[-1].is_out_of_order = out_of_order
         await asyncio.shield(self._desk.write(self._cursor))
         for one in given:
             if self._open.get(one.seq) is one and not self._closed:
@@ -408,116 +343,16 @@ class SqliteConsumer:
         """Do the same as `close`."""
         self.close()
 
-    # -- what becomes of them --------------------------------------------------------------------------
-
-    def event(self, event_id: str) -> EventEnvelope | None:
-        """Return an event that the worker has; None where it has not got it, or has handled it."""
-        given = self._by_id.get(event_id)
-        return None if given is None else given.envelope
-
-    def number(self, envelope: EventEnvelope) -> int:
-        """Return how often the worker was given the event by now, this time included: 1 for the first."""
-        given = self._by_id.get(envelope.event_id) or self._handled.get(envelope.event_id)
-        return 1 if given is None else given.number
-
-    def handled_by(self, event_id: str) -> Collection[str]:
-        """Return the handlers that have ended well with an event, also when it was given the last time."""
-        given = self._by_id.get(event_id)
-        return () if given is None else given.ended
-
-    def note_begin(self, event_id: str, handler: str) -> None:
-        """Note that a handler has begun with an event."""
-        if (given := self._by_id.get(event_id)) is not None:
-            given.running[handler] = given.running.get(handler, 0) + 1
-
-    def note_end(self, event_id: str, outcome: Outcome) -> None:
-        """Note that it has ended: an error is an end, too."""
-        given = self._by_id.get(event_id)
-        if given is None or (running := given.running.pop(outcome.handler, 0)) == 0:
-            return  # of an event that has been given back meanwhile
-        if running > 1:
-            given.running[outcome.handler] = running - 1
-        if outcome.error is None and outcome.handler not in given.ended:
-            given.ended = [*given.ended, outcome.handler]
-        self._settle(given)
-
-    def handed_out(self, event_id: str) -> None:
-        """Note that no further handler will begin with the event."""
-        if (given := self._by_id.get(event_id)) is not None:
-            given.was_handed_out = True
-            self._settle(given)
-
-    def release(self, event_id: str, delay: float = 0.0) -> None:
-        """Give an event back: it comes again `delay` seconds after the last of its handlers has ended.
-
-        Raises:
-            NotFound: the worker does not have it, and has not handled it just now.
-        """
-        given = self._by_id.get(event_id) or self._handled.pop(event_id, None)
-        if given is None:
-            raise NotFound(
-                f"{self.owner} does not have the event {event_id}; only what it has can be given back"
-            )
-        given.delay = delay
-        if not given.running:
-            self._set_aside(given, delay)
-
-    def note_progress(self, event_id: str) -> None:
-        """Do nothing: an event is the worker's until that ends."""
-
-    def _settle(self, given: _Given) -> None:
-        """Take note of an event whose last handler may have ended."""
-        if given.running:
-            self._desk.mark(self._cursor)
-        elif given.delay is not None:
-            self._set_aside(given, given.delay)
-        elif given.was_handed_out:
-            self._forget(given)
-            self._handled[given.envelope.event_id] = given
-            if len(self._handled) > REMEMBERED:
-                self._handled.popitem(last=False)
-
-    def _forget(self, given: _Given) -> None:
-        self._by_id.pop(given.envelope.event_id, None)
-        self._open.pop(given.seq, None)
-        if self._cursor.last is self:
-            if self._closed:
-                self._cursor.outstanding.pop(given.seq, None)
-            self._desk.mark(self._cursor)
-
-    def _set_aside(self, given: _Given, delay: float) -> None:
-        """Have an event come again after a delay."""
-        self._forget(given)
-        when = self._desk.clock.now().timestamp() + delay if delay > 0 else None
-        entry, seq = Outstanding(given.number, when, given.ended), given.seq
-        if self._closed:
-            if self._cursor.last is self:
-                self._cursor.outstanding[seq] = entry
-            return
-        self._aside[seq] = entry
-        if given in self._queue:
-            self._queue.remove(given)
-            self._bytes -= given.size
-        if when is None:
-            self._due.append(seq)
-            self._fill()
-        else:
-            self._delayed.add(seq)
-            self._delays.add(when, seq)
-
     def note_position(self) -> None:
         """Bring the cursor up to date."""
         cursor = self._cursor
         if self._mode is _Mode.LIVE:
             self._seen = max(self._seen, self._desk.delivered_seq)
-        waiting = [one.seq for one in self._open.values() if not one.is_taken and one.seq > cursor.handled_to]
+        waiting = [one.seq for one in self._open.values() if not one.is_taken and not one.is_out_of_order]
         cursor.handled_to = max(cursor.handled_to, min(waiting) - 1 if waiting else self._seen)
         cursor.taken_to = max(cursor.taken_to, self._seen)
         cursor.is_live = self._mode is not _Mode.BEHIND and self._seen >= self._upto
-        cursor.outstanding = dict(self._aside)
-        for seq, given in self._open.items():
-            if seq <= cursor.handled_to or given.number > 1 or given.ended:
-                cursor.outstanding[seq] = Outstanding(given.number, None, given.ended)
+        cursor.outstanding = self._outstanding(cursor.handled_to)
 
 
 def _names(cursor: Cursor) -> frozenset[str] | None:

@@ -36,8 +36,8 @@ _kinds = msgspec.json.Decoder(list[tuple[str | None, int]])
 class Cursor:
     """What is known of a worker; changed on the loop only.
 
-    All events up to `handled_to` are handled, but for `outstanding`; none after it is. Those up to `taken_to` were
-    given to it once, where `outstanding` does not say how often; with `is_live` those after that, too.
+    All events up to `handled_to` are handled, but for `outstanding`; none after it is. Those up to `taken_to`
+    were given to it once, where `outstanding` does not say how often; with `is_live` those after that, too.
     """
 
     def __init__(self, worker: str, kinds: dict[str | None, int], start: int, seen_at: str) -> None:
@@ -51,7 +51,7 @@ class Cursor:
         self.seen_at = seen_at
         self.consumer: Reader | None = None
         """The consumer that is open."""
-        self.last: Reader | None = None
+        self.last: object | None = None
         """The newest one: what it has not handled may still end when it is closed."""
 
     def row(self) -> tuple[Any, ...]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import fcntl
 import os
 import sqlite3
 from pathlib import Path
@@ -12,39 +11,10 @@ from typing import NamedTuple
 from dnworker.core.errors import BrokerError, JournalError
 from dnworker.events.damage import JournalDamaged, is_damage
 from dnworker.events.journal import open_journal
+from dnworker.events.journal_lock import Lock
 
 _FULL = (sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR)
 _LOCKED = (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
-
-
-class Lock:
-    """The right to work on a file: of one object in one process, until that is closed or dies.
-
-    Raises:
-        BrokerError: another has it; names its process.
-    """
-
-    def __init__(self, path: Path) -> None:
-        self.path = path.with_name(f"{path.name}-lock")
-        try:
-            self._descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT, 0o600)
-        except OSError as exc:
-            raise BrokerError(f"{self.path} cannot be written: {exc.strerror}; name another file") from exc
-        try:
-            fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as exc:
-            owner = os.pread(self._descriptor, 32, 0).decode("ascii", "replace").strip()
-            os.close(self._descriptor)
-            whose = f"this process ({owner})" if owner == str(os.getpid()) else f"process {owner or '?'}"
-            raise BrokerError(
-                f"{path} is in use by {whose}; stop the runtime there, or name another file"
-            ) from exc
-        os.ftruncate(self._descriptor, 0)
-        os.pwrite(self._descriptor, f"{os.getpid()}\n".encode(), 0)
-
-    def release(self) -> None:
-        """Let others have it."""
-        os.close(self._descriptor)
 
 
 class Opened(NamedTuple):
@@ -71,7 +41,7 @@ def open_file(path: Path, runtime_id: str, started_at: str) -> Opened:
     try:
         connection = open_journal(path)
         if connection.execute("PRAGMA journal_mode = WAL").fetchone() != ("wal",):
-            raise BrokerError(f"{path} is on a disk that SQLite cannot keep a log on; name a file on another")
+            raise BrokerError(f"{path} is on a disk where SQLite can keep no log; name a file on another")
         connection.execute("PRAGMA synchronous = FULL")
         with connection:
             connection.execute("BEGIN IMMEDIATE")
@@ -105,7 +75,7 @@ def _check_place(path: Path) -> None:
         raise BrokerError(f"{path} may not be written; make it writable, or name another file")
     if not os.access(path.parent, os.W_OK | os.X_OK):
         raise BrokerError(
-            f"the directory {path.parent} may not be written, and the log of {path.name} has its place there; "
+            f"the directory {path.parent} may not be written, and {path.name} has its log there; "
             "make it writable, or name a file in another"
         )
 

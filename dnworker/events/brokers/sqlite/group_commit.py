@@ -190,7 +190,7 @@ class GroupWriter:
             self._undo()
             if not isinstance(exc, sqlite3.OperationalError | OSError) and not is_damage_or_gone(exc):
                 if len(group) > 1:  # one that cannot be written must not keep the others from it
-                    return all([self._write([op]) for op in group])
+                    return min([self._write([op]) for op in group])
                 log.exception("%s: what cannot be written is refused", self._path)
             self._refuse(group, exc)
             return False

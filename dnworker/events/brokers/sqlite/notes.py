@@ -1,4 +1,4 @@
-"""`BrokerJournal`: the invocations and states of a runtime, which ride along with the events of its broker."""
+"""`BrokerJournal`: the invocations and states of a runtime, which ride along with its events."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -50,6 +51,8 @@ class BrokerJournal:
         """Has the writer look at what waits."""
         self.lost = 0
         self.failure_of: Callable[[], str | None] = lambda: None
+        self.now: Callable[[], datetime] = partial(datetime.now, UTC)
+        """The time of the broker's clock, which the bounds of the file go by."""
         # Entries on their way: noted by the loop, taken by the writer's thread.
         self._pending: deque[tuple[str, tuple[Any, ...], int]] = deque()
         self._batch: list[tuple[str, tuple[Any, ...], int]] = []
@@ -89,11 +92,11 @@ class BrokerJournal:
     def note_invocation(self, invocation: Invocation) -> None:
         """Keep an invocation once it has ended."""
         if invocation.outcome != "running":
-            self._note("invocations", (invocation, _now()), invocation.bytes_used())
+            self._note("invocations", (invocation, self.now().isoformat()), invocation.bytes_used())
 
     def note_state(self, worker: str, state: str, error: str | None) -> None:
         """Keep a worker's change of state."""
-        self._note("states", (_now(), worker, state, error))
+        self._note("states", (self.now().isoformat(), worker, state, error))
 
     def flush(self, timeout: float = 5.0) -> bool:
         """Wait up to `timeout` seconds; return whether everything noted so far is in the file."""
@@ -178,7 +181,3 @@ class BrokerJournal:
         """Take note that it is not: what was written in it waits again."""
         self._pending.extendleft(reversed(self._batch))
         self._batch = []
-
-
-def _now() -> str:
-    return datetime.now(UTC).isoformat()

@@ -1,4 +1,4 @@
-"""`FileReader`: reads a broker's file on a connection and a thread of its own, so that it waits for no fsync."""
+"""`FileReader`: reads a broker's file on a connection and a thread of its own: it waits for no fsync."""
 
 from __future__ import annotations
 
@@ -80,7 +80,7 @@ def _be_untraced() -> None:
 
 _EVENT = "SELECT id, envelope, size, only_for FROM events"
 _OF_KIND = "SELECT id FROM events WHERE kind = ? AND id > ? AND id <= ? ORDER BY id LIMIT ?"
-_OF_IDS = f"{_EVENT} WHERE id IN (SELECT value FROM json_each(?)) ORDER BY id"
+_OF_IDS = f"{_EVENT} WHERE id IN (SELECT value FROM json_each(?)) ORDER BY id"  # noqa: S608  our own names
 _OF_ALL = f"{_EVENT} WHERE id > ? AND id <= ? ORDER BY id LIMIT ?"
 
 

@@ -1,23 +1,78 @@
-"""Keys and values, and leases, in a broker's file; times are seconds since 1970 of the broker's clock."""
+"""`Store`: leases, keys and values in a broker's file; times are seconds since 1970 of the broker's clock."""
 
 from __future__ import annotations
 
 import sqlite3
+from collections.abc import Callable
+from functools import partial
+from typing import TypeVar
 
+from dnworker.core.clock import Clock
 from dnworker.events.brokers.base import Entry, Lease
+from dnworker.events.brokers.sqlite.reading import FileReader
+
+T = TypeVar("T")
+
+
+class Store:
+    """The part of a broker that has nothing to do with events: what it returns is on disk."""
+
+    clock: Clock
+    reader: FileReader
+
+    async def do(self, act: Callable[..., T]) -> T:
+        """Return what a change of the file returns, once it is on disk."""
+        raise NotImplementedError
+
+    async def acquire(self, name: str, holder: str, seconds: float) -> Lease | None:
+        """Take a lease; None while another has it."""
+        return await self.do(partial(_acquire, name=name, holder=holder, now=self._now(), seconds=seconds))
+
+    async def renew(self, lease: Lease, seconds: float) -> Lease | None:
+        """Hold it longer; None where it has ended and another has it."""
+        return await self.do(partial(_renew, lease=lease, now=self._now(), seconds=seconds))
+
+    async def give_back(self, lease: Lease) -> None:
+        """End it now; one that another has is left alone."""
+        await self.do(partial(_give_back, lease=lease))
+
+    async def get(self, key: str) -> Entry | None:
+        """Return a value."""
+        return await self.reader.run(partial(_get, key=key, now=self._now()))
+
+    async def put(
+        self, key: str, value: bytes, *, revision: int | None = None, seconds: float | None = None
+    ) -> Entry | None:
+        """Write a value; with a `revision` only over that one, 0 for none. None where it is another."""
+        now = self._now()
+        until = None if seconds is None else now + seconds
+        return await self.do(partial(_put, key=key, value=value, now=now, revision=revision, until=until))
+
+    async def delete(self, key: str) -> None:
+        """Remove a value."""
+        await self.do(partial(_delete, key=key))
+
+    async def keys(self, prefix: str) -> list[str]:
+        """Return the keys that begin so, in order."""
+        return await self.reader.run(partial(_keys, prefix=prefix, now=self._now()))
+
+    def _now(self) -> float:
+        return self.clock.now().timestamp()
+
 
 _LIVE = "(until IS NULL OR until > ?)"
 
 
-def get(connection: sqlite3.Connection, key: str, now: float) -> Entry | None:
+def _get(connection: sqlite3.Connection, key: str, now: float) -> Entry | None:
     """Return a value that has not expired."""
     row = connection.execute(
-        f"SELECT value, revision FROM kv WHERE key = ? AND {_LIVE}", (key, now)
+        f"SELECT value, revision FROM kv WHERE key = ? AND {_LIVE}",  # noqa: S608  our own
+        (key, now),
     ).fetchone()
     return None if row is None else Entry(key=key, value=row[0], revision=row[1])
 
 
-def put(
+def _put(
     connection: sqlite3.Connection,
     key: str,
     value: bytes,
@@ -27,7 +82,7 @@ def put(
 ) -> Entry | None:
     """Write a value; None where the present one has another revision."""
     if revision is not None:
-        present = get(connection, key, now)
+        present = _get(connection, key, now)
         if revision != (0 if present is None else present.revision):
             return None
     written = connection.execute(
@@ -36,14 +91,14 @@ def put(
     return Entry(key=key, value=value, revision=written.lastrowid or 0)
 
 
-def delete(connection: sqlite3.Connection, key: str) -> None:
+def _delete(connection: sqlite3.Connection, key: str) -> None:
     """Remove a value."""
     connection.execute("DELETE FROM kv WHERE key = ?", (key,))
 
 
-def keys(connection: sqlite3.Connection, prefix: str, now: float) -> list[str]:
+def _keys(connection: sqlite3.Connection, prefix: str, now: float) -> list[str]:
     """Return the keys of values that have not expired, in order."""
-    query = f"SELECT key FROM kv WHERE substr(key, 1, ?) = ? AND {_LIVE} ORDER BY key"
+    query = f"SELECT key FROM kv WHERE substr(key, 1, ?) = ? AND {_LIVE} ORDER BY key"  # noqa: S608  our own
     return [key for (key,) in connection.execute(query, (len(prefix), prefix, now))]
 
 
@@ -52,7 +107,7 @@ def expire(connection: sqlite3.Connection, now: float) -> None:
     connection.execute("DELETE FROM kv WHERE until <= ?", (now,))
 
 
-def acquire(
+def _acquire(
     connection: sqlite3.Connection, name: str, holder: str, now: float, seconds: float
 ) -> Lease | None:
     """Take a lease that nobody has; who has it, has it longer."""
@@ -64,14 +119,14 @@ def acquire(
     return _write(connection, name, holder, fence if is_held else fence + 1, now + seconds)
 
 
-def renew(connection: sqlite3.Connection, lease: Lease, now: float, seconds: float) -> Lease | None:
+def _renew(connection: sqlite3.Connection, lease: Lease, now: float, seconds: float) -> Lease | None:
     """Hold a lease longer that no other has taken since."""
     if not _is_of(connection, lease):
         return None
     return _write(connection, lease.name, lease.holder, lease.fence, now + seconds)
 
 
-def give_back(connection: sqlite3.Connection, lease: Lease) -> None:
+def _give_back(connection: sqlite3.Connection, lease: Lease) -> None:
     """End a lease that no other has taken since; its number is not given again."""
     if _is_of(connection, lease):
         connection.execute("UPDATE leases SET holder = NULL WHERE name = ?", (lease.name,))

@@ -1,0 +1,224 @@
+"""Accepted events a second, and milliseconds from publish to handler, by broker; beside bare SQLite.
+
+In-process by `await client.publish`, and over HTTP by publishers of another process to `dnworker serve`. Bare
+is `sqlite3` alone: the same rows, in groups as large as the publishers fill, with one fsync each. Then the
+start with a million events in the file, and the memory while a worker is far behind.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import tempfile
+import time
+from pathlib import Path
+
+import psutil
+from common import median, post_request, read_answer, report, serve_ours
+
+from dnworker import Runtime, Worker
+from dnworker.core.envelope import EventEnvelope, pack
+from dnworker.events.brokers.base import BEGINNING, Broker
+from dnworker.events.brokers.memory import MemoryBroker
+from dnworker.events.brokers.sqlite.broker import SqliteBroker
+from dnworker.events.bus import EventBus
+from dnworker.events.journal import open_journal
+from dnworker.events.journal_rows import event_row, insert
+
+PUBLISHERS = (1, 4, 16)
+SECONDS = 2.0
+RUNS = 3
+MILLION = 1_000_000
+"""Publishers beside each other, seconds and runs of each measurement, and events of a large file."""
+
+SCRIPT = """
+import time
+from dnworker import Worker
+worker = Worker("bench")
+took = []
+
+@worker.on_event("bench.event")
+async def on_event(event, client):
+    took.append(time.monotonic() - event.payload["at"])
+
+@worker.on_event("bench.end")
+async def on_end(event, client):
+    global took
+    found, took = sorted(took), []
+    middle, late = found[len(found) // 2], found[int(len(found) * 0.99)]
+    await client.publish("bench.figures", {"p50": middle, "p99": late})
+"""
+
+
+def capability(directory: Path) -> Path:
+    """Write a capability with one worker in the runtime's process."""
+    directory.mkdir(exist_ok=True)
+    (directory / "bench.py").write_text(SCRIPT)
+    (directory / "capability.yaml").write_text(
+        "schema: 1\nname: bench\nversion: 0.1.0\ndescription: Bench\nworkers:\n  bench: {path: bench.py}\n"
+    )
+    return directory
+
+
+async def in_process(broker: Broker, publishers: int) -> dict[str, float]:
+    """Publish for some seconds; return the rate, the latencies to the handler and the loop's lag, in ms."""
+    worker, took, lag = Worker(name="bench"), [], []
+
+    @worker.on_event("bench.event")
+    async def on_event(event: EventEnvelope, client: object) -> None:
+        took.append(time.perf_counter() - event.payload["at"])
+
+    async def publish() -> None:
+        while time.perf_counter() < until:
+            await client.publish("bench.event", {"at": time.perf_counter()})
+            await asyncio.sleep(0)  # the broker in memory accepts it at once, and handlers want the loop
+
+    async def watch() -> None:
+        while time.perf_counter() < until:
+            began = time.perf_counter()
+            await asyncio.sleep(0.002)
+            lag.append(time.perf_counter() - began - 0.002)
+
+    async with Runtime(port=None, broker=broker) as runtime:
+        await runtime.add(worker)
+        client = runtime.client()
+        began = time.perf_counter()
+        until = began + SECONDS
+        await asyncio.gather(watch(), *(publish() for _ in range(publishers)))
+        rate = len(took) / (time.perf_counter() - began)
+        await runtime.settle(timeout=60)
+    return {"per_s": rate, **_latencies(took), "lag_p99_ms": sorted(lag)[int(len(lag) * 0.99)] * 1000}
+
+
+def _latencies(took: list[float]) -> dict[str, float]:
+    ordered = sorted(took)
+    return {"p50_ms": ordered[len(ordered) // 2] * 1000, "p99_ms": ordered[int(len(ordered) * 0.99)] * 1000}
+
+
+async def over_http(url: str, publishers: int) -> dict[str, float]:
+    """Publish over keep-alive connections for some seconds; return the rate."""
+    answered = 0
+    until = time.perf_counter() + SECONDS
+
+    async def publish() -> None:
+        nonlocal answered
+        host, port, _ = post_request(url, "/api/events", {})
+        reader, writer = await asyncio.open_connection(host, port)
+        while time.perf_counter() < until:
+            body = {"kind": "bench.event", "payload": {"at": time.monotonic()}}
+            writer.write(post_request(url, "/api/events", body)[2])
+            await read_answer(reader)
+            answered += 1
+        writer.close()
+
+    await asyncio.gather(*(publish() for _ in range(publishers)))
+    return {"per_s": answered / SECONDS}
+
+
+async def figures_of(url: str) -> dict[str, float]:
+    """Return the latencies that the worker of `serve` has noted since it was asked last, in ms."""
+    from dnworker.client.client import RuntimeClient
+
+    async with RuntimeClient(url, auth_token="benchmark-token") as client:
+        events = client.subscribe("bench.figures")
+        asking = asyncio.ensure_future(anext(events))
+        await asyncio.sleep(0.3)  # the socket is open by then
+        await client.publish("bench.end", {})
+        found = (await asyncio.wait_for(asking, 30)).payload
+    return {"p50_ms": found["p50"] * 1000, "p99_ms": found["p99"] * 1000}
+
+
+def bare(directory: Path, group: int) -> float:
+    """Return rows a second that `sqlite3` writes alone, in groups of a size, with one fsync each."""
+    connection = open_journal(directory / "bare.db")
+    connection.execute("PRAGMA synchronous = FULL")
+    payload, _ = pack({"at": time.perf_counter()})
+    written, began = 0, time.perf_counter()
+    while time.perf_counter() - began < SECONDS:
+        rows = [
+            event_row(1, EventEnvelope(seq=n, kind="bench.event", payload=payload), None, number=n)  # type: ignore[arg-type]
+            for n in range(written + 1, written + group + 1)
+        ]
+        with connection:
+            connection.execute("BEGIN IMMEDIATE")
+            insert(connection, "events", rows)
+        written += group
+    rate = written / (time.perf_counter() - began)
+    connection.close()
+    return rate
+
+
+def fill(file: Path) -> None:
+    """Write a million events that a worker has not handled."""
+    connection = open_journal(file)
+    payload, _ = pack({"text": "x" * 100})
+    with connection:
+        connection.execute("BEGIN IMMEDIATE")
+        for first in range(1, MILLION + 1, 10_000):
+            rows = [
+                event_row(
+                    1, EventEnvelope(seq=n, kind="bench.event", payload=payload), None, number=n, size=500
+                )  # type: ignore[arg-type]
+                for n in range(first, first + 10_000)
+            ]
+            insert(connection, "events", rows)
+    connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+    connection.close()
+
+
+async def start_with_a_million(directory: Path) -> dict[str, float]:
+    """Return the seconds until a worker has the first of a million events, and the MiB that it then takes."""
+    file = directory / "million.db"
+    fill(file)
+    process = psutil.Process()
+    began = time.perf_counter()
+    broker = SqliteBroker(file, start=BEGINNING)
+    EventBus(broker=broker)
+    await broker.open("bench")
+    opened = time.perf_counter() - began
+    consumer = broker.subscribe("demo:bench", ["bench.event"])
+    await anext(consumer)
+    first = time.perf_counter() - began
+    before = process.memory_info().rss
+    for _ in range(100_000):
+        event = await anext(consumer)
+        consumer.handed_out(event.event_id)
+    grown = process.memory_info().rss - before
+    await broker.close()
+    return {"million_open_s": opened, "million_first_event_s": first, "behind_more_mib": grown / 2**20}
+
+
+async def main() -> None:
+    """Take turns."""
+    figures: dict[str, float] = {}
+    with tempfile.TemporaryDirectory(dir=Path.cwd()) as name:
+        directory = Path(name)
+        for publishers in PUBLISHERS:
+            found: dict[str, list[dict[str, float]]] = {"memory": [], "sqlite": []}
+            alone = []
+            for run in range(RUNS):
+                found["memory"].append(await in_process(MemoryBroker(), publishers))
+                broker = SqliteBroker(directory / f"{publishers}-{run}.db")
+                found["sqlite"].append(await in_process(broker, publishers))
+                alone.append(bare(directory / ".", publishers))
+                (directory / "bare.db").unlink()
+            for broker_name, measured in found.items():
+                figures |= _named(f"{broker_name}_{publishers}", measured)
+            figures[f"bare_{publishers}_per_s"] = median(alone)
+            shares = [one["per_s"] / b for one, b in zip(found["sqlite"], alone, strict=True)]
+            figures[f"sqlite_{publishers}_share_of_bare"] = median(shares)
+        root = capability(directory / "bench")
+        for broker_name, more in (("memory", ()), ("sqlite", ("--durable", directory / "http.db"))):
+            with serve_ours(root, *more) as (url, _, _):  # type: ignore[arg-type]
+                for publishers in PUBLISHERS:
+                    rate = await over_http(url, publishers)
+                    figures |= _named(f"http_{broker_name}_{publishers}", [rate | await figures_of(url)])
+        figures |= await start_with_a_million(directory)
+    report(what="brokers", **figures, limit_share_of_bare=0.5, limit_lag_ms=5, runs=RUNS)
+
+
+def _named(name: str, measured: list[dict[str, float]]) -> dict[str, float]:
+    return {f"{name}_{key}": median([one[key] for one in measured]) for key in measured[0]}
+
+
+if __name__ == "__main__":
+    asyncio.run(main())

@@ -1,0 +1,76 @@
+"""`Lock`: the one process that may work on a broker's file; the kernel frees it when that dies."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from pathlib import Path
+
+from dnworker.core.errors import BrokerError
+
+_held: set[int] = set()
+
+
+class Lock:
+    """The right to work on a file, until it is released.
+
+    Raises:
+        BrokerError: another has it; names its process.
+    """
+
+    def __init__(self, path: Path) -> None:
+        place = _place(path)
+        try:
+            self._descriptor = os.open(place, os.O_RDWR | os.O_CREAT, 0o600)
+        except OSError as exc:
+            raise BrokerError(f"{place} cannot be written: {exc.strerror}; name another file") from exc
+        try:
+            fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as exc:
+            owner = _owner(self._descriptor)
+            os.close(self._descriptor)
+            whose = "this process" if owner == str(os.getpid()) else f"process {owner}"
+            raise BrokerError(
+                f"{path} is in use by {whose}; stop the runtime there, or name another file"
+            ) from exc
+        os.ftruncate(self._descriptor, 0)
+        os.pwrite(self._descriptor, f"{os.getpid()}\n".encode(), 0)
+        _held.add(self._descriptor)
+
+    def release(self) -> None:
+        """Let others have it."""
+        _held.discard(self._descriptor)
+        os.close(self._descriptor)
+
+
+def owner_of(path: Path) -> str | None:
+    """Return the process that has the right to a file; None where nobody has it."""
+    try:
+        descriptor = os.open(_place(path), os.O_RDONLY)
+    except OSError:
+        return None
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except OSError:
+        return _owner(descriptor)
+    finally:
+        os.close(descriptor)
+    return None
+
+
+def _place(path: Path) -> Path:
+    return path.with_name(f"{path.name}-lock")
+
+
+def _owner(descriptor: int) -> str:
+    return os.pread(descriptor, 32, 0).decode("ascii", "replace").strip() or "unknown"
+
+
+def _let_go() -> None:
+    """Let a child that outlives this process not keep what it has locked."""
+    for descriptor in _held:
+        os.close(descriptor)
+    _held.clear()
+
+
+os.register_at_fork(after_in_child=_let_go)

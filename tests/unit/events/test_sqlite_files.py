@@ -1,0 +1,253 @@
+"""The file of the SQLite broker: opened, refused, brought to the present format."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sqlite3
+import subprocess
+import sys
+from contextlib import closing
+
+import pytest
+
+from dnworker.core.errors import BrokerError, JournalError
+from dnworker.events.brokers.base import BEGINNING
+from dnworker.events.brokers.sqlite.broker import SqliteBroker
+from dnworker.events.bus import EventBus
+from dnworker.events.history import History
+from dnworker.events.journal import JournalReader
+from dnworker.events.journal_writer import Journal
+
+from ...conformance.stage import handle_next, staged
+from .sqlite_brokers import make_first, making, version_of
+
+
+@pytest.fixture
+def path(tmp_path):
+    return tmp_path / "kept" / "events.sqlite"
+
+
+async def refusal(path, error=BrokerError):
+    """Return why a file is refused."""
+    with pytest.raises(error) as refused:
+        await SqliteBroker(path).open("rt")
+    text = str(refused.value)
+    assert "\n" not in text
+    return text
+
+
+# -- what is refused ---------------------------------------------------------------------------------------
+
+
+async def test_a_second_broker_of_the_process_is_refused(path):
+    async with staged(making(), path.parent):
+        assert await refusal(path) == (
+            f"{path} is in use by this process; stop the runtime there, or name another file"
+        )
+
+
+async def test_another_process_is_named_and_its_death_frees_the_file(path):
+    script = (
+        "import asyncio, sys\n"
+        "from dnworker.events.brokers.sqlite.broker import SqliteBroker\n"
+        "async def main():\n"
+        "    await SqliteBroker(sys.argv[1]).open('rt')\n"
+        "    print('open', flush=True)\n"
+        "    await asyncio.sleep(3600)\n"
+        "asyncio.run(main())\n"
+    )
+    with subprocess.Popen([sys.executable, "-c", script, path], stdout=subprocess.PIPE, text=True) as other:
+        try:
+            assert other.stdout.readline() == "open\n"
+            assert f"in use by process {other.pid};" in await refusal(path)
+        finally:
+            other.kill()
+    async with staged(making(), path.parent) as stage:
+        await stage.publish()
+
+
+async def test_a_child_that_outlives_its_parent_does_not_keep_the_file(path):
+    stage = staged(making(), path.parent)
+    async with stage:
+        reading, writing = os.pipe()
+        if (pid := os.fork()) == 0:
+            os.close(writing)
+            os.read(reading, 1)  # until the parent lets it go
+            os._exit(0)
+        os.close(reading)
+    try:
+        async with staged(making(), path.parent):
+            pass
+    finally:
+        os.close(writing)
+        os.waitpid(pid, 0)
+
+
+async def test_a_file_of_a_later_version_says_what_to_do(path):
+    async with staged(making(), path.parent):
+        pass
+    with closing(sqlite3.connect(path)) as connection:
+        connection.execute("PRAGMA user_version = 3")
+    text = await refusal(path)
+    assert "of format 3, and this one knows 2; update, or name another file" in text
+
+
+async def test_a_database_of_another_program_is_left_alone(path):
+    path.parent.mkdir()
+    with closing(sqlite3.connect(path)) as connection:
+        connection.execute("CREATE TABLE mine (a)")
+        connection.commit()
+    before = path.read_bytes()
+    assert await refusal(path) == f"{path} is a database of something else; name another file"
+    assert path.read_bytes() == before
+
+
+async def test_a_file_that_is_no_database_is_left_alone(tmp_path):
+    path = tmp_path / "notes.txt"
+    path.write_text("my notes, which are longer than a header of SQLite is; " * 4)
+    text = await refusal(path)
+    assert "name another file" in text
+    assert path.read_text().startswith("my notes")
+
+
+async def test_a_damaged_file_is_left_as_it_is(path):
+    async with staged(making(), path.parent) as stage:
+        await stage.publish_all(200)
+    data = bytearray(path.read_bytes())
+    data[0:100] = b"\xff" * 100
+    path.write_bytes(data)
+    text = await refusal(path)
+    assert "is damaged" in text
+    assert "name another file" in text
+    assert path.read_bytes() == data
+
+
+async def test_a_directory_is_refused(tmp_path):
+    assert "is a directory; name a file in it" in await refusal(tmp_path)
+
+
+async def test_a_place_below_a_file_is_refused(tmp_path):
+    (tmp_path / "file").write_text("")
+    assert "cannot be made: " in await refusal(tmp_path / "file" / "events.sqlite")
+
+
+async def test_what_may_not_be_written_is_refused(path, monkeypatch):
+    async with staged(making(), path.parent):
+        pass
+    allowed = os.access
+    for refused in (path, path.parent):
+        monkeypatch.setattr(
+            os, "access", lambda at, mode, refused=refused: at != refused and allowed(at, mode)
+        )
+        assert "may not be written" in await refusal(path)
+
+
+async def test_a_file_that_another_program_has_locked_is_refused(path, monkeypatch):
+    monkeypatch.setattr("dnworker.events.journal.BUSY_SECONDS", 0.01)
+    async with staged(making(), path.parent):
+        pass
+    with closing(sqlite3.connect(path, isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        assert await refusal(path) == (
+            f"{path} is locked by another program; close it there, or name another file"
+        )
+
+
+async def test_the_file_is_for_its_owner_only(path):
+    async with staged(making(), path.parent) as stage:
+        await stage.publish()
+        assert {file.stat().st_mode & 0o077 for file in path.parent.iterdir()} == {0}
+
+
+async def test_a_journal_is_not_written_to_the_file_of_a_broker(path):
+    async with staged(making(), path.parent):
+        with (
+            pytest.raises(JournalError, match=f"the file of the runtime in process {os.getpid()}"),
+            Journal(path, "rt").recording(EventBus(), History()),
+        ):
+            pass
+    with Journal(path, "rt").recording(EventBus(), History()):
+        pass
+
+
+# -- one format --------------------------------------------------------------------------------------------
+
+
+def test_a_reader_leaves_a_file_of_the_first_format_as_it_is(path):
+    make_first(path, [["demo.a", "demo.b"]])
+    with JournalReader(path) as journal:
+        assert [event.kind for event in journal.events()] == ["demo.a", "demo.b"]
+    assert version_of(path) == 1
+
+
+async def test_a_journal_becomes_the_file_of_a_broker_and_its_seq_rise_over_all_runs(path):
+    make_first(path, [["demo.a"] * 3, ["demo.a"] * 2])
+    async with staged(making(), path.parent) as stage:
+        assert stage.broker.latest_seq == 5
+        consumer = stage.broker.subscribe("demo:w", ["demo.a"], start=BEGINNING)
+        assert (await stage.publish("demo.a")).seq == 6
+        events = await handle_next(consumer, 6)
+        assert [event.seq for event in events] == [1, 2, 3, 4, 5, 6]
+        assert [event.payload.get("run") for event in events] == [1, 1, 1, 2, 2, None]
+    assert version_of(path) == 2
+    with JournalReader(path) as journal:
+        assert [event.seq for event in journal.events()] == [1, 2, 3, 1, 2, 6]
+
+
+async def test_a_journal_that_had_higher_numbers_than_events_goes_on_from_these(path):
+    make_first(path, [["demo.a"] * 2])
+    with closing(sqlite3.connect(path)) as connection:
+        connection.execute("UPDATE events SET seq = 40 WHERE id = 2")
+        connection.commit()
+    async with staged(making(), path.parent) as stage:
+        assert stage.broker.latest_seq == 40
+
+
+async def test_a_reader_sees_what_a_broker_is_writing(path):
+    async with staged(making(), path.parent) as stage:
+        event = await stage.publish("demo.go", {"n": 1})
+        with JournalReader(path) as journal:
+            assert journal.event(event.event_id).payload == {"n": 1}
+
+
+def test_a_journal_is_brought_to_the_present_format_when_it_is_written(path):
+    make_first(path, [["demo.a"]])
+    bus = EventBus()
+    with Journal(path, "rt").recording(bus, History()):
+        bus.publish("demo.b")
+    assert version_of(path) == 2
+    with JournalReader(path) as journal:
+        assert [event.kind for event in journal.events()] == ["demo.a", "demo.b"]
+
+
+@pytest.mark.parametrize("statement", range(8))
+def test_a_migration_that_is_killed_leaves_the_one_format_or_the_other(path, statement):
+    make_first(path, [["demo.a"] * 50])
+    script = (
+        "import os, signal, sqlite3, sys\n"
+        "from pathlib import Path\n"
+        "from dnworker.events import journal, journal_schema\n"
+        "left = int(sys.argv[2])\n"
+        "def count(statement):\n"
+        "    global left\n"
+        "    if statement.strip().startswith(('ALTER', 'CREATE', 'PRAGMA user_version =')):\n"
+        "        left -= 1\n"
+        "        if left < 0:\n"
+        "            os.kill(os.getpid(), signal.SIGKILL)\n"
+        "connect = sqlite3.connect\n"
+        "def traced(*args, **options):\n"
+        "    connection = connect(*args, **options)\n"
+        "    connection.set_trace_callback(count)\n"
+        "    return connection\n"
+        "sqlite3.connect = traced\n"
+        "journal.open_journal(Path(sys.argv[1]))\n"
+    )
+    killed = subprocess.run([sys.executable, "-c", script, path, str(statement)], check=False)
+    assert killed.returncode == -signal.SIGKILL
+    assert version_of(path) == 1
+    with JournalReader(path) as journal:
+        assert len(journal.events()) == 50
+    with Journal(path, "rt").recording(EventBus(), History()):
+        pass
+    assert version_of(path) == 2
