@@ -12,6 +12,7 @@ from dnworker.compat import install as install_compat
 from dnworker.core.clock import Clock
 from dnworker.core.limits import Limits
 from dnworker.core.restarts import RestartPolicy
+from dnworker.core.retry_policies import Retry
 from dnworker.core.schedule import Catchup
 from dnworker.engine.engine import Engine
 from dnworker.engine.tokens import WorkerScope
@@ -55,6 +56,8 @@ class Runtime(Engine):
             runs `once` at the start of its worker; by default they are counted, `skip`.
         keep_state: workers (`capability:worker`) whose `worker.state` is written after each invocation, and
             restored before their next startup.
+        retry: which workers are given events again whose handlers have failed, such as
+            `{"demo:bridge": "5,backoff=1s..5m,on=OSError"}`, or words as of `serve --retry`.
     """
 
     def __init__(
@@ -77,6 +80,7 @@ class Runtime(Engine):
         broker: Broker | None = None,
         catchup: Catchup = "skip",
         keep_state: Iterable[str] = (),
+        retry: Retry | None = None,
     ) -> None:
         super().__init__(
             token=token,
@@ -91,6 +95,7 @@ class Runtime(Engine):
             process_locals=process_locals,
             broker=broker,
             catchup=catchup,
+            retry=retry,
         )
         self.tokens.worker_scope = worker_scope
         self.services.observation.is_on = observe

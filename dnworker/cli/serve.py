@@ -24,6 +24,7 @@ from dnworker.cli.debug_options import (
 from dnworker.cli.durable_options import add_durable_arguments, broker_of, catchup_of
 from dnworker.cli.ending import STOP_WITHIN, Ending
 from dnworker.cli.restart_options import add_restart_arguments, policy_of
+from dnworker.cli.retry_options import add_retry_arguments, retry_of
 from dnworker.cli.running import forget, forget_own, own_token_file, register
 from dnworker.cli.state_options import add_state_arguments, check_kept
 from dnworker.cli.storm_options import add_storm_arguments, apply_storm_options
@@ -78,6 +79,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--watch-all", action="store_true", help="the same for every file in its directory")
     _add_kept(parser)
     add_restart_arguments(parser)
+    add_retry_arguments(parser)
     add_storm_arguments(parser)
     add_debug_arguments(parser)
     add_state_arguments(parser)
@@ -221,6 +223,7 @@ def make_runtime(options: argparse.Namespace) -> Runtime:
         observe=not options.no_observe,
         broker=broker_of(options),
         catchup=catchup_of(options),
+        retry=retry_of(options),
     )
     apply_storm_options(options, runtime)
     return runtime

@@ -12,10 +12,13 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from dnworker.core.errors import NotFound
-from dnworker.events.brokers.base import Broker, Consumer, Outcome
+from dnworker.events.brokers.base import Consumer, Outcome
 
 if TYPE_CHECKING:
     from dnworker.core.invocation import Invocation
+    from dnworker.engine.retries import Retries
+    from dnworker.events.bus import EventBus
+    from dnworker.events.history import History
 
 LEAVING_SECONDS = 15.0
 """Seconds after which a process that has cancelled a handler would have ended, if that was why."""
@@ -31,37 +34,71 @@ class Deliveries:
     though nobody here has asked for that: which of the two it is shows a little later.
 
     Args:
-        broker: has the consumers.
+        bus: whose broker has the consumers.
+        history: knows the handlers.
         is_running: returns whether a worker runs, by its qualified name.
+        retries: decides about what has failed.
         call_later: calls back after so many seconds; that of the loop that runs by default.
     """
 
     def __init__(
-        self, broker: Broker, is_running: Callable[[str], bool], call_later: CallLater | None = None
+        self,
+        bus: EventBus,
+        history: History,
+        is_running: Callable[[str], bool],
+        retries: Retries,
+        call_later: CallLater | None = None,
     ) -> None:
-        self._broker = broker
+        self._bus = bus
+        self._history = history
         self._is_running = is_running
-        self._call_later = call_later or asyncio.get_running_loop().call_later
+        self._retries = retries
+        self._call_later = call_later
+        self._end: Callable[[], None] | None = None
+        self._is_open = False
+        retries.changed.add(self._listen)
+
+    def open(self) -> None:
+        """Listen to the history, where anybody wants that; called at each start of the runtime."""
+        self._is_open = True
+        self._retries.open()
+        self._listen()
+
+    def _listen(self) -> None:
+        is_wanted = self._bus.broker.capabilities.redelivers or len(self._retries) > 0
+        if self._is_open and is_wanted and self._end is None:
+            self._end = self._history.listen(self.note)
+
+    def close(self) -> None:
+        """Listen no more."""
+        self._is_open = False
+        end, self._end = self._end, None
+        if end is not None:
+            end()
 
     def note(self, invocation: Invocation) -> None:
         """Note that a handler has begun or ended."""
         event = invocation.event
-        if event is None or (consumer := self._broker.consumer(invocation.worker)) is None:
+        if event is None or (consumer := self._bus.broker.consumer(invocation.worker)) is None:
             return
         if invocation.outcome == "running":
             consumer.note_begin(event.event_id, invocation.handler)
-            return
-        if invocation.outcome != "cancelled":
-            error = None if invocation.error is None else invocation.error.summary
-            consumer.note_end(event.event_id, Outcome(invocation.handler, error))
-        elif self._is_running(invocation.worker) and invocation.remote_id is not None:
-            self._call_later(LEAVING_SECONDS, partial(self._note_cancelled, consumer, invocation))
-        else:
-            self._note_cancelled(consumer, invocation)
+            self._retries.note_begin(invocation, event.event_id)
+        elif invocation.outcome == "cancelled":
+            if self._is_running(invocation.worker) and invocation.remote_id is not None:
+                call_later = self._call_later or asyncio.get_running_loop().call_later
+                call_later(LEAVING_SECONDS, partial(self._note_cancelled, consumer, invocation))
+            else:
+                self._note_cancelled(consumer, invocation)
+        elif (error := invocation.error) is None:
+            consumer.note_end(event.event_id, Outcome(invocation.handler))
+        elif not self._retries.note_failure(consumer, invocation, event, error):
+            consumer.note_end(event.event_id, Outcome(invocation.handler, error.summary))
 
     def _note_cancelled(self, consumer: Consumer, invocation: Invocation) -> None:
         """Note that a handler was cancelled; alone, if its worker runs on."""
-        if (event := invocation.event) is None or self._broker.consumer(invocation.worker) is not consumer:
+        event, present = invocation.event, self._bus.broker.consumer(invocation.worker)
+        if event is None or present is not consumer:
             return  # it was closed with what is not handled
         if not self._is_running(invocation.worker):
             with suppress(NotFound):  # the event of an earlier consumer, which has it still

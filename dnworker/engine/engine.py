@@ -34,6 +34,7 @@ from dnworker.core.listeners import Listeners
 from dnworker.core.logs import LogBook
 from dnworker.core.models import RuntimeInfo
 from dnworker.core.restarts import RestartPolicy, restart_policy
+from dnworker.core.retry_policies import Retry, retry_policies
 from dnworker.core.samples import (
     DEFAULT_SESSION,
     DEFAULT_TURN,
@@ -50,6 +51,7 @@ from dnworker.engine.capabilities import CapabilityCollection
 from dnworker.engine.capability import Capability
 from dnworker.engine.catalog import Catalog
 from dnworker.engine.changes import Changes
+from dnworker.engine.dead_letters import DeadLetters
 from dnworker.engine.dedupe import Deduped
 from dnworker.engine.deliveries import Deliveries
 from dnworker.engine.direct import DirectConnection
@@ -59,6 +61,7 @@ from dnworker.engine.once import OnceKeys
 from dnworker.engine.own import Declared
 from dnworker.engine.progress import Progress
 from dnworker.engine.reloads import Reloads
+from dnworker.engine.retries import Retries
 from dnworker.engine.runtime_log import RuntimeLog
 from dnworker.engine.starting import OnWait, Waits
 from dnworker.engine.tokens import Tokens
@@ -110,6 +113,7 @@ class Engine:
             wanted beside it.
         catchup: with a durable broker, whether a schedule whose runs were missed while no runtime was there
             runs `once` at the start of its worker; by default they are counted, `skip`.
+        retry: which workers are given events again whose handlers have failed, by their qualified names.
     """
 
     def __init__(
@@ -127,6 +131,7 @@ class Engine:
         process_locals: bool = False,
         broker: Broker | None = None,
         catchup: Catchup = "skip",
+        retry: Retry | None = None,
     ) -> None:
         self.clock: Clock = clock or RealClock()
         self.runtime_id = runtime_id or f"rt-{uuid.uuid4().hex[:12]}"
@@ -149,14 +154,13 @@ class Engine:
         self.agents = Agents(self.capabilities.agents, self.tools, self.clock)
         self.sessions = SessionStore(self.bus, self.clock, self.agents.bind, limit=self.limits.sessions)
         self.turns = Turns(self.bus, self.sessions, self.agents, self.tools, self.history, self.clock)
-        self.catalog = Catalog(self.capabilities, self.tools)
         # while it runs
         self._waits, self._listeners, self.fired = Waits(), Listeners[[]](), Listeners[[EventEnvelope]]()
         self.resources = AsyncExitStack()
         """What a start took; given back at the end of `stop`, the last first."""
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread_id, self._is_started, self.started_at = 0, False, 0.0  # seconds, monotonic
-        self._connect_parts()
+        self._connect_parts(retry)
 
     def _make_logs(self) -> tuple[LogBook, RuntimeLog]:
         limit = self.limits.log
@@ -190,8 +194,11 @@ class Engine:
             last_runs=LastRuns(lambda: self.bus.broker, self.clock, self.log_line, catchup),
         )
 
-    def _connect_parts(self) -> None:
+    def _connect_parts(self, retry: Retry | None) -> None:
         """Let the parts hear of what others do."""
+        self.dead_letters = DeadLetters()
+        self.retries = Retries(self.bus, self.history, self.clock, self.dead_letters, retry_policies(retry))
+        self._deliveries = Deliveries(self.bus, self.history, self._is_running, self.retries)
         self.bus.watcher = self.history
         self.agents.changed.add(self._release_turns)
         self._listeners.add(self._release_turns)
@@ -203,6 +210,7 @@ class Engine:
         self.tokens.on_retired(lambda token: self.once.let_go(token))
         self.capabilities.own.renamed.add(self.sessions.rebind)
         self.capabilities.own.renamed.add(self.services.lives.rename)
+        self.capabilities.own.renamed.add(self.retries.rename)
         self.history.listen(self._worker_log.add_failure)
         self.history.series.failed.add(self.failing.note)
         self.history.series.failed.add(self.services.lives.note_failure)
@@ -215,6 +223,11 @@ class Engine:
     def once(self) -> OnceKeys:
         """The keys of `client.once`."""
         return OnceKeys(self.bus, self.clock)
+
+    @cached_property
+    def catalog(self) -> Catalog:
+        """What agents can be given."""
+        return Catalog(self.capabilities, self.tools)
 
     @cached_property
     def deduped(self) -> Deduped:
@@ -266,8 +279,10 @@ class Engine:
             taken.enter_context(LagSampler(self.history.series.note_lag).running(self._loop))
             await self.bus.open(self.runtime_id)
             self.resources.push_async_callback(self.bus.broker.close)
-            if self.bus.broker.capabilities.redelivers:
-                taken.callback(self.history.listen(Deliveries(self.bus.broker, self._is_running).note))
+            self.dead_letters.open(self.bus.broker)
+            self.resources.push_async_callback(self.dead_letters.close)
+            self._deliveries.open()
+            taken.callback(self._deliveries.close)
             if self.journal is not None:
                 taken.enter_context(self.journal.recording(self.bus, self.history))
             self.resources.callback(taken.pop_all().close)

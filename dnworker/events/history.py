@@ -20,6 +20,7 @@ from dnworker.core.series import Series
 from dnworker.core.text import clip
 from dnworker.events.causes import Causes
 from dnworker.events.failures import Failures
+from dnworker.events.next_tries import NextTries
 from dnworker.events.waiters import Waiters
 
 EVENTS_KEPT = 10_000
@@ -86,7 +87,7 @@ class History:
         self._failures_not_raised = 0
         self.failures = Failures()
         """What the newest failed invocations raised; none is kept unless somebody asks for it."""
-        self.series = Series()
+        self.series, self.next_tries = Series(), NextTries()
         # What that takes, and what had to go.
         self.limit = limit
         self._event_bytes = 0

@@ -381,7 +381,9 @@ class Trace:
             yield "(still running when the time was up)"
         elif is_root and self.is_under_way:
             yield "(under way: this is how far it is)"
-        yield from (f"({note})" for note in self.notes)
+        yield from (
+            f"({note})" for note in (*self.notes, *self._history.next_tries.texts(self._event.event_id))
+        )
         yield from self._what_is_lost()
         for name in self.not_listening:
             yield f"({name} was still starting; it may get this when it listens)"

@@ -30,6 +30,7 @@ def rows_of(worker: ManagedWorker, model: PanelModel, now: datetime) -> Iterator
     if isinstance(worker, SubprocessWorker) and (restart := worker.restart_due) is not None:
         seconds, number = restart
         yield _row(worker, None, f"restart {number}", when=now + timedelta(seconds=seconds))
+    yield from _tries(worker, model, now)
     next_runs, reasons = worker.next_runs, None
     for key, when in next_runs.items():
         why_not_now = None if key.decorator == "every" else "a task starts again by itself"
@@ -40,6 +41,19 @@ def rows_of(worker: ManagedWorker, model: PanelModel, now: datetime) -> Iterator
         if reasons is None:
             reasons = why_disabled(worker, model.gate(worker), None)
         yield _row(worker, key, key.name, why=reasons.get("run") or "it runs now")
+
+
+def _tries(worker: ManagedWorker, model: PanelModel, now: datetime) -> Iterator[Row]:
+    """Go through the soonest tries of handlers that have failed: of each handler one."""
+    engine = model.engine
+    at, seen = engine.clock.monotonic(), set[tuple[str, ...]]()
+    for one in engine.history.next_tries.of_worker(worker.qualified_name):
+        if one.handlers in seen or len(seen) == ROWS_SHOWN:
+            continue
+        seen.add(one.handlers)
+        name = f"{', '.join(one.handlers)}, next try ({one.number} of {one.times})"
+        when = now + timedelta(seconds=max(0.0, one.due - at))
+        yield _row(worker, None, name, when=when, why_not_now="it is tried again by itself")
 
 
 def _row(

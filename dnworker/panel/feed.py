@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 from dnworker.core.errors import DnworkerError, UsageError
 from dnworker.panel import (
     messages,
+    operations_dead,  # noqa: F401  it says what is done for its requests
     operations_fire,  # noqa: F401  it says what is done for its requests
     operations_inspect,  # noqa: F401  it says what is done for its requests
     operations_log,  # noqa: F401  it says what is done for its requests

@@ -150,6 +150,14 @@ class Dismiss(Request):
     row: int
 
 
+class Dead(Request):
+    """Have a dead letter delivered again, send its payload, drop it, or put back one that was dropped."""
+
+    verb: Literal["retry", "payload", "drop", "restore"]
+    event: str
+    worker: str
+
+
 class Suggest(Request):
     """Send a payload for a kind."""
 
@@ -255,7 +263,7 @@ class Cancel(Request):
 
 Message = (
     Hello | Parts | Ack | Visibility | Bye | Look | Ping | Log | Lines | Line
-    | Find | Control | Remove | Run | Dismiss | Suggest | Draft | Fire
+    | Find | Control | Remove | Run | Dismiss | Dead | Suggest | Draft | Fire
     | Older | Diagram | MapText | EventPayload | Replay
     | Copy | Locate | Flag | Checks | Export | Respond | Cancel | Payload | Alike | Compare
 )  # fmt: skip

@@ -17,6 +17,7 @@ from dnworker.panel.run_index import RunIndex
 from dnworker.panel.worker_rows import row_to_json
 
 if TYPE_CHECKING:
+    from dnworker.engine.dead_letters import DeadLetter
     from dnworker.engine.engine import Engine
     from dnworker.events.failing import Failure
     from dnworker.panel.actions import Actions
@@ -44,6 +45,8 @@ class PanelModel:
         self.actions = actions
         self.fired: deque[dict[str, Any]] = deque(maxlen=FIRED_KEPT)
         """What was fired from the panel, newest first."""
+        self.dropped: dict[tuple[str, str], DeadLetter] = {}
+        """Dead letters that were dropped last, by worker and id of the event: they can be put back."""
         self.comparisons = Comparisons(engine.side_threads)
         self.runs = RunIndex(engine)
         """The runs, while some view looks at them."""

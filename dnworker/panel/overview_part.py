@@ -11,7 +11,7 @@ from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 from dnworker.core.series import BUCKETS, STEP, Count, Series, Spread, add_up, bucket_of
-from dnworker.panel import due_rows, failure_rows
+from dnworker.panel import dead_rows, due_rows, failure_rows
 
 if TYPE_CHECKING:
     from dnworker.engine.engine import Engine
@@ -58,6 +58,7 @@ async def overview_to_json(model: PanelModel, wanted: Wanted, pace: Pace) -> dic
         "series": series,
         "marks": _marks(engine, workers, epoch),
         "failures": failing,
+        "dead": dead_rows.rows(engine.dead_letters, only),
         "due": due,
         "changed": _changed(engine, workers, epoch),
         "span": _span(engine.history.series, wanted, epoch),

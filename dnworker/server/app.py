@@ -14,6 +14,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from dnworker.server import (
     catalog,
     cursors,
+    dead_letters,
     events,
     files,
     interactive,
@@ -42,7 +43,19 @@ def openapi(call: ApiCall) -> object:
     return document(ENDPOINTS)
 
 
-_RESOURCES = (runtime, events, once, kept_state, cursors, workers, sessions, files, runtime_log, catalog)
+_RESOURCES = (
+    runtime,
+    events,
+    once,
+    kept_state,
+    cursors,
+    dead_letters,
+    workers,
+    sessions,
+    files,
+    runtime_log,
+    catalog,
+)
 ENDPOINTS: list[Endpoint] = [one for resource in _RESOURCES for one in resource.endpoints]
 
 

@@ -58,7 +58,7 @@ class Dispatch:
         self._on_end = on_end
         self._bound: dict[str, tuple[_Bound, ...]] = {}
         self._events: AsyncIterator[EventEnvelope] | None = None
-        self._consumer: Consumer | None = None  # the same, where it counts how handlers end
+        self._consumer: Consumer | None = None  # the same, where it may count how handlers end
         self._is_diverted: Callable[[EventEnvelope], bool] | None = None
         self._diverted: list[EventEnvelope] = []  # kept for another dispatch, or until the diversion ends
         self._taken: EventEnvelope | None = None  # waits for the startup to end
@@ -134,7 +134,7 @@ class Dispatch:
 
     def _read(self, events: AsyncIterator[EventEnvelope]) -> None:
         self._events = events
-        self._consumer = cast("Consumer", events) if getattr(events, "counts_ends", False) else None
+        self._consumer = cast("Consumer", events) if hasattr(events, "counts_ends") else None
 
     @property
     def waiting(self) -> int:
@@ -204,6 +204,8 @@ class Dispatch:
             return
         invoker, consumer = self._invoker, self._consumer
         handlers = self._bound.get(envelope.kind, ())
+        if consumer is not None and not consumer.counts_ends:
+            consumer = None
         if consumer is not None:
             done = consumer.handled_by(envelope.event_id)
             handlers = tuple(bound for bound in handlers if bound.name not in done)

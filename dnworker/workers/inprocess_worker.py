@@ -79,6 +79,8 @@ class InProcessWorker(ManagedWorker[WorkerRunner]):
         return self._losses.text
 
     def _lose(self, envelope: EventEnvelope) -> None:
+        if self._services.bus.broker.consumer(self.qualified_name) is not None:
+            return  # which keeps it for the next start
         self._losses.note(envelope.event_id, "the worker failed before it had handled them")
 
     def _tell_loss(self, text: str, *, is_first: bool) -> None:

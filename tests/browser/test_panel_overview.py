@@ -134,14 +134,14 @@ STORM = overview([failure(9, "a:b", "work", "ConnectionError: refused", count=29
 EMPTY = overview([], workers={}, handlers=0)
 
 
-def draw(page, part: dict[str, Any], **fields: Any):
-    """Show the overview, with the parts that are always sent."""
+def draw(page, part: dict[str, Any], *, dead: dict[str, Any] | None = None, **fields: Any):
+    """Show the overview, with the parts that are always sent; `dead` answers what is asked of dead letters."""
     parts = {
         "workers": {"order": [], "changed": []},
         "runtime": {"id": "r", "url": None, "events": 1},
         "attention": {"prompts": 0, "failing": part["failures"]["handlers"]},
     }
-    answers = {"replay": {"event": "new", "seq": 5, "kind": "shop.sale"}}
+    answers = {"replay": {"event": "new", "seq": 5, "kind": "shop.sale"}, "dead": dead}
     show(page, {"parts": parts, "looks": {"overview": part}, "answers": answers}, **fields)
     page.locator(".ov .verdict, .ov .empty").first.wait_for()
     return page.locator(".ov")
@@ -208,6 +208,37 @@ def test_a_row_is_opened_debugged_fired_again_and_dismissed_by_keys(page):
     assert ov.locator('[data-row="2"]').evaluate("(row) => row === document.activeElement")
     page.keyboard.press("Enter")
     page.get_by_role("tab", name="Runs", selected=True).wait_for()
+
+
+def test_a_dead_letter_is_fired_again_edited_dropped_and_put_back(page):
+    page.set_viewport_size({"width": 1000, "height": 560})
+    row = {
+        "id": "dead-1",
+        "worker": "shop:bridge",
+        "seq": 7,
+        "kind": "shop.sale",
+        "session": None,
+        "handlers": ["charge"],
+        "error": f"ConnectionError: {HOSTILE}",
+        "attempts": 6,
+        "why": "exhausted",
+        "at": NOW_MS - MINUTE,
+    }
+    answer = {"event": "new", "seq": 9, "kind": "shop.sale", "payload": '{"price": 5}', "cut": 0}
+    ov = draw(page, overview([], dead={"rows": [row], "all": 3}), dead=answer)
+    letters = ov.get_by_role("region", name="Dead letters")
+    letters.get_by_text("6 attempts").wait_for()
+    letters.get_by_text("and 2 older ones").wait_for()
+    letters.get_by_role("button", name="Fire again").click()
+    page.get_by_text("Fired shop.sale #9 for shop:bridge").wait_for()
+    letters.get_by_role("button", name="Drop").click()
+    page.get_by_role("button", name="Undo").click()
+    page.wait_for_function("window.model.sent.some((one) => one.verb === 'restore')")
+    letters.get_by_role("button", name="Edit and fire").click()
+    page.locator(".dn").get_by_text('"price"').first.wait_for()
+    verbs = [(one["verb"], one["event"], one["worker"]) for one in sent(page, "dead")]
+    assert verbs == [(verb, "dead-1", "shop:bridge") for verb in ("retry", "drop", "restore", "payload")]
+    assert page.evaluate("window.attacked") is None
 
 
 def test_what_cannot_be_done_says_why_and_a_process_is_started_again(page):

@@ -184,3 +184,17 @@ test("rhythms and changes are worded", () => {
   assert.equal(change("gated_off", "Requires flag: mail"), "Gated off, flag mail is off");
   assert.equal(change("running", ""), "Running");
 });
+
+test("a dead letter is one sentence, which says whether its retries are exhausted", () => {
+  const row = {
+    kind: "order",
+    seq: 7,
+    worker: "shop:bridge",
+    handlers: ["charge", "ship"],
+    at: NOW - 60_000,
+  };
+  const exhausted = words.deadText({ ...row, attempts: 3, why: "exhausted", error: "OSError: no disk" }, NOW);
+  assert.match(exhausted, /^order #7 for shop:bridge\.charge, ship, after 3 attempts, .*: OSError: no disk$/);
+  const never = words.deadText({ ...row, attempts: 1, why: "not retried", error: "KeyError: 'x'" }, NOW);
+  assert.match(never, /, not retried, /);
+});

@@ -112,7 +112,7 @@ class Consumer(Subscriber, Protocol):
     """
 
     counts_ends: bool
-    """Whether it wants to be told when handlers begin and end."""
+    """Whether it wants to be told when handlers begin and end; it may want that later."""
 
     def __len__(self) -> int:
         """Return how many events are queued in memory."""
@@ -148,6 +148,9 @@ class Consumer(Subscriber, Protocol):
 
     # -- what becomes of them --------------------------------------------------------------------------
 
+    def event(self, event_id: str) -> EventEnvelope | None:
+        """Return an event that the worker has, whole; None where it has not got it, or has handled it."""
+
     def number(self, envelope: EventEnvelope) -> int:
         """Return how often the worker was given the event by now, this time included: 1 for the first."""
 
@@ -164,7 +167,7 @@ class Consumer(Subscriber, Protocol):
         """Note that no further handler will begin with the event."""
 
     def release(self, event_id: str, delay: float = 0.0) -> None:
-        """Give an event back, for instance where its handler is to run again: it comes after `delay` s."""
+        """Give an event back, as where its handler is to run again: it comes `delay` s after its last end."""
 
     def note_progress(self, event_id: str) -> None:
         """Note that the worker still works on an event; a broker on other machines waits longer then."""
@@ -312,7 +315,10 @@ class Broker(Protocol):
         """
 
     def consumer(self, worker: str) -> Consumer | None:
-        """Return the open consumer of a worker, if it counts how handlers end."""
+        """Return the newest consumer of a worker, if it counts how handlers end."""
+
+    def count_ends(self, worker: str, *, is_wanted: bool = True) -> None:
+        """Count how handlers of a worker end, also where the broker would not by itself; or no longer."""
 
     def listened(self, worker: str) -> Collection[str]:
         """Return the kinds that a worker has named and still listens to, also while it is not here."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from bisect import bisect_left
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from typing import ClassVar
 
 from msgspec.structs import replace
@@ -21,10 +21,9 @@ from dnworker.events.brokers.base import (
     DeliveryWatcher,
     Entry,
     Lease,
-    Outcome,
     Outlet,
 )
-from dnworker.events.brokers.subscription import Subscription
+from dnworker.events.brokers.memory_consumer import MemoryConsumer, Unhandled
 
 IDS_KEPT = 100_000
 """Ids of idempotent events that are remembered."""
@@ -33,7 +32,8 @@ IDS_KEPT = 100_000
 class MemoryBroker:
     """Delivers an event at once; what a worker has not handled when it ends is gone.
 
-    Its keys, values and leases last as long as the process.
+    Keys, values and leases last as long as the process, and so does what workers have not handled whose ends
+    are counted.
     """
 
     name: ClassVar[str] = "memory"
@@ -50,6 +50,10 @@ class MemoryBroker:
         self._values: dict[str, tuple[Entry, float | None]] = {}
         self._revision = 0
         self._leases: dict[str, Lease] = {}
+        # Workers whose ends are counted: their newest consumers, and what those have left.
+        self._counted: set[str] = set()
+        self._consumers: dict[str, MemoryConsumer] = {}
+        self._left: dict[str, list[Unhandled]] = {}
 
     def attach(self, outlet: Outlet, clock: Clock) -> None:
         """Deliver to `outlet`."""
@@ -92,14 +96,33 @@ class MemoryBroker:
         watcher: DeliveryWatcher | None = None,
     ) -> Consumer:
         """Return what is published for a worker from now on, whatever `start` says: nothing is kept."""
-        wanted = None if kinds is None else frozenset(kinds)
-        consumer = MemoryConsumer(self._outlet, wanted, None, None, watcher=watcher, owner=worker)
+        wanted, is_counted = None if kinds is None else frozenset(kinds), worker in self._counted
+        consumer = self._consumers[worker] = MemoryConsumer(
+            self._outlet, self, self._clock, worker, wanted, watcher, counts_ends=is_counted
+        )
+        consumer.begin_with(self._left.pop(worker, ()))
         self._outlet.remember(consumer)
         return consumer
 
     def consumer(self, worker: str) -> Consumer | None:
-        """Return None: nobody counts how handlers end."""
-        return None
+        """Return the newest consumer of a worker whose ends are counted."""
+        consumer = self._consumers.get(worker)
+        return consumer if consumer is not None and consumer.counts_ends else None
+
+    def count_ends(self, worker: str, *, is_wanted: bool = True) -> None:
+        """Keep what a worker has not handled, from now on; or no longer, from its next consumer on."""
+        if is_wanted:
+            self._counted.add(worker)
+            if (consumer := self._consumers.get(worker)) is not None:
+                consumer.counts_ends = True
+        else:
+            self._counted.discard(worker)
+            self._left.pop(worker, None)
+
+    def keep(self, worker: str, left: Iterable[Unhandled]) -> None:
+        """Keep what a consumer leaves to the worker's next one; called by the consumer."""
+        if worker in self._counted:
+            self._left.setdefault(worker, []).extend(left)
 
     def listened(self, worker: str) -> Collection[str]:
         """Return none: who is not here listens to nothing."""
@@ -188,32 +211,3 @@ class MemoryBroker:
         every = sorted(self._values)
         found = every[bisect_left(every, prefix) :]
         return [key for key in found if key.startswith(prefix) and await self.get(key) is not None]
-
-
-class MemoryConsumer(Subscription):
-    """What a worker has not read yet; what it has read is its own to handle."""
-
-    counts_ends = False
-
-    def number(self, envelope: EventEnvelope) -> int:
-        """Return 1: nothing comes again by itself."""
-        return 1
-
-    def handled_by(self, event_id: str) -> Collection[str]:
-        """Return none: nothing comes again by itself."""
-        return ()
-
-    def note_begin(self, event_id: str, handler: str) -> None:
-        """Note nothing."""
-
-    def note_end(self, event_id: str, outcome: Outcome) -> None:
-        """Note nothing."""
-
-    def handed_out(self, event_id: str) -> None:
-        """Note nothing."""
-
-    def release(self, event_id: str, delay: float = 0.0) -> None:
-        """Note nothing: what is taken does not come again."""
-
-    def note_progress(self, event_id: str) -> None:
-        """Note nothing."""

@@ -120,9 +120,16 @@ def handler_origins(live: LiveWorker, stale: Iterable[Stale]) -> dict[HandlerKey
 
 
 def worker_table(
-    managed: ManagedWorker, origins: Mapping[HandlerKey, str], clock: Clock, stale: Sequence[Stale] = ()
+    managed: ManagedWorker,
+    origins: Mapping[HandlerKey, str],
+    clock: Clock,
+    stale: Sequence[Stale] = (),
+    tries: Sequence[str] = (),
 ) -> Table:
-    """Return the table that `%worker NAME` shows: every handler, its cell from `origins`, and its stats."""
+    """Return the table that `%worker NAME` shows: every handler, its cell from `origins`, and its stats.
+
+    Below stand why handlers are `stale`, and what is tried again.
+    """
     upcoming = managed.next_runs
     rows = []
     for key, stats in managed.stats.items():
@@ -147,7 +154,7 @@ def worker_table(
     wayout = f"; %worker restart {managed.name}" if managed.state is WorkerState.ERROR else ""
     how = f"{managed.topology_label}, generation {managed.generation}"
     title = f"{managed.qualified_name} is {managed.state}, {how}{why}{wayout}"
-    note = "\n".join(one.text for one in stale)
+    note = "\n".join([*(one.text for one in stale), *tries])
     bad = [n for n, one in enumerate(managed.stats.values()) if one.is_failing]
     empty = silent_note(managed) or "no handlers"
     return Table(headings, rows, empty, title=title, note=note, bad=bad)

@@ -4,12 +4,27 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 from dnworker.capability.environment import UnsetVariable, interpolate
 from dnworker.capability.manifest import AUTHORITATIVE, ROOT_REFERENCE
+from dnworker.core.retry_policies import parse_retry
+from dnworker.engine.engine import Engine
 from dnworker_jupyter.syntax.options import Options, merged
+
+
+@contextlib.contextmanager
+def retried(engine: Engine, worker: str, options: Options) -> Iterator[None]:
+    """Give a worker of ours events again as its options say; where the block fails, as before."""
+    name = f"{engine.capability().name}:{worker}"
+    before = engine.retries.of(name)
+    engine.retries.put(name, parse_retry(options.retry))
+    try:
+        yield
+    except BaseException:
+        engine.retries.put(name, before)
+        raise
 
 
 class CellOptions:

@@ -21,6 +21,7 @@ from dnworker.workers.inprocess_worker import InProcessWorker
 from dnworker.workers.runner import NotStarted, to_its_end
 from dnworker.workers.worker import Worker
 from dnworker_jupyter.live.capability_head import check_not_set_aside
+from dnworker_jupyter.live.cell_options import retried
 from dnworker_jupyter.live.exchange import AddressInUse, bring_up, take_back
 from dnworker_jupyter.live.generations import Generation, change_between, clashes, life_cycle, namesakes
 from dnworker_jupyter.live.kept_generations import KeptGenerations
@@ -215,7 +216,7 @@ class LiveWorker:
         ran, error = self.state_now, self.managed.error if self.managed is not None else None
         undo = self._generations, self.state
         try:
-            with because(f"{why}: generation {number}"):
+            with because(f"{why}: generation {number}"), retried(self._engine, self.name, after.options):
                 await self._let_run(
                     (*generations[:-1], after), written, restart=restart, stop_first=stop_first, starts=starts
                 )

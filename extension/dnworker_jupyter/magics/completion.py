@@ -12,6 +12,7 @@ from dnworker.core.topology import TOPOLOGIES
 from dnworker_jupyter.display.tables import WORKER_VERBS
 from dnworker_jupyter.magics.clock import VERBS
 from dnworker_jupyter.magics.context import MagicContext
+from dnworker_jupyter.magics.dead import VERBS as DEAD_VERBS
 from dnworker_jupyter.magics.loaded import flags_by_name
 from dnworker_jupyter.magics.magics import parsers
 from dnworker_jupyter.syntax.options import Parser
@@ -90,6 +91,8 @@ def _offered(context: MagicContext, magic: str, words: list[str], word: str, par
             return ["last", *(f"#{e.seq}" for e in context.runtime.history.events(20))]
         case "%clock", []:
             return VERBS
+        case "%dead", given:
+            return _of_dead(context, given)
         case "%events", []:
             return ["save"]
         case "%capability", [verb, *given]:
@@ -111,6 +114,15 @@ def _of_worker(context: MagicContext, given: list[str], words: list[str], word: 
             return _workers(context)
         case ["topology", _]:
             return TOPOLOGIES
+    return []
+
+
+def _of_dead(context: MagicContext, given: list[str]) -> Iterable[str]:
+    match given:
+        case []:
+            return DEAD_VERBS
+        case ["show" | "retry" | "drop"]:
+            return [f"#{one.seq}" for one in context.runtime.dead_letters.all()]
     return []
 
 

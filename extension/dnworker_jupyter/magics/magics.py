@@ -25,6 +25,7 @@ from dnworker_jupyter.magics.agent import AgentOptions, agent_parser, run_agent
 from dnworker_jupyter.magics.capability import CapabilityOptions, capability_parser, run_capability
 from dnworker_jupyter.magics.clock import ClockOptions, clock_parser, run_clock
 from dnworker_jupyter.magics.context import Interrupted, MagicContext
+from dnworker_jupyter.magics.dead import DeadOptions, dead_parser, run_dead
 from dnworker_jupyter.magics.events import EventsOptions, events_parser, run_events
 from dnworker_jupyter.magics.fire import FireOptions, fire_parser, run_fire
 from dnworker_jupyter.magics.head import HeadOptions, head_parser, run_head
@@ -56,6 +57,7 @@ def parsers() -> dict[str, Parser]:
         "%replay": replay_parser(),
         "%events": events_parser(),
         "%clock": clock_parser(),
+        "%dead": dead_parser(),
         "%panel": panel_parser(),
         "%runtime": runtime_parser(),
         "%capability": capability_parser(),
@@ -161,6 +163,14 @@ class DnworkerMagics(Magics):
     def clock(self, line: str) -> Any:
         """Schedules, backoff and sleeps under control: %clock [virtual | real | advance 1h30m | next [N]]"""
         return self._run(clock_parser(), ClockOptions, line, run_clock)
+
+    @line_magic("dead")
+    def dead(self, line: str) -> Any:
+        """What workers could not handle: %dead [list | show ID | retry ID | drop ID] [--all] [--worker NAME]
+
+        A worker with --retry gives up what it has tried often enough, and what its policy does not name.
+        """
+        return self._run(dead_parser(), DeadOptions, line, run_dead)
 
     @line_magic("panel")
     def panel(self, line: str) -> Any:

@@ -6,6 +6,7 @@ import shlex
 
 from dnworker.core.errors import UsageError
 from dnworker.core.lifecycle import WorkerState
+from dnworker.core.retry_policies import parse_retry
 from dnworker.workers.debugging import ProcessDebug, with_debugpy
 from dnworker_jupyter.display.tables import Note
 from dnworker_jupyter.live.capability_head import beside_loaded
@@ -43,6 +44,7 @@ async def declare_program(context: MagicContext, line: WorkerLine, command: str,
     present = context.runtime.capability().workers.get(line.name)
     number = present.generation + 1 if present is not None else 1
     worker = context.processes.run(line.name, program, tuple(rest), line.options, root, number)
+    context.runtime.retries.put(worker.qualified_name, parse_retry(line.options.retry))
     await context.runtime.capabilities.adopt(worker)
     if worker.state is WorkerState.ERROR:
         raise UsageError(f"worker {line.name!r} is in state error: {worker.error}")

@@ -37,6 +37,9 @@ from dnworker_jupyter.magics.remove import names_handler, remove_handler
 from dnworker_jupyter.magics.storms import resume
 from dnworker_jupyter.syntax.options import Parser, WorkerLine, nearest
 
+TRIES_SHOWN = 5
+"""Events that wait for their next try of which `%worker NAME` says when that is."""
+
 
 @dataclass(frozen=True)
 class WorkerOptions:
@@ -243,12 +246,27 @@ def _line_number(text: str | None) -> int | None:
 
 
 async def _table(context: MagicContext, managed: ManagedWorker) -> Table:
-    live = context.live.running(managed)
+    live, tries = context.live.running(managed), _tries(context, managed)
     if live is None:
-        return worker_table(managed, {}, context.runtime.clock)
+        return worker_table(managed, {}, context.runtime.clock, tries=tries)
     context.stale.note_saved(await context.location.fresh())
     stale = [*context.stale.of(live)]
-    return worker_table(managed, handler_origins(live, stale), context.runtime.clock, stale)
+    return worker_table(managed, handler_origins(live, stale), context.runtime.clock, stale, tries)
+
+
+def _tries(context: MagicContext, managed: ManagedWorker) -> list[str]:
+    """Return what waits for its next try, and how many dead letters there are, as lines."""
+    runtime, name = context.runtime, managed.qualified_name
+    found, now = runtime.history.next_tries.of_worker(name), runtime.clock.monotonic()
+    lines = [
+        f"{', '.join(one.handlers)}: next try {one.when(now)} ({one.number} of {one.times})"
+        for one in found[:TRIES_SHOWN]
+    ]
+    if len(found) > TRIES_SHOWN:
+        lines.append(f"and {len(found) - TRIES_SHOWN:,} later tries")
+    if dead := len(runtime.dead_letters.all(name)):
+        lines.append(f"{dead:,} dead letter{'s' if dead > 1 else ''}: %dead")
+    return lines
 
 
 async def _start(context: MagicContext, managed: ManagedWorker) -> Note:
@@ -273,6 +291,7 @@ async def _remove(context: MagicContext, managed: ManagedWorker) -> Note:
     await context.runtime.remove(managed.qualified_name)
     context.transactions.forget(managed)
     context.runtime.services.debugged.put(managed.qualified_name, None)
+    context.runtime.retries.put(managed.qualified_name, None)
     return Note(f"{managed.name} is removed")
 
 

@@ -13,6 +13,7 @@ from typing import Any, NoReturn, TypeVar
 
 from dnworker.core.errors import UsageError
 from dnworker.core.handlers import check_worker_name
+from dnworker.core.retry_policies import parse_retry
 from dnworker.core.text import closest, shorten
 from dnworker.core.topology import TOPOLOGIES
 
@@ -37,6 +38,8 @@ class Options:
     """The path of its file in the export; None for one by its name."""
     keep_state: bool = False
     """Whether its state outlives it."""
+    retry: tuple[str, ...] = ()
+    """Which of its events are given to it again whose handlers have failed; only this runtime knows it."""
 
 
 def merged(given: Iterable[Options]) -> Options:
@@ -49,6 +52,7 @@ def merged(given: Iterable[Options]) -> Options:
             options.topology or found.topology,
             options.file or found.file,
             options.keep_state or found.keep_state,
+            options.retry or found.retry,
         )
     return found
 
@@ -92,6 +96,13 @@ def worker_parser() -> Parser:
     parser.add_argument("--wait", action="store_true", help="with --debug: begin when one has attached")
     parser.add_argument("--file", metavar="PATH", help="the path of the worker's file in the capability")
     parser.add_argument(
+        "--retry",
+        action="append",
+        default=[],
+        metavar="[KIND=]TIMES",
+        help="give it events again whose handlers fail: 5, or demo.kind=5,backoff=1s..5m,on=OSError",
+    )
+    parser.add_argument(
         "--topology", choices=TOPOLOGIES, help="how the export runs it, whatever the others do"
     )
     return parser
@@ -123,15 +134,18 @@ def read_worker_line(line: str) -> WorkerLine:
     _check_debug(name, options.debug, options.wait, is_program=options.command is not None)
     if options.keep_state and options.command is not None:
         raise UsageError("%%worker: --keep-state keeps worker.state, and a program has none that is ours")
-    others = [options.command, options.file, options.topology, options.when, env, options.shared]
-    others.append(options.keep_state)
+    parse_retry(options.retry, "%%worker: --retry")
+    given = [options.command, options.file, options.topology, options.when, env, options.shared]
+    others = [*given, options.keep_state, options.retry]
     if options.test and any(others):
         raise UsageError("%%worker: --test stands alone: its body is an event, which runs nothing of its own")
     if options.file is not None:
         _check_file(options.file, is_python=options.command is None)
     return WorkerLine(
         name,
-        Options(tuple(options.when), env, options.topology, options.file, options.keep_state),
+        Options(
+            tuple(options.when), env, options.topology, options.file, options.keep_state, tuple(options.retry)
+        ),
         options.shared,
         options.restart,
         options.quiet,

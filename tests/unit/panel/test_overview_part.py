@@ -11,6 +11,7 @@ from dnworker import Runtime, VirtualClock, Worker
 from dnworker.core.handlers import HandlerKey
 from dnworker.core.invocation import Invocation
 from dnworker.core.lifecycle import WorkerState
+from dnworker.core.retry_policies import parse_retry
 from dnworker.core.series import STEP
 from dnworker.panel import due_rows, failure_rows
 from dnworker.panel.budget import size_of
@@ -316,3 +317,37 @@ async def test_a_schedule_with_a_label_that_is_no_interval_keeps_its_label(bridg
     assert (row["every"], row["cron"]) == (None, "hourly")
     assert due_rows._row(bridge, HandlerKey("every", "90s", "t"), "t")["every"] == 90
     assert due_rows._row(bridge, HandlerKey("every", "cron * * * * *", "t"), "t")["cron"] == "* * * * *"
+
+
+async def test_dead_letters_are_rows_that_are_fired_again_edited_dropped_and_put_back(
+    screen, runtime, bridge
+):
+    name = bridge.qualified_name
+    runtime.retries.put(name, parse_retry(["1,on=OSError"]))
+    event = (await runtime.fire("demo.ping", {"bad": 1})).event
+    await screen.open()
+    dead = (await overview(screen, lambda part: part["dead"]["all"] == 1))["dead"]["rows"][0]
+    assert (dead["id"], dead["worker"], dead["attempts"], dead["why"]) == (
+        event.event_id,
+        name,
+        1,
+        "not retried",
+    )
+    which = {"event": dead["id"], "worker": name}
+    assert '"bad": 1' in (await screen.ask("dead", verb="payload", **which))["payload"]
+    await screen.ask("dead", verb="drop", **which)
+    await overview(screen, lambda part: part["dead"]["all"] == 0)
+    assert "there is no dead letter" in (await screen.ask("dead", verb="retry", **which))["text"]
+    await screen.ask("dead", verb="restore", **which)
+    await overview(screen, lambda part: part["dead"]["all"] == 1)
+    answer = await screen.ask("dead", verb="retry", **which)
+    assert (answer["kind"], answer["seq"] > event.seq) == ("demo.ping", True)
+
+
+async def test_what_is_tried_again_is_due(screen, runtime, bridge):
+    runtime.retries.put(bridge.qualified_name, parse_retry(["5,backoff=1h"]))
+    await runtime.fire("demo.ping", {"bad": 1})
+    await screen.open()
+    (row,) = [one for one in (await overview(screen))["due"]["rows"] if "next try" in one["name"]]
+    assert row["name"].endswith(", next try (1 of 5)")
+    assert row["whyNotNow"] == "it is tried again by itself"

@@ -295,6 +295,9 @@ class SqliteBroker(Store):
         opened = None if cursor is None else cursor.consumer
         return opened if isinstance(opened, SqliteConsumer) else None
 
+    def count_ends(self, worker: str, *, is_wanted: bool = True) -> None:
+        """Do nothing: the ends of all workers' handlers are counted."""
+
     async def cursors(self) -> list[CursorInfo]:
         """Return how far each worker is, also of those that are gone."""
         found = []

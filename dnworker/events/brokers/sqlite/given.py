@@ -92,6 +92,11 @@ class GivenEvents:
 
     # -- what becomes of them --------------------------------------------------------------------------
 
+    def event(self, event_id: str) -> EventEnvelope | None:
+        """Return an event that the worker has; None where it has not got it, or has handled it."""
+        given = self._by_id.get(event_id)
+        return None if given is None else given.envelope
+
     def number(self, envelope: EventEnvelope) -> int:
         """Return how often the worker was given the event by now, this time included: 1 for the first."""
         given = self._by_id.get(envelope.event_id) or self._handled.get(envelope.event_id)

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import cast
 
 from dnworker.capability.manifest import MANIFEST_NAME, parse_manifest
+from dnworker.core.retry_policies import words_for_worker
 from dnworker.core.topology import Topology
 from dnworker.events.cases import Case, as_module
 from dnworker_jupyter.export.planning.companions import find_companions
@@ -283,7 +284,7 @@ def _as_plan(defined: _Definitions, contents: _Contents, head: Head, request: _R
         executable=executable,
         warnings=_warnings(defined, contents, head, entries, request.target),
         keeps_head=head.rest is not None,
-        notes=(*_notes(defined, request.topology), *contents.notes, *_left_out(request.ran)),
+        notes=(*_notes(defined, head.name, request.topology), *contents.notes, *_left_out(request.ran)),
         slices=tuple(contents.slices),
         shared=shared,
     )
@@ -371,12 +372,27 @@ def _warnings(
     return tuple(unique([*found, *(w for piece in contents.slices for w in piece.warnings)]))
 
 
-def _notes(defined: _Definitions, topology: Topology) -> tuple[str, ...]:
-    return tuple(
+def _notes(defined: _Definitions, capability: str, topology: Topology) -> tuple[str, ...]:
+    topologies = [
         f"{name} runs as its cell says: {how}, not {topology}"
         for name, how in defined.topologies.items()
         if how != topology
-    )
+    ]
+    return (*topologies, *_retries(defined, capability))
+
+
+def _retries(defined: _Definitions, capability: str) -> Iterator[str]:
+    """Say which workers are given events again here, which no manifest can say."""
+    programs = {name: program.options for name, program in defined.programs.items()}
+    for name, options in {**defined.options, **programs}.items():
+        if options.retry:
+            words = " ".join(
+                f"--retry {word}" for word in words_for_worker(f"{capability}:{name}", options.retry)
+            )
+            yield (
+                f"{name} is exported without its --retry: a manifest cannot say it, and the reference tries "
+                f"nothing again; here it is: dnworker serve {words}"
+            )
 
 
 def _left_out(ran: Ran | None) -> Iterator[str]:

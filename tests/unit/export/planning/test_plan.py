@@ -68,3 +68,12 @@ def test_a_notebook_of_programs_alone_is_exported():
 def test_a_program_whose_file_leads_out_of_the_capability_is_refused():
     with pytest.raises(UsageError, match="inside of the capability"):
         plan("%%worker c --command sh --file ../c.sh\necho hi")
+
+
+def test_a_worker_with_retries_is_exported_without_them_and_told_so():
+    cell = handler("pass").replace("%%worker bridge", "%%worker bridge --retry 5 --retry demo.b=2,on=OSError")
+    planned = plan(cell)
+    assert planned.files["capability.yaml"] == plan(handler("pass")).files["capability.yaml"]
+    (note,) = planned.notes
+    assert note.startswith("bridge is exported without its --retry")
+    assert note.endswith("dnworker serve --retry demo:bridge=5 --retry demo:bridge/demo.b=2,on=OSError")

@@ -12,6 +12,21 @@ import { howOften, listNote, rowSentence } from "./words.js";
 const CELL = /cell \[(\d+)\]/;
 const COLOURS = { keyword: "kw", string: "js", number: "jn", comment: "jt" };
 
+/** Why no cell can debug an event; null where one can. */
+export function whyNoDebugger(overview) {
+  if (overview.cells) return null;
+  return "There is no notebook here; dnworker serve --debug WORKER waits for a debugger";
+}
+
+/** Put what debugs an event into a cell beside `near`, or copy it. */
+export async function debugEvent(store, near, event) {
+  const answer = await store.request("Debug", { type: "copy", event, form: "debug" });
+  if (!answer) return;
+  if (insertCell(store.model, near, answer.text)) store.toast(`Inserted ${answer.text}; run that cell`);
+  else if (await copy(answer.text, near)) store.toast(`Copied ${answer.text}; run it in a cell`);
+  else store.toast(`The browser does not let this page copy; run ${answer.text} in a cell`, { bad: true });
+}
+
 /** What can be done about a row, by what it is; `near` is the element that asks. */
 function actionsOf(row, overview, store) {
   const gone = store.disabled.value;
@@ -23,13 +38,7 @@ function actionsOf(row, overview, store) {
     else if (row.event) store.go("runs", { event: row.event, tab: "source" });
     else store.openLog({ worker: row.worker });
   };
-  const debug = async (near) => {
-    const answer = await store.request("Debug", { type: "copy", event: row.event, form: "debug" });
-    if (!answer) return;
-    if (insertCell(store.model, near, answer.text)) store.toast(`Inserted ${answer.text}; run that cell`);
-    else if (await copy(answer.text, near)) store.toast(`Copied ${answer.text}; run it in a cell`);
-    else store.toast(`The browser does not let this page copy; run ${answer.text} in a cell`, { bad: true });
-  };
+  const debug = (near) => debugEvent(store, near, row.event);
   const fire = async () => {
     const answer = await store.request("Fire again", { type: "replay", event: row.event });
     if (!answer) return;
@@ -41,9 +50,7 @@ function actionsOf(row, overview, store) {
     if (done) store.toast(`${row.worker} is ${done.state}`);
   };
   const noEvent = row.event ? null : "No event caused it";
-  const noCells = overview.cells
-    ? null
-    : "There is no notebook here; dnworker serve --debug WORKER waits for a debugger";
+  const noCells = whyNoDebugger(overview);
   const line = row.location && !row.exit ? `Open ${row.location}` : "Open its log";
   return {
     show: { icon: "search", label: row.event ? "Show the event" : "Show the worker", run: show, why: null },

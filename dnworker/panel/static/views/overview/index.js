@@ -4,6 +4,7 @@ import { clockSeconds, count, span } from "../../base/format.js";
 import { useLook, useStore } from "../../base/store.js";
 import { Dot, Kbd, Link } from "../../base/ui.js";
 import { Charts, Numbers } from "./charts.js";
+import { DeadLetters } from "./dead.js";
 import { Changed, Due } from "./due.js";
 import { NoWorkers } from "./empty.js";
 import { Failures } from "./failures.js";
@@ -114,7 +115,7 @@ function Filled({ overview, width, brush }) {
       html`<${Selected} series=${series} span=${overview.span} brush=${buckets} onOpen=${open} onClear=${clear} />`
     }
     <div class=${aside ? "cols" : "col"}>
-      <div>${failing}${width === "narrow" && due}<${BusiestFlows} width=${width} />${width === "medium" && due}</div>
+      <div>${failing}<${DeadLetters} overview=${overview} width=${width} />${width === "narrow" && due}<${BusiestFlows} width=${width} />${width === "medium" && due}</div>
       ${aside && html`<aside class="aside" aria-label="Due and changed">${due}<${Changed} overview=${overview} /></aside>`}
     </div>
   </section>`;

@@ -111,6 +111,13 @@ export function listNote(overview) {
   return `${hidden}${plural(overview.failed, "failed call")} in 15 min, grouped by handler and error`;
 }
 
+/** A dead letter as a sentence, for those who do not see its row. */
+export function deadText(row, now) {
+  const tries = plural(row.attempts, "attempt");
+  const why = row.why === "exhausted" ? `after ${tries}` : "not retried";
+  return `${row.kind} #${row.seq} for ${row.worker}.${row.handlers.join(", ")}, ${why}, ${ago(row.at, now)}: ${row.error}`;
+}
+
 /** The rhythm of what is due: `every 30 s`, cron text, or that it is after an error. */
 export function rhythm(row) {
   if (row.cron) return row.cron;

@@ -1,0 +1,178 @@
+"""`Retries`: gives a worker an event again whose handler has failed, or makes it a dead letter.
+
+A part of the engine; `Deliveries` tells it of failures.
+"""
+
+from __future__ import annotations
+
+import logging
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from dnworker.core.clock import Clock
+from dnworker.core.listeners import Listeners
+from dnworker.core.retry_policies import Names, RetryPolicies, RetryPolicy
+from dnworker.engine.dead_letters import DeadHandler, DeadLetters
+from dnworker.events.brokers.base import Outcome
+from dnworker.events.next_tries import NextTry
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from dnworker.core.envelope import EventEnvelope
+    from dnworker.core.handler_error import HandlerError
+    from dnworker.core.invocation import Invocation
+    from dnworker.events.brokers.base import Consumer
+    from dnworker.events.bus import EventBus
+    from dnworker.events.failures import Failure
+    from dnworker.events.history import History
+
+log = logging.getLogger("dnworker.retries")
+
+
+class Retries:
+    """The retry policies of workers, by their qualified names, and what follows from them.
+
+    Args:
+        bus: whose broker gives events again.
+        history: is told when.
+        clock: what waits go by.
+        dead_letters: keeps what is not tried again.
+        policies: those that there are from the beginning.
+    """
+
+    def __init__(
+        self,
+        bus: EventBus,
+        history: History,
+        clock: Clock,
+        dead_letters: DeadLetters,
+        policies: Mapping[str, RetryPolicies],
+    ) -> None:
+        self._bus = bus
+        self._history = history
+        self._clock = clock
+        self._dead = dead_letters
+        self._policies = dict(policies)
+        self._raised: tuple[Invocation, Names] | None = None
+        """What the invocation has raised whose end is noted next."""
+        self.changed: Listeners[[]] = Listeners()
+        """Called when a worker has got a policy, or has none any more."""
+        history.next_tries.now = clock.monotonic
+        history.failures.noted.add(self._note_raised)
+
+    def __len__(self) -> int:
+        return len(self._policies)
+
+    def open(self) -> None:
+        """Have the broker count the ends of the workers that have policies; called at each start."""
+        for worker in self._policies:
+            self._bus.broker.count_ends(worker)
+
+    def of(self, worker: str) -> RetryPolicies | None:
+        """Return the policies of a worker; None where nothing is tried again."""
+        return self._policies.get(worker)
+
+    def put(self, worker: str, policies: RetryPolicies | None) -> None:
+        """Let a worker have these policies from now on, or none: what waits then, comes once more."""
+        if policies is None:
+            if self._policies.pop(worker, None) is not None:
+                self._bus.broker.count_ends(worker, is_wanted=False)
+                self.changed.notify()
+            return
+        self._policies[worker] = policies
+        self._bus.broker.count_ends(worker)
+        self.changed.notify()
+
+    def rename(self, former: str, name: str) -> None:
+        """Keep the policies of a capability's workers under its new name."""
+        for worker in [one for one in self._policies if one.startswith(f"{former}:")]:
+            policies = self._policies[worker]
+            self.put(worker, None)
+            self.put(name + worker.removeprefix(former), policies)
+
+    # -- what happens ----------------------------------------------------------------------------------
+
+    def _note_raised(self, failure: Failure) -> None:
+        if failure.invocation.worker in self._policies:
+            self._raised = failure.invocation, names_of(failure.exception)
+
+    def note_begin(self, invocation: Invocation, event_id: str) -> None:
+        """Note that a worker has an event again."""
+        self._history.next_tries.forget(event_id, invocation.worker)
+
+    def note_failure(
+        self, consumer: Consumer, invocation: Invocation, event: EventEnvelope, error: HandlerError
+    ) -> bool:
+        """Decide what becomes of an event whose handler has failed; False where the worker has no policy."""
+        raised, self._raised = self._raised, None
+        policies = self._policies.get(invocation.worker)
+        policy = None if policies is None else policies.of(event.kind)
+        whole = consumer.event(event.event_id)
+        if policy is None or whole is None:
+            return False
+        names = raised[1] if raised is not None and raised[0] is invocation else (error.type,)
+        is_retried = policy.covers(names)
+        if is_retried and invocation.delivery <= policy.times:
+            self._try_again(consumer, invocation, policy, whole, error)
+        else:
+            why = "exhausted" if is_retried else "not retried"
+            self._give_up(consumer, invocation, policy, whole, error, why)
+        return True
+
+    def _try_again(
+        self,
+        consumer: Consumer,
+        invocation: Invocation,
+        policy: RetryPolicy,
+        event: EventEnvelope,
+        error: HandlerError,
+    ) -> None:
+        """Give the event back: it comes again to those of its handlers that have not ended well."""
+        number = invocation.delivery
+        delay = policy.delay(number)
+        due = self._clock.monotonic() + delay
+        tries = self._history.next_tries
+        tries.note(
+            NextTry(event.event_id, invocation.worker, (invocation.handler,), due, number, policy.times)
+        )
+        consumer.release(event.event_id, delay)
+        consumer.note_end(event.event_id, Outcome(invocation.handler, error.summary))
+
+    def _give_up(
+        self,
+        consumer: Consumer,
+        invocation: Invocation,
+        policy: RetryPolicy,
+        event: EventEnvelope,
+        error: HandlerError,
+        why: str,
+    ) -> None:
+        """Make it a dead letter; the handler counts as under way until that is kept."""
+        kept = partial(self._note_kept, consumer, invocation.handler, event.event_id, policy, error)
+        failed = DeadHandler(invocation.handler, error, invocation.delivery, self._clock.now())
+        self._dead.add(invocation.worker, event, failed, why, kept)
+
+    def _note_kept(
+        self,
+        consumer: Consumer,
+        handler: str,
+        event_id: str,
+        policy: RetryPolicy,
+        error: HandlerError,
+        exc: BaseException | None,
+    ) -> None:
+        if exc is None:  # it is taken care of: it must not run again where others of the event do
+            consumer.note_end(event_id, Outcome(handler))
+            return
+        consumer.release(event_id, policy.longest)
+        consumer.note_end(event_id, Outcome(handler, error.summary))
+
+
+def names_of(exc: BaseException) -> Names:
+    """Return the qualified names of an exception's classes, its own first."""
+    found: list[str] = []
+    for one in type.mro(type(exc)):
+        module: Any = one.__dict__.get("__module__")
+        found.append(f"{module}.{one.__qualname__}" if isinstance(module, str) else one.__qualname__)
+    return tuple(found)
