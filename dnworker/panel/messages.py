@@ -150,6 +150,12 @@ class Dismiss(Request):
     row: int
 
 
+class Restore(Request):
+    """Bring back a row that was dismissed, if that still fails."""
+
+    row: int
+
+
 class Suggest(Request):
     """Send a payload for a kind."""
 
@@ -255,7 +261,7 @@ class Cancel(Request):
 
 Message = (
     Hello | Parts | Ack | Visibility | Bye | Look | Ping | Log | Lines | Line
-    | Find | Control | Remove | Run | Dismiss | Suggest | Draft | Fire
+    | Find | Control | Remove | Run | Dismiss | Restore | Suggest | Draft | Fire
     | Older | Diagram | MapText | EventPayload | Replay
     | Copy | Locate | Flag | Checks | Export | Respond | Cancel | Payload | Alike | Compare
 )  # fmt: skip

@@ -204,6 +204,10 @@ def test_a_row_is_opened_debugged_fired_again_and_dismissed_by_keys(page):
     assert [one["event"] for one in sent(page, "replay")] == ["event-1"]
     assert [(one["event"], one["form"]) for one in sent(page, "copy")] == [("event-1", "debug")]
     assert [one["row"] for one in sent(page, "dismiss")] == [1]
+    page.get_by_role("button", name="Undo").click()
+    page.get_by_text("Restored: ").wait_for()
+    assert [one["row"] for one in sent(page, "restore")] == [1]
+    row.focus()
     page.keyboard.press("ArrowDown")
     assert ov.locator('[data-row="2"]').evaluate("(row) => row === document.activeElement")
     page.keyboard.press("Enter")
