@@ -28,6 +28,7 @@ from dnworker_jupyter.magics.context import Interrupted, MagicContext
 from dnworker_jupyter.magics.events import EventsOptions, events_parser, run_events
 from dnworker_jupyter.magics.fire import FireOptions, fire_parser, run_fire
 from dnworker_jupyter.magics.head import HeadOptions, head_parser, run_head
+from dnworker_jupyter.magics.map import MapOptions, map_parser, run_map
 from dnworker_jupyter.magics.panel import PanelOptions, panel_parser, run_panel
 from dnworker_jupyter.magics.replay import ReplayOptions, replay_parser, run_replay
 from dnworker_jupyter.magics.runtime import RuntimeOptions, run_runtime, runtime_parser
@@ -57,6 +58,7 @@ def parsers() -> dict[str, Parser]:
         "%events": events_parser(),
         "%clock": clock_parser(),
         "%panel": panel_parser(),
+        "%map": map_parser(),
         "%runtime": runtime_parser(),
         "%capability": capability_parser(),
         "%%capability": head_parser(),
@@ -170,6 +172,16 @@ class DnworkerMagics(Magics):
         beside the notebook (in JupyterLab, with the package sidecar), or as a page in the browser.
         """
         return self._run(panel_parser(), PanelOptions, line, run_panel)
+
+    @no_var_expand
+    @line_magic("map")
+    def map(self, line: str) -> Any:
+        """Show what flows where: %map [NAME] [--minutes N] [--mermaid | --svg | --json] [-o FILE]
+
+        Which kinds workers hear and publish, how often, what fails, and what nobody hears: as a picture, as
+        text to copy, or in a file. Before anything ran it is read from the handlers.
+        """
+        return self._run(map_parser(), MapOptions, line, run_map)
 
     @line_magic("runtime")
     def runtime(self, line: str) -> Any:
