@@ -171,7 +171,12 @@ class DnworkerMagics(Magics):
         Every worker's state and handlers, the latest events, and the tail of the log: below the cell,
         beside the notebook (in JupyterLab, with the package sidecar), or as a page in the browser.
         """
-        return self._run(panel_parser(), PanelOptions, line, run_panel)
+        running = self._context.cells.running  # by the thread of the cell, which is not always the loop's
+
+        def act(context: MagicContext, options: PanelOptions) -> Coroutine[Any, Any, object]:
+            return run_panel(context, options, running)
+
+        return self._run(panel_parser(), PanelOptions, line, act)
 
     @no_var_expand
     @line_magic("map")
