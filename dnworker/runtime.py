@@ -167,13 +167,15 @@ class Runtime(Engine):
 
         return PanelPage(lambda: self.feed)
 
-    def map(self, minutes: float = 15) -> FlowMap:
+    def map(self, minutes: float = 15, *, only: str | None = None) -> FlowMap:
         """Return what flows where: who publishes which kind, and who hears it.
 
         Args:
             minutes: of the counts that it shows, at most 15; 0 shows what handlers' sources say alone.
+            only: the worker to show, with its kinds and who else hears and publishes those; None for all.
 
         Raises:
+            NotFound: there is no such worker.
             ValueError: minutes are not between 0 and 15.
         """
         from dnworker.flow.flow_map import FlowMap
@@ -182,7 +184,10 @@ class Runtime(Engine):
             raise ValueError(
                 f"minutes is {minutes!r}; a map shows the last 15 minutes at most, and 0 for none"
             )
-        return FlowMap(self.flow.facts_now(minutes))
+        if only is None:
+            return FlowMap(self.flow.facts_now(minutes))
+        name = self.worker(only).qualified_name
+        return FlowMap(self.flow.facts_now(minutes), f"What flows where around {name}", only=name)
 
     @property
     def feed(self) -> Feed:

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 from pathlib import Path
 
 from dnworker.capability.manifest import load_manifest
 from dnworker.cli.text import print_json, printable
-from dnworker.core.errors import UsageError
 from dnworker.core.files import write_atomically
-from dnworker.flow.flow_map import FlowMap
+from dnworker.flow.flow_map import OPTIONS, FlowMap, form_of
 from dnworker.flow.graph import Facts
 from dnworker.flow.scripts import facts_of
 
@@ -36,16 +34,14 @@ def show_map(options: argparse.Namespace) -> int:
         UsageError: two forms are wanted.
         OSError: the file cannot be written.
     """
-    form = _form(options)
+    form = form_of([name for name in OPTIONS if getattr(options, name)], options.output)
     facts = Facts([worker for root in options.capability for worker in facts_of(load_manifest(root)).workers])
     names = ", ".join(dict.fromkeys(worker.capability for worker in facts.workers))
     made = FlowMap(facts, f"What flows where in {names}" if names else "What flows where")
     if form == "json" and options.output is None:
         print_json(made.to_json())
         return 0
-    text = {"svg": lambda: made.svg, "mermaid": lambda: made.mermaid, "json": lambda: _json(made)}.get(
-        form, lambda: f"{made}\n"
-    )()
+    text = made.as_text(form)
     if options.output is None:
         sys.stdout.write(
             text if form != "text" else "".join(f"{printable(line)}\n" for line in text.splitlines())
@@ -53,17 +49,3 @@ def show_map(options: argparse.Namespace) -> int:
     else:
         write_atomically(options.output, text, mode=0o644)
     return 0
-
-
-def _form(options: argparse.Namespace) -> str:
-    """Return `text`, `svg`, `mermaid` or `json`."""
-    wanted = [name for name in ("svg", "mermaid", "json") if getattr(options, name)]
-    if len(wanted) > 1:
-        raise UsageError(f"a map has one form; leave out --{wanted[0]} or --{wanted[1]}")
-    suffix = options.output.suffix.lower() if options.output is not None else ""
-    named = {".svg": "svg", ".mmd": "mermaid", ".mermaid": "mermaid", ".json": "json"}.get(suffix, "text")
-    return wanted[0] if wanted else named
-
-
-def _json(made: FlowMap) -> str:
-    return json.dumps(made.to_json(), indent=1) + "\n"

@@ -95,6 +95,15 @@ class Buckets:
         self.newest = bucket
         return True
 
+    def include(self, other: Buckets) -> None:
+        """Count what another has counted, too."""
+        self.reach(max(self.newest, other.newest))
+        for number in range(self.newest - BUCKETS + 1, other.newest + 1):
+            self.calls[number % BUCKETS] += other.calls[number % BUCKETS]
+            if other._failed is not None:
+                self._failed = self._failed or [0] * BUCKETS
+                self._failed[number % BUCKETS] += other._failed[number % BUCKETS]
+
     def counts(self, now: float | None = None) -> list[Count]:
         """Return the 60 buckets up to `now`, oldest first."""
         last = bucket_of(time.monotonic() if now is None else now)

@@ -2,7 +2,7 @@
 
 An entry is made when a call fails, and costs calls that succeed nothing. It ends when its worker is started
 anew or its handlers are replaced, when somebody dismisses it, or after a minute of success: the reader, who
-knows of workers and handlers, says when that is (`forget`, `drop`).
+knows of workers and handlers, says when that is (`forget`, `drop`). What was dismissed can be restored.
 """
 
 from __future__ import annotations
@@ -81,12 +81,19 @@ class Failure:
         found = _LINE.search(self.cause.place)
         return None if found is None else int(found[1])
 
+    def go_on(self, since: Failure) -> None:
+        """Take over what the same cause has made fail since."""
+        self.text, self.source, self.event = since.text, since.source, since.event or self.event
+        self.generation, self.last = since.generation, since.last
+        self.buckets.include(since.buckets)
+
 
 class Failing:
     """The failures that have not ended, the one that failed last at the end."""
 
     def __init__(self) -> None:
         self._entries: OrderedDict[Cause, Failure] = OrderedDict()
+        self._dismissed: OrderedDict[Cause, tuple[int, Failure]] = OrderedDict()
         self._numbers = itertools.count(1)
         self.revision = 0
         """Changes with every failure and with every entry that ends."""
@@ -156,14 +163,41 @@ class Failing:
         self.revision += 1
 
     def forget(self, worker: str) -> None:
-        """End what failed in a worker: it is started anew."""
+        """End what failed in a worker, dismissed or not: it is started anew."""
         self.drop(self._of(worker))
+        for cause in [cause for cause in self._dismissed if cause.worker == worker]:
+            del self._dismissed[cause]
 
     def drop(self, failures: Iterable[Failure]) -> None:
         """End entries; what fails again is a new one."""
         for failure in failures:
             if self._entries.pop(failure.cause, None) is not None:
                 self.revision += 1
+
+    def dismiss(self, failures: Iterable[Failure], row: int) -> None:
+        """End entries that `restore` brings back, all those of one row of a view."""
+        for failure in failures:
+            self._dismissed.pop(failure.cause, None)  # dismissed again: it moves to the end
+            self._dismissed[failure.cause] = row, failure
+            if len(self._dismissed) > KEPT:
+                self._dismissed.popitem(last=False)
+            self.drop([failure])
+
+    def restore(self, row: int) -> list[Failure]:
+        """Bring back what was dismissed as a row; returns those, none where it was not dismissed.
+
+        What has failed again since is counted as if it had not been dismissed.
+        """
+        found = [failure for of_row, failure in self._dismissed.values() if of_row == row]
+        for failure in found:
+            del self._dismissed[failure.cause]
+            if (since := self._entries.get(failure.cause)) is not None:
+                failure.go_on(since)
+            self._entries[failure.cause] = failure
+            self.revision += 1
+        by_last = sorted(self._entries.values(), key=lambda failure: failure.last)
+        self._entries = OrderedDict((failure.cause, failure) for failure in by_last[-KEPT:])
+        return found
 
     def _of(self, worker: str) -> list[Failure]:
         return [failure for failure in self._entries.values() if failure.worker == worker]

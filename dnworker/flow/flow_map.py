@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Sequence
 from functools import cached_property
-from typing import Any
+from pathlib import PurePath
+from typing import Any, Literal
 
+from dnworker.core.errors import UsageError
 from dnworker.flow.drawing import told
 from dnworker.flow.graph import Facts, Graph
 from dnworker.flow.maps import graph_of, make
@@ -16,25 +20,49 @@ LINES = 200
 """Flows that are listed as text."""
 
 
+Form = Literal["text", "svg", "mermaid", "json"]
+"""The forms that a map has as text."""
+
+OPTIONS: tuple[Form, ...] = ("svg", "mermaid", "json")
+"""The forms that an option of the same name asks for."""
+
+SUFFIXES: dict[str, Form] = {".svg": "svg", ".mmd": "mermaid", ".mermaid": "mermaid", ".json": "json"}
+"""The forms that names of files tell."""
+
+
+def form_of(wanted: Sequence[Form], output: PurePath | None) -> Form:
+    """Return the form that options ask for, else the one that the name of a file tells, else text.
+
+    Raises:
+        UsageError: two forms are wanted.
+    """
+    if len(wanted) > 1:
+        raise UsageError(f"a map has one form; leave out --{wanted[0]} or --{wanted[1]}")
+    named = SUFFIXES.get(output.suffix.lower(), "text") if output is not None else "text"
+    return wanted[0] if wanted else named
+
+
 class FlowMap:
     """What flows where, as it was when it was made.
 
     Args:
         facts: what it shows.
         title: what it is called where it is not seen.
+        only: the worker that it shows, with those that publish and hear the same kinds; None for all.
     """
 
-    def __init__(self, facts: Facts, title: str = "What flows where") -> None:
+    def __init__(self, facts: Facts, title: str = "What flows where", *, only: str | None = None) -> None:
         self._facts = facts
         self._title = title
+        self._only = only
 
     @cached_property
     def _graph(self) -> Graph:
-        return graph_of(self._facts)
+        return graph_of(self._facts, self._only)
 
     @cached_property
     def _drawing(self) -> dict[str, Any]:
-        return make(self._facts)
+        return make(self._facts, only=self._only)
 
     @property
     def svg(self) -> str:
@@ -49,6 +77,17 @@ class FlowMap:
     def to_json(self) -> dict[str, Any]:
         """Return boxes, ribbons and bands with their places in px, and the findings."""
         return self._drawing
+
+    def as_text(self, form: Form) -> str:
+        """Return it in one of its forms, as a file has it."""
+        match form:
+            case "svg":
+                return self.svg
+            case "mermaid":
+                return self.mermaid
+            case "json":
+                return json.dumps(self.to_json(), indent=1) + "\n"
+        return f"{self}\n"
 
     @property
     def findings(self) -> list[str]:

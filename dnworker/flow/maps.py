@@ -8,6 +8,7 @@ from typing import Any
 
 import msgspec
 
+from dnworker.flow.around import around
 from dnworker.flow.cycles import backwards, find_cycles
 from dnworker.flow.drawing import draw
 from dnworker.flow.findings import findings
@@ -32,11 +33,11 @@ STALE = 0.6
 """Share of the boxes that were placed together below which all of it is placed anew."""
 
 
-def graph_of(facts: Facts, back: set[tuple[str, str]] | None = None) -> Graph:
-    """Return the whole graph, its cycles found."""
+def graph_of(facts: Facts, only: str | None = None) -> Graph:
+    """Return the whole graph, or the part around one worker, its cycles found."""
     graph = build(facts)
-    find_cycles(graph, backwards(graph, back or ()))
-    return graph
+    find_cycles(graph, backwards(graph, ()))
+    return graph if only is None else around(graph, only)
 
 
 def make(
@@ -44,6 +45,7 @@ def make(
     place: Place | None = None,
     opened: frozenset[str] = frozenset(),
     closed: frozenset[str] = frozenset(),
+    only: str | None = None,
 ) -> dict[str, Any]:
     """Return the drawing of facts as JSON.
 
@@ -51,11 +53,14 @@ def make(
         facts: what is known.
         place: where it was drawn before; it is brought up to date.
         opened, closed: the capabilities that a reader has unfolded, and folded.
+        only: the worker around which it is drawn; None for all of it.
     """
     place = place or Place()
     graph = build(facts)
     place.back = backwards(graph, place.back)
     find_cycles(graph, place.back)
+    if only is not None:
+        graph = around(graph, only)
     folded = fold(graph, opened, closed)
     before = place.layout
     if before is not None:

@@ -158,6 +158,12 @@ class Dead(Request):
     worker: str
 
 
+class Restore(Request):
+    """Bring back a row that was dismissed, if that still fails."""
+
+    row: int
+
+
 class Suggest(Request):
     """Send a payload for a kind."""
 
@@ -263,7 +269,7 @@ class Cancel(Request):
 
 Message = (
     Hello | Parts | Ack | Visibility | Bye | Look | Ping | Log | Lines | Line
-    | Find | Control | Remove | Run | Dismiss | Dead | Suggest | Draft | Fire
+    | Find | Control | Remove | Run | Dismiss | Restore | Dead | Suggest | Draft | Fire
     | Older | Diagram | MapText | EventPayload | Replay
     | Copy | Locate | Flag | Checks | Export | Respond | Cancel | Payload | Alike | Compare
 )  # fmt: skip

@@ -95,9 +95,18 @@ async def _run(request: messages.Run, view: View, model: PanelModel) -> Answer:
 async def _dismiss(request: messages.Dismiss, view: View, model: PanelModel) -> Answer:
     for group in failure_rows.grouped(model.failing_now()):
         if group[0].number == request.row:
-            model.engine.failing.drop(group)
+            model.engine.failing.dismiss(group, request.row)
             return {"count": len(group)}
     raise NotFound("it does not fail any more")
+
+
+@operation(messages.Restore)
+async def _restore(request: messages.Restore, view: View, model: PanelModel) -> Answer:
+    restored = model.engine.failing.restore(request.row)
+    still = [failure for failure in restored if failure in model.failing_now()]
+    if not still:
+        raise NotFound("it does not fail any more")
+    return {"count": len(still)}
 
 
 @operation(messages.Flag)

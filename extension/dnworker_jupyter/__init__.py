@@ -201,17 +201,17 @@ def panel() -> Panel | StaticPanel:
     return _active().panels.show()
 
 
-def map(minutes: float = 15) -> FlowMap:  # noqa: A001  in a notebook it is `dn.map()`
+def map(minutes: float = 15, *, only: str | None = None) -> FlowMap:  # noqa: A001  it is `dn.map()`
     """Return what flows where, as a picture; `.svg` and `.mermaid` are its text. See `Runtime.map`."""
     notebook = _active()
     import asyncio
     import threading
 
     if notebook.loop.thread_id in (None, threading.get_ident()):  # a handler runs on the loop itself
-        return notebook.runtime.map(minutes)
+        return notebook.runtime.map(minutes, only=only)
 
     async def make() -> FlowMap:
-        return notebook.runtime.map(minutes)
+        return notebook.runtime.map(minutes, only=only)
 
     return asyncio.run_coroutine_threadsafe(make(), notebook.runtime.loop).result()
 

@@ -67,7 +67,8 @@ def test_without_the_package_the_error_says_what_to_install(kernel):
     assert kernel.run("%panel --dock up").status == "error"
 
 
-LINK = "print(dn.panel.__globals__['_active']().panels._links[-1].comm.comm_id)"
+LINKS = "[*dn.panel.__globals__['_active']().panels._links]"
+LINK = f"print({LINKS}[-1].comm.comm_id)"
 
 
 def redeem(url: str) -> int:
@@ -94,6 +95,14 @@ def test_each_click_on_the_link_gets_a_ticket_that_opens_the_page_once(kernel):
     assert [redeem(first), redeem(first), redeem(second)] == [200, 401, 200]
     with urllib.request.urlopen(first.partition("#")[0]) as page:
         assert b"<html" in page.read()
+
+
+def test_a_cell_that_runs_again_closes_its_earlier_link(kernel):
+    kernel.run("%panel --open", cell_id="opens")
+    kernel.run(f"(first,) = {LINKS}")
+    kernel.run("%panel --open", cell_id="another")
+    kernel.run("%panel --open", cell_id="opens")
+    assert kernel.run(f"print(first.is_closed, len({LINKS}))").text.strip() == "True 2"
 
 
 def test_a_stopped_runtime_refuses_the_link_with_the_way_out(kernel):

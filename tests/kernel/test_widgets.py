@@ -82,3 +82,33 @@ def test_a_notebook_that_ran_stores_still_forms_and_no_module(tmp_path, monkeypa
     assert state.data["text/plain"].startswith("notebook:bridge: running, 0 calls")
     assert "notebook:bridge: running" in state.data["text/html"]
     assert len(nbformat.writes(book)) < 60_000
+
+
+def test_a_cell_that_runs_250_times_is_never_refused_and_keeps_one_widget(kernel):
+    kernel.run(WORKER)
+    kernel.run("made = []")
+    tail = "made.append(dn.widgets.LogTail('bridge'))\nmade[-1]"
+    first = kernel.run(tail, cell_id="tail").result
+    assert first["text/plain"] == "notebook:bridge: nothing logged yet"
+    assert first["text/html"] == "<pre>notebook:bridge: nothing logged yet</pre>"
+    for _ in range(249):
+        assert kernel.run(tail, cell_id="tail").status == "ok"
+    kernel.run("await dn.fire('demo.ping', {'n': 1})")
+    kernel.run("made[-1].observe(lambda change: print('last', change.new), names='number')")
+    kernel.run("dn.runtime().log_line('notebook:bridge', 'newest')")
+    kernel.until_stream("last")
+    counts = kernel.run("print([one.is_closed for one in made].count(False), made[0].last == '')").text
+    assert counts.strip() == "1 True"
+
+
+def test_what_a_timer_makes_while_a_cell_waits_is_not_of_that_cell(kernel):
+    kernel.run("import asyncio\nmade, is_made = [], asyncio.Event()")
+    kernel.run("def make():\n    made.append(dn.widgets.FlowMap())\n    is_made.set()")
+    waiting = (
+        "is_made.clear()\nown = dn.widgets.FlowMap()\nearlier = globals().get('own_before')\nown_before = own\n"
+        "asyncio.get_running_loop().call_soon(lambda: make())\nawait is_made.wait()"
+    )
+    kernel.run(waiting, cell_id="waits")
+    kernel.run(waiting, cell_id="waits")
+    said = kernel.run("print(earlier.is_closed, own.is_closed, [one.is_closed for one in made])").text
+    assert said.strip() == "True False [False, False]"

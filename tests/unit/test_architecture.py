@@ -57,7 +57,7 @@ EXTENSION = {
     "export/proof": "export/slicing export/planning",
     "export": "syntax kernel export/slicing export/planning export/disk export/check export/proof",
     "importer": "syntax export/slicing export/planning export/disk",
-    "display": "kernel live",
+    "display": "syntax kernel live",
     "magics": "syntax kernel live export/slicing export/planning export/check export/proof export display",
     "notebook.py": "kernel live display magics",
     "__init__.py": "syntax live display magics notebook.py",

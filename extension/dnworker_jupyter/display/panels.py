@@ -8,10 +8,12 @@ from typing import TYPE_CHECKING
 from dnworker.core.errors import UsageError
 from dnworker.engine.watchdog import Block
 from dnworker.runtime import Runtime
+from dnworker_jupyter.display.made import Made
 from dnworker_jupyter.display.tables import Note
 from dnworker_jupyter.display.widget_hub import WidgetHub
 from dnworker_jupyter.kernel.cells import CellBook
 from dnworker_jupyter.kernel.loop import KernelLoop
+from dnworker_jupyter.syntax.cell import Cell
 
 if TYPE_CHECKING:  # anywidget takes long to import, and many notebooks show no panel
     from dnworker_jupyter.display.docks import Dock
@@ -28,8 +30,8 @@ class Panels:
         self._cells = cells
         self._panels: dict[str | None, Panel] = {}
         self._docks: dict[str | None, Dock] = {}
-        self._links: list[PageLink] = []
-        self.widgets = WidgetHub(runtime, loop, self._make_feed)
+        self._links: Made[PageLink] = Made()
+        self.widgets = WidgetHub(runtime, loop, self._make_feed, cells.calling)
         runtime.capabilities.own.renamed.add(self._rename)
 
     @property
@@ -71,10 +73,11 @@ class Panels:
         dock.announce(asyncio.get_running_loop())
         return dock
 
-    async def open_page(self) -> PageLink | Note:
+    async def open_page(self, cell: Cell | None) -> PageLink | Note:
         """Open the page of the runtime in a browser of this machine, if it has one that somebody sees.
 
-        Returns a link that opens it, in a terminal the address, good once and for 30 s.
+        Returns a link that opens it, in place of those that earlier runs of the cell have made; in a terminal
+        the address, good once and for 30 s.
 
         Raises:
             UsageError: the runtime has no server.
@@ -86,7 +89,9 @@ class Panels:
         if self._loop.has_thread:
             return Note("the panel is open in the browser" if opened else f"{address} (once, within 30 s)")
         link = page_link.PageLink(self._runtime, self._loop, opened=opened)
-        self._links.append(link)
+        if cell is not None and cell.id is not None:
+            self._links.close_earlier(cell)
+        self._links.note(link, cell)
         return link
 
     def _make_feed(self) -> Panel:
@@ -120,5 +125,5 @@ class Panels:
             one.close()
         self._panels.clear()
         self._docks.clear()
-        self._links.clear()
+        self._links = Made()
         self.widgets.close()

@@ -16,7 +16,9 @@ from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 from dnworker.core.errors import UsageError
 from dnworker.panel.pace import Pace
 from dnworker.runtime import Runtime
+from dnworker_jupyter.display.made import Made
 from dnworker_jupyter.kernel.loop import KernelLoop
+from dnworker_jupyter.syntax.cell import Cell
 
 if TYPE_CHECKING:  # anywidget takes long to import, and many notebooks show no widget
     from dnworker.core.logs import LogLine
@@ -64,18 +66,26 @@ class WidgetHub:
         runtime: what they show.
         loop: the runtime's.
         feed: makes the channel that all of them share in the front end.
+        calling: returns the cell whose own code calls, which then has made the widget.
     """
 
-    def __init__(self, runtime: Runtime, loop: KernelLoop, feed: Callable[[], Panel]) -> None:
+    def __init__(
+        self,
+        runtime: Runtime,
+        loop: KernelLoop,
+        feed: Callable[[], Panel],
+        calling: Callable[[], Cell | None] = lambda: None,
+    ) -> None:
         self.runtime = runtime
         self.loop = loop
         self._make_feed = feed
+        self._calling = calling
         self._feed: Panel | None = None
         self.suggest: Callable[[str], Awaitable[tuple[dict[str, Any], str]]] | None = None
         """Proposes a payload for a kind, once something can."""
         self.fire: Callable[..., Awaitable[Any]] | None = None
         """Fires an event as a cell does, once the runtime is ready."""
-        self._widgets: list[Looking] = []
+        self._widgets: Made[Looking] = Made()
         self._tails: list[Listening] = []  # of these widgets, those that show lines
         self._listening = ExitStack()
         # when they look next
@@ -100,19 +110,25 @@ class WidgetHub:
     @property
     def is_listening(self) -> bool:
         """Whether the runtime is listened to, because some widget is open."""
-        return bool(self._widgets)
+        return len(self._widgets) > 0
 
     def add(self, widget: Looking) -> None:
-        """Have a widget look from now on.
+        """Have a widget look from now on, in place of those that earlier runs of the same cell have made.
+
+        Without an id, two cells of one text cannot be told from one that runs again: then earlier widgets
+        go only when there is no more room.
 
         Raises:
             UsageError: too many are open.
         """
+        cell = self._calling()
+        if cell is not None and (cell.id is not None or len(self._widgets) >= MOST):
+            self._widgets.close_earlier(cell)
         if len(self._widgets) >= MOST:
             raise UsageError(
                 f"{MOST} widgets are open already; close some: widget.close(), or dn.widgets.close_all()"
             )
-        self._widgets.append(widget)
+        self._widgets.note(widget, cell)
         if isinstance(widget, Listening):
             self._tails.append(widget)
         if len(self._widgets) == 1:  # once it is there: the loop may be another thread's
@@ -120,15 +136,14 @@ class WidgetHub:
 
     def remove(self, widget: Looking) -> None:
         """Let a widget go; the last one leaves no listener."""
-        if widget in self._widgets:
-            self._widgets.remove(widget)
-            self._tails = [tail for tail in self._tails if tail is not widget]
-        if not self._widgets:
+        self._widgets.forget(widget)
+        self._tails = [tail for tail in self._tails if tail is not widget]
+        if not self.is_listening:
             self._unlisten()
 
     def close(self) -> None:
         """Close all widgets and what they share."""
-        for widget in [*self._widgets]:
+        for widget in self._widgets:
             widget.close()
         if self._feed is not None:
             self._feed.close()
@@ -183,7 +198,7 @@ class WidgetHub:
 
     def _schedule(self) -> None:
         """Look when it is time; on the loop."""
-        if not self._widgets:
+        if not self.is_listening:
             self._is_due = False
             return
         if self._task is not None and not self._task.done():
@@ -201,7 +216,7 @@ class WidgetHub:
         """Have each widget look; what an observer of one raises is logged, and keeps nobody from looking."""
         self._is_due, self._looked_at = False, time.monotonic()
         pace = Pace()
-        for widget in [*self._widgets]:
+        for widget in self._widgets:
             try:
                 widget.refresh()
             except Exception:

@@ -18,6 +18,8 @@ RUNS_KEPT = 5_000
 
 _PROMPT = re.compile(r"In\s?\[(\d+)\]")
 _LABEL = re.compile(r"cell \[(\d+)\]")
+_OWN = ("<module>", "<cell line")
+"""What the code of a cell itself is called, by the version of IPython; that of a lambda is not it."""
 _AROUND = re.compile(r"(?:[ \t]*(?:#.*)?\n)*(?:%%(?:time|capture)\b.*\n)+")
 """The lines of a cell down to where the code of a magic around it begins."""
 
@@ -78,6 +80,10 @@ class CellBook:
     def running(self) -> Cell | None:
         """The cell that runs on this thread."""
         return self.now.cell if self.now is not None else None
+
+    def calling(self) -> Cell | None:
+        """Return the cell whose own code calls now; None for a handler or a timer that runs meanwhile."""
+        return self.running if self.now is not None and _own_frame(self._shell.user_ns) is not None else None
 
     @property
     def anywhere(self) -> Cell | None:
@@ -213,7 +219,7 @@ def _own_frame(namespace: Any) -> FrameType | None:
     """Return the frame of a cell's own code that runs now; None where none is on the stack."""
     frame: FrameType | None = sys._getframe()
     while frame is not None:
-        if frame.f_globals is namespace and frame.f_code.co_name.startswith("<"):
+        if frame.f_globals is namespace and frame.f_code.co_name.startswith(_OWN):
             return frame
         frame = frame.f_back
     return None

@@ -81,7 +81,7 @@ def _offered(context: MagicContext, magic: str, words: list[str], word: str, par
             return [f"{field}=" for field in context.suggestions.fields(kind) if field not in named]
         case "%%worker", []:
             return context.live.names()
-        case "%panel", []:
+        case (("%panel" | "%map"), []):
             return _workers(context)
         case "%worker", given:
             return _of_worker(context, given, words, word)

@@ -29,6 +29,7 @@ from dnworker_jupyter.magics.dead import DeadOptions, dead_parser, run_dead
 from dnworker_jupyter.magics.events import EventsOptions, events_parser, run_events
 from dnworker_jupyter.magics.fire import FireOptions, fire_parser, run_fire
 from dnworker_jupyter.magics.head import HeadOptions, head_parser, run_head
+from dnworker_jupyter.magics.map import MapOptions, map_parser, run_map
 from dnworker_jupyter.magics.panel import PanelOptions, panel_parser, run_panel
 from dnworker_jupyter.magics.replay import ReplayOptions, replay_parser, run_replay
 from dnworker_jupyter.magics.runtime import RuntimeOptions, run_runtime, runtime_parser
@@ -59,6 +60,7 @@ def parsers() -> dict[str, Parser]:
         "%clock": clock_parser(),
         "%dead": dead_parser(),
         "%panel": panel_parser(),
+        "%map": map_parser(),
         "%runtime": runtime_parser(),
         "%capability": capability_parser(),
         "%%capability": head_parser(),
@@ -179,7 +181,22 @@ class DnworkerMagics(Magics):
         Every worker's state and handlers, the latest events, and the tail of the log: below the cell,
         beside the notebook (in JupyterLab, with the package sidecar), or as a page in the browser.
         """
-        return self._run(panel_parser(), PanelOptions, line, run_panel)
+        running = self._context.cells.running  # by the thread of the cell, which is not always the loop's
+
+        def act(context: MagicContext, options: PanelOptions) -> Coroutine[Any, Any, object]:
+            return run_panel(context, options, running)
+
+        return self._run(panel_parser(), PanelOptions, line, act)
+
+    @no_var_expand
+    @line_magic("map")
+    def map(self, line: str) -> Any:
+        """Show what flows where: %map [NAME] [--minutes N] [--mermaid | --svg | --json] [-o FILE]
+
+        Which kinds workers hear and publish, how often, what fails, and what nobody hears: as a picture, as
+        text to copy, or in a file. Before anything ran it is read from the handlers.
+        """
+        return self._run(map_parser(), MapOptions, line, run_map)
 
     @line_magic("runtime")
     def runtime(self, line: str) -> Any:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from dnworker.core.errors import UsageError
 from dnworker_jupyter.display.docks import PLACES
 from dnworker_jupyter.magics.context import MagicContext
+from dnworker_jupyter.syntax.cell import Cell
 from dnworker_jupyter.syntax.options import Parser
 
 
@@ -32,8 +33,8 @@ def panel_parser() -> Parser:
     return parser
 
 
-async def run_panel(context: MagicContext, options: PanelOptions) -> object:
-    """Return the panel, or a link to its page, to be displayed; None where it opens beside the notebook.
+async def run_panel(context: MagicContext, options: PanelOptions, cell: Cell | None) -> object:
+    """Return the panel, or a link to its page, to be displayed by `cell`; None where it opens beside it.
 
     Raises:
         UsageError: there is no such worker, or what is asked for cannot be had here.
@@ -41,7 +42,7 @@ async def run_panel(context: MagicContext, options: PanelOptions) -> object:
     if options.open:
         if options.dock is not None or options.name is not None:
             raise UsageError("%panel --open opens the page of all workers, and stands alone")
-        return await context.panels.open_page()
+        return await context.panels.open_page(cell)
     only = None if options.name is None else context.worker(options.name).qualified_name
     if options.dock is None:
         return context.panels.show(only)

@@ -20,7 +20,7 @@ from dnworker_jupyter.syntax.options import asks_help
 
 PACKAGE = "dnworker_jupyter"
 AWAITED = frozenset(
-    {"fire", "worker", "panel", "capability", "events", "runtime", "replay", "clock", "agent", "dead"}
+    {"fire", "worker", "panel", "map", "capability", "events", "runtime", "replay", "clock", "agent", "dead"}
 )
 
 WAITING = frozenset({"time", "capture"})

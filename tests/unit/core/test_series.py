@@ -63,6 +63,20 @@ def test_a_report_that_comes_late_counts_in_its_own_bucket_and_one_from_long_ago
     assert series.whole.total(NOW) == Count(2, 0)
 
 
+@pytest.mark.parametrize("is_late", [False, True], ids=["what came since", "what was before"])
+def test_buckets_include_those_of_another(is_late):
+    early, late = Series(), Series()
+    call(early, ago=STEP * 2, outcome="error")
+    call(early, ago=STEP * BUCKETS)
+    call(early, ago=STEP * 2)
+    call(late)
+    call(late, outcome="error")
+    one, other = (late.whole, early.whole) if is_late else (early.whole, late.whole)
+    one.include(other)
+    assert one.counts(NOW)[-3:] == [Count(2, 1), Count(0, 0), Count(2, 1)]
+    assert one.total(NOW) == Count(4, 2)
+
+
 def test_a_worker_has_the_sum_of_its_handlers():
     series = Series()
     call(series, handler="a")

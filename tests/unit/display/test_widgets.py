@@ -15,6 +15,7 @@ from dnworker.core.errors import UsageError
 from dnworker_jupyter.display import widget_hub, widgets
 from dnworker_jupyter.display.widget_hub import WidgetHub, activate
 from dnworker_jupyter.kernel.loop import KernelLoop
+from dnworker_jupyter.syntax.cell import Cell
 
 
 @pytest.fixture(autouse=True)
@@ -44,6 +45,17 @@ async def hub(runtime):
 
 
 @pytest.fixture
+def run(hub):
+    """Let a run of a cell make what is made from now on; None for no cell."""
+
+    def begin(number, cell_id="c1", source="dn.widgets.FlowMap()"):
+        cell = None if number is None else Cell(number, source, cell_id)
+        hub._calling = lambda: cell
+
+    return begin
+
+
+@pytest.fixture
 async def bridge(runtime):
     worker = Worker("bridge")
 
@@ -61,7 +73,7 @@ async def until(widget, name, expected):
     """Return when a trait is as expected."""
     changed = asyncio.Event()
     widget.observe(lambda _: changed.set(), names=name)
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         while getattr(widget, name) != expected:
             changed.clear()
             await changed.wait()
@@ -265,6 +277,52 @@ async def test_widgets_are_bounded_and_the_error_says_how_to_close_some(hub, mon
         widgets.FlowMap()
     widgets.close_all()
     widgets.FlowMap()
+
+
+async def test_a_cell_that_runs_again_closes_the_widgets_of_its_earlier_runs(runtime, hub, run, bridge):
+    run(1)
+    early = [widgets.FlowMap(), widgets.LogTail()]
+    run(2, "c2")
+    other = widgets.FlowMap()
+    run(None)
+    of_no_cell = widgets.FlowMap()
+    run(3)
+    assert not any(one.is_closed for one in early)  # it may make none this time
+    late = [widgets.FlowMap(), widgets.LogTail()]
+    assert [one.is_closed for one in early] == [True, True]
+    assert not any(one.is_closed for one in (other, of_no_cell, *late))
+    runtime.log_line("notebook:bridge", "a line")
+    await until(late[1], "last", "a line")
+    assert early[1].last == ""
+
+
+async def test_a_cell_that_runs_again_is_never_refused(hub, run, monkeypatch):
+    monkeypatch.setattr(widget_hub, "MOST", 2)
+    for number in range(5):
+        run(number)
+        widgets.FlowMap(), widgets.FlowMap()
+    with pytest.raises(UsageError, match="2 widgets are open already"):
+        widgets.FlowMap()
+
+
+async def test_cells_of_one_text_without_ids_keep_their_widgets_while_there_is_room(hub, run, monkeypatch):
+    monkeypatch.setattr(widget_hub, "MOST", 2)
+    run(1, None)
+    first = widgets.FlowMap()
+    run(2, None)
+    second = widgets.FlowMap()
+    assert not first.is_closed
+    run(3, None)
+    third = widgets.FlowMap()
+    assert [one.is_closed for one in (first, second, third)] == [True, True, False]
+
+
+async def test_a_run_that_has_no_number_of_its_own_is_another_run(hub, run):
+    run(1)
+    first = widgets.FlowMap()
+    run(1)  # it is not stored in the history
+    widgets.FlowMap()
+    assert first.is_closed
 
 
 async def test_a_worker_that_is_not_there_is_named(hub):

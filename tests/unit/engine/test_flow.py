@@ -8,6 +8,7 @@ import httpx
 import pytest
 
 from dnworker import Runtime, Worker
+from dnworker.core.errors import NotFound
 from dnworker.engine import flow as flows
 
 KIND = "demo.later"
@@ -127,8 +128,11 @@ async def test_the_runtime_gives_a_map_at_once(runtime):
     assert "demo.ping → notebook:bridge" in text
     assert "notebook:bridge → demo.pong" in text
     assert "Fired" not in str(runtime.map(0))
+    assert "demo.ping → notebook:bridge" in str(runtime.map(only="bridge"))
     with pytest.raises(ValueError, match="15 minutes at most"):
         runtime.map(16)
+    with pytest.raises(NotFound, match="no worker 'nosuch'"):
+        runtime.map(only="nosuch")
 
 
 async def test_what_waits_for_a_worker_is_counted_by_kind(runtime):

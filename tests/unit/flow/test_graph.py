@@ -7,7 +7,9 @@ from hypothesis import given, settings
 
 from dnworker.flow import busiest as busiest_module
 from dnworker.flow import graph as graph_module
+from dnworker.flow.around import around
 from dnworker.flow.drawing import width_of
+from dnworker.flow.flow_map import FlowMap
 from dnworker.flow.graph import Facts, Flow, build, in_words
 from dnworker.flow.maps import Place, graph_of, make
 from dnworker.flow.words import duration, fit, rate, shown
@@ -24,6 +26,35 @@ def node(drawing, name):
 
 def edge(drawing, source, target):
     return next(e for e in drawing["edges"] if e["source"].endswith(source) and e["target"].endswith(target))
+
+
+def test_the_part_around_a_worker_has_its_kinds_and_who_else_publishes_and_hears_them():
+    facts = shop()
+    facts.workers += [worker("mail:sender", ["orders.paid"], ["mail.sent"]), worker("other:one", ["x"])]
+    found = around(graph_of(facts), "orders:invoices")
+    assert {one.label for one in found.nodes.values()} == {
+        "orders:invoices",
+        "orders.paid",
+        "orders:payment",
+        "mail:sender",
+    }
+    assert {one.partition(" ")[0] for one in found.bands} == {"orders", "mail"}
+    assert found.cycles == []
+    assert around(graph_of(facts), "orders:intake").cycles != []
+
+
+@given(some_facts())
+@settings(deadline=None)
+def test_the_part_around_a_worker_finds_only_what_the_whole_map_finds(facts):
+    for one in facts.workers:
+        whole, part = FlowMap(facts), FlowMap(facts, only=one.name)
+        marks = {node.id: node.mark for node in graph_of(facts).nodes.values()}
+        drawn = around(graph_of(facts), one.name)
+        assert {end for key in drawn.edges for end in key} <= drawn.nodes.keys()
+        assert all(node.mark == marks[node.id] for node in drawn.nodes.values())
+        unpublished = {text for text in part.findings if text.startswith("Nobody publishes")}
+        assert unpublished <= {*whole.findings}
+        assert str(part)
 
 
 def test_an_edge_leads_from_source_to_kind_to_worker_to_kind():

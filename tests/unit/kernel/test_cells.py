@@ -137,3 +137,17 @@ def test_texts_that_all_differ_are_all_kept(few_runs):
     for n in range(50):
         run(book, shell, f"x{n} = 1")
     assert (len(book.runs()), book.forgotten) == (50, 0)
+
+
+def test_what_a_cell_calls_is_its_own_and_what_runs_meanwhile_is_not():
+    shell = Shell()
+    book = CellBook(shell)
+    source = "def ask():\n    return calling()\ndirect = ask()\nsaid = [ask() for _ in 'a']\nlater = lambda: ask()\n"
+    shell.user_ns["calling"] = book.calling
+    book.begin(SimpleNamespace(raw_cell=source, cell_id="1"))
+    shell.history_manager.input_hist_raw.append(source)
+    exec(compile(source, "<cell>", "exec"), shell.user_ns)
+    assert shell.user_ns["direct"] is shell.user_ns["said"][0] is book.running
+    assert shell.user_ns["later"]() is None  # as the loop calls it, while the cell awaits
+    book.end(True)
+    assert book.calling() is None

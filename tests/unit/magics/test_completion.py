@@ -35,3 +35,13 @@ def context():
 )
 def test_events_are_offered_where_a_state_before_them_is_kept(context, line, offered):
     assert complete(context, line, line.rpartition(" ")[2]) == offered
+
+
+@pytest.mark.parametrize(
+    ("line", "offered"),
+    [("%map b", ["bridge"]), ("%map --m", ["--mermaid", "--minutes"]), ("%map bridge ", [])],
+)
+def test_a_map_is_offered_workers_and_options(context, line, offered):
+    workers = [SimpleNamespace(name="bridge"), SimpleNamespace(name="relay")]
+    context.runtime = cast(Any, SimpleNamespace(workers=lambda: workers))
+    assert complete(context, line, line.rpartition(" ")[2]) == offered

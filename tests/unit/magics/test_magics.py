@@ -14,6 +14,7 @@ from dnworker_jupyter.magics.events import EventsOptions
 from dnworker_jupyter.magics.fire import FireOptions
 from dnworker_jupyter.magics.head import HeadOptions
 from dnworker_jupyter.magics.magics import parsers
+from dnworker_jupyter.magics.map import MapOptions
 from dnworker_jupyter.magics.panel import PanelOptions
 from dnworker_jupyter.magics.replay import ReplayOptions
 from dnworker_jupyter.magics.runtime import RuntimeOptions
@@ -31,6 +32,7 @@ from dnworker_jupyter.magics.worker import WorkerOptions
         ("%events", EventsOptions, ["save", "f.jsonl", "--all"]),
         ("%clock", ClockOptions, ["advance", "1h"]),
         ("%panel", PanelOptions, ["bridge", "--dock", "right"]),
+        ("%map", MapOptions, ["bridge", "--minutes", "0", "--svg", "-o", "m.svg"]),
         ("%runtime", RuntimeOptions, ["doctor"]),
         ("%capability", CapabilityOptions, ["export", "out"]),
         ("%%capability", HeadOptions, ["--dir", "out"]),

@@ -132,6 +132,69 @@ async def test_a_dismissed_row_is_back_when_it_fails_again(runtime, bridge, scre
     await overview(screen, lambda part: part["failures"]["all"] == 1)
 
 
+async def test_a_dismissed_row_is_restored_as_it_was(runtime, bridge, screen):
+    await fire(runtime, "demo.ping", bad=1)
+    await screen.open()
+    (row,) = (await overview(screen))["failures"]["rows"]
+    await screen.ask("dismiss", row=row["id"])
+    await overview(screen, lambda part: part["failures"]["all"] == 0)
+    assert (await screen.ask("restore", row=row["id"]))["count"] == 1
+    found = await overview(screen, lambda part: part["failures"]["all"] == 1)
+    (restored,) = found["failures"]["rows"]
+    assert restored | {"spark": None} == row | {"spark": None}  # a bucket may have begun since
+    assert sum(restored["spark"]) == 1
+    assert (await screen.ask("restore", row=row["id"]))["text"] == "it does not fail any more"
+
+
+async def test_a_row_that_failed_again_since_it_was_dismissed_is_one_row_when_it_is_restored(
+    runtime, bridge, screen
+):
+    await fire(runtime, "demo.ping", bad=1)
+    await screen.open()
+    (row,) = (await overview(screen))["failures"]["rows"]
+    await screen.ask("dismiss", row=row["id"])
+    await fire(runtime, "demo.ping", bad=2)
+    await screen.ask("restore", row=row["id"])
+    found = await overview(
+        screen, lambda part: [one["id"] for one in part["failures"]["rows"]] == [row["id"]]
+    )
+    (restored,) = found["failures"]["rows"]
+    assert (restored["failed"], sum(restored["spark"]), restored["first"]) == (2, 2, row["first"])
+    assert runtime.history.event(restored["event"]).payload == {"bad": 2}
+
+
+async def test_a_row_whose_worker_was_started_anew_since_is_not_restored(runtime, bridge, screen):
+    await fire(runtime, "demo.ping", bad=1)
+    await screen.open()
+    (row,) = (await overview(screen))["failures"]["rows"]
+    await screen.ask("dismiss", row=row["id"])
+    await bridge.restart(force=True)
+    assert (await screen.ask("restore", row=row["id"]))["text"] == "it does not fail any more"
+    assert runtime.feed.model.failing_now() == []
+
+
+async def test_a_row_that_succeeded_for_a_minute_since_is_not_restored(runtime, bridge, monkeypatch):
+    await fire(runtime, "demo.ping", bad=1)
+    (failure,) = runtime.feed.model.failing_now()
+    runtime.failing.dismiss([failure], failure.number)
+    time_passes(monkeypatch, 61)
+    await fire(runtime, "demo.ping", n=1)
+    assert runtime.failing.restore(failure.number) == [failure]
+    assert runtime.feed.model.failing_now() == []
+
+
+async def test_what_is_dismissed_is_bounded(runtime, bridge, screen, monkeypatch):
+    monkeypatch.setattr("dnworker.events.failing.KEPT", 1)
+    await fire(runtime, "demo.ping", bad=1)
+    (first,) = runtime.feed.model.failing_now()
+    runtime.failing.dismiss([first], first.number)
+    runtime.failing.note_exit("notebook:bridge", "gone", 1)
+    (second,) = runtime.failing.all()
+    runtime.failing.dismiss([second], second.number)
+    assert runtime.failing.restore(first.number) == []
+    assert runtime.failing.restore(second.number) == [second]
+
+
 async def test_a_new_generation_that_fails_is_named_and_the_one_before_is_forgotten(runtime, bridge, screen):
     await fire(runtime, "demo.ping", n=1)
     worker = Worker("bridge")

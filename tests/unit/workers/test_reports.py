@@ -195,7 +195,7 @@ async def process(tmp_path, monkeypatch, request):
     )
     async with Runtime(port=0, process_locals=getattr(request, "param", False)) as runtime:
         await runtime.load(tmp_path)
-        await asyncio.wait_for(runtime.worker("w").connected.wait(), 30)
+        await asyncio.wait_for(runtime.worker("w").connected.wait(), 60)
         yield runtime
 
 
@@ -282,7 +282,7 @@ async def test_a_handler_that_fails_while_a_thread_logs_ends_all_the_same(proces
 
 
 async def until(runtime, fact):
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         while not fact():
             await asyncio.sleep(0.01)
 
@@ -367,6 +367,14 @@ async def test_a_request_that_names_nothing_known_has_no_cause(process):
     assert process.capabilities.cause_of("cap:gone", f"00-{'0' * 32}-{'1' * 16}-01") is None
 
 
+async def test_a_request_finds_its_cause_without_a_look_at_every_worker(process, monkeypatch):
+    name = "f" * 16  # no event, and no run that is known
+    with monkeypatch.context() as patched:
+        patched.setattr(process.capabilities, "workers", lambda: pytest.fail("it goes through all workers"))
+        cause = process.capabilities.cause_of("cap:w", f"00-{name * 2}-{name}-01")
+    assert cause.worker == "cap:w"
+
+
 def ended(**fields) -> Invocation:
     history = History()
     remote = RemoteInvocations(history, "c:w")
@@ -438,7 +446,7 @@ async def test_values_are_read_in_a_process_only_where_they_are_wanted(process):
 async def test_a_variable_of_the_environment_opts_out_of_values(process, monkeypatch):
     monkeypatch.setenv("DNWORKER_LOCALS", "0")
     await process.worker("w").restart(force=True)
-    await asyncio.wait_for(process.worker("w").connected.wait(), 30)
+    await asyncio.wait_for(process.worker("w").connected.wait(), 60)
     error, _ = await whole_error(process)
     assert not error.cause.has_values
 

@@ -76,6 +76,16 @@ export async function setFlag(store, { capability, flag, value, starts = [], sto
   return true;
 }
 
+/** Take a row out of what fails now, until that fails again; the toast can bring it back. */
+export async function dismiss(store, row) {
+  if (!(await store.request("Dismiss", { type: "dismiss", row: row.id }))) return;
+  const undo = async () => {
+    const done = await store.request("Undo", { type: "restore", row: row.id });
+    if (done) store.toast(`Restored: ${row.error}`);
+  };
+  store.toast(`Dismissed: ${row.error}`, { action: { label: "Undo", run: undo } });
+}
+
 /** Run the checks of a capability. */
 export async function runChecks(store, capability) {
   const done = await store.request(`Checks of ${capability}`, { type: "checks", capability });

@@ -1,5 +1,6 @@
 // What fails now: a row a cause, with what leads to the event, to the line, to the debugger, and fires it again.
 import { html, useEffect, useLayoutEffect, useRef } from "../../vendor/vendor.js";
+import { dismiss } from "../../base/acting.js";
 import { ago, clockSeconds, plural } from "../../base/format.js";
 import { insertCell } from "../../base/notebook.js";
 import { copy } from "../../base/dom.js";
@@ -62,11 +63,6 @@ function actionsOf(row, overview, store) {
   };
 }
 
-async function dismiss(row, store) {
-  const done = await store.request("Dismiss", { type: "dismiss", row: row.id });
-  if (done) store.toast(`Dismissed: ${row.error}`);
-}
-
 /** Keys of a row: Enter opens; L, D and F act; Delete dismisses; arrows move. */
 function onRowKey(event, row, actions, store) {
   if (event.ctrlKey || event.metaKey || event.altKey) return;
@@ -75,7 +71,7 @@ function onRowKey(event, row, actions, store) {
   const step = { ArrowDown: "nextElementSibling", ArrowUp: "previousElementSibling" }[event.key];
   if (step) here[step]?.focus();
   else if (event.key === "Enter" && event.target === here) actions.show.run(here);
-  else if (event.key === "Delete" && !store.disabled.value) dismiss(row, store);
+  else if (event.key === "Delete" && !store.disabled.value) dismiss(store, row);
   else if (act && !act.why) act.run(here);
   else if (act) store.toast(act.why, { bad: true });
   else return;
@@ -98,7 +94,7 @@ function Dismiss({ row }) {
     aria-label="Dismiss"
     title=${why ?? "Dismiss; Delete does the same"}
     aria-disabled=${why ? "true" : undefined}
-    onClick=${() => !why && dismiss(row, store)}
+    onClick=${() => !why && dismiss(store, row)}
   >
     <${Dot} state="error" /><${Icon} name="cross" />
   </button>`;
@@ -235,7 +231,7 @@ function useCommands(overview, store) {
             icon: "cross",
             title: `Dismiss ${row.worker}.${row.handler}`,
             detail: row.error,
-            run: () => dismiss(row, store),
+            run: () => dismiss(store, row),
           }));
       }),
     [store],
