@@ -71,16 +71,11 @@ class EventEnvelope(msgspec.Struct, kw_only=True, frozen=True, gc=False):
 
     @property
     def delivery(self) -> int:
-        """How often the worker whose handler runs here was given this event by now; 1 everywhere else.
+        """How often the worker was given this event by now: 1, where nothing gives it again.
 
-        Only a broker that keeps events (`serve --durable`) gives a worker an event again.
+        What is retried comes again, and what a broker has kept for it (`serve --durable`).
         """
-        from dnworker.core.invocation import current_invocation
-
-        invocation = current_invocation.get()
-        if invocation is None or invocation.event is None or invocation.event.event_id != self.event_id:
-            return 1
-        return invocation.delivery
+        return 1
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, EventEnvelope):
@@ -97,9 +92,17 @@ class EventEnvelope(msgspec.Struct, kw_only=True, frozen=True, gc=False):
 
 
 class RedeliveredEvent(EventEnvelope, kw_only=True, frozen=True, gc=False):
-    """An event that a worker process gets again; it knows how often, which only our own frames say."""
+    """An event that a worker gets again, and how often; in frames, only our own client is told."""
 
     delivery: int = 1
+
+
+def redelivered(envelope: EventEnvelope, delivery: int) -> EventEnvelope:
+    """Return an event as a worker gets it for the second time, or more often; itself for the first."""
+    if delivery <= 1:
+        return envelope
+    fields = {name: getattr(envelope, name) for name in EventEnvelope.__struct_fields__}
+    return RedeliveredEvent(**fields, delivery=delivery)
 
 
 _payload_slot: Any = EventEnvelope.__dict__["payload"]

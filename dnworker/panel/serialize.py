@@ -15,7 +15,7 @@ import msgspec
 from dnworker.core.errors import Conflict
 from dnworker.core.lifecycle import WorkerState
 from dnworker.panel.forms import PICTURES, form_of, mime_of, picture_url
-from dnworker.workers.subprocess_worker import why_silent
+from dnworker.workers.silence import why_silent
 
 if TYPE_CHECKING:
     from dnworker.core.clock import Clock

@@ -16,7 +16,8 @@ from dnworker.panel import serialize
 from dnworker.panel.code_diff import diff_of, plain
 from dnworker.panel.serialize import Now, millis
 from dnworker.workers.lives import FAILURE_STEP
-from dnworker.workers.subprocess_worker import SubprocessWorker, why_silent
+from dnworker.workers.silence import why_silent
+from dnworker.workers.subprocess_worker import SubprocessWorker
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

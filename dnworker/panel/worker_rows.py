@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from dnworker.core.lifecycle import WorkerState
 from dnworker.core.series import STEP, Count, bucket_of
 from dnworker.panel.serialize import LONGEST_TEXT, Now, millis, why_disabled
-from dnworker.workers.subprocess_worker import why_silent
+from dnworker.workers.silence import why_silent
 
 if TYPE_CHECKING:
     from dnworker.core.handlers import HandlerKey

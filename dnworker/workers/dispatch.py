@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Callable, Sized
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, cast
 
-from dnworker.core.envelope import own
+from dnworker.core.envelope import own, redelivered
 from dnworker.core.handler_error import message_of, type_name
 from dnworker.core.handlers import HandlerKey
 from dnworker.core.invocation import Invocation, feeds_handlers
@@ -209,13 +209,14 @@ class Dispatch:
         if consumer is not None:
             done = consumer.handled_by(envelope.event_id)
             handlers = tuple(bound for bound in handlers if bound.name not in done)
-        args = (own(envelope), invoker.client)
+        number = 1 if consumer is None else consumer.number(envelope)
+        args = (redelivered(own(envelope), number), invoker.client)
         for bound in handlers:
             invocation = Invocation(
                 invoker.label, bound.name, "event", envelope, invoker.generation, key=bound.key
             )
-            if consumer is not None:
-                invocation.delivery = consumer.number(envelope)
+            if number > 1:
+                invocation.delivery = number
             invoker.recorder.begin(invocation)
             invoker.launch(invocation, bound.handler, args, bound.key, bound.title, bound.task_name)
         if consumer is not None:

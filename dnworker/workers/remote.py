@@ -270,13 +270,15 @@ class RemoteInvocations:
         if early is not None:
             self._early.discard(report.id)
             early.handler, early.cause, early.key = key[2], report.cause, key
-            self._history.reopen(early)
             made = early
         else:
             event = self._event(report.event_id)
             made = Invocation(self._worker, key[2], report.cause, event, self._generation, key=key)
-            if self._in_flight is not None and event is not None:
-                made.delivery = self._in_flight.number(event.event_id)
+        if self._in_flight is not None and made.event is not None:
+            made.delivery = self._in_flight.number(made.event.event_id)
+        if early is not None:
+            self._history.reopen(made)
+        else:
             self._history.begin(self._keep(made, report.id))
         if report.delivered and report.event_id is not None:
             self._delivered(report.event_id)

@@ -56,3 +56,9 @@ def told(notice: Notice) -> str:
     """Return what is logged of a notice."""
     text = clip(notice.text, LONGEST)
     return f"{text}; it {SILENT} from now on" if notice.is_over else text
+
+
+def why_silent(worker: object) -> str | None:
+    """Return why nobody knows what a worker's handlers do; None where it reports, or does not run."""
+    why: str | None = getattr(worker, "why_silent", None)
+    return why

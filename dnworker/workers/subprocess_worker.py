@@ -453,8 +453,3 @@ class SubprocessWorker(ManagedWorker[SubprocessWorkerRunner]):
         if self._token is not None:
             self._services.tokens.revoke(self._token)
             self._token = None
-
-
-def why_silent(worker: ManagedWorker) -> str | None:
-    """Return why nobody knows what a worker's handlers do; None where it reports, or does not run."""
-    return worker.why_silent if isinstance(worker, SubprocessWorker) else None

@@ -11,7 +11,7 @@ from dnworker.core.handlers import HandlerKey
 from dnworker.core.lifecycle import WorkerState
 from dnworker.core.topology import SILENT
 from dnworker.workers.managed import ManagedWorker
-from dnworker.workers.subprocess_worker import why_silent
+from dnworker.workers.silence import why_silent
 from dnworker_jupyter.display.html import SHEET, coloured
 from dnworker_jupyter.live.stale import Stale, label
 from dnworker_jupyter.live.worker import LiveWorker

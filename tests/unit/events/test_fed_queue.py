@@ -11,9 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dnworker.client.http import _Stream
-from dnworker.core.envelope import EventEnvelope, decode_redelivered, encode
+from dnworker.core.envelope import EventEnvelope, decode_redelivered, encode, redelivered
 from dnworker.core.handlers import HandlerKey
-from dnworker.core.invocation import Invocation, current_invocation
 from dnworker.core.limits import Limits
 from dnworker.engine.deliveries import LEAVING_SECONDS, Deliveries
 from dnworker.events import feed as feed_module
@@ -466,16 +465,11 @@ def test_the_history_knows_how_often_a_process_was_given_an_event(bench):
     assert [one.delivery for one in bench.history.invocations_of(again.event_id)] == [2]
 
 
-def test_an_event_knows_its_delivery_where_its_handler_runs():
-    event = EventEnvelope(seq=1, kind="a", payload={})
-    invocation = Invocation("demo:w", "on_a", "event", event, delivery=3)
-    assert event.delivery == 1
-    token = current_invocation.set(invocation)
-    try:
-        assert event.delivery == 3
-        assert EventEnvelope(seq=2, kind="a").delivery == 1
-    finally:
-        current_invocation.reset(token)
+def test_an_event_that_is_given_again_knows_how_often():
+    event = EventEnvelope(seq=1, kind="a", payload={"n": 1})
+    again = redelivered(event, 3)
+    assert (event.delivery, again.delivery, again.payload) == (1, 3, {"n": 1})
+    assert redelivered(event, 1) is event
 
 
 def test_a_frame_that_says_the_delivery_is_read_with_it():
