@@ -731,6 +731,8 @@ class Engine:
             self.log_line(worker.qualified_name, first, source="runtime", level="error")
         self.storms.note_state(worker.qualified_name, is_running=worker.state is WorkerState.RUNNING)
         self._note_health(worker, moved=moved)
+        if moved and worker.state is WorkerState.RUNNING:
+            self._warn_of_retries(worker.qualified_name)
         if announce and worker.state in STATUS:
             component = worker.component()
             self.bus.publish(
@@ -754,6 +756,16 @@ class Engine:
         if moved and worker.state is WorkerState.ERROR:
             self.failing.note_exit(name, worker.error or "", worker.generation)
         self.changes.note(worker, gate=worker.component().detail or "")
+
+    def _warn_of_retries(self, worker: str) -> None:
+        """Say of a process that its events are not tried again, though they are to be."""
+        counts = self.bus.broker.capabilities.redelivers or self.retries.of(worker) is None
+        if not counts and self.worker(worker).topology != "in-process":
+            text = (
+                "its events are not tried again: it is a process, and this runtime keeps events in memory; "
+                "dnworker serve --durable and %runtime durable keep them in a file"
+            )
+            self.log_line(worker, text, source="runtime", level="warning")
 
     def _is_running(self, worker: str) -> bool:
         return any(one.qualified_name == worker for one in self.workers() if one.state is WorkerState.RUNNING)

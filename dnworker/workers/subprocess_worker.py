@@ -267,9 +267,9 @@ class SubprocessWorker(ManagedWorker[SubprocessWorkerRunner]):
         self._token = services.tokens.mint(self.qualified_name)
         self._spawned_at = time.monotonic()
         self.connected.clear()
-        bus, name = services.bus, self.qualified_name
+        name = self.qualified_name
         self._queue = queue_of(
-            bus,
+            services.bus,
             name,
             services.limits,
             self._losses.note,
@@ -278,8 +278,7 @@ class SubprocessWorker(ManagedWorker[SubprocessWorkerRunner]):
             watcher=lambda: services.history if self.remote.reports else None,
         )
         self.remote = RemoteInvocations(services.history, name, self.generation, self._queue.feed)
-        self._is_asked_to_end = False
-        self._notices = 0
+        self._is_asked_to_end, self._notices = False, 0
         self._look_again(self._patience_left)
         word = reports.new_word()
         command = interpolate(definition.command or "", environ, f"{where}, command")
@@ -287,8 +286,8 @@ class SubprocessWorker(ManagedWorker[SubprocessWorkerRunner]):
         self._note_code(args)
         env = self._reporting(self._environment(environ, self._token, where), word)
         env.pop(debugging.VARIABLE, None)
-        env |= {kept_state.VARIABLE: "1"} if self._services.keeps_state_of(self) else {}
-        self._debug = services.debugged.of(self.qualified_name)
+        env |= {kept_state.VARIABLE: "1"} if services.keeps_state_of(self) else {}
+        self._debug = services.debugged.of(name)
         if self._debug is not None:
             args = debugging.with_debugpy(command, args, who=where)
             env[debugging.VARIABLE] = self._debug.variable()

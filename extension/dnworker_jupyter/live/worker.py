@@ -372,8 +372,7 @@ class LiveWorker:
     ) -> None:
         """Run the last of `generations` as a process, which is made of what is exported of it."""
         self._generations = generations
-        managed = self._as_process()
-        managed.begins_anew = anew
+        (managed := self._as_process()).begins_anew = anew
         await self._exchange(managed, starts=starts)
         self._write_state(written)
 

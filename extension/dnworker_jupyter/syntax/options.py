@@ -136,8 +136,7 @@ def read_worker_line(line: str) -> WorkerLine:
         raise UsageError("%%worker: --keep-state keeps worker.state, and a program has none that is ours")
     parse_retry(options.retry, "%%worker: --retry")
     given = [options.command, options.file, options.topology, options.when, env, options.shared]
-    others = [*given, options.keep_state, options.retry]
-    if options.test and any(others):
+    if options.test and any([*given, options.keep_state, options.retry]):
         raise UsageError("%%worker: --test stands alone: its body is an event, which runs nothing of its own")
     if options.file is not None:
         _check_file(options.file, is_python=options.command is None)

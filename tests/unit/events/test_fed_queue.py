@@ -11,10 +11,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dnworker.client.http import _Stream
+from dnworker.core.clock import RealClock
 from dnworker.core.envelope import EventEnvelope, decode_redelivered, encode, redelivered
 from dnworker.core.handlers import HandlerKey
 from dnworker.core.limits import Limits
+from dnworker.engine.dead_letters import DeadLetters
 from dnworker.engine.deliveries import LEAVING_SECONDS, Deliveries
+from dnworker.engine.retries import Retries
 from dnworker.events import feed as feed_module
 from dnworker.events.bus import EventBus
 from dnworker.events.fed_queue import FedQueue
@@ -52,7 +55,10 @@ class Bench:
         self.limits = limits
         self.lost: list[tuple[str | None, str, int]] = []
         self.is_running = True
-        deliveries = Deliveries(self.broker, lambda worker: self.is_running, self.timers.call_later)
+        retries = Retries(self.bus, self.history, RealClock(), DeadLetters(), {})
+        deliveries = Deliveries(
+            self.bus, self.history, lambda worker: self.is_running, retries, self.timers.call_later
+        )
         self.history.listen(deliveries.note)
         self.spawn()
 

@@ -6,6 +6,7 @@ import asyncio
 import os
 import shutil
 import signal
+import sys
 from collections import Counter
 from pathlib import Path
 from subprocess import run
@@ -160,3 +161,47 @@ async def test_a_client_that_acknowledges_each_event_and_is_killed_twice_handles
 async def test_a_worker_in_node_that_is_killed_twice_handles_all(tmp_path):
     entry = "sink: {command: node, args: [--experimental-websocket, '${CAPABILITY_ROOT}/sink.js']}"
     check(await survive(tmp_path, entry, {"sink.js": NODE}))
+
+
+FAILING = """
+from dnworker import Worker
+worker = Worker(name="sink")
+
+@worker.on_event("demo.item")
+async def item(event, client):
+    with open("handled", "a") as file:
+        file.write(f"{event.payload['n']} {event.replay} {event.delivery}\\n")
+    if event.delivery <= event.payload["failures"]:
+        raise ValueError(event.payload["n"])
+
+if __name__ == "__main__":
+    worker.run()
+"""
+
+ENTRY = f"sink: {{command: {sys.executable}, args: ['${{CAPABILITY_ROOT}}/sink.py']}}"
+
+
+async def test_a_process_is_given_an_event_again_whose_handler_fails_until_it_is_a_dead_letter(tmp_path):
+    handled = Handled(tmp_path / "demo" / "handled")
+    broker = SqliteBroker(tmp_path / "events.sqlite")
+    retry = {"demo:sink": "2,backoff=0.01s..0.02s"}
+    async with Runtime(port=0, broker=broker, retry=retry) as runtime:
+        await runtime.load(make_capability(tmp_path / "demo", ENTRY, {"sink.py": FAILING}))
+        async with asyncio.timeout(60):
+            await runtime.worker("sink").connected.wait()
+            runtime.publish("demo.item", {"n": 0, "failures": 1})
+            runtime.publish("demo.item", {"n": 1, "failures": 9})
+            while not (dead := runtime.dead_letters.all()):
+                await asyncio.sleep(0.01)
+            letter = await runtime.dead_letters.read(dead[0])
+            while any(one.pending or one.outstanding for one in await broker.cursors()):
+                await asyncio.sleep(0.01)
+    assert sorted((n, number) for n, _, number in handled.lines()) == [(0, 1), (0, 2), (1, 1), (1, 2), (1, 3)]
+    assert (len(dead), letter.event.payload["n"]) == (1, 1)
+
+
+async def test_it_is_said_of_a_process_that_memory_gives_it_nothing_again(tmp_path):
+    async with Runtime(port=0, retry={"demo:sink": "2"}) as runtime:
+        await runtime.load(make_capability(tmp_path / "demo", ENTRY, {"sink.py": FAILING}))
+        said = [line.text for line in runtime.logs.lines(0, 100)]
+    assert any("its events are not tried again" in text for text in said)
