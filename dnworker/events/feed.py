@@ -90,7 +90,7 @@ class Feed:
         self.drop = drop
         # Where events come from, and since when.
         self._broker = broker
-        self._start = broker.latest_seq if broker.start == NOW else broker.start
+        self._start = broker.expect(owner)
         self._spawn = spawn
         self._get_watcher = watcher
         self._watcher: DeliveryWatcher | None = None

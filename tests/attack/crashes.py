@@ -167,7 +167,7 @@ async def killed_at_any_moment(scale: Scale) -> str:
     for _ in range(kills):
         before = {name: len(read_log(Path(f"{out}.{name}")).begun) for name in NAMES}
         async with serving(scale.directory, root, "--durable", file, environ=environ) as served:
-            with killer(served.pid, chance.uniform(0.02, 1.0)):
+            with killer(served.pid, chance.uniform(0.02, 2.0)):
                 async with asyncio.TaskGroup() as publishers:
                     for _ in range(4):
                         publishers.create_task(driver.publish(served))
@@ -189,9 +189,15 @@ async def _finish(scale: Scale, root: Path, file: Path, environ: dict[str, str])
     """Let a last life of the runtime handle what is left."""
     async with serving(scale.directory, root, "--durable", file, environ=environ) as served:
         async with asyncio.timeout(120):
-            while any(one["pending"] for one in (await served.get("/api/cursors"))["cursors"]):
+            while not _is_done((await served.get("/api/cursors"))["cursors"]):
                 await asyncio.sleep(0.1)
         await served.stop(signal.SIGTERM, within=60)
+
+
+def _is_done(cursors: list[dict[str, Any]]) -> bool:
+    """Return whether each worker has said what it listens to, and has handled all of it."""
+    there = [one for one in cursors if one["kinds"]]
+    return len(there) == len(NAMES) and not any(one["pending"] or one["outstanding"] for one in there)
 
 
 def _check(driver: Driver, out: Path, seed: int) -> str:

@@ -452,3 +452,12 @@ async def test_a_worker_that_turns_to_all_kinds_and_back_misses_and_doubles_noth
     consumer.retarget(["demo.c"])
     assert numbers(await handle_next(consumer)) == [3]
     await consumer_is_idle(consumer)
+
+
+@survives_kill
+async def test_a_worker_that_was_killed_before_it_named_a_kind_misses_nothing(stage):
+    stage.broker.expect("demo:w")
+    await stage.publish("demo.go", {"n": 1})
+    await stage.kill()
+    consumer = stage.broker.subscribe("demo:w", ["demo.go"], start=stage.broker.expect("demo:w"))
+    assert numbers(await next_of(consumer)) == [1]

@@ -320,6 +320,12 @@ class Broker(Protocol):
     def count_ends(self, worker: str, *, is_wanted: bool = True) -> None:
         """Count how handlers of a worker end, also where the broker would not by itself; or no longer."""
 
+    def expect(self, worker: str) -> int:
+        """Note that a worker starts that names its kinds later; returns the `seq` since which they begin.
+
+        That of a worker that has named none yet is that of its first start, also one that a kill has ended.
+        """
+
     def listened(self, worker: str) -> Collection[str]:
         """Return the kinds that a worker has named and still listens to, also while it is not here."""
 

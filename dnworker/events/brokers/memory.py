@@ -124,6 +124,10 @@ class MemoryBroker:
         if worker in self._counted:
             self._left.setdefault(worker, []).extend(left)
 
+    def expect(self, worker: str) -> int:
+        """Return the newest `seq`: nothing before it is kept."""
+        return self.latest_seq
+
     def listened(self, worker: str) -> Collection[str]:
         """Return none: who is not here listens to nothing."""
         return ()

@@ -43,6 +43,9 @@ class KeepingBroker(MemoryBroker):
             consumer.take_in(replace(envelope, replay=True))
         return consumer
 
+    def expect(self, worker: str) -> int:
+        return self.latest_seq
+
     def listen(self, worker: str, kinds: Any, start: int) -> None:
         since = self.latest_seq if start == NOW else start
         before = self.kinds.get(worker, {})

@@ -284,6 +284,14 @@ class SqliteBroker(Store):
             raise Invalid(f"there is no event {start} yet; the newest is {self.latest_seq}")
         return self.latest_seq if start == NOW else max(BEGINNING, start)
 
+    def expect(self, worker: str) -> int:
+        """Note that a worker starts that names its kinds later; returns the `seq` since which they begin."""
+        cursor, since = self._cursors.get(worker), self.seq_of(self.start)
+        if cursor is None:
+            cursor = self._cursors[worker] = Cursor(worker, {}, since, self.clock.now().isoformat())
+            self.write(cursor)
+        return since if cursor.kinds else cursor.handled_to
+
     def listened(self, worker: str) -> Collection[str]:
         """Return the kinds that a worker has named and still listens to."""
         cursor = self._cursors.get(worker)
