@@ -68,6 +68,7 @@ async def diagnose(context: MagicContext) -> Diagnoses:
     found += [
         await _server(context),
         *_journal(context),
+        _broker(context),
         *_limits(context),
         _states(context),
         await _uv(),
@@ -255,6 +256,17 @@ def _journal(context: MagicContext) -> Iterator[Diagnosis]:
             )
         else:
             yield Diagnosis("journal", "ok", f"{journal.path}, {size:.1f} MiB")
+
+
+def _broker(context: MagicContext) -> Diagnosis:
+    """Say what becomes of events when the kernel ends."""
+    broker = context.runtime.bus.broker
+    if not broker.capabilities.survives_kill:
+        text = "kept in memory: what workers have not handled is lost when the kernel ends"
+        return Diagnosis("events", "note", text, "%runtime durable keeps them in a file")
+    if broker.failure is not None:
+        return Diagnosis("events", "wrong", broker.failure, "see to the file; events are refused meanwhile")
+    return Diagnosis("events", "ok", "kept in a file until workers have handled them, also over a kill")
 
 
 def _limits(context: MagicContext) -> Iterator[Diagnosis]:
