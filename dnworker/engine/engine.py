@@ -270,23 +270,8 @@ class Engine:
         self._loop, self._thread_id = asyncio.get_running_loop(), threading.get_ident()
         if isinstance(self.clock, SwitchClock):
             self.clock.bind(self._loop)
-        with ExitStack() as taken:
-            taken.callback(self._note_end)
-            taken.enter_context(self.log.attached())
-            taken.enter_context(lasting(self._loop, self.note_unhandled))
-            taken.enter_context(noticed())
-            taken.callback(self.flow.start(self._loop))
-            taken.enter_context(LagSampler(self.history.series.note_lag).running(self._loop))
-            await self.bus.open(self.runtime_id)
-            self.resources.push_async_callback(self.bus.broker.close)
-            self.dead_letters.open(self.bus.broker)
-            self.resources.push_async_callback(self.dead_letters.close)
-            self._deliveries.open()
-            taken.callback(self._deliveries.close)
-            if self.journal is not None:
-                taken.enter_context(self.journal.recording(self.bus, self.history))
-            self.resources.callback(taken.pop_all().close)
         try:
+            await self._take(self._loop)
             self.services.last_runs.begin()
             await self.turns.restore()
             await self._open()
@@ -295,6 +280,25 @@ class Engine:
             raise
         self._is_started, self.started_at = True, time.monotonic()
         self.progress.reach("ready")
+
+    async def _take(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Take what a start needs; `resources` gives it back, also where it was not taken whole."""
+        self.resources.push_async_callback(self.bus.broker.close)
+        with ExitStack() as taken:
+            taken.callback(self._note_end)
+            taken.enter_context(self.log.attached())
+            taken.enter_context(lasting(loop, self.note_unhandled))
+            taken.enter_context(noticed())
+            taken.callback(self.flow.start(loop))
+            taken.enter_context(LagSampler(self.history.series.note_lag).running(loop))
+            await self.bus.open(self.runtime_id)
+            self.dead_letters.open(self.bus.broker)
+            self.resources.push_async_callback(self.dead_letters.close)
+            self._deliveries.open()
+            taken.callback(self._deliveries.close)
+            if self.journal is not None:
+                taken.enter_context(self.journal.recording(self.bus, self.history))
+            self.resources.callback(taken.pop_all().close)
 
     async def _open(self) -> None:
         """Open what a subclass adds, such as a server; called by `start`, before the stage is `ready`."""
@@ -306,7 +310,7 @@ class Engine:
         """Have another broker keep the events from the next start on.
 
         Args:
-            broker: one that was not opened yet.
+            broker: one that is not open.
             journal: where a broker that has no journal of its own lets it be written; None for nowhere.
 
         Raises:

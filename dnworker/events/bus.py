@@ -132,10 +132,10 @@ class EventBus:
             BrokerError: it cannot be opened.
         """
         await self.broker.open(run)
-        self._seq = max(self._seq, self.broker.latest_seq)
+        before, self._seq = self._seq, max(self._seq, self.broker.latest_seq)
         if self.broker.capabilities.survives_kill:
             for envelope in await self.broker.replay(
-                None, max(0, self._seq - LOOKED_BACK), limit=LOOKED_BACK
+                None, max(before, self._seq - LOOKED_BACK), limit=LOOKED_BACK
             ):
                 self.scopes.append(self.scopes.buffer(None), envelope, len(encode(envelope)))
 

@@ -37,6 +37,7 @@ def test_what_a_killed_kernel_had_not_handled_its_next_life_gets(kernel, tmp_pat
     kernel.run("await dn.fire('demo.go', {'n': 1, 'hold': False})")
     kernel.run("await dn.fire('demo.go', {'n': 2, 'hold': True}, wait=False)")
     assert "(2, False, 1)" in kernel.run(UNTIL.format(2)).text
+    kernel.run("await dn._active().runtime.bus.broker._flush()")  # it is done by itself 50 ms later
     os.kill(int(kernel.run("import os; print(os.getpid())").text), signal.SIGKILL)
     with closing(KernelSession()) as next_life:
         assert next_life.run("%load_ext dnworker").status == "ok"
@@ -53,7 +54,7 @@ def test_a_file_that_cannot_be_used_leaves_the_runtime_as_it_was(kernel, tmp_pat
     assert refused.status == "error"
     assert "text.db" in refused.text
     assert "Traceback" not in refused.text
-    assert "ok" in kernel.run("%fire demo.go n=1 hold=false").text
+    _fires(kernel)
 
 
 def test_it_is_turned_off_again(kernel, tmp_path):
@@ -61,4 +62,17 @@ def test_it_is_turned_off_again(kernel, tmp_path):
     assert kernel.run(f"%runtime durable {tmp_path / 'events.db'}").status == "ok"
     assert "kept in memory again" in kernel.run("%runtime durable off").text
     assert "kept in memory" in kernel.run("%runtime doctor").text
-    assert "ok" in kernel.run("%fire demo.go n=1 hold=false").text
+    _fires(kernel)
+
+
+def test_a_durable_runtime_that_was_stopped_starts_again(kernel):
+    assert kernel.run(CELL).status == "ok"
+    assert kernel.run("%runtime durable").status == "ok"
+    assert kernel.run("%runtime stop").status == "ok"
+    _fires(kernel)
+
+
+def _fires(kernel):
+    fired = kernel.run("%fire demo.go n=1 hold=false")
+    assert fired.status == "ok"
+    assert "+ notebook:bridge.on_go  ok" in fired.text

@@ -32,6 +32,8 @@ class RuntimeStartup:
     ) -> None:
         self.journal_problem: str | None = None
         """Why this run is not recorded; None when it is, or was not meant to be."""
+        self.journal = None if engine.journal is None else engine.journal.path
+        """The notebook's own journal, also while events and their journal are kept in another file."""
         self.on_loop: Listeners[[]] = Listeners()
         """Called on the loop each time after a wait for the runtime."""
         self._engine = engine
@@ -72,14 +74,23 @@ class RuntimeStartup:
         if self._started is None:
             loop = asyncio.get_running_loop()
             self._started = loop.create_task(self._start(), name="dnworker start")
+            self._started.add_done_callback(self._forget_failed)
         await asyncio.shield(self._started)
         self.on_loop.notify()
+
+    def _forget_failed(self, done: asyncio.Task[None]) -> None:
+        """Let the next who waits try again what has failed."""
+        if (done.cancelled() or done.exception() is not None) and self._started is done:
+            self._started = None
 
     async def _start(self) -> None:
         self._watch.start()
         install_compat()  # before anything is awaited: the next cell may import it
-        if self._engine.journal is not None and self._locate_journal is not None:
-            self._engine.journal.path = await self._locate_journal() or self._engine.journal.path
+        journal = self._engine.journal
+        if journal is not None and self._engine.bus.broker.journal is None:
+            if self._locate_journal is not None:
+                journal.path = await self._locate_journal() or journal.path
+            self.journal = journal.path
         try:
             await self._engine.start()
         except JournalError as exc:
@@ -87,9 +98,8 @@ class RuntimeStartup:
             self.journal_problem = str(exc)
             self._engine.journal = None
             await self._engine.start()
-        names, self._workers_to_start = self._workers_to_start, []
-        for name in names:
-            await self._engine.worker(name).restart()
+        while self._workers_to_start:
+            await self._engine.worker(self._workers_to_start.pop(0)).restart()
 
     def _keep(self, task: asyncio.Task[None]) -> None:
         # `ready` waits for the same start, and raises what it raised.

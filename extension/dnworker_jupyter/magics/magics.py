@@ -249,18 +249,27 @@ class DnworkerMagics(Magics):
             return self._context.pending.begin(parser.prog, lambda: _help(parser))
         options = parser.read_as(kind, split(line))
         steps = bool(getattr(options, "debug", False))
-        return self._start(parser.prog, lambda: act(self._context, options), steps=steps)
+        waits = bool(getattr(options, "needs_runtime", True))
+        return self._start(parser.prog, lambda: act(self._context, options), steps=steps, waits=waits)
 
     def _start(
-        self, magic: str, act: Callable[[], Coroutine[Any, Any, object]], *, steps: bool = False
+        self,
+        magic: str,
+        act: Callable[[], Coroutine[Any, Any, object]],
+        *,
+        steps: bool = False,
+        waits: bool = True,
     ) -> object:
-        return self._context.pending.begin(magic, lambda: self._until_done(magic, act, steps=steps))
+        return self._context.pending.begin(
+            magic, lambda: self._until_done(magic, act, steps=steps, waits=waits)
+        )
 
     async def _until_done(
-        self, magic: str, act: Callable[[], Coroutine[Any, Any, object]], *, steps: bool
+        self, magic: str, act: Callable[[], Coroutine[Any, Any, object]], *, steps: bool, waits: bool
     ) -> object:
         try:
-            await self._context.transactions.ready()
+            if waits:
+                await self._context.transactions.ready()
             return await self._context.debugging.waiting.during(_WAITS_FOR.get(magic, LIFE), act, steps=steps)
         except asyncio.CancelledError:  # the cell was interrupted: no traceback of ours for that
             is_of_workers = magic in ("%worker", "%capability", "%%capability")

@@ -3,17 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 
-from dnworker.core.errors import BrokerError, UsageError
-from dnworker.core.lifecycle import WorkerState
+from dnworker.core.errors import UsageError
 from dnworker.core.topology import SILENT
-from dnworker.events.brokers.base import Broker
-from dnworker.events.brokers.memory import MemoryBroker
-from dnworker.events.brokers.sqlite.broker import SqliteBroker
 from dnworker_jupyter.display.tables import Note
 from dnworker_jupyter.magics.context import MagicContext
 from dnworker_jupyter.magics.doctor import diagnose
+from dnworker_jupyter.magics.durable import make_durable, stop_workers
 from dnworker_jupyter.magics.storms import show_or_set
 from dnworker_jupyter.syntax.options import Parser
 
@@ -28,6 +24,11 @@ class RuntimeOptions:
     mode: str | None = None
     limit: int | None = None
 
+    @property
+    def needs_runtime(self) -> bool:
+        """Whether it waits until the runtime has started; another file is the way out where that fails."""
+        return self.what != "durable"
+
 
 def runtime_parser() -> Parser:
     """Return the parser of the `%runtime` line."""
@@ -37,7 +38,7 @@ def runtime_parser() -> Parser:
         "mode",
         nargs="?",
         metavar="hold|warn|off|on|FILE",
-        help="with storm: what is done about one; with observe: on or off; with durable: a file, or off",
+        help="with storm: what is done about one; with observe: on or off; with durable: on, off or a file",
     )
     parser.add_argument("--limit", type=int, metavar="N", help="with storm: the events that make one")
     return parser
@@ -48,6 +49,7 @@ async def run_runtime(context: MagicContext, options: RuntimeOptions) -> object:
 
     Raises:
         UsageError: a package is missing, or an option is for something else.
+        BrokerError: the file that is to keep the events cannot be used.
     """
     takes_mode = options.what in ("storm", "observe", "durable")
     if (options.mode is not None and not takes_mode) or (
@@ -55,7 +57,7 @@ async def run_runtime(context: MagicContext, options: RuntimeOptions) -> object:
     ):
         raise UsageError(
             f"%runtime {options.what} takes nothing more; %runtime storm takes a mode and --limit, "
-            "%runtime observe takes on or off, and %runtime durable a file or off"
+            "%runtime observe takes on or off, and %runtime durable on, off or a file"
         )
     match options.what:
         case "storm":
@@ -63,7 +65,7 @@ async def run_runtime(context: MagicContext, options: RuntimeOptions) -> object:
         case "observe":
             return _observe(context, options.mode)
         case "durable":
-            return await _make_durable(context, options.mode)
+            return await make_durable(context, options.mode)
         case "url":
             return Note(str(context.runtime.url))
         case "doctor":
@@ -100,47 +102,8 @@ def _observe(context: MagicContext, mode: str | None) -> Note:
     return Note(f"worker processes of the SDK {what}{again}")
 
 
-async def _make_durable(context: MagicContext, mode: str | None) -> Note:
-    """Have events kept in a file until workers have handled them, or no longer; workers start again.
-
-    Raises:
-        UsageError: there is no file to keep them in.
-        BrokerError: the file cannot be used; the runtime goes on as it was.
-    """
-    runtime = context.runtime
-    before = runtime.bus.broker
-    journal = None if runtime.journal is None else runtime.journal.path
-    file = journal if mode is None else Path(mode).expanduser()
-    if file is None:
-        raise UsageError("this notebook has no journal; name a file: %runtime durable events.db")
-    broker: Broker = MemoryBroker() if mode == "off" else SqliteBroker(file)
-    await _stop_workers(context)
-    runtime.use_broker(broker, journal)
-    try:
-        await context.startup.ready()
-    except BrokerError:
-        kept = None if before.journal is None else before.journal.path
-        runtime.use_broker(MemoryBroker() if kept is None else SqliteBroker(kept), journal)
-        await context.startup.ready()
-        raise
-    if mode == "off":
-        return Note("events are kept in memory again, and are lost when the kernel ends")
-    return Note(
-        f"events are kept in {file} until workers have handled them; "
-        "what they had not when the kernel ends, they get when it starts again"
-    )
-
-
-async def _stop_workers(context: MagicContext) -> None:
-    """Stop the runtime, and note which workers ran."""
-    up = (WorkerState.RUNNING, WorkerState.STARTING)
-    running = [worker.qualified_name for worker in context.runtime.workers() if worker.state in up]
-    await context.runtime.stop()
-    context.startup.note_stopped(running)
-
-
 async def _stop(context: MagicContext) -> Note:
-    await _stop_workers(context)
+    await stop_workers(context)
     return Note("the runtime is stopped, and its workers with it; the next magic starts them again")
 
 

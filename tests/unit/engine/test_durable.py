@@ -10,7 +10,7 @@ import httpx
 import pytest
 
 from dnworker import JournalReader, Runtime, Worker
-from dnworker.core.errors import Conflict, NotStored
+from dnworker.core.errors import BrokerError, Conflict, NotStored
 from dnworker.events.brokers.memory import MemoryBroker
 from dnworker.events.brokers.sqlite.broker import SqliteBroker
 
@@ -176,6 +176,33 @@ async def test_an_event_of_one_worker_alone_comes_again_to_it_alone(home):
         while len(home.seen) < 2:
             await asyncio.sleep(0.01)
         assert other == []
+
+
+async def test_a_runtime_that_was_stopped_starts_again_and_goes_on(home):
+    runtime = home.runtime()
+    for n in (1, 2, 3):
+        async with runtime:
+            if n == 1:
+                await runtime.add(home.worker())
+            else:
+                await runtime.worker("bridge").restart()
+            await runtime.fire("demo.go", {"n": n})
+            assert not [one for one in await runtime.bus.broker.cursors() if one.pending]
+            kept = [event.event_id for event in runtime.bus.broker.outlet.kept(None, 0)]
+            assert len(kept) == len({*kept})
+    assert home.seen == [(1, False, 1), (2, False, 1), (3, False, 1)]
+
+
+async def test_a_start_that_fails_lets_go_of_the_file(home, monkeypatch):
+    async def fail(*_, **__):
+        raise BrokerError("the disk does not answer")
+
+    runtime = home.runtime()
+    monkeypatch.setattr(runtime.bus.broker, "replay", fail)
+    with pytest.raises(BrokerError, match="does not answer"):
+        await runtime.start()
+    async with home.runtime() as other:
+        await other.client().publish("demo.go", {"n": 1})
 
 
 async def test_a_disk_that_is_full_refuses_the_event_and_nobody_gets_it(home):

@@ -154,6 +154,24 @@ async def test_a_file_that_another_program_has_locked_is_refused(path, monkeypat
         )
 
 
+async def test_a_file_whose_cursors_cannot_be_read_is_refused_and_let_go(path):
+    async with staged(making(), path.parent):
+        pass
+    with closing(sqlite3.connect(path)) as connection:
+        connection.execute("INSERT INTO cursors VALUES ('demo:bridge', 'no list', 0, 0, 0, '{}', '')")
+        connection.commit()
+    assert str(path) in await refusal(path)
+    assert "in use" not in await refusal(path)
+
+
+async def test_what_is_not_open_is_closed_without_harm_and_says_why_it_reads_nothing(path):
+    broker = SqliteBroker(path)
+    await broker.close()
+    with pytest.raises(BrokerError, match="is closed; start the runtime first"):
+        await broker.get("key")
+    assert not path.exists()
+
+
 async def test_the_file_is_for_its_owner_only(path):
     async with staged(making(), path.parent) as stage:
         await stage.publish()

@@ -3,8 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+from pathlib import Path
 from types import SimpleNamespace
 
+import pytest
+
+from dnworker.core.errors import BrokerError
+from dnworker.events.brokers.memory import MemoryBroker
+from dnworker.events.brokers.sqlite.broker import SqliteBroker
 from dnworker.runtime import Runtime
 from dnworker.workers.worker import Worker
 from dnworker_jupyter.kernel.loop import KernelLoop
@@ -72,6 +78,35 @@ async def test_the_journal_is_that_which_is_found_at_the_start(tmp_path):
     await starting.ready()
     assert (tmp_path / "found.db").is_file()
     assert not (tmp_path / "seeming.db").exists()
+    await starting.stop()
+
+
+async def test_a_start_that_failed_is_tried_again(tmp_path):
+    runtime = Runtime(port=None, broker=SqliteBroker(tmp_path))  # a directory
+    starting = startup(runtime)
+    for _ in range(2):
+        with pytest.raises(BrokerError, match="is a directory"):
+            await starting.ready()
+    runtime.use_broker(MemoryBroker())
+    await asyncio.gather(starting.ready(), starting.ready())
+    assert runtime.is_started
+    await starting.stop()
+
+
+async def test_the_journal_of_a_broker_stays_where_it_is_and_that_of_the_notebook_is_remembered(tmp_path):
+    async def locate():
+        return Path(tmp_path / "found.db")
+
+    runtime = Runtime(port=None, journal=tmp_path / "seeming.db")
+    starting = RuntimeStartup(
+        runtime, KernelLoop(SimpleNamespace(kernel=object())), LoopWatch(runtime), locate
+    )
+    await starting.ready()
+    await starting.stop()
+    runtime.use_broker(SqliteBroker(tmp_path / "events.db"), starting.journal)
+    await starting.ready()
+    assert runtime.journal.path == tmp_path / "events.db"
+    assert starting.journal == tmp_path / "found.db"
     await starting.stop()
 
 

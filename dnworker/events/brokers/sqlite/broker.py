@@ -32,7 +32,7 @@ from dnworker.events.brokers.base import (
 from dnworker.events.brokers.sqlite import reading
 from dnworker.events.brokers.sqlite.bounds import DROPPED_TO, MAX_AGE, MAX_BYTES, Bounds
 from dnworker.events.brokers.sqlite.consumer import SqliteConsumer
-from dnworker.events.brokers.sqlite.cursors import Cursor, read_cursors
+from dnworker.events.brokers.sqlite.cursors import Cursor
 from dnworker.events.brokers.sqlite.file import open_file
 from dnworker.events.brokers.sqlite.group_commit import Call, CursorRows, GroupWriter, Op, Publication
 from dnworker.events.brokers.sqlite.notes import BrokerJournal
@@ -90,7 +90,9 @@ class SqliteBroker(Store):
         self.outlet: Outlet
         self.clock: Clock = RealClock()
         self.reader = FileReader(self.path)
-        self._bounds = Bounds(self.path, lambda: self.clock.now(), max_age, max_bytes, max_events)
+        self._make_bounds = partial(
+            Bounds, self.path, lambda: self.clock.now(), max_age, max_bytes, max_events
+        )
         # What was published, and what of it was delivered.
         self.latest_seq = 0
         self.delivered_seq = 0
@@ -115,11 +117,11 @@ class SqliteBroker(Store):
         return None if self._writer is None else self._writer.failure
 
     def attach(self, outlet: Outlet, clock: Clock) -> None:
-        """Deliver to `outlet`; called once, before all else."""
+        """Deliver to `outlet`; called before all else."""
         self.outlet, self.clock = outlet, clock
 
     async def open(self, run: str) -> None:
-        """Open the file; `run` is the id of the runtime.
+        """Open the file, also after `close`; `run` is the id of the runtime.
 
         Raises:
             BrokerError: it cannot be used, such as for another process that has it; names the way out.
@@ -128,10 +130,11 @@ class SqliteBroker(Store):
         loop = asyncio.get_running_loop()
         opened = await loop.run_in_executor(None, open_file, self.path, run, self._opened_at.isoformat())
         self._release = opened.lock.release
-        self._cursors = read_cursors(opened.connection)
+        self.reader.open()
+        self._cursors, self._marked = opened.cursors, {}
         self.latest_seq = self.delivered_seq = self._kept_house_at = opened.latest_seq
         self._writer = GroupWriter(
-            self.path, opened, report=self._take, riders=self.journal, tidy=self._bounds.step
+            self.path, opened, report=self._take, riders=self.journal, tidy=self._make_bounds().step
         )
         self.journal.run = self._run = opened.run
         self.journal.wake = self._writer.wake
@@ -140,9 +143,14 @@ class SqliteBroker(Store):
         self.keep_house()
 
     async def close(self) -> None:
-        """Write what waits, and end; may be called again."""
-        if self._writer is None:
-            return
+        """Write what waits, and end; does nothing where it is not open."""
+        if self._writer is not None:
+            await self._end_writing(self._writer)
+        await self.reader.close()
+        release, self._release = self._release, lambda: None
+        release()
+
+    async def _end_writing(self, writer: GroupWriter) -> None:
         for cursor in self._cursors.values():
             if cursor.consumer is not None:
                 cursor.consumer.close()
@@ -150,13 +158,12 @@ class SqliteBroker(Store):
             if timer is not None:
                 timer.cancel()
         self._flush()
-        writer, self._writer = self._writer, None
+        self._writer = None
         await writer.stop()
         while self._arrived:  # noqa: ASYNC110  slices of the last groups: the next thing that the loop does
             await asyncio.sleep(0)
         await asyncio.gather(*self._farewells)
-        await self.reader.close()
-        self._release()
+        self._farewells.clear()
 
     # -- events ----------------------------------------------------------------------------------------
 
@@ -364,9 +371,11 @@ class SqliteBroker(Store):
         return self._put_rows({cursor.worker: None})
 
     def mark(self, cursor: Cursor) -> None:
-        """Write a cursor soon."""
+        """Write a cursor soon; not that of a consumer that was open before the broker was closed."""
+        if self._cursors.get(cursor.worker) is not cursor or self._writer is None:
+            return
         self._marked[cursor.worker] = cursor
-        if self._mark_timer is None and self._writer is not None:
+        if self._mark_timer is None:
             self._mark_timer = asyncio.get_running_loop().call_later(MARK_SECONDS, self._flush)
 
     def write(self, *cursors: Cursor) -> asyncio.Future[None]:

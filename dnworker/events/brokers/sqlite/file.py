@@ -8,7 +8,10 @@ import sqlite3
 from pathlib import Path
 from typing import NamedTuple
 
+import msgspec
+
 from dnworker.core.errors import BrokerError, JournalError
+from dnworker.events.brokers.sqlite.cursors import Cursor, read_cursors
 from dnworker.events.damage import JournalDamaged, is_damage
 from dnworker.events.journal import open_journal
 from dnworker.events.journal_lock import Lock
@@ -27,6 +30,8 @@ class Opened(NamedTuple):
     """The number of the run that begins."""
     latest_seq: int
     """The highest `seq` that was given in it."""
+    cursors: dict[str, Cursor]
+    """How far workers are, by name."""
 
 
 def open_file(path: Path, runtime_id: str, started_at: str) -> Opened:
@@ -51,12 +56,14 @@ def open_file(path: Path, runtime_id: str, started_at: str) -> Opened:
             ).lastrowid
             # What was live may have been given all there is.
             connection.execute("UPDATE cursors SET taken_to = ?, is_live = 0 WHERE is_live", (latest,))
-        return Opened(lock, connection, path.stat().st_ino, run or 0, latest)
+        cursors = read_cursors(connection)
+        return Opened(lock, connection, path.stat().st_ino, run or 0, latest, cursors)
     except BaseException as exc:
         if connection is not None:
             connection.close()
         lock.release()
-        if isinstance(exc, sqlite3.Error | JournalError | OSError) and not isinstance(exc, BrokerError):
+        is_of_file = isinstance(exc, sqlite3.Error | JournalError | OSError | msgspec.MsgspecError)
+        if is_of_file and not isinstance(exc, BrokerError):
             raise BrokerError(_why_not_opened(exc, path)) from exc
         raise
 
@@ -90,7 +97,7 @@ def _latest_seq(connection: sqlite3.Connection) -> int:
     return int(latest)
 
 
-def _why_not_opened(exc: sqlite3.Error | OSError, path: Path) -> str:
+def _why_not_opened(exc: BaseException, path: Path) -> str:
     cause = exc if isinstance(exc, sqlite3.Error) else exc.__cause__
     code = getattr(cause, "sqlite_errorcode", 0) & 0xFF
     if isinstance(exc, JournalDamaged) or (isinstance(exc, sqlite3.Error) and is_damage(exc)):

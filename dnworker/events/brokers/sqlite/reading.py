@@ -41,19 +41,25 @@ class Page(NamedTuple):
 
 
 class FileReader:
-    """Runs queries, one after the other, off the loop."""
+    """Runs queries, one after the other, off the loop, while it is open."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
         self._connection: sqlite3.Connection | None = None
+        self._thread: ThreadPoolExecutor | None = None
+
+    def open(self) -> None:
+        """Begin; the file is opened with the first query."""
         self._thread = ThreadPoolExecutor(1, "dnworker broker reads", lambda: _be_untraced())
 
     async def run(self, query: Callable[[sqlite3.Connection], T]) -> T:
         """Return what a query finds.
 
         Raises:
-            BrokerError: the file cannot be read.
+            BrokerError: the file cannot be read, or is closed.
         """
+        if self._thread is None:
+            raise BrokerError(f"{self._path} is closed; start the runtime first")
         return await asyncio.get_running_loop().run_in_executor(self._thread, self._run, query)
 
     def _run(self, query: Callable[[sqlite3.Connection], T]) -> T:
@@ -67,11 +73,13 @@ class FileReader:
             raise BrokerError(f"{self._path} cannot be read ({exc}); see to its disk") from exc
 
     async def close(self) -> None:
-        """End; may be called again."""
+        """End; does nothing where it is not open."""
         if self._connection is not None:
             await self.run(lambda connection: connection.close())
             self._connection = None
-        self._thread.shutdown(wait=False)
+        thread, self._thread = self._thread, None
+        if thread is not None:
+            thread.shutdown(wait=False)
 
 
 def _be_untraced() -> None:

@@ -1,0 +1,125 @@
+"""`%runtime durable`: keeps events in a file, or in memory again; workers start anew for it."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from dnworker.core.errors import BrokerError, UsageError
+from dnworker.core.files import working_directory
+from dnworker.core.lifecycle import WorkerState
+from dnworker.events.brokers.base import Broker
+from dnworker.events.brokers.memory import MemoryBroker
+from dnworker.events.brokers.sqlite.broker import SqliteBroker
+from dnworker_jupyter.display.tables import Note
+from dnworker_jupyter.magics.context import MagicContext
+
+
+async def make_durable(context: MagicContext, mode: str | None) -> Note:
+    """Have events kept in a file until workers have handled them, or no longer; workers start again.
+
+    Raises:
+        UsageError: what is given is no file, or there is none to keep them in.
+        BrokerError: the file cannot be used; the runtime goes on as it was.
+    """
+    file = _file_of(context, mode)
+    before = context.runtime.bus.broker
+    kept = None if before.journal is None else before.journal.path
+    try:
+        await context.transactions.ready()
+    except BrokerError:
+        if _is_same(file, kept):
+            raise  # any other is the way out
+    if _is_same(file, kept):
+        return Note(f"nothing changes: {before.failure or f'{_where(file)} already'}")
+    left = _left_in(context, kept)
+    await _use(context, MemoryBroker() if file is None else await _tried(context, SqliteBroker(file)))
+    if file is None:
+        return Note(f"{_where(file)} again, and are lost when the kernel ends{left}")
+    return Note(
+        f"{_where(file)} until workers have handled them; what they had not when the kernel ends, they get "
+        f"when `%runtime durable {_quoted(file)}` runs again{left}"
+    )
+
+
+async def stop_workers(context: MagicContext) -> list[str]:
+    """Stop the runtime; return which workers ran, which start with it again."""
+    up = (WorkerState.RUNNING, WorkerState.STARTING)
+    running = [worker.qualified_name for worker in context.runtime.workers() if worker.state in up]
+    try:
+        await context.runtime.stop()
+    finally:  # also where that was interrupted: the next magic must start it
+        context.startup.note_stopped(running)
+    return running
+
+
+def _file_of(context: MagicContext, mode: str | None) -> Path | None:
+    """Return the file that a mode names; None for memory.
+
+    Raises:
+        UsageError: it names none, or the notebook has no journal to take.
+    """
+    if mode == "off":
+        return None
+    if mode in (None, "on"):
+        if context.startup.journal is None:
+            raise UsageError("this notebook has no journal; name a file: %runtime durable events.db")
+        return context.startup.journal
+    if not any(mark in mode for mark in {".", "/", os.sep}):
+        raise UsageError(
+            f"%runtime durable {mode}: on, off or a file is wanted; a file of this name is ./{mode}"
+        )
+    return working_directory() / Path(mode).expanduser()
+
+
+def _is_same(file: Path | None, other: Path | None) -> bool:
+    if file is None or other is None:
+        return file is other
+    return file.resolve() == other.resolve()
+
+
+def _where(file: Path | None) -> str:
+    return "events are kept in memory" if file is None else f"events are kept in {file}"
+
+
+def _quoted(file: Path) -> str:
+    return f'"{file}"' if " " in str(file) else str(file)
+
+
+def _left_in(context: MagicContext, kept: Path | None) -> str:
+    """Return what is said of the sessions that a file has, which are not taken along."""
+    count = 0 if kept is None else len(context.runtime.sessions.list())
+    if kept is None or not count:
+        return ""
+    stay = f"{count:,} sessions stay" if count > 1 else "1 session stays"
+    return f"; {stay} in {kept} until `%runtime durable {_quoted(kept)}` runs again"
+
+
+async def _tried(context: MagicContext, broker: Broker) -> Broker:
+    """Open a broker and close it again, before workers are stopped for it; return it.
+
+    Raises:
+        BrokerError: it cannot be used.
+    """
+    runtime = context.runtime
+    broker.attach(runtime.bus, runtime.clock)
+    await broker.open(runtime.runtime_id)
+    await broker.close()
+    return broker
+
+
+async def _use(context: MagicContext, broker: Broker) -> None:
+    """Start the runtime with another broker; where that fails, with the one that it had."""
+    runtime, startup = context.runtime, context.startup
+    before, was_started = runtime.bus.broker, runtime.is_started
+    running = await stop_workers(context) if was_started else []
+    runtime.use_broker(broker, startup.journal)
+    try:
+        await startup.ready()
+    except Exception:
+        await startup.stop()
+        runtime.use_broker(before, startup.journal)
+        if was_started:
+            startup.note_stopped(running)
+            await startup.ready()
+        raise
