@@ -133,6 +133,8 @@ class _Contents:
     cases: Mapping[str, list[Case]]
     notes: Sequence[str]
     """What the user should know of what the scripts need."""
+    lacking: Mapping[str, Sequence[ExportProblem]]
+    """By worker, the uses of what the client of the target does not have."""
 
 
 def plan_export(
@@ -242,7 +244,10 @@ def _collect(defined: _Definitions, request: _Request, asked: Asked) -> _Content
     ]
     if problems:
         raise NotExportable(problems)
-    return _Contents(slices, statements, found.needs, cases, found.notes)
+    lacking = {}
+    if request.target == "dreadnode":
+        lacking = {p.worker: lacking_in(p, n) for p, n in zip(slices, found.needs, strict=True)}
+    return _Contents(slices, statements, found.needs, cases, found.notes, lacking)
 
 
 def _live(request: _Request) -> dict[str, Collection[str]]:
@@ -263,8 +268,9 @@ def _as_plan(defined: _Definitions, contents: _Contents, head: Head, request: _R
         ManifestError: the manifest breaks a rule.
     """
     files = Files()
+    to_complete = [worker for worker, uses in contents.lacking.items() if uses]
     scripts, shared = add_scripts(
-        files, contents.slices, contents.needs, head.name, request.target, defined.options
+        files, contents.slices, contents.needs, head.name, request.target, defined.options, to_complete
     )
     files.put(MANIFEST_NAME, b"", "the manifest")  # its text is known last, and its path is taken first
     _add_tests(files, contents.cases, scripts)
@@ -282,7 +288,7 @@ def _as_plan(defined: _Definitions, contents: _Contents, head: Head, request: _R
         scripts,
         tuple(entries),
         executable=executable,
-        warnings=_warnings(defined, contents, head, entries, request.target),
+        warnings=_warnings(defined, contents, head, entries),
         keeps_head=head.rest is not None,
         notes=(*_notes(defined, head.name, request.topology), *contents.notes, *_left_out(request.ran)),
         slices=tuple(contents.slices),
@@ -355,7 +361,6 @@ def _warnings(
     contents: _Contents,
     head: Head,
     entries: Mapping[str, Entry],
-    target: TargetName,
 ) -> tuple[ExportProblem, ...]:
     def cell_of(worker: str, variable: str) -> Cell | None:
         lines = [(c.cell, c.line) for c in defined.cells if c.line is not None and c.line.name == worker]
@@ -365,8 +370,7 @@ def _warnings(
     raw = head.declared.raw if head.declared is not None else {}
     head_cell = head.cell.cell if head.cell is not None else None
     found = [w for s in contents.statements for w in (*secrets_in(s), *imported_by_value(s))]
-    if target == "dreadnode":
-        found += lacking_in(contents.statements)
+    found += [use for uses in contents.lacking.values() for use in uses]
     found += kept_states(defined.options, lambda worker: cell_of(worker, ""))
     found += secrets_in_manifest(entries, raw, cell_of, head_cell)
     return tuple(unique([*found, *(w for piece in contents.slices for w in piece.warnings)]))
