@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import ast
+import shlex
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from textwrap import dedent
 
 from dnworker_jupyter.export.planning.local_files import local_code
+from dnworker_jupyter.export.planning.types import TargetName
 from dnworker_jupyter.export.slicing.problems import ExportProblem
 from dnworker_jupyter.export.slicing.requirements import Needs
 from dnworker_jupyter.export.slicing.slice import Slice
@@ -89,17 +91,29 @@ def lacking_in(piece: Slice, needs: Needs) -> list[ExportProblem]:
 
 
 def kept_states(
-    options: Mapping[str, Options], cell_of: Callable[[str], Cell | None]
+    options: Mapping[str, Options],
+    capability: str,
+    target: TargetName,
+    into: Path | None,
+    cell_of: Callable[[str], Cell | None],
 ) -> Iterator[ExportProblem]:
     """Warn of workers whose state is kept here, which no manifest can say."""
+    exported = "" if target == "dnworker" else "export with --target dnworker, and "
     for worker, given in options.items():
         if given.keep_state:
+            command = serve(into, "--keep-state", [f"{capability}:{worker}"])
             yield ExportProblem(
                 f"--keep-state of worker {worker!r}",
                 "no manifest says so, and the reference keeps no state: it begins empty there at every start",
-                f"with dnworker, start it by: dnworker serve --keep-state CAPABILITY:{worker}",
+                f"{exported}start it by: {command}",
                 cell_of(worker),
             )
+
+
+def serve(directory: Path | None, option: str, words: Iterable[str]) -> str:
+    """Return the command, to be copied into a shell, that runs an export with an option for each word."""
+    paths = [] if directory is None else [str(directory)]
+    return shlex.join(["dnworker", "serve", *paths, *(part for word in words for part in (option, word))])
 
 
 def _uses(nodes: Iterable[ast.AST], entered: Collection[int], is_key: bool) -> Iterator[tuple[int, str, str]]:

@@ -190,9 +190,19 @@ def test_with_our_client_the_script_changes_nothing():
         ['bridge = dn.worker("bridge", keep_state=True)\n\n@bridge.task\nasync def t(client): ...'],
     ],
 )
-def test_the_export_warns_of_a_state_that_is_kept_here(cells):
+def test_the_export_warns_of_a_state_that_is_kept_here_with_a_command_that_can_be_copied(cells):
     (warning,) = plan(*cells).warnings
     assert str(warning) == (
         "cell [1]: --keep-state of worker 'bridge': no manifest says so, and the reference keeps no state: it begins "
-        "empty there at every start; with dnworker, start it by: dnworker serve --keep-state CAPABILITY:bridge"
+        "empty there at every start; export with --target dnworker, and start it by: dnworker serve --keep-state "
+        "demo:bridge"
     )
+
+
+def test_the_command_to_copy_names_the_directory_of_the_export_and_the_target_that_is_given_already(tmp_path):
+    into = tmp_path / "my exports"
+    cell = "%%worker bridge --keep-state --retry 2\n@worker.task\nasync def t(client): ..."
+    planned = plan(cell, target="dnworker", into=into)
+    (warning,), (note,) = planned.warnings, planned.notes
+    assert warning.remedy == f"start it by: dnworker serve '{into}' --keep-state demo:bridge"
+    assert note.endswith(f"here it is: dnworker serve '{into}' --retry demo:bridge=2")
