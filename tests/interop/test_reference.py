@@ -200,17 +200,25 @@ async def test_our_export_and_our_scripts_answer_in_the_real_runtime(sdk, tmp_pa
         assert refused.value.response.status_code == 404
 
 
-async def test_what_only_our_client_has_runs_with_the_sdk_which_says_once_what_it_lacks(
-    sdk, tmp_path, monkeypatch
-):
-    monkeypatch.setenv("HOME", str(tmp_path))
-    cell = """%%worker bridge
+ANSWER = """async def answer(client):
+    async with client.once("a") as first:
+        await client.publish("interop.pong", {"first": first}, **{"dedupe": "a"})
+"""
+ON_PING = """%%worker bridge
 @worker.on_event("interop.ping")
 async def ping(event, client):
-    async with client.once("a") as first:
-        await client.publish("interop.pong", {"first": first}, dedupe="a")
+    await answer(client)
 """
-    write(plan_export([Cell(1, cell)], default_name="once", topology="python"), tmp_path / "once")
+
+
+@pytest.mark.parametrize("module", ["", "from answering import answer"], ids=["in a cell", "in a module"])
+async def test_what_only_our_client_has_runs_with_the_sdk_which_says_once_what_it_lacks(
+    sdk, tmp_path, monkeypatch, module
+):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    (tmp_path / "answering.py").write_text(ANSWER)
+    cells = [Cell(1, module or ANSWER), Cell(2, ON_PING)]
+    write(plan_export(cells, default_name="once", topology="python", beside=tmp_path), tmp_path / "once")
     manifest = tmp_path / "once" / "capability.yaml"
     head = manifest.read_text().partition("workers:")[0]
     manifest.write_text(f"{head}workers:\n  bridge: {{command: '{sdk}', args: [workers/bridge.py]}}\n")

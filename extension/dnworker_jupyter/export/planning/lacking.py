@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import ast
-from collections.abc import Callable, Iterable, Iterator, Mapping
+import shlex
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
 from textwrap import dedent
 
+from dnworker_jupyter.export.planning.local_files import local_code
+from dnworker_jupyter.export.planning.types import TargetName
 from dnworker_jupyter.export.slicing.problems import ExportProblem
-from dnworker_jupyter.export.slicing.statements import Statement
+from dnworker_jupyter.export.slicing.requirements import Needs
+from dnworker_jupyter.export.slicing.slice import Slice
 from dnworker_jupyter.syntax.cell import Cell
 from dnworker_jupyter.syntax.options import Options
 
@@ -58,41 +63,109 @@ COMPLETION = dedent(
 """Stands in a script for the reference, between its imports and its handlers."""
 
 
-def lacking_in(statements: Iterable[Statement]) -> Iterator[ExportProblem]:
-    """Warn of each use of what the reference's client does not have."""
-    for statement in statements:
-        for node in statement.nodes:
-            if (found := _use(node)) is not None:
-                name, so = found
-                yield ExportProblem(
-                    name,
-                    f"the reference's client does not have it: there {so}, and the log says so once",
-                    "make the effect such that it may happen again, or export with --target dnworker",
-                    statement.cell.cell,
-                    getattr(node, "lineno", None),
-                )
+def lacking_in(piece: Slice, needs: Needs) -> list[ExportProblem]:
+    """Return a warning for each use of what the reference's client does not have, in a script's code.
+
+    Args:
+        piece: what the script is made of.
+        needs: what it needs from elsewhere, its modules beside the notebook among that.
+    """
+    code: list[tuple[Sequence[ast.AST], Cell | None, Path | None]] = [
+        *((s.nodes, s.cell.cell, None) for s in (*piece.definitions, *piece.handlers)),
+        *(([*ast.walk(tree)], None, file) for file, _, tree in local_code(needs)),
+    ]
+    everything = [node for nodes, _, _ in code for node in nodes]
+    entered = {id(node) for expression in _entered(everything) for node in ast.walk(expression)}
+    is_key = any(map(_names_dedupe, everything))
+    return [
+        ExportProblem(
+            name if file is None else f"{name} ({file}, line {line})",
+            f"the reference's client does not have it: there {so}, and the log says so once",
+            "make the effect such that it may happen again, or export with --target dnworker",
+            cell,
+            line if file is None else None,
+        )
+        for nodes, cell, file in code
+        for line, name, so in sorted(_uses(nodes, entered, is_key))
+    ]
 
 
 def kept_states(
-    options: Mapping[str, Options], cell_of: Callable[[str], Cell | None]
+    options: Mapping[str, Options],
+    capability: str,
+    target: TargetName,
+    into: Path | None,
+    cell_of: Callable[[str], Cell | None],
 ) -> Iterator[ExportProblem]:
     """Warn of workers whose state is kept here, which no manifest can say."""
+    exported = "" if target == "dnworker" else "export with --target dnworker, and "
     for worker, given in options.items():
         if given.keep_state:
+            command = serve(into, "--keep-state", [f"{capability}:{worker}"])
             yield ExportProblem(
                 f"--keep-state of worker {worker!r}",
                 "no manifest says so, and the reference keeps no state: it begins empty there at every start",
-                f"with dnworker, start it by: dnworker serve --keep-state CAPABILITY:{worker}",
+                f"{exported}start it by: {command}",
                 cell_of(worker),
             )
 
 
-def _use(node: ast.AST) -> tuple[str, str] | None:
+def serve(directory: Path | None, option: str, words: Iterable[str]) -> str:
+    """Return the command, to be copied into a shell, that runs an export with an option for each word."""
+    paths = [] if directory is None else [str(directory)]
+    return shlex.join(["dnworker", "serve", *paths, *(part for word in words for part in (option, word))])
+
+
+def _uses(nodes: Iterable[ast.AST], entered: Collection[int], is_key: bool) -> Iterator[tuple[int, str, str]]:
+    """Go through the uses in some code: line, name, and what happens there instead.
+
+    Args:
+        nodes: the code.
+        entered: the identities of nodes in what is entered: others have a `once`, too.
+        is_key: whether what is given by `**`, or to a `publish` that is handed on, may be a dedupe.
+    """
+    nodes = [*nodes]
+    calls = {id(node.func): node for node in nodes if isinstance(node, ast.Call)}
+    for node in nodes:
+        match node:
+            case ast.Attribute(attr="once") if id(node) in entered:
+                yield node.lineno, "client.once(...)", "the body of the same key runs again"
+            case ast.Attribute(attr="publish"):
+                call = calls.get(id(node))
+                given = {keyword.arg for keyword in call.keywords} if call is not None else {None}
+                if "dedupe" in given or (is_key and None in given):
+                    yield node.lineno, "publish(dedupe=...)", "an event of the same key is published again"
+
+
+def _entered(nodes: Collection[ast.AST]) -> list[ast.expr]:
+    """Return what `async with` and exit stacks enter, and what the names in that stand for."""
+    found: list[ast.expr] = []
+    for node in nodes:
+        match node:
+            case ast.AsyncWith(items=items):
+                found += [item.context_expr for item in items]
+            case ast.Call(func=ast.Attribute(attr="enter_async_context"), args=args):
+                found += args
+    names = {_name(inner) for expression in found for inner in ast.walk(expression)} - {None}
+    for node in nodes:
+        match node:
+            case ast.Assign(targets=[target], value=value) if _name(target) in names:
+                found.append(value)
+            case ast.FunctionDef(name=name) | ast.AsyncFunctionDef(name=name) if name in names:
+                returned = [inner.value for inner in ast.walk(node) if isinstance(inner, ast.Return)]
+                found += filter(None, returned)
+    return found
+
+
+def _name(node: ast.AST) -> str | None:
     match node:
-        case ast.Call(func=ast.Attribute(attr="once")):
-            return "client.once(...)", "the body of the same key runs again"
-        case ast.Call(func=ast.Attribute(attr="publish"), keywords=keywords) if any(
-            keyword.arg == "dedupe" for keyword in keywords
-        ):
-            return "publish(dedupe=...)", "an event of the same key is published again"
+        case ast.Name(id=name) | ast.Attribute(attr=name):
+            return name
     return None
+
+
+def _names_dedupe(node: ast.AST) -> bool:
+    match node:
+        case ast.keyword(arg="dedupe") | ast.Constant(value="dedupe"):
+            return True
+    return False

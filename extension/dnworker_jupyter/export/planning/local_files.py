@@ -49,16 +49,22 @@ def find_local_files(needs: Needs) -> LocalFiles:
         top = place.parent
         files = files_below(place) if place.is_dir() else iter([place])
         _add(found, module, top, files)
-    for file, module in needs.code.items():
-        try:
-            tree = ast.parse(read_bytes(file, LONGEST_MODULE))
-        except (OSError, SyntaxError, ValueError, RecursionError, MemoryError):
-            continue  # a problem of the module, which is reported as such
+    for file, module, tree in local_code(needs):
         _add_named(found, module, needs.local[module], file, tree)
         if needs.directory is not None:
             _read_by_relative_paths(found, module, file, tree, needs.directory)
     _limit(found, needs.local)
     return found
+
+
+def local_code(needs: Needs) -> Iterator[tuple[Path, str, ast.Module]]:
+    """Go through the files of local modules that run: file, top-level module, code."""
+    for file, module in needs.code.items():
+        try:
+            tree = ast.parse(read_bytes(file, LONGEST_MODULE))
+        except (OSError, SyntaxError, ValueError, RecursionError, MemoryError):
+            continue  # a problem of the module, which is reported as such
+        yield file, module, tree
 
 
 def read_local_files(needs: Needs, home: PurePosixPath) -> dict[str, bytes]:

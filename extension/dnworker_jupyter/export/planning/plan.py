@@ -14,7 +14,7 @@ from dnworker.events.cases import Case, as_module
 from dnworker_jupyter.export.planning.companions import find_companions
 from dnworker_jupyter.export.planning.dependencies import find_dependencies
 from dnworker_jupyter.export.planning.files import VENDOR, Files
-from dnworker_jupyter.export.planning.lacking import kept_states, lacking_in
+from dnworker_jupyter.export.planning.lacking import kept_states, lacking_in, serve
 from dnworker_jupyter.export.planning.leaks import (
     files_beside,
     secrets_in,
@@ -133,6 +133,8 @@ class _Contents:
     cases: Mapping[str, list[Case]]
     notes: Sequence[str]
     """What the user should know of what the scripts need."""
+    lacking: Mapping[str, Sequence[ExportProblem]]
+    """By worker, the uses of what the client of the target does not have."""
 
 
 def plan_export(
@@ -242,7 +244,10 @@ def _collect(defined: _Definitions, request: _Request, asked: Asked) -> _Content
     ]
     if problems:
         raise NotExportable(problems)
-    return _Contents(slices, statements, found.needs, cases, found.notes)
+    lacking = {}
+    if request.target == "dreadnode":
+        lacking = {p.worker: lacking_in(p, n) for p, n in zip(slices, found.needs, strict=True)}
+    return _Contents(slices, statements, found.needs, cases, found.notes, lacking)
 
 
 def _live(request: _Request) -> dict[str, Collection[str]]:
@@ -263,8 +268,9 @@ def _as_plan(defined: _Definitions, contents: _Contents, head: Head, request: _R
         ManifestError: the manifest breaks a rule.
     """
     files = Files()
+    to_complete = [worker for worker, uses in contents.lacking.items() if uses]
     scripts, shared = add_scripts(
-        files, contents.slices, contents.needs, head.name, request.target, defined.options
+        files, contents.slices, contents.needs, head.name, request.target, defined.options, to_complete
     )
     files.put(MANIFEST_NAME, b"", "the manifest")  # its text is known last, and its path is taken first
     _add_tests(files, contents.cases, scripts)
@@ -282,9 +288,9 @@ def _as_plan(defined: _Definitions, contents: _Contents, head: Head, request: _R
         scripts,
         tuple(entries),
         executable=executable,
-        warnings=_warnings(defined, contents, head, entries, request.target),
+        warnings=_warnings(defined, contents, head, entries, request),
         keeps_head=head.rest is not None,
-        notes=(*_notes(defined, head.name, request.topology), *contents.notes, *_left_out(request.ran)),
+        notes=(*_notes(defined, head.name, request), *contents.notes, *_left_out(request.ran)),
         slices=tuple(contents.slices),
         shared=shared,
     )
@@ -355,7 +361,7 @@ def _warnings(
     contents: _Contents,
     head: Head,
     entries: Mapping[str, Entry],
-    target: TargetName,
+    request: _Request,
 ) -> tuple[ExportProblem, ...]:
     def cell_of(worker: str, variable: str) -> Cell | None:
         lines = [(c.cell, c.line) for c in defined.cells if c.line is not None and c.line.name == worker]
@@ -365,33 +371,32 @@ def _warnings(
     raw = head.declared.raw if head.declared is not None else {}
     head_cell = head.cell.cell if head.cell is not None else None
     found = [w for s in contents.statements for w in (*secrets_in(s), *imported_by_value(s))]
-    if target == "dreadnode":
-        found += lacking_in(contents.statements)
-    found += kept_states(defined.options, lambda worker: cell_of(worker, ""))
+    found += [use for uses in contents.lacking.values() for use in uses]
+    found += kept_states(
+        defined.options, head.name, request.target, request.into, lambda worker: cell_of(worker, "")
+    )
     found += secrets_in_manifest(entries, raw, cell_of, head_cell)
     return tuple(unique([*found, *(w for piece in contents.slices for w in piece.warnings)]))
 
 
-def _notes(defined: _Definitions, capability: str, topology: Topology) -> tuple[str, ...]:
+def _notes(defined: _Definitions, capability: str, request: _Request) -> tuple[str, ...]:
     topologies = [
-        f"{name} runs as its cell says: {how}, not {topology}"
+        f"{name} runs as its cell says: {how}, not {request.topology}"
         for name, how in defined.topologies.items()
-        if how != topology
+        if how != request.topology
     ]
-    return (*topologies, *_retries(defined, capability))
+    return (*topologies, *_retries(defined, capability, request.into))
 
 
-def _retries(defined: _Definitions, capability: str) -> Iterator[str]:
+def _retries(defined: _Definitions, capability: str, into: Path | None) -> Iterator[str]:
     """Say which workers are given events again here, which no manifest can say."""
     programs = {name: program.options for name, program in defined.programs.items()}
     for name, options in {**defined.options, **programs}.items():
         if options.retry:
-            words = " ".join(
-                f"--retry {word}" for word in words_for_worker(f"{capability}:{name}", options.retry)
-            )
+            words = words_for_worker(f"{capability}:{name}", options.retry)
             yield (
                 f"{name} is exported without its --retry: a manifest cannot say it, and the reference tries "
-                f"nothing again; here it is: dnworker serve {words}"
+                f"nothing again; here it is: {serve(into, '--retry', words)}"
             )
 
 

@@ -9,7 +9,7 @@ from pathlib import PurePosixPath
 from dnworker._version import __version__
 from dnworker_jupyter.export.planning import render
 from dnworker_jupyter.export.planning.files import VENDOR, Files
-from dnworker_jupyter.export.planning.lacking import COMPLETION, lacking_in
+from dnworker_jupyter.export.planning.lacking import COMPLETION
 from dnworker_jupyter.export.planning.local_files import read_local_files
 from dnworker_jupyter.export.planning.types import TargetName
 from dnworker_jupyter.export.planning.wheel import wheel_name
@@ -26,8 +26,9 @@ def add_scripts(
     capability: str,
     target: TargetName,
     options: Mapping[str, Options],
+    to_complete: Collection[str],
 ) -> tuple[dict[str, str], str | None]:
-    """Add the files of the workers in Python.
+    """Add the files of the workers in Python; those `to_complete` use what only our client has.
 
     Returns the path of each worker's script, and the name of the module that they share, if there is one.
     """
@@ -39,13 +40,10 @@ def add_scripts(
     if shared is not None:
         name = _shared_name(capability, modules, [PurePosixPath(path).stem for path in paths.values()])
         _add_shared_module(files, shared, homes.pop() / f"{name}.py", target, needs)
-    for whole, script, found in zip(slices, scripts, needs, strict=True):
-        completion = (
-            COMPLETION
-            if target == "dreadnode" and any(lacking_in((*whole.definitions, *whole.handlers)))
-            else ""
-        )
-        _add_script(files, script, paths[script.piece.worker], name, target, found, completion)
+    for script, found in zip(scripts, needs, strict=True):
+        worker = script.piece.worker
+        completion = COMPLETION if worker in to_complete else ""
+        _add_script(files, script, paths[worker], name, target, found, completion)
     return paths, name
 
 

@@ -48,6 +48,86 @@ def test_the_export_warns_of_each_use_with_its_line():
     assert plan(cell, target="dnworker").warnings == ()
 
 
+MAIL = "async def mail(client):\n    async with client.once('a'):\n        pass\n"
+CALLS_MAIL = handler("await mail(client)")
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        "async with client.once('a') if event else other as first:\n        pass",
+        "async with AsyncExitStack() as stack:\n        await stack.enter_async_context(client.once('a'))",
+        "async with connect() as other, client.once('a') as first:\n        pass",
+        "guard = client.once('a')\n    async with guard as first:\n        pass",
+        "options = {'dedupe': 'a'}\n    await client.publish('b', {}, **options)",
+        "await client.publish('b', {}, **{'dedupe': 'a'})",
+        "await client.publish('b', {}, **dict(dedupe='a'))",
+        "options = {}\n    options['dedupe'] = 'a'\n    await client.publish('b', **options)",
+        "publish = client.publish\n    await publish('b', {}, dedupe='a')",
+        "await partial(client.publish, dedupe='a')('b')",
+    ],
+)
+def test_each_way_to_use_them_is_completed_and_warned_of(body):
+    imports = "from contextlib import AsyncExitStack\nfrom functools import partial\nother = connect = None"
+    exported = plan(imports, handler(body))
+    assert COMPLETION in exported.files["workers/bridge.py"].decode()
+    assert len(exported.warnings) == 1
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        "emitter.once('ready', print)",
+        "await emitter.once('ready')",
+        "async with lock:\n        emitter.once('ready', print)",
+        "await client.publish('b', {'dedupe': 1})",
+        "await client.publish('b', **{'payload': 1})",
+        "print({'dedupe': 1})",
+        "client.publish.assert_awaited_once()",
+    ],
+)
+def test_what_is_no_use_of_them_changes_nothing(body):
+    exported = plan("emitter = lock = None", handler(body))
+    assert "_complete_client" not in exported.files["workers/bridge.py"].decode()
+    assert exported.warnings == ()
+
+
+def test_what_a_function_returns_is_a_use_where_its_result_is_entered():
+    guard = "def guard(client):\n    return client.once('a')"
+    (warning,) = plan(guard, handler("async with guard(client):\n        pass")).warnings
+    assert str(warning).startswith("cell [1], line 2: client.once(...): ")
+
+
+def test_a_use_in_a_module_beside_the_notebook_is_completed_and_warned_of_with_its_line(tmp_path):
+    (tmp_path / "mailing.py").write_text(f"import asyncio\n\n{MAIL}")
+    exported = plan("from mailing import mail", CALLS_MAIL, beside=tmp_path)
+    assert COMPLETION in exported.files["workers/bridge.py"].decode()
+    assert [str(w) for w in exported.warnings] == [
+        f"client.once(...) ({tmp_path / 'mailing.py'}, line 4): the reference's client does not have it: there the "
+        "body of the same key runs again, and the log says so once; make the effect such that it may happen again, "
+        "or export with --target dnworker"
+    ]
+
+
+def test_a_module_that_a_module_imports_counts_too_and_one_of_another_worker_does_not(tmp_path):
+    (tmp_path / "mailing").mkdir()
+    (tmp_path / "mailing" / "__init__.py").write_text("from .inner import mail")
+    (tmp_path / "mailing" / "inner.py").write_text(MAIL)
+    other = "%%worker other\n@worker.task\nasync def t(client): ..."
+    files = plan("from mailing import mail", CALLS_MAIL, other, beside=tmp_path).files
+    assert COMPLETION in files["workers/bridge.py"].decode()
+    assert "_complete_client" not in files["workers/other.py"].decode()
+
+
+def test_a_key_of_one_worker_says_nothing_of_what_another_publishes():
+    cells = [
+        f"%%worker {name}\n@worker.task\nasync def t(client):\n    await client.publish('b', **{{{key!r}: 1}})"
+        for name, key in [("one", "dedupe"), ("two", "payload")]
+    ]
+    (warning,) = plan(*cells).warnings
+    assert warning.location == "cell [1], line 4"
+
+
 class Theirs:
     """A client as the reference has it."""
 
@@ -110,9 +190,19 @@ def test_with_our_client_the_script_changes_nothing():
         ['bridge = dn.worker("bridge", keep_state=True)\n\n@bridge.task\nasync def t(client): ...'],
     ],
 )
-def test_the_export_warns_of_a_state_that_is_kept_here(cells):
+def test_the_export_warns_of_a_state_that_is_kept_here_with_a_command_that_can_be_copied(cells):
     (warning,) = plan(*cells).warnings
     assert str(warning) == (
         "cell [1]: --keep-state of worker 'bridge': no manifest says so, and the reference keeps no state: it begins "
-        "empty there at every start; with dnworker, start it by: dnworker serve --keep-state CAPABILITY:bridge"
+        "empty there at every start; export with --target dnworker, and start it by: dnworker serve --keep-state "
+        "demo:bridge"
     )
+
+
+def test_the_command_to_copy_names_the_directory_of_the_export_and_the_target_that_is_given_already(tmp_path):
+    into = tmp_path / "my exports"
+    cell = "%%worker bridge --keep-state --retry 2\n@worker.task\nasync def t(client): ..."
+    planned = plan(cell, target="dnworker", into=into)
+    (warning,), (note,) = planned.warnings, planned.notes
+    assert warning.remedy == f"start it by: dnworker serve '{into}' --keep-state demo:bridge"
+    assert note.endswith(f"here it is: dnworker serve '{into}' --retry demo:bridge=2")

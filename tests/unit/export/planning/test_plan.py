@@ -77,3 +77,9 @@ def test_a_worker_with_retries_is_exported_without_them_and_told_so():
     (note,) = planned.notes
     assert note.startswith("bridge is exported without its --retry")
     assert note.endswith("dnworker serve --retry demo:bridge=5 --retry demo:bridge/demo.b=2,on=OSError")
+
+
+def test_a_kind_that_a_shell_would_expand_is_quoted_in_the_command_to_copy():
+    cell = handler("pass").replace("%%worker bridge", "%%worker bridge --retry 'demo.*=2'")
+    (note,) = plan(cell).notes
+    assert note.endswith("dnworker serve --retry 'demo:bridge/demo.*=2'")
