@@ -135,9 +135,7 @@ def bare(directory: Path, group: int) -> float:
     written, began = 0, time.perf_counter()
     while time.perf_counter() - began < SECONDS:
         rows = [
-            event_row(
-                1, EventEnvelope(seq=n, kind="bench.event", payload=payload), None, number=n, only=None
-            )  # type: ignore[arg-type]
+            event_row(1, EventEnvelope(seq=n, kind="bench.event", payload=payload), None, number=n, only=None)  # type: ignore[arg-type]
             for n in range(written + 1, written + group + 1)
         ]
         with connection:

@@ -1,8 +1,8 @@
 """The tables of a journal's file, and how one of an earlier version is brought to them.
 
 What `brokers/sqlite` needs is there in every file, so that a journal can become the file of a broker. The
-`id` of an event rises over all runs; a broker gives its events the `seq` that is their `id`. `only_for` names the
-worker that alone gets an event; it is '' where no broker has anything to deliver: of the runs in memory.
+`id` of an event rises over all runs; a broker gives its events the `seq` that is their `id`. `only_for` names
+the worker that alone gets an event; it is '' where none does: of the runs in memory, and of what was let go.
 """
 
 from __future__ import annotations
