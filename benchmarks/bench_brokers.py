@@ -135,7 +135,7 @@ def bare(directory: Path, group: int) -> float:
     written, began = 0, time.perf_counter()
     while time.perf_counter() - began < SECONDS:
         rows = [
-            event_row(1, EventEnvelope(seq=n, kind="bench.event", payload=payload), None, number=n)  # type: ignore[arg-type]
+            event_row(1, EventEnvelope(seq=n, kind="bench.event", payload=payload), None, number=n, only=None)  # type: ignore[arg-type]
             for n in range(written + 1, written + group + 1)
         ]
         with connection:
@@ -156,8 +156,13 @@ def fill(file: Path) -> None:
         for first in range(1, MILLION + 1, 10_000):
             rows = [
                 event_row(
-                    1, EventEnvelope(seq=n, kind="bench.event", payload=payload), None, number=n, size=500
-                )  # type: ignore[arg-type]
+                    1,
+                    EventEnvelope(seq=n, kind="bench.event", payload=payload),  # type: ignore[arg-type]
+                    None,
+                    number=n,
+                    only=None,
+                    size=500,
+                )
                 for n in range(first, first + 10_000)
             ]
             insert(connection, "events", rows)

@@ -13,6 +13,9 @@ from dnworker.core.text import is_valid_text
 LARGEST_STATE = 1_000_000
 """Bytes of JSON of a state that is kept."""
 
+DEEPEST = 200
+"""Levels of lists and dicts in a state that is kept: what is written must be read again on any stack."""
+
 _LEAVES = frozenset({str, int, float, bool, type(None)})
 
 
@@ -22,7 +25,7 @@ class PlainState:
     def __init__(self) -> None:
         self._written: dict[str, bytes] = {}
         self.left_out: list[str] = []
-        """The keys of the last state that have no JSON which would give the same value back, as text."""
+        """The keys of the last state that are too deep, or have no JSON that gives the same value back."""
 
     def write(self, state: Mapping[Any, Any]) -> bytes:
         """Return the JSON of what has one: text, numbers, booleans, None, lists and dicts of these."""
@@ -56,23 +59,29 @@ def read_state(data: bytes) -> dict[str, Any]:
     """Return the state of its JSON.
 
     Raises:
-        msgspec.MsgspecError: it is no JSON object.
+        msgspec.MsgspecError, RecursionError: it is no JSON object, or nested too deep.
     """
-    return msgspec.json.decode(data, type=dict[str, Any])
+    state = msgspec.json.decode(data, type=dict[str, Any])
+    for key, value in state.items():
+        if not _is_plain(value):
+            raise msgspec.ValidationError(f"{key!r} is nested over {DEEPEST} deep")
+    return state
 
 
 def _is_plain(value: object) -> bool:
-    """Return whether JSON gives the same value back, of the same types."""
-    waiting = [value]
-    while waiting:
-        one = waiting.pop()
-        kind = type(one)
-        if kind is list:
-            waiting.extend(one)  # type: ignore[arg-type]
-        elif kind is dict:
-            if any(type(key) is not str for key in one):  # type: ignore[attr-defined]
+    """Return whether JSON gives the same value back, of the same types, and it is not nested too deep."""
+    level, depth = [value], 0
+    while level and depth <= DEEPEST:
+        below: list[object] = []
+        for one in level:
+            kind = type(one)
+            if kind is list:
+                below.extend(one)  # type: ignore[arg-type]
+            elif kind is dict:
+                if any(type(key) is not str for key in one):  # type: ignore[attr-defined]
+                    return False
+                below.extend(one.values())  # type: ignore[attr-defined]
+            elif kind not in _LEAVES or (kind is float and not math.isfinite(one)):  # type: ignore[arg-type]
                 return False
-            waiting.extend(one.values())  # type: ignore[attr-defined]
-        elif kind not in _LEAVES or (kind is float and not math.isfinite(one)):  # type: ignore[arg-type]
-            return False
-    return True
+        level, depth = below, depth + 1
+    return not level

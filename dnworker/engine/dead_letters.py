@@ -100,7 +100,7 @@ class DeadLetters:
     def open(self, broker: Broker) -> None:
         """Read what a broker keeps, in a task of its own; called at a start."""
         self._broker, self._index, self._bytes = broker, {}, 0
-        self._loading = asyncio.create_task(self._load(), name="dead letters")
+        self._begin_loading()
 
     async def close(self) -> None:
         """Return when all is written; the broker is still open."""
@@ -117,17 +117,23 @@ class DeadLetters:
         Raises:
             BrokerError: it cannot be read.
         """
-        if self._loading is not None:
-            await asyncio.shield(self._loading)
+        loading = self._loading
+        if loading is not None:
+            if loading.done() and loading.exception() is not None:  # the disk may be well again
+                loading = self._begin_loading()
+            await asyncio.shield(loading)
         while self._writing:
             await asyncio.gather(*self._writing.values())
 
+    def _begin_loading(self) -> asyncio.Task[None]:
+        self._loading = asyncio.create_task(self._load(), name="dead letters")
+        return self._loading
+
     async def _load(self) -> None:
         found: dict[Key, Summary] = {}
-        for key in await self._broker.keys(_PREFIX):
-            entry = await self._broker.get(key)
-            if entry is not None:
-                letter = _decoder.decode(entry.value)
+        for name in await self._broker.keys(_PREFIX):
+            entry = await self._broker.get(name)
+            if entry is not None and (letter := _read(name, entry.value)) is not None:
                 found[letter.worker, letter.event.event_id] = _summary(letter, len(entry.value))
         self._index = found | self._index
         self._bytes = sum(one.size for one in self._index.values())
@@ -166,7 +172,8 @@ class DeadLetters:
         try:
             name = _name(worker, event.seq, event_id)
             there = await self._broker.get(name)
-            others = () if there is None else _decoder.decode(there.value).handlers
+            present = None if there is None else _read(name, there.value)
+            others = () if present is None else present.handlers
             handlers = (*(one for one in others if one.handler != failed.handler), failed)
             letter = DeadLetter(worker=worker, raw=msgspec.Raw(encode(event)), handlers=handlers, why=why)
             value = msgspec.json.encode(letter)
@@ -274,6 +281,17 @@ def heading(one: Summary) -> str:
 
 
 _decoder = msgspec.json.Decoder(DeadLetter)
+
+
+def _read(name: str, value: bytes) -> DeadLetter | None:
+    """Return the letter of a key; None, and a line in the log, where it cannot be read."""
+    try:
+        letter: DeadLetter = _decoder.decode(value)
+        _summary(letter, len(value))
+    except Exception as exc:  # whatever is in the file: it must not take the other letters along
+        log.error("the dead letter %s cannot be read, and is left out: %s", name, exc)
+        return None
+    return letter
 
 
 def _name(worker: str, seq: int, event_id: str) -> str:

@@ -281,6 +281,10 @@ class EventBus:
                 anew = replace(envelope, seq=self._seq)
             subscription.put(anew, size)
 
+    def let_go(self, envelopes: Collection[EventEnvelope]) -> None:
+        """Deliver events that were held back to no worker, ever."""
+        self.broker.let_go([envelope.seq for envelope in envelopes])
+
     def _workers_wanting(self, envelope: EventEnvelope, only: str | None) -> Iterator[Subscriber]:
         """Yield the subscriptions of workers that want an event; of one, where it is for that one only."""
         for subscription in self._subscribers.of_kind(envelope.kind):

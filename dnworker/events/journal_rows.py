@@ -15,6 +15,9 @@ from dnworker.core.invocation import Invocation
 LOGS_KEPT = 200
 """Lines of log that are stored with an invocation."""
 
+NOBODY = ""
+"""Whom an event is for that no worker gets from the file: it was handled in memory, or somebody let it go."""
+
 _STEPS = (64, 8, 1)
 """Rows that one statement inserts: each takes the interpreter from the loop but once."""
 
@@ -32,11 +35,14 @@ def event_row(
     cause: str | None,
     *,
     number: int | None = None,
-    only: str | None = None,
+    only: str | None = NOBODY,
     is_held: bool = False,
     size: int = 0,
 ) -> tuple[Any, ...]:
-    """Return the row of an event; its `id` is the next one unless `number` says it."""
+    """Return the row of an event; its `id` is the next one unless `number` says it.
+
+    `only` is the worker that it is for, None for all; `NOBODY` in a journal, which delivers nothing.
+    """
     return (
         number,
         run,

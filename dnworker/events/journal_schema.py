@@ -1,7 +1,8 @@
 """The tables of a journal's file, and how one of an earlier version is brought to them.
 
 What `brokers/sqlite` needs is there in every file, so that a journal can become the file of a broker. The
-`id` of an event rises over all runs; a broker gives its events the `seq` that is their `id`.
+`id` of an event rises over all runs; a broker gives its events the `seq` that is their `id`. `only_for` names
+the worker that alone gets an event; it is '' where none does: of the runs in memory, and of what was let go.
 """
 
 from __future__ import annotations
@@ -32,10 +33,11 @@ CREATE TABLE states (
 """
 
 _SECOND = """
-ALTER TABLE events ADD COLUMN only_for TEXT;
+ALTER TABLE events ADD COLUMN only_for TEXT DEFAULT '';
 ALTER TABLE events ADD COLUMN is_held INTEGER NOT NULL DEFAULT 0;
 ALTER TABLE events ADD COLUMN size INTEGER NOT NULL DEFAULT 0;
 CREATE INDEX events_by_session ON events (session_id, id) WHERE session_id IS NOT NULL;
+CREATE INDEX events_of_journals ON events (seq) WHERE only_for = '';
 CREATE TABLE cursors (
     worker TEXT PRIMARY KEY, kinds TEXT NOT NULL, handled_to INTEGER NOT NULL, taken_to INTEGER NOT NULL,
     is_live INTEGER NOT NULL, outstanding TEXT NOT NULL, seen_at TEXT NOT NULL

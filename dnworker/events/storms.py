@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import logging
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import NamedTuple, Protocol
 
 import msgspec
@@ -138,6 +138,10 @@ Deliver = Callable[[EventEnvelope, int, str | None], None]
 """Gives an event of so many bytes to the workers that want it, or only to one."""
 
 
+LetGo = Callable[[Collection[EventEnvelope]], None]
+"""Takes events from all workers that are to get them some time."""
+
+
 class Storms:
     """Follows what handlers publish, and holds back what causes itself.
 
@@ -145,12 +149,18 @@ class Storms:
         clock: what the seconds of the window go by.
         limits: `storm` is how many events count, `storm_held` how many bytes of them are held.
         notes: what traces show.
-        deliver: called with what was held.
+        deliver, let_go: called with what was held: one of them, or those that no worker is to get.
         mode: what is done about a storm.
     """
 
     def __init__(
-        self, clock: Clock, limits: Limits, notes: Notes, deliver: Deliver, mode: StormMode = "warn"
+        self,
+        clock: Clock,
+        limits: Limits,
+        notes: Notes,
+        deliver: Deliver,
+        let_go: LetGo,
+        mode: StormMode = "warn",
     ) -> None:
         self._mode: StormMode = mode
         self.limit = limits.storm
@@ -161,7 +171,7 @@ class Storms:
         """Called when a chain becomes a storm, and again at each tenfold of one that goes on."""
         self.dropped = 0
         """Held events that no worker gets."""
-        self._clock, self._notes, self._deliver = clock, notes, deliver
+        self._clock, self._notes, self._deliver, self._let_go = clock, notes, deliver, let_go
         # Where events come from.
         self._links: dict[str, _Link] = {}
         # What is held.
@@ -331,9 +341,14 @@ class Storms:
             self._deliver(held.envelope, held.size, held.only)
         return len(taken)
 
-    def drop(self, worker: str | None = None, why: str = "%worker resume --drop let it go") -> int:
+    def drop(self, worker: str | None = None) -> int:
         """Deliver nothing of what is held, ever; returns how many events."""
         taken = self._take(worker)
+        self._let_go([held.envelope for held in taken])
+        self._note_dropped(taken, "%worker resume --drop let it go")
+        return len(taken)
+
+    def _note_dropped(self, taken: list[Held], why: str) -> None:
         self.dropped += len(taken)
         for held in taken:
             event_id = held.envelope.event_id
@@ -341,7 +356,6 @@ class Storms:
             self._notes.note_loss(
                 event_id, f"no worker gets it: it was part of {_name(held.storm)}, and {why}"
             )
-        return len(taken)
 
     def _take(self, worker: str | None) -> list[Held]:
         """End storms, of all or of one worker, and return what is held of them; they begin to count anew."""
@@ -363,11 +377,25 @@ class Storms:
             self._down.discard(worker)
             self.resume(worker)
 
-    def close(self) -> None:
-        """Let go of what is held, and say how much that was; the runtime ends."""
-        circles = sorted({storm.circle for storm in self._storms.values() if storm.held})
-        if count := self.drop(why="the runtime stopped"):
-            log.warning("%d held events were never delivered, of storms of %s", count, "; ".join(circles))
+    def close(self, *, comes_again: bool = False) -> None:
+        """Hold nothing more, and say how much that was; the runtime ends.
+
+        Args:
+            comes_again: whether workers get at their next start what they have not got.
+        """
+        circles = "; ".join(sorted({storm.circle for storm in self._storms.values() if storm.held}))
+        taken = self._take(None)
+        if taken and comes_again:
+            log.warning(
+                "%d held events come at the next start, of storms of %s; %%worker resume --drop before a "
+                "stop lets them go",
+                len(taken),
+                circles,
+            )
+            return
+        self._note_dropped(taken, "the runtime stopped")
+        if taken:
+            log.warning("%d held events were never delivered, of storms of %s", len(taken), circles)
 
 
 def _is_live(storm: Storm, now: float) -> bool:

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import msgspec
 
 from dnworker.core.errors import Conflict, TooLarge
-from dnworker.core.plain_state import LARGEST_STATE, read_state
+from dnworker.core.plain_state import LARGEST_STATE
 from dnworker.server.api import ApiCall, Fields, endpoint
 from dnworker.server.rights import Right
-from dnworker.workers.kept_state import load, name_of
+from dnworker.workers.kept_state import load, name_of, restored
 
 
 class KeptState(msgspec.Struct):
@@ -34,7 +35,11 @@ class Done(msgspec.Struct):
 @endpoint("GET", "/api/state", right=Right.PUBLISH, answer=KeptState, errors=(409,))
 async def state(call: ApiCall) -> object:
     """Return what is kept of the state of the worker that asks."""
-    return KeptState(read_state(await load(call.engine.bus.broker, _worker(call))))
+    worker = _worker(call)
+    data = await load(call.engine.bus.broker, worker)
+    services = call.engine.services
+    warn = partial(services.log_line, worker, source="runtime", level="warning")
+    return KeptState(restored(data, warn))
 
 
 @endpoint("PUT", "/api/state", right=Right.PUBLISH, body=NewState, answer=Done, errors=(409, 413, 507))

@@ -72,7 +72,7 @@ class SessionStore:
         Raises:
             Conflict: the id is empty, the live session is bound to another agent, or the requested
                 capability, agent or policy does not exist.
-            Invalid: an id, a name or the labels are too long.
+            Invalid: an id, a name or the labels are too long, or no text.
         """
         if session_id == "":
             raise Conflict("session_id is empty; leave it out to get a fresh id")
@@ -103,7 +103,7 @@ class SessionStore:
         """Return the session of this id; where there is none, make it and publish nothing.
 
         Raises:
-            Invalid: the id is too long.
+            Invalid: the id is too long, or no text.
         """
         if session_id not in self._sessions:
             check_names(session_id=session_id)

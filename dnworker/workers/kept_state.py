@@ -18,7 +18,7 @@ import msgspec
 
 from dnworker.core.errors import RuntimeUnavailable
 from dnworker.core.invocation import Invocation
-from dnworker.core.plain_state import LARGEST_STATE, PlainState, read_state
+from dnworker.core.plain_state import DEEPEST, LARGEST_STATE, PlainState, read_state
 from dnworker.core.text import shorten
 
 if TYPE_CHECKING:
@@ -153,7 +153,7 @@ class KeptState:
             verb, begin = ("is", "begins") if len(keys) == 1 else ("are", "begin")
             self._warn(
                 f"worker.state is not kept in full: {shown}{more} {verb} no JSON and {begin} anew at the "
-                "next start; keep text, numbers, lists and dicts of these"
+                f"next start; keep text, numbers, lists and dicts of these, at most {DEEPEST} deep"
             )
         self._named.update(keys[:NAMED])
 
@@ -248,8 +248,8 @@ def restored(data: bytes, warn: Callable[[str], object]) -> dict[str, Any]:
     """Return a state of its JSON; one that cannot be read is told of, and is empty."""
     try:
         return read_state(data)
-    except msgspec.MsgspecError as exc:
-        warn(f"worker.state is not restored: what is kept of it is no JSON object ({exc})")
+    except Exception as exc:  # whatever is kept: the worker starts
+        warn(f"worker.state is not restored, and begins anew: what is kept of it cannot be read ({exc})")
         return {}
 
 

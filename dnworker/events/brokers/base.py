@@ -296,6 +296,9 @@ class Broker(Protocol):
             is_idempotent: whether an event of this id may be there already.
         """
 
+    def let_go(self, held: Collection[int]) -> None:
+        """Give no worker these events, by `seq`, which are held back: not after a restart either."""
+
     def subscribe(
         self,
         worker: str,

@@ -87,6 +87,9 @@ class MemoryBroker:
         self._outlet.deliver(envelope, size, only, is_held)
         return None
 
+    def let_go(self, held: Collection[int]) -> None:
+        """Do nothing: no consumer has what is held back."""
+
     def subscribe(
         self,
         worker: str,

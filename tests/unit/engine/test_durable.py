@@ -11,6 +11,7 @@ import pytest
 
 from dnworker import JournalReader, Runtime, Worker
 from dnworker.core.errors import BrokerError, Conflict, NotStored
+from dnworker.core.limits import Limits
 from dnworker.events.brokers.memory import MemoryBroker
 from dnworker.events.brokers.sqlite.broker import SqliteBroker
 
@@ -69,6 +70,40 @@ def _number() -> int:
 @pytest.fixture
 def home(tmp_path):
     return Home(tmp_path)
+
+
+@pytest.mark.parametrize("is_dropped", [True, False])
+async def test_held_events_come_at_the_next_start_unless_somebody_drops_them(tmp_path, is_dropped):
+    seen: list[bool] = []
+
+    async def start(runtime: Runtime) -> None:
+        worker = Worker("bridge")
+
+        @worker.on_event("demo.again")
+        async def on_again(event, client):
+            seen.append(event.replay)
+            if not event.replay:
+                await client.publish("demo.again")
+
+        await runtime.add(worker)
+
+    file, limits = tmp_path / "events.db", Limits(storm=100)
+    async with Runtime(port=None, broker=SqliteBroker(file), limits=limits) as runtime:
+        runtime.storms.mode = "hold"
+        await start(runtime)
+        await runtime.fire("demo.again", timeout=None)
+        assert runtime.storms.held == 1
+        if is_dropped:
+            assert runtime.storms.drop() == 1
+    said = [record.message for record in runtime.log.page(level="warning", text="held events").entries]
+    assert [text.partition(", of")[0] for text in said] == (
+        [] if is_dropped else ["1 held events come at the next start"]
+    )
+    seen.clear()
+    async with Runtime(port=None, broker=SqliteBroker(file)) as runtime:
+        await start(runtime)
+        await handled(runtime)
+    assert seen == ([] if is_dropped else [True])
 
 
 async def handled(runtime: Runtime) -> None:

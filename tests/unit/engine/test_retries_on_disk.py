@@ -6,11 +6,15 @@ import asyncio
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+import pytest
+
 from dnworker import Worker
 from dnworker.core.clock import VirtualClock
+from dnworker.core.errors import BrokerError
 from dnworker.engine.engine import Engine
 from dnworker.events.brokers.sqlite.broker import SqliteBroker
 
+EMPTY = b'{"worker":"w","event":{},"handlers":[],"why":"exhausted"}'
 START = datetime(2030, 1, 1, tzinfo=UTC)
 
 
@@ -94,3 +98,47 @@ async def test_dead_letters_outlive_the_runtime(tmp_path):
             {"n": 7},
             "ConnectionError: no answer",
         )
+
+
+async def test_a_dead_letter_that_cannot_be_read_takes_no_other_away(tmp_path, caplog):
+    file, broken = tmp_path / "events.db", "dead/00000000000000000000/id/notebook:bridge"
+    async with engine_on(file, "1,backoff=0s") as engine:
+        await engine.add(Failing(9).worker)
+        await engine.fire("demo.kind", {"n": 7})
+        await dead(engine, 1)
+        before = engine.dead_letters.all()
+        for end, value in (("a", b"{"), ("b", b'{"a":' + b"[" * 9_000), ("c", EMPTY)):
+            await engine.bus.broker.put(broken + end, value)
+    async with engine_on(file, "1,backoff=0s") as engine:
+        await engine.dead_letters.ready()
+        assert engine.dead_letters.all() == before
+    left_out = [record.getMessage() for record in caplog.records if record.name == "dnworker.retries"]
+    begin = f"the dead letter {broken}"
+    for text, end in zip(left_out, "abc", strict=True):
+        assert text.startswith(f"{begin}{end} cannot be read, and is left out: ")
+
+
+async def test_dead_letters_that_could_not_be_read_are_read_when_they_are_asked_for_again(tmp_path):
+    file = tmp_path / "events.db"
+    async with engine_on(file, "1,backoff=0s") as engine:
+        await engine.add(Failing(9).worker)
+        await engine.fire("demo.kind", {"n": 7})
+        await dead(engine, 1)
+        before = engine.dead_letters.all()
+
+    class Refusing(SqliteBroker):
+        problem: BrokerError | None = BrokerError("the disk does not answer")
+
+        async def get(self, key):
+            if key.startswith("dead/") and self.problem is not None:
+                raise self.problem
+            return await super().get(key)
+
+    broker = Refusing(file)
+    async with Engine(broker=broker, clock=VirtualClock(START)) as engine:
+        for _ in range(2):
+            with pytest.raises(BrokerError, match="does not answer"):
+                await engine.dead_letters.ready()
+        broker.problem = None
+        await engine.dead_letters.ready()
+        assert engine.dead_letters.all() == before

@@ -14,6 +14,7 @@ import pytest
 from dnworker.core.errors import BrokerError, JournalError
 from dnworker.events.brokers.base import BEGINNING
 from dnworker.events.brokers.sqlite.broker import SqliteBroker
+from dnworker.events.brokers.sqlite.file import _latest_seq
 from dnworker.events.bus import EventBus
 from dnworker.events.history import History
 from dnworker.events.journal import JournalReader
@@ -205,9 +206,10 @@ async def test_a_journal_becomes_the_file_of_a_broker_and_its_seq_rise_over_all_
         assert stage.broker.latest_seq == 5
         consumer = stage.broker.subscribe("demo:w", ["demo.a"], start=BEGINNING)
         assert (await stage.publish("demo.a")).seq == 6
-        events = await handle_next(consumer, 6)
-        assert [event.seq for event in events] == [1, 2, 3, 4, 5, 6]
-        assert [event.payload.get("run") for event in events] == [1, 1, 1, 2, 2, None]
+        assert [event.seq for event in await handle_next(consumer)] == [6]
+        replayed = await stage.broker.replay(None, 0)
+        assert [event.seq for event in replayed] == [1, 2, 3, 4, 5, 6]
+        assert [event.payload.get("run") for event in replayed] == [1, 1, 1, 2, 2, None]
     assert version_of(path) == 2
     with JournalReader(path) as journal:
         assert [event.seq for event in journal.events()] == [1, 2, 3, 1, 2, 6]
@@ -220,6 +222,44 @@ async def test_a_journal_that_had_higher_numbers_than_events_goes_on_from_these(
         connection.commit()
     async with staged(making(), path.parent) as stage:
         assert stage.broker.latest_seq == 40
+
+
+async def test_the_highest_numbers_are_found_without_a_walk_through_all_events(path):
+    async with staged(making(), path.parent) as stage:
+        plan: list[str] = []
+
+        def explain(connection):
+            asked: list[str] = []
+            connection.set_trace_callback(asked.append)
+            _latest_seq(connection)
+            connection.set_trace_callback(None)
+            plan.extend(row[-1] for row in connection.execute(f"EXPLAIN QUERY PLAN {asked[0]}"))
+
+        await stage.broker.do(explain)
+    assert [step for step in plan if "events" in step] == [
+        "SEARCH events",
+        "SEARCH events USING INDEX events_of_journals",
+    ]
+
+
+async def test_what_was_handled_in_memory_does_not_come_from_the_file(path):
+    async with staged(making(), path.parent) as stage:
+        stage.broker.subscribe("demo:w", ["demo.a"])
+        stage.broker.subscribe("demo:all", None)
+        await stage.publish("demo.a", {"n": 0})
+    bus = EventBus()
+    with Journal(path, "rt").recording(bus, History()):
+        for n in range(1, 4):
+            bus.publish("demo.a", {"n": n}, session_id="s")
+    async with staged(making(), path.parent) as stage:
+        assert [one.pending for one in await stage.broker.cursors()] == [1, 1]
+        one = stage.broker.subscribe("demo:w", ["demo.a"])
+        every = stage.broker.subscribe("demo:all", None)
+        await stage.publish("demo.a", {"n": 4})
+        for consumer in (one, every):
+            assert [event.payload["n"] for event in await handle_next(consumer, 2)] == [0, 4]
+        assert [event.payload["n"] for event in await stage.broker.replay("s", 0)] == [1, 2, 3]
+        assert [one.pending for one in await stage.broker.cursors()] == [0, 0]
 
 
 async def test_a_reader_sees_what_a_broker_is_writing(path):
@@ -239,7 +279,7 @@ def test_a_journal_is_brought_to_the_present_format_when_it_is_written(path):
         assert [event.kind for event in journal.events()] == ["demo.a", "demo.b"]
 
 
-@pytest.mark.parametrize("statement", range(8))
+@pytest.mark.parametrize("statement", range(9))
 def test_a_migration_that_is_killed_leaves_the_one_format_or_the_other(path, statement):
     make_first(path, [["demo.a"] * 50])
     script = (

@@ -28,7 +28,7 @@ class Chains:
         self.clock = VirtualClock()
         self.bus, self.history = EventBus(self.clock), History()
         limits = Limits(storm=limit, storm_held=held_bytes)
-        self.storms = Storms(self.clock, limits, self.history, self.bus.release, mode)
+        self.storms = Storms(self.clock, limits, self.history, self.bus.release, self.bus.let_go, mode)
         self.bus.tap(self.history.note_event)
         self.bus.gate = self.storms
         self.told = []

@@ -135,6 +135,23 @@ def test_labels_are_bounded_together(store, labels):
         store.create(labels=labels)
 
 
+@pytest.mark.parametrize(
+    ("fields", "what"),
+    [
+        ({"session_id": "a\ud800"}, "session_id"),
+        ({"project": "a\ud800"}, "project"),
+        ({"labels": {"a\ud800": []}}, "labels"),
+        ({"labels": {"a": ["b", "a\ud800"]}}, "labels"),
+    ],
+)
+def test_names_and_labels_are_text_that_can_be_kept(store, fields, what):
+    with pytest.raises(Invalid) as refused:
+        store.create(**fields)
+    shown = "a\N{REPLACEMENT CHARACTER}"
+    assert str(refused.value) == f"body.{what}: {shown!r} has a lone surrogate, which is not text"
+    assert store.list() == []
+
+
 def test_too_much_that_waits_is_refused_with_the_way_out(bus):
     store = SessionStore(bus, VirtualClock(), limit=10_000)
     store.check_room(8_000)  # alone it may

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dnworker import Runtime, Worker, WorkerState
-from dnworker.core.plain_state import LARGEST_STATE, PlainState, read_state
+from dnworker.core.plain_state import DEEPEST, LARGEST_STATE, PlainState, read_state
 from dnworker.events.brokers.memory import MemoryBroker
 from dnworker.workers.kept_state import KeptState, name_of
 
@@ -149,8 +149,53 @@ async def test_keys_that_are_no_json_are_left_out_and_named_once():
     assert saved.written == [{"n": 1}]
     assert saved.said == [
         "worker.state is not kept in full: 'socket', 'seen', '7', 'pair', 'nan' are no JSON and begin anew at the "
-        "next start; keep text, numbers, lists and dicts of these"
+        "next start; keep text, numbers, lists and dicts of these, at most 200 deep"
     ]
+
+
+def nested(depth):
+    value = 1
+    for level in range(depth):
+        value = [value] if level % 2 else {"a": value}
+    return value
+
+
+async def test_what_is_nested_too_deep_is_left_out_and_named():
+    saved = Saved({"n": 1, "all right": nested(DEEPEST), "deep": nested(DEEPEST + 1), "deeper": nested(700)})
+    saved.kept.note()
+    await saved.kept.close()
+    assert saved.written == [{"n": 1, "all right": nested(DEEPEST)}]
+    (said,) = saved.said
+    assert "'deep', 'deeper' are no JSON and begin anew" in said
+
+
+@pytest.mark.parametrize(
+    "data", [b'{"a":' + b"[" * 99_999 + b"]" * 99_999 + b"}", b"[1]", b"\xff", b'{"a":"\xff"}']
+)
+async def test_a_kept_state_that_cannot_be_read_keeps_no_worker_from_its_start(data):
+    broker, seen = MemoryBroker(), []
+    await broker.put(name_of(NAME), data)
+    async with Runtime(port=None, broker=broker, keep_state=[NAME]) as runtime:
+        await runtime.add(make_worker(seen))
+        assert runtime.worker("bridge").state is WorkerState.RUNNING
+        (line,) = [one.text for one in runtime.logs.tail(50, NAME) if "not restored" in one.text]
+    assert seen == [{}]
+    assert line.startswith(
+        "worker.state is not restored, and begins anew: what is kept of it cannot be read ("
+    )
+
+
+async def test_a_process_whose_kept_state_cannot_be_read_starts(tmp_path):
+    root = make_capability(
+        tmp_path, "counter: {command: PYTHON, args: [counter.py]}", {"counter.py": COUNTER}
+    )
+    async with Runtime(port=0, keep_state=["demo:counter"]) as runtime, asyncio.timeout(60):
+        heard = runtime.bus.subscribe(["demo.started"])
+        await runtime.bus.broker.put(name_of("demo:counter"), json.dumps({"a": nested(DEEPEST + 1)}).encode())
+        await runtime.load(root)
+        assert (await anext(heard)).payload == {"n": 0}
+        (line,) = [one.text for one in runtime.logs.tail(50, "demo:counter") if "not restored" in one.text]
+        assert line.endswith("cannot be read ('a' is nested over 200 deep)")
 
 
 async def test_a_state_that_is_too_large_is_told_once_and_the_last_that_fitted_stays():

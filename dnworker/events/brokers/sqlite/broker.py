@@ -34,7 +34,14 @@ from dnworker.events.brokers.sqlite.bounds import DROPPED_TO, MAX_AGE, MAX_BYTES
 from dnworker.events.brokers.sqlite.consumer import SqliteConsumer
 from dnworker.events.brokers.sqlite.cursors import Cursor
 from dnworker.events.brokers.sqlite.file import open_file
-from dnworker.events.brokers.sqlite.group_commit import Call, CursorRows, GroupWriter, Op, Publication
+from dnworker.events.brokers.sqlite.group_commit import (
+    Call,
+    CursorRows,
+    GroupWriter,
+    Op,
+    Publication,
+    take_from_workers,
+)
 from dnworker.events.brokers.sqlite.notes import BrokerJournal
 from dnworker.events.brokers.sqlite.reading import FileReader
 from dnworker.events.brokers.sqlite.store import Store
@@ -250,6 +257,20 @@ class SqliteBroker(Store):
         entry = await self.get(DROPPED_TO)
         return 0 if entry is None else int(entry.value)
 
+    def let_go(self, held: Collection[int]) -> None:
+        """Give no worker these events, by `seq`, which are held back; the log says where that fails."""
+        for cursor in self._cursors.values():
+            if isinstance(cursor.consumer, SqliteConsumer):
+                cursor.consumer.let_go(held)
+            else:
+                for seq in held:
+                    cursor.outstanding.pop(seq, None)
+        self.write(*self._cursors.values())
+        if held and self._writer is not None:
+            future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+            future.add_done_callback(partial(_say_not_let_go, count=len(held)))
+            self._writer.put(Call(partial(take_from_workers, numbers=[*held]), future))
+
     # -- workers ---------------------------------------------------------------------------------------
 
     def subscribe(
@@ -447,6 +468,11 @@ class SqliteBroker(Store):
         future: asyncio.Future[T] = asyncio.get_running_loop().create_future()
         self._writer.put(Call(act, future))
         return await future
+
+
+def _say_not_let_go(future: asyncio.Future[None], count: int) -> None:
+    if not future.cancelled() and (exc := future.exception()) is not None:
+        log.error("%d events that were let go may come again after a restart: %s", count, exc)
 
 
 def _answer(op: Op, problem: str | None) -> None:

@@ -17,6 +17,7 @@ from dnworker.events.brokers.base import NOW, DeliveryWatcher
 from dnworker.events.brokers.sqlite.cursors import Cursor, Outstanding
 from dnworker.events.brokers.sqlite.given import Desk, Given, GivenEvents
 from dnworker.events.brokers.sqlite.reading import Page, Stored, by_seq, page
+from dnworker.events.journal_rows import NOBODY
 
 log = logging.getLogger("dnworker.broker")
 
@@ -128,6 +129,14 @@ class SqliteConsumer(GivenEvents):
             self._aside[envelope.seq] = Outstanding(0)
             self._desk.mark(self._cursor)
 
+    def let_go(self, held: Collection[int]) -> None:
+        """Never get these events, by `seq`, which are held back."""
+        self.note_position()
+        for seq in self._held.intersection(held):
+            self._aside.pop(seq, None)
+            if seq <= self._seen:  # else a page that is being read may have it
+                self._held.discard(seq)
+
     def _leave(self, envelope: EventEnvelope) -> None:
         """Leave an event in the file for now."""
         if self._mode is _Mode.LIVE:
@@ -188,8 +197,8 @@ class SqliteConsumer(GivenEvents):
         except BrokerError:
             self._due.extendleft(reversed(seqs))
             raise
-        wanted = [one for one in rows if self._cursor.hears(one.envelope.kind)]
-        for seq in set(seqs) - {one.envelope.seq for one in wanted}:  # not kept any more, or not listened to
+        wanted = [one for one in rows if self._cursor.hears(one.envelope.kind) and one.only != NOBODY]
+        for seq in set(seqs) - {one.envelope.seq for one in wanted}:  # gone, let go, or not listened to
             self._aside.pop(seq, None)
         await self._give_out(wanted, out_of_order=True)
 

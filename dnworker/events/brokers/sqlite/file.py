@@ -90,7 +90,8 @@ def _check_place(path: Path) -> None:
 def _latest_seq(connection: sqlite3.Connection) -> int:
     """Return the highest `seq`; the events of it may be gone, but those who have handled them know it."""
     highest = (
-        "SELECT max(coalesce((SELECT max(id) FROM events), 0), coalesce((SELECT max(seq) FROM events), 0),"
+        "SELECT max(coalesce((SELECT max(id) FROM events), 0),"
+        " coalesce((SELECT max(seq) FROM events WHERE only_for = ''), 0),"  # of journals; else it is the id
         " coalesce((SELECT max(max(handled_to, taken_to)) FROM cursors), 0))"
     )
     (latest,) = connection.execute(highest).fetchone()

@@ -7,6 +7,7 @@ waits, what comes is written at once; while a group is on its way to the disk, t
 from __future__ import annotations
 
 import asyncio
+import json
 import logging
 import queue
 import sqlite3
@@ -22,7 +23,7 @@ from dnworker.core.threads import untraced
 from dnworker.events.brokers.sqlite.cursors import write_cursors
 from dnworker.events.brokers.sqlite.file import Opened, is_full, why_not_written
 from dnworker.events.damage import is_damage
-from dnworker.events.journal_rows import insert
+from dnworker.events.journal_rows import NOBODY, insert
 
 log = logging.getLogger("dnworker.broker")
 
@@ -301,3 +302,9 @@ def _find(connection: sqlite3.Connection, event_id: str) -> EventEnvelope | None
         "SELECT envelope FROM events WHERE event_id = ? ORDER BY id LIMIT 1", (event_id,)
     ).fetchone()
     return None if row is None else decode_stored(row[0])
+
+
+def take_from_workers(connection: sqlite3.Connection, numbers: list[int]) -> None:
+    """Let no worker get some events any more, by `seq`."""
+    of_numbers = "UPDATE events SET only_for = ? WHERE id IN (SELECT value FROM json_each(?))"
+    connection.execute(of_numbers, (NOBODY, json.dumps(numbers)))

@@ -87,9 +87,12 @@ def _be_untraced() -> None:
 
 
 _EVENT = "SELECT id, envelope, size, only_for FROM events"
-_OF_KIND = "SELECT id FROM events WHERE kind = ? AND id > ? AND id <= ? ORDER BY id LIMIT ?"
+_FOR_SOMEBODY = "only_for IS NOT ''"
+_OF_KIND = (
+    f"SELECT id FROM events WHERE kind = ? AND id > ? AND id <= ? AND {_FOR_SOMEBODY} ORDER BY id LIMIT ?"  # noqa: S608
+)
 _OF_IDS = f"{_EVENT} WHERE id IN (SELECT value FROM json_each(?)) ORDER BY id"  # noqa: S608  our own names
-_OF_ALL = f"{_EVENT} WHERE id > ? AND id <= ? ORDER BY id LIMIT ?"
+_OF_ALL = f"{_EVENT} WHERE id > ? AND id <= ? AND {_FOR_SOMEBODY} ORDER BY id LIMIT ?"
 
 
 def page(
