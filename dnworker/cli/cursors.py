@@ -6,13 +6,13 @@ import argparse
 import asyncio
 from pathlib import Path
 from typing import TYPE_CHECKING
-from urllib.parse import quote
 
 import msgspec
 
 from dnworker.cli.durable_options import parse_start
 from dnworker.cli.remote import add_address, with_client
 from dnworker.cli.text import print_json, printable
+from dnworker.client.connection import in_path
 from dnworker.core.errors import UsageError
 from dnworker.events.brokers.base import CursorInfo
 
@@ -56,7 +56,7 @@ async def _in_runtime(client: RuntimeClient, options: argparse.Namespace) -> int
         answer = await request("GET", "/api/cursors")
         found = msgspec.convert(answer["cursors"], list[CursorInfo])
         return _show(found, answer["broker"], options)
-    path = f"/api/cursors/{quote(options.worker, safe='')}"
+    path = f"/api/cursors/{in_path(options.worker)}"
     if options.action == "reset":
         await request("POST", f"{path}/reset", body={"start": _start(options)})
     else:
