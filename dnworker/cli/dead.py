@@ -18,10 +18,13 @@ if TYPE_CHECKING:
     from dnworker.client.client import RuntimeClient
 
 
+_HINT = "such as 12 for #12, for # begins a comment in a shell"
+
+
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments of `dead`."""
     parser.add_argument("action", choices=("list", "show", "retry", "drop"), help="what to do")
-    parser.add_argument("id", nargs="?", metavar="ID", help="the event's id, its first digits, or #SEQ")
+    parser.add_argument("id", nargs="?", metavar="ID", help="the event's id, its first digits, or its SEQ")
     parser.add_argument("--all", action="store_true", help="with retry and drop: every dead letter")
     parser.add_argument("--worker", metavar="CAPABILITY:WORKER", help="those of one worker alone")
     add_address(parser)
@@ -34,9 +37,13 @@ def dead(options: argparse.Namespace) -> int:
     if action == "list" and (named or options.all):
         raise UsageError("dead list takes no ID; `dnworker dead show ID` shows one")
     if action == "show" and (options.all or not named):
-        raise UsageError("dead show: name one dead letter by its ID; `dnworker dead list` shows them")
+        raise UsageError(
+            f"dead show: name one dead letter by its ID, {_HINT}; `dnworker dead list` shows them"
+        )
     if action in ("retry", "drop") and named == options.all:
-        raise UsageError(f"dead {action}: name one dead letter by its ID, or take every one by --all")
+        raise UsageError(
+            f"dead {action}: name one dead letter by its ID, {_HINT}; or take every one by --all"
+        )
     return with_client(_dead)(options)
 
 

@@ -131,7 +131,9 @@ async def test_a_redirect_is_an_error_that_says_where_it_leads():
 
 @pytest.mark.parametrize("name", ["", ".", ".."])
 async def test_a_name_that_would_lead_elsewhere_is_no_part_of_a_path(name):
-    client = RuntimeClient("http://127.0.0.1:1", transport=httpx.MockTransport(lambda _: pytest.fail("asked")))
+    client = RuntimeClient(
+        "http://127.0.0.1:1", transport=httpx.MockTransport(lambda _: pytest.fail("asked"))
+    )
     for call in (
         client.fetch_worker_detail("demo", name),
         client.connection.publish("demo.kind", {}, name),

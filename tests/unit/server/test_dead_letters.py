@@ -111,6 +111,14 @@ async def test_all_are_dropped_only_where_that_is_said(runtime, http, query):
     assert len(runtime.dead_letters) == 1
 
 
+async def test_a_bare_number_is_the_seq_as_the_list_shows_it(runtime, http):
+    (event_id,) = await fail(runtime)
+    (letter,) = runtime.dead_letters.all()
+    for name in (str(letter.seq), f"%23{letter.seq}"):
+        answer = await http.get(f"/api/dead-letters/{name}")
+        assert answer.json()["event"]["event_id"] == event_id
+
+
 # -- the command line ----------------------------------------------------------------------------------
 
 
@@ -184,6 +192,8 @@ async def test_what_cannot_be_retried_is_said_and_the_command_has_failed(runtime
     [
         (["list", "1234"], "takes no ID"),
         (["show"], "name one dead letter by its ID"),
+        (["show"], "12 for #12, for # begins a comment in a shell"),
+        (["drop"], "12 for #12, for # begins a comment in a shell"),
         (["drop"], "or take every one by --all"),
         (["retry", "1234", "--all"], "or take every one by --all"),
     ],
