@@ -4,21 +4,24 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import sys
+from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
-from urllib.parse import quote
 
 import msgspec
 
 from dnworker.cli.durable_options import parse_start
 from dnworker.cli.remote import add_address, with_client
 from dnworker.cli.text import print_json, printable
+from dnworker.client.connection import in_path
 from dnworker.core.errors import UsageError
 from dnworker.events.brokers.base import CursorInfo
 
 if TYPE_CHECKING:
     from dnworker.client.client import RuntimeClient
-    from dnworker.events.brokers.sqlite.broker import SqliteBroker
+
+_FOR_EVER = timedelta(days=36_500)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -45,6 +48,12 @@ def cursors(options: argparse.Namespace) -> int:
     if options.to is not None and options.action != "reset":
         raise UsageError(f"--to {options.to} is for reset")
     if options.file is not None:
+        for option, given in (("--url", options.url), ("--token-file", options.token_file)):
+            if given is not None:
+                raise UsageError(
+                    f"--file {options.file} is of a runtime that is down, and {option} {given} of one that "
+                    f"runs: leave out {option}, or --file"
+                )
         return asyncio.run(_in_file(options))
     return with_client(_in_runtime)(options)
 
@@ -56,7 +65,7 @@ async def _in_runtime(client: RuntimeClient, options: argparse.Namespace) -> int
         answer = await request("GET", "/api/cursors")
         found = msgspec.convert(answer["cursors"], list[CursorInfo])
         return _show(found, answer["broker"], options)
-    path = f"/api/cursors/{quote(options.worker, safe='')}"
+    path = f"/api/cursors/{in_path(options.worker)}"
     if options.action == "reset":
         await request("POST", f"{path}/reset", body={"start": _start(options)})
     else:
@@ -66,13 +75,25 @@ async def _in_runtime(client: RuntimeClient, options: argparse.Namespace) -> int
 
 async def _in_file(options: argparse.Namespace) -> int:
     """Do it in the file of a runtime that is down."""
-    if not options.file.is_file():
-        raise UsageError(f"--file {options.file}: there is no such file")
-    broker = _broker(options.file)
+    from dnworker.events.brokers.sqlite.broker import SqliteBroker
+    from dnworker.events.brokers.sqlite.reading import cursors_of
+    from dnworker.events.bus import EventBus
+    from dnworker.events.journal_lock import owner_of
+
+    file: Path = options.file
+    if not file.is_file():
+        raise UsageError(f"--file {file}: there is no such file")
+    if (owner := owner_of(file)) is not None:
+        raise UsageError(
+            f"--file {file}: process {owner} has it open; leave out --file, and ask that runtime"
+        )
+    found = cursors_of(file)
+    if options.action == "list":
+        return _show(found, SqliteBroker.name, options)
+    broker = SqliteBroker(file, max_age=_FOR_EVER, max_bytes=sys.maxsize)  # a change drops no event
+    EventBus(broker=broker)
     await broker.open("cursors")
     try:
-        if options.action == "list":
-            return _show(await broker.cursors(), broker.name, options)
         if options.action == "reset":
             await broker.reset(options.worker, _start(options))
         else:
@@ -80,15 +101,6 @@ async def _in_file(options: argparse.Namespace) -> int:
     finally:
         await broker.close()
     return _tell(options)
-
-
-def _broker(file: Path) -> SqliteBroker:
-    from dnworker.events.brokers.sqlite.broker import SqliteBroker
-    from dnworker.events.bus import EventBus
-
-    broker = SqliteBroker(file)
-    EventBus(broker=broker)
-    return broker
 
 
 def _start(options: argparse.Namespace) -> int:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import argparse
 from typing import TYPE_CHECKING, Any
-from urllib.parse import quote
 
 import httpx
 import msgspec
 
 from dnworker.cli.remote import add_address, with_client
 from dnworker.cli.text import print_json, printable
+from dnworker.client.connection import in_path
 from dnworker.core.errors import UsageError
 from dnworker.engine.dead_letters import Summary, heading
 
@@ -18,10 +18,13 @@ if TYPE_CHECKING:
     from dnworker.client.client import RuntimeClient
 
 
+_HINT = "such as 12 for #12, for # begins a comment in a shell"
+
+
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments of `dead`."""
     parser.add_argument("action", choices=("list", "show", "retry", "drop"), help="what to do")
-    parser.add_argument("id", nargs="?", metavar="ID", help="the event's id, its first digits, or #SEQ")
+    parser.add_argument("id", nargs="?", metavar="ID", help="the event's id, its first digits, or its SEQ")
     parser.add_argument("--all", action="store_true", help="with retry and drop: every dead letter")
     parser.add_argument("--worker", metavar="CAPABILITY:WORKER", help="those of one worker alone")
     add_address(parser)
@@ -34,9 +37,13 @@ def dead(options: argparse.Namespace) -> int:
     if action == "list" and (named or options.all):
         raise UsageError("dead list takes no ID; `dnworker dead show ID` shows one")
     if action == "show" and (options.all or not named):
-        raise UsageError("dead show: name one dead letter by its ID; `dnworker dead list` shows them")
+        raise UsageError(
+            f"dead show: name one dead letter by its ID, {_HINT}; `dnworker dead list` shows them"
+        )
     if action in ("retry", "drop") and named == options.all:
-        raise UsageError(f"dead {action}: name one dead letter by its ID, or take every one by --all")
+        raise UsageError(
+            f"dead {action}: name one dead letter by its ID, {_HINT}; or take every one by --all"
+        )
     return with_client(_dead)(options)
 
 
@@ -48,8 +55,9 @@ async def _dead(client: RuntimeClient, options: argparse.Namespace) -> int:
             return await _show(client, options)
         case "retry":
             return await _retry(client, options)
-    path = "" if options.all else f"/{quote(options.id, safe='')}"
-    answer = await client.connection.request("DELETE", f"/api/dead-letters{path}", query=_query(options))
+    path, every = ("", {"all": True}) if options.all else (f"/{in_path(options.id)}", {})
+    query = _query(options) | every
+    answer = await client.connection.request("DELETE", f"/api/dead-letters{path}", query=query)
     return _tell(options, f"{_count(answer['dropped'])} dropped", answer)
 
 
@@ -59,7 +67,7 @@ async def _all(client: RuntimeClient, options: argparse.Namespace) -> list[Summa
 
 
 async def _show(client: RuntimeClient, options: argparse.Namespace) -> int:
-    path = f"/api/dead-letters/{quote(options.id, safe='')}"
+    path = f"/api/dead-letters/{in_path(options.id)}"
     letter = await client.connection.request("GET", path, query=_query(options))
     if options.json:
         print_json({"ok": True, **letter})
@@ -79,7 +87,7 @@ async def _show(client: RuntimeClient, options: argparse.Namespace) -> int:
 async def _retry(client: RuntimeClient, options: argparse.Namespace) -> int:
     """Have one delivered again, or all; those that cannot be are said, and stay."""
     if not options.all:
-        path = f"/api/dead-letters/{quote(options.id, safe='')}/retry"
+        path = f"/api/dead-letters/{in_path(options.id)}/retry"
         answer = await client.connection.request("POST", path, query=_query(options))
         return _tell(options, f"delivered again as #{answer['seq']}, id {answer['event_id']}", answer)
     done, failed = list[dict[str, Any]](), list[str]()
@@ -94,7 +102,7 @@ async def _retry(client: RuntimeClient, options: argparse.Namespace) -> int:
     return 1 if failed else 0
 
 
-def _query(options: argparse.Namespace) -> dict[str, str]:
+def _query(options: argparse.Namespace) -> dict[str, Any]:
     return {} if options.worker is None else {"worker": options.worker}
 
 

@@ -6,9 +6,9 @@ import argparse
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
+from dnworker.cli.named_workers import refuse_unknown
 from dnworker.cli.text import printable
 from dnworker.core.errors import UsageError
-from dnworker.core.text import closest
 from dnworker.workers.debugging import ProcessDebug
 from dnworker.workers.subprocess_worker import SubprocessWorker
 
@@ -49,12 +49,9 @@ def check_debugged(runtime: Runtime) -> None:
         UsageError: there is no such worker, or it runs inside of this process.
     """
     workers = {worker.qualified_name: worker for worker in runtime.workers()}
+    refuse_unknown(runtime, runtime.services.debugged, "--debug")
     for name in runtime.services.debugged:
-        if name not in workers:
-            near = closest(name, sorted(workers), cutoff=0.5)
-            hint = f"; did you mean {near}?" if near else ""
-            raise UsageError(f"--debug {name}: there is no such worker{hint}")
-        if not isinstance(workers[name], SubprocessWorker):
+        if name in workers and not isinstance(workers[name], SubprocessWorker):
             raise UsageError(
                 f"--debug {name}: it runs inside of this process, to which no debugger attaches; "
                 "give it a `command` in its manifest, or debug it in a notebook"

@@ -24,7 +24,7 @@ from dnworker.cli.debug_options import (
 from dnworker.cli.durable_options import add_durable_arguments, broker_of, catchup_of
 from dnworker.cli.ending import STOP_WITHIN, Ending
 from dnworker.cli.restart_options import add_restart_arguments, policy_of
-from dnworker.cli.retry_options import add_retry_arguments, retry_of
+from dnworker.cli.retry_options import add_retry_arguments, check_retried, retry_of
 from dnworker.cli.running import forget, forget_own, own_token_file, register
 from dnworker.cli.state_options import add_state_arguments, check_kept
 from dnworker.cli.storm_options import add_storm_arguments, apply_storm_options
@@ -149,6 +149,7 @@ async def _serve(options: argparse.Namespace, ending: Ending) -> int:
         runtime.turns.release(without_agent=True)
         check_debugged(runtime)
         check_kept(runtime)
+        check_retried(runtime)
         gc.collect()
         gc.freeze()  # what is loaded by now stays: the collector need not visit it again
         _announce(runtime, file, as_json=options.json)

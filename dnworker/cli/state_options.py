@@ -5,8 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import TYPE_CHECKING
 
-from dnworker.core.errors import UsageError
-from dnworker.core.text import closest
+from dnworker.cli.named_workers import refuse_unknown
 
 if TYPE_CHECKING:
     from dnworker.runtime import Runtime
@@ -29,9 +28,4 @@ def check_kept(runtime: Runtime) -> None:
     Raises:
         UsageError: there is no such worker.
     """
-    workers = sorted(worker.qualified_name for worker in runtime.workers())
-    for name in sorted(runtime.services.keep_state):
-        if name not in workers:
-            near = closest(name, workers, cutoff=0.5)
-            hint = f"; did you mean {near}?" if near else ""
-            raise UsageError(f"--keep-state {name}: there is no such worker{hint}")
+    refuse_unknown(runtime, runtime.services.keep_state, "--keep-state")

@@ -9,10 +9,10 @@ import warnings
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import TYPE_CHECKING, Any, Literal, Self, TypeVar
-from urllib.parse import quote
 
 import msgspec
 
+from dnworker.client.connection import in_path
 from dnworker.client.once import Once
 from dnworker.core.envelope import EventEnvelope, check_kind, check_publishable, own, snapshot
 from dnworker.core.errors import RuntimeUnavailable, TurnCancelledError, TurnFailedError, UnknownAttribute
@@ -265,7 +265,7 @@ class RuntimeClient:
         Raises:
             httpx.HTTPStatusError: 404, there is no such worker.
         """
-        return await self._fields("GET", f"/api/workers/{_quoted(capability, worker_name)}")
+        return await self._fields("GET", f"/api/workers/{in_path(capability, worker_name)}")
 
     async def restart_worker(
         self, capability: str, worker_name: str, *, force: bool = False
@@ -277,7 +277,7 @@ class RuntimeClient:
         Raises:
             httpx.HTTPStatusError: 404 unknown, 409 its gate is closed.
         """
-        path = f"/api/workers/{_quoted(capability, worker_name)}/restart"
+        path = f"/api/workers/{in_path(capability, worker_name)}/restart"
         return await self._fields("POST", path, query={"force": True} if force else None)
 
     async def fetch_tools(self) -> list[ToolInfo]:
@@ -294,7 +294,7 @@ class RuntimeClient:
         Raises:
             httpx.HTTPStatusError: 404, there is none, or there are several.
         """
-        skill = await self._fields("GET", f"/api/skills/{_quoted(name)}")
+        skill = await self._fields("GET", f"/api/skills/{in_path(name)}")
         return str(skill.get("rendered") or skill.get("instructions") or "")
 
     async def fetch_mcp_detail(self, capability: str, server_name: str) -> dict[str, Any]:
@@ -303,7 +303,7 @@ class RuntimeClient:
         Raises:
             httpx.HTTPStatusError: 404, no capability declares it.
         """
-        return await self._fields("GET", f"/api/mcp/{_quoted(capability, server_name)}")
+        return await self._fields("GET", f"/api/mcp/{in_path(capability, server_name)}")
 
     async def reconnect_mcp_server(self, capability: str, server_name: str) -> dict[str, Any]:
         """Connect to an MCP server again.
@@ -311,7 +311,7 @@ class RuntimeClient:
         Raises:
             httpx.HTTPStatusError: 404 unknown, 409 its gate is closed.
         """
-        return await self._fields("POST", f"/api/mcp/{_quoted(capability, server_name)}/reconnect")
+        return await self._fields("POST", f"/api/mcp/{in_path(capability, server_name)}/reconnect")
 
     async def reauthenticate_mcp_server(self, capability: str, server_name: str) -> dict[str, Any]:
         """Sign in to an MCP server again.
@@ -319,7 +319,7 @@ class RuntimeClient:
         Raises:
             httpx.HTTPStatusError: 404 unknown, 409 its gate is closed.
         """
-        return await self._fields("POST", f"/api/mcp/{_quoted(capability, server_name)}/reauthenticate")
+        return await self._fields("POST", f"/api/mcp/{in_path(capability, server_name)}/reauthenticate")
 
     # -- sessions --------------------------------------------------------------------------------------
 
@@ -726,7 +726,7 @@ class RuntimeClient:
         import httpx
 
         try:
-            await self._call("PATCH", f"/api/session-groups/{_quoted(group_id)}", body={"status": status})
+            await self._call("PATCH", f"/api/session-groups/{in_path(group_id)}", body={"status": status})
         except (httpx.HTTPError, RuntimeUnavailable) as exc:
             log.warning("session group was not closed: %s", exc)
 
@@ -752,12 +752,8 @@ def _without_nulls(value: Any) -> Any:
     return [_without_nulls(item) for item in value] if isinstance(value, list) else value
 
 
-def _quoted(*names: str) -> str:
-    return "/".join(quote(name, safe="") for name in names)
-
-
 def _session_path(session_id: str) -> str:
-    return f"/api/sessions/{_quoted(session_id)}"
+    return f"/api/sessions/{in_path(session_id)}"
 
 
 def _filters(

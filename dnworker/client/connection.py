@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Collection, Mapping
 from typing import Any, Protocol
+from urllib.parse import quote
 
 import httpx
 import msgspec
 
 from dnworker.core.envelope import EventEnvelope
+from dnworker.core.errors import Invalid
 
 
 class TurnEvents(Protocol):
@@ -91,19 +93,41 @@ class Connection(Protocol):
         """Receive the session's events no longer."""
 
 
+def in_path(*names: str) -> str:
+    """Return names as the segments of an endpoint's path.
+
+    Raises:
+        Invalid: one is empty, `.` or `..`, by which the path would be another one.
+    """
+    for name in names:
+        if name in ("", ".", ".."):
+            raise Invalid(f"{name!r} names nothing; give a name or an id that is not empty, '.' or '..'")
+    return "/".join(quote(name, safe="") for name in names)
+
+
 def read_answer(response: httpx.Response) -> Any:
     """Return the JSON of an answer.
 
     Raises:
-        httpx.HTTPStatusError: it is a refusal; the message has the runtime's detail beside the status.
+        httpx.HTTPStatusError: it is a refusal; the message has the runtime's detail beside the status. Or it
+            is a redirect, which no endpoint of a runtime answers; the message has where it leads.
     """
-    if not response.is_error:
+    if response.is_success:
         return msgspec.json.decode(response.content)
-    try:
-        body = response.json()
-        detail = body["detail"] if "detail" in body else body["error"]
-    except (ValueError, KeyError, TypeError):
-        detail = response.text[:200]
     request = response.request
+    if response.is_redirect:
+        where = response.headers.get("location", "nowhere")
+        detail = f"this leads to {where}, and no runtime sends a client elsewhere; is it a runtime's address?"
+    else:
+        detail = _detail(response)
     message = f"{response.status_code} from {request.method} {request.url.path}: {detail}"
     raise httpx.HTTPStatusError(message, request=request, response=response)
+
+
+def _detail(response: httpx.Response) -> Any:
+    """Return why the runtime refused."""
+    try:
+        body = response.json()
+        return body["detail"] if "detail" in body else body["error"]
+    except (ValueError, KeyError, TypeError):
+        return response.text[:200]

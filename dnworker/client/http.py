@@ -8,12 +8,12 @@ import os
 from collections.abc import AsyncIterator, Collection, Mapping
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote, urlencode, urlsplit
+from urllib.parse import urlencode, urlsplit
 
 import httpx
 import msgspec
 
-from dnworker.client.connection import TurnEvents, read_answer
+from dnworker.client.connection import TurnEvents, in_path, read_answer
 from dnworker.client.socket import InteractiveSocket
 from dnworker.core.envelope import RECONNECTED, RESUMED, EventEnvelope, decode, decode_redelivered, new_id
 from dnworker.core.errors import RuntimeUnavailable
@@ -157,7 +157,7 @@ class HttpConnection:
         self, kind: str, payload: dict[str, Any], session_id: str | None, dedupe: str | None = None
     ) -> dict[str, Any]:
         """POST the event to the runtime or to one session."""
-        path = "/api/events" if session_id is None else f"/api/sessions/{quote(session_id, safe='')}/events"
+        path = "/api/events" if session_id is None else f"/api/sessions/{in_path(session_id)}/events"
         body: dict[str, Any] = {"kind": kind, "payload": payload}
         body |= {"dedupe": dedupe} if dedupe is not None else {}
         result: dict[str, Any] = await self.request("POST", path, body=body)

@@ -216,7 +216,7 @@ class DeadLetters:
         return [one for one in reversed(self._index.values()) if worker in (None, one.worker)]
 
     def find(self, name: str, worker: str | None = None) -> Summary:
-        """Return a letter by the id of its event, its beginning, or `#seq`.
+        """Return a letter by the id of its event, its beginning, its `seq`, or `#seq`.
 
         Raises:
             NotFound: there is none, or several; says what to do.
@@ -228,7 +228,7 @@ class DeadLetters:
         if matching:
             workers = ", ".join(sorted({one.worker for one in matching}))
             raise NotFound(
-                f"{len(matching)} dead letters{whose} begin with {name}, of {workers}; "
+                f"{len(matching)} dead letters{whose} are named {name}, of {workers}; "
                 "give more digits, or name the worker with --worker"
             )
         raise NotFound(
@@ -300,7 +300,9 @@ def _name(worker: str, seq: int, event_id: str) -> str:
 
 
 def _is_named(one: Summary, name: str) -> bool:
-    return name in (one.id, f"#{one.seq}") or (len(name) >= SHORTEST_ID and one.id.startswith(name))
+    return name in (one.id, f"#{one.seq}", str(one.seq)) or (
+        len(name) >= SHORTEST_ID and one.id.startswith(name)
+    )
 
 
 def _summary(letter: DeadLetter, size: int) -> Summary:

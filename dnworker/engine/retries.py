@@ -64,6 +64,11 @@ class Retries:
     def __len__(self) -> int:
         return len(self._policies)
 
+    @property
+    def policies(self) -> Mapping[str, RetryPolicies]:
+        """The policies that there are, by worker."""
+        return self._policies
+
     def open(self) -> None:
         """Have the broker count the ends of the workers that have policies; called at each start."""
         for worker in self._policies:

@@ -25,6 +25,9 @@ T = TypeVar("T")
 BUSY_SECONDS = 5.0
 """Seconds to wait for another process that writes."""
 
+_NO_FILES_BESIDE = (sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY)
+"""What SQLite raises where it can make no files beside the one that it is to read."""
+
 SHORTEST_ID = 4
 """Digits that the beginning of an event's id needs to name it."""
 
@@ -266,24 +269,41 @@ def _open_for_reading(path: Path) -> sqlite3.Connection:
         return open_journal(path, is_writer=False)
     except JournalDamaged:
         raise
-    except JournalError as exc:
+    except JournalError:
         if os.access(path, os.W_OK) and os.access(path.parent, os.W_OK):
             raise
-        problem = exc
+        return open_read_only(path)
+
+
+def open_read_only(path: Path) -> sqlite3.Connection:
+    """Open a journal of any format, and leave it as it is.
+
+    Raises:
+        JournalDamaged, JournalError: as of `open_journal`; or it is empty.
+    """
     # With what the writer left in its log, if SQLite may make its files beside it; else the file alone.
     for mode in ("mode=ro", "immutable=1"):
-        with suppress(sqlite3.Error):
+        connection = None
+        try:
             connection = sqlite3.connect(
-                f"file:{quote(str(path))}?{mode}", uri=True, isolation_level=None, check_same_thread=False
+                f"file:{quote(str(path))}?{mode}",
+                uri=True,
+                timeout=BUSY_SECONDS,
+                isolation_level=None,
+                check_same_thread=False,
             )
-            try:
-                if not _check(connection, path):
-                    return connection
-            except BaseException:
+            if _check(connection, path):
+                raise JournalError(f"{path} is empty: nothing was kept in it yet; name another file")
+            return connection
+        except BaseException as exc:
+            if connection is not None:
                 connection.close()
+            if not isinstance(exc, sqlite3.Error):
                 raise
-            connection.close()
-    raise problem
+            problem = exc
+            if getattr(exc, "sqlite_errorcode", 0) & 0xFF not in _NO_FILES_BESIDE:
+                break
+    raise _why(problem, path) from problem
 
 
 def _check(connection: sqlite3.Connection, path: Path) -> bool:

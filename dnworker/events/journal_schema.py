@@ -79,15 +79,16 @@ def make(connection: sqlite3.Connection) -> None:
 
 def migrate(connection: sqlite3.Connection) -> None:
     """Bring a file to the present version, in one transaction; does nothing to one that has it."""
-    if _version(connection) == VERSION:
+    if version_of(connection) == VERSION:
         return
     connection.execute("BEGIN IMMEDIATE")
-    if _version(connection) == 1:  # another process may have done it meanwhile
+    if version_of(connection) == 1:  # another process may have done it meanwhile
         for statement in _SECOND.split(";"):
             connection.execute(statement)
     connection.execute("COMMIT")
 
 
-def _version(connection: sqlite3.Connection) -> int:
+def version_of(connection: sqlite3.Connection) -> int:
+    """Return the format of a file; 0 of one that is empty."""
     (version,) = connection.execute("PRAGMA user_version").fetchone()
     return int(version)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
-from dnworker.events.brokers.base import BEGINNING, CursorInfo
+from dnworker.events.brokers.base import CursorInfo
 from dnworker.server.api import ApiCall, Fields, endpoint
 
 
@@ -19,7 +19,7 @@ class Cursors(msgspec.Struct):
 class Reset(Fields):
     """The `seq` after which the worker begins again; -1 for what comes from now on."""
 
-    start: int = BEGINNING
+    start: int
 
 
 class Done(msgspec.Struct):

@@ -7,6 +7,7 @@ from datetime import datetime
 import msgspec
 
 from dnworker.core.envelope import EventEnvelope
+from dnworker.core.errors import Invalid
 from dnworker.engine import dead_letters
 from dnworker.engine.dead_letters import Summary
 from dnworker.engine.redelivery import redeliver
@@ -23,6 +24,12 @@ class OfWorker(Fields):
     """The worker, as `capability:worker`; none for all."""
 
     worker: str | None = None
+
+
+class EveryOf(OfWorker):
+    """That every one of them is meant: a path whose id is missing does not say that."""
+
+    all: bool = False
 
 
 class FailedHandler(msgspec.Struct):
@@ -86,9 +93,11 @@ async def drop(call: ApiCall) -> object:
     return Dropped(1)
 
 
-@endpoint("DELETE", "/api/dead-letters", query=OfWorker, answer=Dropped)
+@endpoint("DELETE", "/api/dead-letters", query=EveryOf, answer=Dropped)
 async def drop_all(call: ApiCall) -> object:
-    """Forget all dead letters, or those of one worker."""
+    """Forget all dead letters, or those of one worker, with `all=true`."""
+    if not call.query.all:
+        raise Invalid("name a dead letter by its id, as in /api/dead-letters/ID; ?all=true drops every one")
     letters = call.engine.dead_letters
     await letters.ready()
     found = letters.all(call.query.worker)

@@ -9,7 +9,7 @@ import pytest
 
 from dnworker import Runtime, RuntimeClient
 from dnworker.client.http import AT_ONCE, resolve_token, resolve_url
-from dnworker.core.errors import RuntimeUnavailable
+from dnworker.core.errors import Invalid, RuntimeUnavailable
 
 
 @pytest.mark.clause("8.2 start")
@@ -117,3 +117,27 @@ async def test_of_many_requests_no_more_are_under_way_than_the_pool_has_connecti
     await client.close()
     assert len(answers) == 500
     assert most == AT_ONCE
+
+
+async def test_a_redirect_is_an_error_that_says_where_it_leads():
+    away = httpx.Response(307, headers={"location": "http://127.0.0.1:1/login"})
+    client = RuntimeClient("http://127.0.0.1:1", transport=httpx.MockTransport(lambda _: away))
+    with pytest.raises(
+        httpx.HTTPStatusError, match="307 from GET /api/workers: .*leads to http://127.0.0.1:1/login"
+    ):
+        await client.connection.request("GET", "/api/workers")
+    await client.close()
+
+
+@pytest.mark.parametrize("name", ["", ".", ".."])
+async def test_a_name_that_would_lead_elsewhere_is_no_part_of_a_path(name):
+    client = RuntimeClient(
+        "http://127.0.0.1:1", transport=httpx.MockTransport(lambda _: pytest.fail("asked"))
+    )
+    for call in (
+        client.fetch_worker_detail("demo", name),
+        client.connection.publish("demo.kind", {}, name),
+    ):
+        with pytest.raises(Invalid, match="names nothing"):
+            await call
+    await client.close()

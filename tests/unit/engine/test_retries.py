@@ -9,9 +9,12 @@ from collections.abc import AsyncIterator
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from msgspec import Raw
+from msgspec.structs import replace
 
 from dnworker import Worker
 from dnworker.core.clock import VirtualClock
+from dnworker.core.envelope import encode
 from dnworker.core.errors import Conflict, NotFound
 from dnworker.engine.engine import Engine
 from dnworker.engine.redelivery import redeliver
@@ -237,6 +240,20 @@ async def test_a_dead_letter_of_a_worker_that_does_not_run_stays(engine, service
 async def test_a_dead_letter_that_is_gone_is_said_with_the_way_out(engine, service):
     with pytest.raises(NotFound, match="there is no dead letter 1234: .*list shows"):
         engine.dead_letters.find("1234")
+
+
+async def test_a_number_that_may_be_two_dead_letters_names_neither(engine, service):
+    service.fails(9)
+    await engine.fire("demo.kind", {})
+    await engine.advance(60)
+    letters = engine.dead_letters
+    letter = await letters.read(letters.all()[0])
+    for event in (replace(letter.event, seq=1234), replace(letter.event, event_id="1234" + "a" * 28)):
+        await letters.put_back(replace(letter, raw=Raw(encode(event))))
+    with pytest.raises(NotFound, match="2 dead letters are named 1234.*give more digits"):
+        letters.find("1234")
+    assert letters.find("#1234").seq == 1234
+    assert letters.find("1234a").id == "1234" + "a" * 28
 
 
 async def test_a_dropped_dead_letter_can_be_put_back(engine, service):

@@ -11,7 +11,7 @@ import pytest
 
 from dnworker import Runtime, Worker
 from dnworker.cli import dead
-from dnworker.core.errors import UsageError
+from dnworker.core.errors import Invalid, UsageError
 
 
 @pytest.fixture
@@ -99,8 +99,24 @@ async def test_one_is_delivered_again_and_gone(runtime, http):
 
 async def test_all_of_one_worker_are_dropped(runtime, http):
     await fail(runtime, 3)
-    answer = await http.delete("/api/dead-letters", params={"worker": "notebook:bridge"})
+    answer = await http.delete("/api/dead-letters", params={"worker": "notebook:bridge", "all": "true"})
     assert answer.json() == {"dropped": 3}
+
+
+@pytest.mark.parametrize("query", ["", "?worker=notebook:bridge", "?all=false"])
+async def test_all_are_dropped_only_where_that_is_said(runtime, http, query):
+    await fail(runtime)
+    answer = await http.delete(f"/api/dead-letters{query}")
+    assert (answer.status_code, "?all=true drops every one" in answer.text) == (422, True)
+    assert len(runtime.dead_letters) == 1
+
+
+async def test_a_bare_number_is_the_seq_as_the_list_shows_it(runtime, http):
+    (event_id,) = await fail(runtime)
+    (letter,) = runtime.dead_letters.all()
+    for name in (str(letter.seq), f"%23{letter.seq}"):
+        answer = await http.get(f"/api/dead-letters/{name}")
+        assert answer.json()["event"]["event_id"] == event_id
 
 
 # -- the command line ----------------------------------------------------------------------------------
@@ -145,6 +161,23 @@ async def test_the_command_lists_shows_retries_and_drops(runtime, capsys):
 
 
 @pytest.mark.usefixtures("with_token")
+async def test_the_command_drops_all_where_that_is_said(runtime, capsys):
+    await fail(runtime, 2)
+    assert await command(runtime, "drop", "--all") == 0
+    assert capsys.readouterr().out == "2 dead letters are dropped\n"
+
+
+@pytest.mark.usefixtures("with_token")
+@pytest.mark.parametrize("verb", ["show", "retry", "drop"])
+@pytest.mark.parametrize("name", ["", ".", ".."])
+async def test_an_id_that_would_lead_elsewhere_is_refused(runtime, verb, name):
+    await fail(runtime)
+    with pytest.raises(Invalid, match="names nothing"):
+        await command(runtime, verb, name)
+    assert len(runtime.dead_letters) == 1
+
+
+@pytest.mark.usefixtures("with_token")
 async def test_what_cannot_be_retried_is_said_and_the_command_has_failed(runtime, capsys):
     (event_id,) = await fail(runtime)
     await runtime.worker("bridge").stop()
@@ -159,6 +192,8 @@ async def test_what_cannot_be_retried_is_said_and_the_command_has_failed(runtime
     [
         (["list", "1234"], "takes no ID"),
         (["show"], "name one dead letter by its ID"),
+        (["show"], "12 for #12, for # begins a comment in a shell"),
+        (["drop"], "12 for #12, for # begins a comment in a shell"),
         (["drop"], "or take every one by --all"),
         (["retry", "1234", "--all"], "or take every one by --all"),
     ],

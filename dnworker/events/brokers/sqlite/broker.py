@@ -340,20 +340,7 @@ class SqliteBroker(Store):
         for cursor in [self._cursors[worker] for worker in sorted(self._cursors)]:
             if cursor.consumer is not None:
                 cursor.consumer.note_position()
-            outstanding = sorted(cursor.outstanding)
-            found.append(
-                CursorInfo(
-                    worker=cursor.worker,
-                    kinds=None
-                    if None in cursor.kinds
-                    else sorted(kind for kind in cursor.kinds if kind is not None),
-                    handled_to=cursor.handled_to,
-                    outstanding=outstanding,
-                    pending=await self._count_pending(cursor),
-                    seen_at=cursor.seen_at,
-                    is_here=cursor.consumer is not None,
-                )
-            )
+            found.append(await self._info(cursor))
         return found
 
     async def reset(self, worker: str, start: int) -> None:
@@ -446,16 +433,11 @@ class SqliteBroker(Store):
         log.warning(
             "%s was not here for a day and is forgotten, with %d events that waited for it",
             cursor.worker,
-            await self._count_pending(cursor),
+            (await self._info(cursor)).pending,
         )
 
-    async def _count_pending(self, cursor: Cursor) -> int:
-        """Return how many events wait for a worker."""
-        earlier = sum(seq <= cursor.handled_to for seq in cursor.outstanding)
-        query = partial(
-            reading.pending, worker=cursor.worker, kinds=dict(cursor.kinds), after=cursor.handled_to
-        )
-        return earlier + await self.reader.run(query)
+    async def _info(self, cursor: Cursor) -> CursorInfo:
+        return await self.reader.run(partial(reading.counted, info=cursor.info(), kinds=dict(cursor.kinds)))
 
     async def do(self, act: Callable[..., T]) -> T:
         """Return what a change of the file returns, once it is on disk.

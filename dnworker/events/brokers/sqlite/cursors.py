@@ -7,6 +7,8 @@ from typing import Any, Protocol
 
 import msgspec
 
+from dnworker.events.brokers.base import CursorInfo
+
 
 class Reader(Protocol):
     """A consumer, which knows more than was noted of it."""
@@ -66,6 +68,18 @@ class Cursor:
             self.is_live,
             msgspec.json.encode(self.outstanding).decode(),
             self.seen_at,
+        )
+
+    def info(self) -> CursorInfo:
+        """Return it as it is shown; of what waits, only those up to `handled_to` are counted."""
+        return CursorInfo(
+            worker=self.worker,
+            kinds=None if None in self.kinds else sorted(kind for kind in self.kinds if kind is not None),
+            handled_to=self.handled_to,
+            outstanding=sorted(self.outstanding),
+            pending=sum(seq <= self.handled_to for seq in self.outstanding),
+            seen_at=self.seen_at,
+            is_here=self.consumer is not None,
         )
 
     def wants(self, kind: str, seq: int) -> bool:

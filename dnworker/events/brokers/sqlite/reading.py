@@ -8,6 +8,7 @@ import sqlite3
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from itertools import chain
 from pathlib import Path
 from typing import NamedTuple, TypeVar
@@ -16,9 +17,12 @@ import msgspec
 from msgspec.structs import replace
 
 from dnworker.core.envelope import EventEnvelope, decode_stored
-from dnworker.core.errors import BrokerError, Invalid
+from dnworker.core.errors import BrokerError, Invalid, JournalError
 from dnworker.core.threads import untraced
-from dnworker.events.journal import BUSY_SECONDS
+from dnworker.events.brokers.base import CursorInfo
+from dnworker.events.brokers.sqlite.cursors import read_cursors
+from dnworker.events.journal import BUSY_SECONDS, open_read_only
+from dnworker.events.journal_schema import VERSION, version_of
 
 log = logging.getLogger("dnworker.broker")
 
@@ -141,16 +145,35 @@ def replay(
     return [replace(stored.envelope, replay=True) for stored in _stored(found)]
 
 
-def pending(connection: sqlite3.Connection, worker: str, kinds: dict[str | None, int], after: int) -> int:
-    """Return how many events of a worker come after a `seq`."""
+def counted(connection: sqlite3.Connection, info: CursorInfo, kinds: dict[str | None, int]) -> CursorInfo:
+    """Return how far a worker is, with what waits for it after `handled_to` of kinds since their `seq`."""
     count = "SELECT count(*) FROM events WHERE id > ? AND (only_for IS NULL OR only_for = ?)"
-    total = 0
+    total = info.pending
     for kind, since in kinds.items():
         of_kind, values = ("", ()) if kind is None else (" AND kind = ?", (kind,))
         query = f"{count}{of_kind}"
-        (found,) = connection.execute(query, (max(after, since), worker, *values)).fetchone()
+        (found,) = connection.execute(query, (max(info.handled_to, since), info.worker, *values)).fetchone()
         total += found
-    return total
+    return replace(info, pending=total)
+
+
+def cursors_of(path: Path) -> list[CursorInfo]:
+    """Return how far the workers are that a file knows, and leave the file as it is.
+
+    Raises:
+        JournalError: it cannot be read, or there are no workers in it; says why.
+    """
+    with closing(open_read_only(path)) as connection:
+        if (version := version_of(connection)) < VERSION:
+            raise JournalError(
+                f"{path} is a journal of format {version}, which knows of no worker; "
+                "a durable runtime brings it to the present format"
+            )
+        try:
+            cursors = sorted(read_cursors(connection).items())
+            return [counted(connection, cursor.info(), cursor.kinds) for _, cursor in cursors]
+        except sqlite3.Error as exc:
+            raise JournalError(f"{path} cannot be read ({exc}); see to its disk") from exc
 
 
 def _stored(rows: Iterable[tuple[int, str, int, str | None]]) -> Iterator[Stored]:
