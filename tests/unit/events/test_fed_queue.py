@@ -177,6 +177,40 @@ def test_an_event_that_a_client_gives_back_comes_again_marked_and_under_a_higher
     assert [client.is_new(one) for one in take(reader)] == [True]
 
 
+@pytest.mark.parametrize("has_arrived", [False, True])
+def test_an_event_that_is_given_back_while_the_client_has_it_comes_again_all_the_same(bench, has_arrived):
+    reader = bench.queue.open_kept(["a"], is_explicit=True)
+    bench.publish(1)
+    (first,) = take(reader)
+    if has_arrived:
+        reader.acknowledge(first.seq)
+    bench.broker.consumer(WORKER).release(first.event_id)  # as where its handler has failed
+    bench.queue.feed.pump()
+    (again,) = take(reader)
+    assert (again.event_id, again.replay, reader.stream.number(again)) == (first.event_id, True, 2)
+    reader.stream.ack(first.seq)  # of the first time
+    assert bench.handled == []
+    reader.acknowledge(again.seq)
+    reader.stream.ack(again.seq)
+    assert (bench.handled, bench.queue.size) == ([1], 0)
+
+
+def test_an_event_that_is_given_back_before_it_is_sent_is_sent_once(bench):
+    bench.report("a")
+    reader = bench.queue.open_kept(["a"], watcher=bench.remote.stream)
+    bench.publish(1, 2)
+    (_, second) = bench.broker.kept
+    bench.broker.consumer(WORKER).release(second.event_id)
+    bench.queue.feed.pump()
+    got = take(reader)
+    assert seen(got) == [(1, False), (2, True)]
+    for envelope in got:
+        reader.acknowledge(envelope.seq)
+        bench.begin(envelope)
+        bench.end(envelope)
+    assert (bench.handled, bench.queue.size) == ([1, 2], 0)
+
+
 # -- when the process ends -----------------------------------------------------------------------------
 
 
