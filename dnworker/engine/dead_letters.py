@@ -204,7 +204,7 @@ class DeadLetters:
                 await self._broker.delete(_name(oldest.worker, oldest.seq, oldest.id))
             except (BrokerError, NotStored) as exc:
                 log.error(
-                    "the dead letter of %s (%s) could not be dropped, and is there again at the next start: %s",
+                    "the dead letter of %s (%s) could not be dropped, and is back at the next start: %s",
                     oldest.id,
                     oldest.worker,
                     exc,
