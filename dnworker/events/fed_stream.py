@@ -6,7 +6,7 @@ A `FedQueue` has them, and their `Feed` fills them.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from functools import partial
 from itertools import islice
 from typing import Literal, Protocol
@@ -31,6 +31,9 @@ class Source(Queue, Protocol):
 
     def number(self, event_id: str) -> int:
         """Return how often the worker was given an event."""
+
+    def handled_by(self, event_id: str) -> Collection[str]:
+        """Return the handlers of the worker that have ended well with an event."""
 
     def leave(self, stream: FedStream) -> None:
         """Note that nobody came back for a stream."""
@@ -89,6 +92,10 @@ class FedStream(WorkerStream):
     def number(self, envelope: EventEnvelope) -> int:
         """Return how often the worker was given an event by now."""
         return self._source.number(envelope.event_id)
+
+    def handled_by(self, envelope: EventEnvelope) -> Collection[str]:
+        """Return the handlers of the worker that have ended well with an event."""
+        return self._source.handled_by(envelope.event_id)
 
     # -- what arrives ----------------------------------------------------------------------------------
 
@@ -161,6 +168,9 @@ class FedStream(WorkerStream):
         self.was_closed = False
         if after_seq is None:
             self._send_again()
+        else:  # what was sent before it was given up: the client says what of it has arrived
+            self._sent.extend(self._unsent.popleft() for _ in range(self._copies))
+            self._copies = 0
         return super().attach(after_seq)
 
     def _send_again(self) -> None:

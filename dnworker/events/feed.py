@@ -130,6 +130,10 @@ class Feed:
         given = self._given.get(event_id)
         return 1 if given is None else given.number
 
+    def handled_by(self, event_id: str) -> Collection[str]:
+        """Return the handlers of the worker that have ended well with an event."""
+        return () if self._consumer is None else self._consumer.handled_by(event_id)
+
     def hold(self) -> None:
         """Take nothing more: the process is about to end; what it reports of what it has is noted still."""
         self._is_held = True

@@ -385,6 +385,16 @@ def test_a_stream_is_waited_for_as_long_as_its_process_runs(bench):
     assert (seen(take(again)), bench.lost) == ([(1, False), (2, False)], [])
 
 
+def test_a_client_that_comes_back_late_does_not_get_again_what_it_says_it_has(bench):
+    reader = bench.queue.open_kept(["a"], "mine", 0)
+    bench.publish(1, 2)
+    first, _ = take(reader)
+    reader.leave(clean=False)
+    bench.timers.advance(60)
+    again = bench.queue.open_kept(["a"], "mine", first.seq)
+    assert (seen(take(again)), bench.handled) == ([(2, False)], [1])
+
+
 def test_what_a_broken_stream_has_goes_after_a_while_to_another_that_wants_it(bench):
     reader = bench.queue.open_kept(["a", "b"], "one", 0)
     bench.publish(1, 2)
@@ -512,11 +522,25 @@ def test_an_event_that_is_given_again_knows_how_often():
     assert redelivered(event, 1) is event
 
 
+def test_a_stream_knows_which_handlers_have_ended_well_with_what_comes_again(bench):
+    bench.report("a")
+    reader = bench.queue.open_kept(["a"], watcher=bench.remote.stream)
+    bench.publish(1)
+    (sent,) = take(reader)
+    bench.begin(sent)
+    bench.end(sent)
+    bench.broker.consumer(WORKER).release(sent.event_id)
+    bench.queue.feed.pump()
+    (again,) = take(reader)
+    assert [*reader.stream.handled_by(again)] == ["on_a"]
+
+
 def test_a_frame_that_says_the_delivery_is_read_with_it():
     event = EventEnvelope(seq=1, kind="a", payload={"n": 1}, replay=True)
-    fields = json.loads(encode(event)) | {"delivery": 4}
+    fields = json.loads(encode(event)) | {"delivery": 4, "handled_by": ["on_a"]}
     read = decode_redelivered(json.dumps(fields))
-    assert (read.delivery, read.payload) == (4, {"n": 1})
+    assert (read.delivery, read.handled_by, read.payload) == (4, ("on_a",), {"n": 1})
+    assert decode_redelivered(encode(event)).handled_by == ()
     assert decode_redelivered(encode(event)).delivery == 1
 
 
