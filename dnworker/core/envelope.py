@@ -95,6 +95,8 @@ class RedeliveredEvent(EventEnvelope, kw_only=True, frozen=True, gc=False):
     """An event that a worker gets again, and how often; in frames, only our own client is told."""
 
     delivery: int = 1
+    handled_by: tuple[str, ...] = ()
+    """The handlers that have ended well with it at an earlier delivery, where a frame says them."""
 
 
 def redelivered(envelope: EventEnvelope, delivery: int) -> EventEnvelope:

@@ -14,7 +14,7 @@ from datetime import datetime
 import msgspec
 
 from dnworker.core.envelope import EventEnvelope, decode, encode
-from dnworker.core.errors import NotFound
+from dnworker.core.errors import BrokerError, NotFound, NotStored
 from dnworker.core.handler_error import HandlerError
 from dnworker.core.listeners import Listeners
 from dnworker.events.brokers.base import Broker
@@ -105,7 +105,7 @@ class DeadLetters:
     async def close(self) -> None:
         """Return when all is written; the broker is still open."""
         while self._writing:
-            await asyncio.gather(*self._writing.values())
+            await asyncio.wait(self._writing.values())
         loading, self._loading = self._loading, None
         if loading is not None:
             loading.cancel()
@@ -123,7 +123,7 @@ class DeadLetters:
                 loading = self._begin_loading()
             await asyncio.shield(loading)
         while self._writing:
-            await asyncio.gather(*self._writing.values())
+            await asyncio.wait(self._writing.values())
 
     def _begin_loading(self) -> asyncio.Task[None]:
         self._loading = asyncio.create_task(self._load(), name="dead letters")
@@ -167,7 +167,7 @@ class DeadLetters:
         before: asyncio.Task[None] | None,
     ) -> None:
         if before is not None:
-            await before
+            await asyncio.wait([before])
         worker, event_id = key
         try:
             name = _name(worker, event.seq, event_id)
@@ -207,7 +207,15 @@ class DeadLetters:
                 oldest.worker,
                 f"{MOST_LETTERS:,}" if len(self._index) >= MOST_LETTERS else f"{MOST_BYTES:,} bytes",
             )
-            await self._broker.delete(_name(oldest.worker, oldest.seq, oldest.id))
+            try:
+                await self._broker.delete(_name(oldest.worker, oldest.seq, oldest.id))
+            except (BrokerError, NotStored) as exc:
+                log.error(
+                    "the dead letter of %s (%s) could not be dropped, and is back at the next start: %s",
+                    oldest.id,
+                    oldest.worker,
+                    exc,
+                )
 
     # -- what is asked ---------------------------------------------------------------------------------
 

@@ -15,6 +15,7 @@ from dnworker.core.errors import NotFound
 from dnworker.events.brokers.base import Consumer, Outcome
 
 if TYPE_CHECKING:
+    from dnworker.core.envelope import EventEnvelope
     from dnworker.core.invocation import Invocation
     from dnworker.engine.retries import Retries
     from dnworker.events.bus import EventBus
@@ -56,6 +57,8 @@ class Deliveries:
         self._call_later = call_later
         self._end: Callable[[], None] | None = None
         self._is_open = False
+        self._consumers: dict[Invocation, Consumer] = {}
+        """Those of the handlers that run: what gave them their events."""
         retries.changed.add(self._listen)
 
     def open(self) -> None:
@@ -72,6 +75,7 @@ class Deliveries:
     def close(self) -> None:
         """Listen no more."""
         self._is_open = False
+        self._consumers.clear()
         end, self._end = self._end, None
         if end is not None:
             end()
@@ -79,12 +83,22 @@ class Deliveries:
     def note(self, invocation: Invocation) -> None:
         """Note that a handler has begun or ended."""
         event = invocation.event
-        if event is None or (consumer := self._bus.broker.consumer(invocation.worker)) is None:
+        if event is None:
             return
+        present = self._bus.broker.consumer(invocation.worker)
         if invocation.outcome == "running":
-            consumer.note_begin(event.event_id, invocation.handler)
-            self._retries.note_begin(invocation, event.event_id)
-        elif invocation.outcome == "cancelled":
+            if present is not None:
+                self._consumers[invocation] = present
+                present.note_begin(event.event_id, invocation.handler)
+                self._retries.note_begin(invocation, event.event_id)
+        elif (consumer := self._consumers.pop(invocation, None)) is not None:
+            self._note_end(consumer, present, invocation, event)
+
+    def _note_end(
+        self, consumer: Consumer, present: Consumer | None, invocation: Invocation, event: EventEnvelope
+    ) -> None:
+        """Note to the consumer that gave the event that its handler has ended; it may be closed."""
+        if invocation.outcome == "cancelled":
             if self._is_running(invocation.worker) and invocation.remote_id is not None:
                 call_later = self._call_later or asyncio.get_running_loop().call_later
                 call_later(LEAVING_SECONDS, partial(self._note_cancelled, consumer, invocation))
@@ -92,8 +106,14 @@ class Deliveries:
                 self._note_cancelled(consumer, invocation)
         elif (error := invocation.error) is None:
             consumer.note_end(event.event_id, Outcome(invocation.handler))
-        elif not self._retries.note_failure(consumer, invocation, event, error):
+        elif self._is_superseded(consumer, present) or not self._retries.note_failure(
+            consumer, invocation, event, error
+        ):
             consumer.note_end(event.event_id, Outcome(invocation.handler, error.summary))
+
+    def _is_superseded(self, consumer: Consumer, present: Consumer | None) -> bool:
+        """Return whether a later consumer has what another has not handled: what comes of it counts there."""
+        return self._bus.broker.capabilities.redelivers and present not in (None, consumer)
 
     def _note_cancelled(self, consumer: Consumer, invocation: Invocation) -> None:
         """Note that a handler was cancelled; alone, if its worker runs on."""

@@ -6,10 +6,12 @@ A part of the engine; `Deliveries` tells it of failures.
 from __future__ import annotations
 
 import logging
+from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from dnworker.core.clock import Clock
+from dnworker.core.errors import NotFound
 from dnworker.core.listeners import Listeners
 from dnworker.core.retry_policies import Names, RetryPolicies, RetryPolicy
 from dnworker.engine.dead_letters import DeadHandler, DeadLetters
@@ -170,7 +172,8 @@ class Retries:
         if exc is None:  # it is taken care of: it must not run again where others of the event do
             consumer.note_end(event_id, Outcome(handler))
             return
-        consumer.release(event_id, policy.longest)
+        with suppress(NotFound):  # it has been given back meanwhile, and comes again
+            consumer.release(event_id, policy.longest)
         consumer.note_end(event_id, Outcome(handler, error.summary))
 
 

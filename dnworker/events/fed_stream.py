@@ -6,6 +6,9 @@ A `FedQueue` has them, and their `Feed` fills them.
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Callable, Collection
+from functools import partial
+from itertools import islice
 from typing import Literal, Protocol
 
 from msgspec.structs import replace
@@ -28,6 +31,9 @@ class Source(Queue, Protocol):
 
     def number(self, event_id: str) -> int:
         """Return how often the worker was given an event."""
+
+    def handled_by(self, event_id: str) -> Collection[str]:
+        """Return the handlers of the worker that have ended well with an event."""
 
     def leave(self, stream: FedStream) -> None:
         """Note that nobody came back for a stream."""
@@ -87,6 +93,10 @@ class FedStream(WorkerStream):
         """Return how often the worker was given an event by now."""
         return self._source.number(envelope.event_id)
 
+    def handled_by(self, envelope: EventEnvelope) -> Collection[str]:
+        """Return the handlers of the worker that have ended well with an event."""
+        return self._source.handled_by(envelope.event_id)
+
     # -- what arrives ----------------------------------------------------------------------------------
 
     def acknowledge(self, seq: int) -> None:
@@ -118,23 +128,34 @@ class FedStream(WorkerStream):
         if (event_id := self._take_out(seq)) is not None:
             self._source.release(event_id, delay)
 
+    def take_back(self, envelope: EventEnvelope) -> None:
+        """Forget an event that comes again, whether it was sent or not."""
+        has_it = partial(_is_of, event_id=envelope.event_id)
+        seq = next((seq for seq, (one, _) in self._arrived.items() if has_it(one)), None)
+        entry = self._search(has_it, len(self._unsent)) if seq is None else self._arrived.pop(seq)
+        if entry is not None:
+            self._free(entry[1])
+        if self.watcher is not None:
+            self.watcher.delivered(envelope)
+
     def _take_out(self, seq: int) -> str | None:
         """Forget an event that the client has; returns its id, None where it has no such event."""
-        entry = self._arrived.pop(seq, None)
-        if entry is None:
-            copies = self._copies
-            for queued, most in ((self._sent, len(self._sent)), (self._unsent, copies)):
-                for n in range(most):
-                    first = queued[n][0]
-                    if not isinstance(first, _Gap) and first.seq == seq:
-                        entry = queued[n]
-                        del queued[n]
-                        self._copies -= queued is self._unsent
-                        break
+        entry = self._arrived.pop(seq, None) or self._search(partial(_is_at, seq=seq), self._copies)
         if entry is None or isinstance(entry[0], _Gap):
             return None
         self._free(entry[1])
         return entry[0].event_id
+
+    def _search(self, is_it: Callable[[EventEnvelope | _Gap], bool], most: int) -> _Entry | None:
+        """Take out what was sent, or is among the first so many that were not."""
+        for queued, count in ((self._sent, len(self._sent)), (self._unsent, most)):
+            found = next((n for n, (one, _) in enumerate(islice(queued, count)) if is_it(one)), None)
+            if found is not None:
+                entry = queued[found]
+                del queued[found]
+                self._copies -= queued is self._unsent and found < self._copies
+                return entry
+        return None
 
     def _free(self, size: int) -> None:
         self.size -= size
@@ -147,6 +168,9 @@ class FedStream(WorkerStream):
         self.was_closed = False
         if after_seq is None:
             self._send_again()
+        else:  # what was sent before it was given up: the client says what of it has arrived
+            self._sent.extend(self._unsent.popleft() for _ in range(self._copies))
+            self._copies = 0
         return super().attach(after_seq)
 
     def _send_again(self) -> None:
@@ -197,3 +221,11 @@ class FedStream(WorkerStream):
         """Forget everything that is queued."""
         self._send_again()
         super().clear()
+
+
+def _is_of(one: EventEnvelope | _Gap, event_id: str) -> bool:
+    return not isinstance(one, _Gap) and one.event_id == event_id
+
+
+def _is_at(one: EventEnvelope | _Gap, seq: int) -> bool:
+    return not isinstance(one, _Gap) and one.seq == seq

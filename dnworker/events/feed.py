@@ -130,6 +130,10 @@ class Feed:
         given = self._given.get(event_id)
         return 1 if given is None else given.number
 
+    def handled_by(self, event_id: str) -> Collection[str]:
+        """Return the handlers of the worker that have ended well with an event."""
+        return () if self._consumer is None else self._consumer.handled_by(event_id)
+
     def hold(self) -> None:
         """Take nothing more: the process is about to end; what it reports of what it has is noted still."""
         self._is_held = True
@@ -292,25 +296,43 @@ class Feed:
 
     def _give(self, consumer: Consumer, envelope: EventEnvelope) -> None:
         number = consumer.number(envelope)
-        if (known := self._given.get(envelope.event_id)) is not None:
-            known.number = number  # the process has it already, and works on it
-        else:
-            if number > 1 and not envelope.replay:
-                envelope = replace(envelope, replay=True)
-            given = self._given[envelope.event_id] = _Given(without_payload(envelope), number, ())
-            wanting = [stream for stream in self._streams if stream.wants(envelope.kind)]
-            takers = [stream for stream in wanting if not stream.is_given_up] or wanting
-            size = size_of(envelope)
-            if takers:
-                self._put(given, takers, envelope, size)
-            elif self._asks(given):
-                given.unclaimed = envelope, size
-                self._unclaimed += 1
-                self.size += size
-            else:
-                self._end(envelope.event_id)
+        known = self._given.get(envelope.event_id)
+        if known is None:
+            self._take_in(envelope, number)
+        elif number > known.number:  # it was given back in the broker, as where a handler is to run again
+            self._take_back(known)
+            self._take_in(envelope, number)
         if self._watcher is not None:
             self._watcher.delivered(envelope)
+
+    def _take_in(self, envelope: EventEnvelope, number: int) -> None:
+        """Let the streams have an event that want it."""
+        if number > 1 and not envelope.replay:
+            envelope = replace(envelope, replay=True)
+        given = self._given[envelope.event_id] = _Given(without_payload(envelope), number, ())
+        wanting = [stream for stream in self._streams if stream.wants(envelope.kind)]
+        takers = [stream for stream in wanting if not stream.is_given_up] or wanting
+        size = size_of(envelope)
+        if takers:
+            self._put(given, takers, envelope, size)
+        elif self._asks(given):
+            given.unclaimed = envelope, size
+            self._unclaimed += 1
+            self.size += size
+        else:
+            self._end(envelope.event_id)
+
+    def _take_back(self, given: _Given) -> None:
+        """Forget what streams, or none of them yet, have of an event."""
+        self._forget_unclaimed(given)
+        for stream in given.streams:
+            stream.take_back(given.envelope)
+
+    def _forget_unclaimed(self, given: _Given) -> None:
+        if given.unclaimed is not None:
+            self._unclaimed -= 1
+            self.size -= given.unclaimed[1]
+            given.unclaimed = None
 
     def _put(self, given: _Given, takers: Collection[FedStream], envelope: EventEnvelope, size: int) -> None:
         for stream in takers:
@@ -349,10 +371,7 @@ class Feed:
             self.look_again()
 
     def _end(self, event_id: str) -> None:
-        given = self._given.pop(event_id)
-        if given.unclaimed is not None:
-            self._unclaimed -= 1
-            self.size -= given.unclaimed[1]
+        self._forget_unclaimed(self._given.pop(event_id))
         if self._consumer is not None:
             self._consumer.handed_out(event_id)
         self.look_again()

@@ -198,11 +198,12 @@ async def _send(send: Send, envelope: EventEnvelope) -> int:
 
 
 async def _send_counted(send: Send, stream: FedStream, envelope: EventEnvelope) -> int:
-    """Send an envelope to a client of ours, and how often the worker was given it, if more than once."""
+    """Send an envelope to a client of ours; of one that comes again, how often, and whose work is done."""
     number = stream.number(envelope)
     if number == 1:
         return await _send(send, envelope)
-    text = f'{_text(envelope)[:-1]},"delivery":{number}}}'
+    told = {"delivery": number, "handled_by": [*stream.handled_by(envelope)]}
+    text = f"{_text(envelope)[:-1]},{msgspec.json.encode(told).decode()[1:]}"
     await send({"type": "websocket.send", "text": text})
     return len(text)
 

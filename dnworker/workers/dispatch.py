@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Callable, Sized
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, cast
 
-from dnworker.core.envelope import own, redelivered
+from dnworker.core.envelope import RedeliveredEvent, own, redelivered
 from dnworker.core.handler_error import message_of, type_name
 from dnworker.core.handlers import HandlerKey
 from dnworker.core.invocation import Invocation, feeds_handlers
@@ -208,6 +208,8 @@ class Dispatch:
             consumer = None
         if consumer is not None:
             done = consumer.handled_by(envelope.event_id)
+            handlers = tuple(bound for bound in handlers if bound.name not in done)
+        elif isinstance(envelope, RedeliveredEvent) and (done := envelope.handled_by):
             handlers = tuple(bound for bound in handlers if bound.name not in done)
         number = 1 if consumer is None else consumer.number(envelope)
         args = (redelivered(own(envelope), number), invoker.client)

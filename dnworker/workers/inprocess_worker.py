@@ -333,6 +333,7 @@ class InProcessWorker(ManagedWorker[WorkerRunner]):
         """Let a runner that is warm take over from the present one."""
         if self.state is WorkerState.RUNNING and self._runner is not None:
             runner.take_over(self._runner)
+            await self._kept.hand_over(self._runner, runner)
         await self._stop()
         self._lifecycle.to(WorkerState.LOADING)
         self.begin_with(new)

@@ -42,6 +42,8 @@ SHARE = 20
 NAMED = 100
 """Keys that have no JSON, after which no more are named."""
 
+_NOTHING = object()
+
 
 class KeptState:
     """Writes a state soon after it has changed; many changes are one write.
@@ -65,6 +67,8 @@ class KeptState:
         self._told: set[str] = set()
         self._named: set[str] = set()
         self._is_dirty = False
+        self._is_unsaved = False
+        """Whether the last state that was to be written could not be."""
         self._is_over = False
         self._is_pausing = self._is_dropped = False
         self._lock = asyncio.Lock()  # so that an older state never overtakes a newer one
@@ -84,10 +88,11 @@ class KeptState:
         self._is_over = True
         if self._writing is not None and self._is_pausing:
             self._writing.cancel()
-        await self._write()
+        await self.flush()
 
     async def flush(self) -> None:
-        """Write what has changed by now."""
+        """Write what has changed by now, and what could not be written before."""
+        self._is_dirty = self._is_dirty or self._is_unsaved
         await self._write()
 
     def hold(self) -> None:
@@ -134,10 +139,11 @@ class KeptState:
         elif data != self._saved:
             try:
                 await self._save(data)
-            except Exception as exc:  # a full disk, a runtime that is gone: the next change is written again
-                self._tell("save", f"{exc}; the next change tries again")
+            except Exception as exc:  # a full disk, a runtime that is gone
+                self._is_unsaved = True
+                self._tell("save", f"{exc}; the next change and the stop of the worker try again")
             else:
-                self._saved = data
+                self._saved, self._is_unsaved = data, False
         return took
 
     def _tell(self, mistake: str, text: str) -> None:
@@ -201,10 +207,12 @@ class KeptRuns:
         self._worker = worker
         self._warn = warn
         self._json = b"{}"
+        self._is_anew = False
         self._runs: WeakKeyDictionary[WorkerRunner, KeptState] = WeakKeyDictionary()
 
     async def load(self, *, anew: bool) -> None:
         """Read what is kept, for the start that follows; `anew` forgets it."""
+        self._is_anew = anew
         if anew:
             await forget(self._broker(), self._worker)
         self._json = await load(self._broker(), self._worker)
@@ -212,6 +220,35 @@ class KeptRuns:
     def restore(self, state: dict[str, Any]) -> None:
         """Put what was read into a state."""
         state.update(restored(self._json, self._warn))
+
+    async def hand_over(self, former: WorkerRunner, runner: WorkerRunner) -> None:
+        """Put what a run has changed since the last `load` into the state of one that was restored then.
+
+        What both have changed stays as the new one has it, and is told.
+        """
+        if self._is_anew or runner not in self._runs or (kept := self.of(former)) is None:
+            return
+        await kept.flush()
+        state = runner.worker.state
+        before, now = (
+            restored(data, self._warn) for data in (self._json, await load(self._broker(), self._worker))
+        )
+        both: list[str] = []
+        for key in dict.fromkeys((*before, *now)):
+            was, became, there = (one.get(key, _NOTHING) for one in (before, now, state))
+            if was == became or there == became:
+                continue
+            if there != was:
+                both.append(shorten(repr(key), 60))
+            elif became is _NOTHING:
+                del state[key]
+            else:
+                state[key] = became
+        if both:
+            self._warn(
+                f"worker.state: {', '.join(both[:10])} {'was' if len(both) == 1 else 'were'} changed by the "
+                "handlers before, too, while the new ones started; what the new ones have made of it stays"
+            )
 
     def make(self) -> KeptState:
         """Return what writes the state of a run that is to come; `add` must follow."""

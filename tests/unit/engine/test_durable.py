@@ -11,6 +11,7 @@ import pytest
 
 from dnworker import JournalReader, Runtime, Worker
 from dnworker.core.errors import BrokerError, Conflict, NotStored
+from dnworker.core.invocation import Invocation
 from dnworker.core.limits import Limits
 from dnworker.events.brokers.memory import MemoryBroker
 from dnworker.events.brokers.sqlite.broker import SqliteBroker
@@ -178,6 +179,36 @@ async def test_a_handler_that_the_stop_of_its_worker_cancels_has_not_handled_its
         while len(home.seen) < 2:
             await asyncio.sleep(0.01)
         assert home.seen == [(1, False, 1), (1, True, 2)]
+
+
+async def test_a_handler_that_is_left_behind_ends_for_the_delivery_that_it_began_with(home):
+    async with home.runtime() as runtime:
+        consumer = runtime.bus.broker.subscribe("demo:w", ["demo.go"])
+        await runtime.client().publish("demo.go", {"n": 1})
+        event = await anext(consumer)
+        runtime.history.begin(left := Invocation("demo:w", "on_go", "event", event))
+        consumer.close()
+        later = runtime.bus.broker.subscribe("demo:w", ["demo.go"])
+        again = await anext(later)
+        runtime.history.begin(present := Invocation("demo:w", "on_go", "event", again))
+        later.handed_out(again.event_id)
+        runtime.history.finish(left, "ok")
+        assert later.event(again.event_id) is not None
+        runtime.history.finish(present, "ok")
+        assert later.event(again.event_id) is None
+
+
+async def test_an_end_after_the_consumer_is_closed_is_noted(home):
+    async with home.runtime() as runtime:
+        consumer = runtime.bus.broker.subscribe("demo:w", ["demo.go"])
+        await runtime.client().publish("demo.go", {"n": 1})
+        event = await anext(consumer)
+        runtime.history.begin(left := Invocation("demo:w", "on_go", "event", event))
+        consumer.handed_out(event.event_id)
+        consumer.close()
+        runtime.history.finish(left, "ok")
+        (cursor,) = await runtime.bus.broker.cursors()
+        assert cursor.pending == 0
 
 
 async def test_a_handler_that_somebody_ended_alone_has_handled_its_event(home):

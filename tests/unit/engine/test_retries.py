@@ -15,7 +15,7 @@ from msgspec.structs import replace
 from dnworker import Worker
 from dnworker.core.clock import VirtualClock
 from dnworker.core.envelope import encode
-from dnworker.core.errors import Conflict, NotFound
+from dnworker.core.errors import Conflict, NotFound, NotStored
 from dnworker.engine.engine import Engine
 from dnworker.engine.redelivery import redeliver
 
@@ -278,6 +278,51 @@ async def test_the_oldest_dead_letter_goes_where_there_are_too_many(engine, serv
     await engine.dead_letters.ready()
     assert [one.id for one in engine.dead_letters.all()] == [events[2].event_id, events[1].event_id]
     assert f"the dead letter of demo.kind #{events[0].seq} (notebook:bridge) is dropped" in caplog.text
+
+
+async def test_a_dead_letter_that_cannot_be_kept_does_not_keep_the_next_from_being_kept(
+    engine, service, monkeypatch
+):
+    engine.retries.put("notebook:bridge", _policies("3,on=OSError"))
+
+    @service.worker.on_event("demo.kind")
+    async def on_other(event, client) -> None:
+        raise ValueError("other")
+
+    await engine.worker("bridge").restart(force=True)
+    broker, consumer = engine.bus.broker, engine.bus.broker.consumer("notebook:bridge")
+    put, full = broker.put, [NotStored("the disk is full")]
+
+    async def fails_once(*args, **options):
+        if full:
+            raise full.pop()
+        return await put(*args, **options)
+
+    def refuses(event_id, delay=0.0):
+        raise NotFound("notebook:bridge does not have the event")
+
+    monkeypatch.setattr(broker, "put", fails_once)
+    monkeypatch.setattr(consumer, "release", refuses)
+    service.failures = [ValueError("never")]
+    await engine.fire("demo.kind", {})
+    assert await dead(engine) == ["notebook:bridge demo.kind 1 not retried"]
+
+
+async def test_a_dead_letter_that_cannot_be_dropped_is_said_and_holds_nobody_up(
+    engine, service, monkeypatch, caplog
+):
+    monkeypatch.setattr("dnworker.engine.dead_letters.MOST_LETTERS", 1)
+
+    async def fails(key):
+        raise NotStored("the disk is full")
+
+    monkeypatch.setattr(engine.bus.broker, "delete", fails)
+    engine.retries.put("notebook:bridge", _policies("3,on=OSError"))
+    service.failures = [ValueError(str(n)) for n in range(2)]
+    for n in range(2):
+        await engine.fire("demo.kind", {"n": n})
+    assert len(await dead(engine)) == 1
+    assert "could not be dropped" in caplog.text
 
 
 async def test_dead_letters_outlive_the_runtime_as_long_as_their_broker_does(engine, service):

@@ -78,6 +78,7 @@ class KeepingConsumer:
         self.broker = broker
         self.queue: list[EventEnvelope] = []
         self.running: dict[str, list[str]] = {}
+        self.ended: dict[str, list[str]] = {}
         self.was_handed_out: set[str] = set()
         self.released: list[tuple[str, float]] = []
         self.is_closed = False
@@ -100,6 +101,9 @@ class KeepingConsumer:
     def number(self, envelope: EventEnvelope) -> int:
         return self.broker.given[self.owner][envelope.event_id]
 
+    def handled_by(self, event_id: str) -> list[str]:
+        return self.ended.get(event_id, [])
+
     def retarget(self, kinds: Any, start: int = NOW) -> None:
         before = dict(self.broker.kinds[self.owner])
         self.broker.listen(self.owner, kinds, start)
@@ -117,6 +121,8 @@ class KeepingConsumer:
 
     def note_end(self, event_id: str, outcome: Outcome) -> None:
         self.running[event_id].remove(outcome.handler)
+        if outcome.error is None:
+            self.ended.setdefault(event_id, []).append(outcome.handler)
         self._settle(event_id)
 
     def handed_out(self, event_id: str) -> None:

@@ -177,6 +177,40 @@ def test_an_event_that_a_client_gives_back_comes_again_marked_and_under_a_higher
     assert [client.is_new(one) for one in take(reader)] == [True]
 
 
+@pytest.mark.parametrize("has_arrived", [False, True])
+def test_an_event_that_is_given_back_while_the_client_has_it_comes_again_all_the_same(bench, has_arrived):
+    reader = bench.queue.open_kept(["a"], is_explicit=True)
+    bench.publish(1)
+    (first,) = take(reader)
+    if has_arrived:
+        reader.acknowledge(first.seq)
+    bench.broker.consumer(WORKER).release(first.event_id)  # as where its handler has failed
+    bench.queue.feed.pump()
+    (again,) = take(reader)
+    assert (again.event_id, again.replay, reader.stream.number(again)) == (first.event_id, True, 2)
+    reader.stream.ack(first.seq)  # of the first time
+    assert bench.handled == []
+    reader.acknowledge(again.seq)
+    reader.stream.ack(again.seq)
+    assert (bench.handled, bench.queue.size) == ([1], 0)
+
+
+def test_an_event_that_is_given_back_before_it_is_sent_is_sent_once(bench):
+    bench.report("a")
+    reader = bench.queue.open_kept(["a"], watcher=bench.remote.stream)
+    bench.publish(1, 2)
+    (_, second) = bench.broker.kept
+    bench.broker.consumer(WORKER).release(second.event_id)
+    bench.queue.feed.pump()
+    got = take(reader)
+    assert seen(got) == [(1, False), (2, True)]
+    for envelope in got:
+        reader.acknowledge(envelope.seq)
+        bench.begin(envelope)
+        bench.end(envelope)
+    assert (bench.handled, bench.queue.size) == ([1, 2], 0)
+
+
 # -- when the process ends -----------------------------------------------------------------------------
 
 
@@ -351,6 +385,16 @@ def test_a_stream_is_waited_for_as_long_as_its_process_runs(bench):
     assert (seen(take(again)), bench.lost) == ([(1, False), (2, False)], [])
 
 
+def test_a_client_that_comes_back_late_does_not_get_again_what_it_says_it_has(bench):
+    reader = bench.queue.open_kept(["a"], "mine", 0)
+    bench.publish(1, 2)
+    first, _ = take(reader)
+    reader.leave(clean=False)
+    bench.timers.advance(60)
+    again = bench.queue.open_kept(["a"], "mine", first.seq)
+    assert (seen(take(again)), bench.handled) == ([(2, False)], [1])
+
+
 def test_what_a_broken_stream_has_goes_after_a_while_to_another_that_wants_it(bench):
     reader = bench.queue.open_kept(["a", "b"], "one", 0)
     bench.publish(1, 2)
@@ -478,11 +522,25 @@ def test_an_event_that_is_given_again_knows_how_often():
     assert redelivered(event, 1) is event
 
 
+def test_a_stream_knows_which_handlers_have_ended_well_with_what_comes_again(bench):
+    bench.report("a")
+    reader = bench.queue.open_kept(["a"], watcher=bench.remote.stream)
+    bench.publish(1)
+    (sent,) = take(reader)
+    bench.begin(sent)
+    bench.end(sent)
+    bench.broker.consumer(WORKER).release(sent.event_id)
+    bench.queue.feed.pump()
+    (again,) = take(reader)
+    assert [*reader.stream.handled_by(again)] == ["on_a"]
+
+
 def test_a_frame_that_says_the_delivery_is_read_with_it():
     event = EventEnvelope(seq=1, kind="a", payload={"n": 1}, replay=True)
-    fields = json.loads(encode(event)) | {"delivery": 4}
+    fields = json.loads(encode(event)) | {"delivery": 4, "handled_by": ["on_a"]}
     read = decode_redelivered(json.dumps(fields))
-    assert (read.delivery, read.payload) == (4, {"n": 1})
+    assert (read.delivery, read.handled_by, read.payload) == (4, ("on_a",), {"n": 1})
+    assert decode_redelivered(encode(event)).handled_by == ()
     assert decode_redelivered(encode(event)).delivery == 1
 
 

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from dnworker import Runtime, Worker, WorkerState
 from dnworker.core.plain_state import DEEPEST, LARGEST_STATE, PlainState, read_state
 from dnworker.events.brokers.memory import MemoryBroker
+from dnworker.workers.inprocess_worker import Generation
 from dnworker.workers.kept_state import KeptState, name_of
 
 from ..capabilities import make_capability
@@ -220,7 +221,67 @@ async def test_what_could_not_be_written_is_told_and_written_with_the_next_chang
     saved.kept.note()
     await saved.kept.close()
     assert saved.written == [{"n": 1}]
-    assert saved.said == ["worker.state is not kept: disk full; the next change tries again"]
+    assert saved.said == [
+        "worker.state is not kept: disk full; the next change and the stop of the worker try again"
+    ]
+
+
+async def test_what_could_not_be_written_is_written_at_the_end_though_nothing_has_changed_since():
+    saved = Saved({"n": 1})
+    saved.full = True
+    saved.kept.note()
+    await asyncio.sleep(0)
+    assert saved.said
+    saved.full = False
+    await saved.kept.close()
+    assert saved.written == [{"n": 1}]
+
+
+async def follow(runtime, managed, also, *, anew=False):
+    """Have a new generation take over; while it starts, the one that runs handles `demo.add` once more."""
+    new, begun, let_go = make_worker(), asyncio.Event(), asyncio.Event()
+
+    @new.on_startup
+    async def warm(client):
+        new.state["warm"] = True
+        begun.set()
+        await let_go.wait()
+
+    managed.begins_anew = anew
+    following = asyncio.create_task(
+        managed.follow(Generation(2, managed.definition, lambda: new, lambda: new))
+    )
+    await begun.wait()
+    await runtime.fire("demo.add", {"also": also})
+    let_go.set()
+    await following
+    return new.state
+
+
+async def test_what_the_present_generation_changes_while_the_next_starts_is_kept():
+    broker = MemoryBroker()
+    async with Runtime(port=None, broker=broker, keep_state=[NAME]) as runtime:
+        managed = await runtime.add(make_worker())
+        await runtime.fire("demo.add", {"also": {"old": 1}})
+        state = await follow(runtime, managed, {"new": [2]})
+        assert state == {"n": 2, "old": 1, "new": [2], "warm": True}
+    assert await kept(broker) == {"n": 2, "old": 1, "new": [2], "warm": True}
+
+
+async def test_what_both_generations_change_while_the_next_starts_is_as_the_next_has_it_and_is_said():
+    async with Runtime(port=None, keep_state=[NAME]) as runtime:
+        managed = await runtime.add(make_worker())
+        await runtime.fire("demo.add")
+        assert await follow(runtime, managed, {"warm": "?"}) == {"n": 2, "warm": True}
+        said = [line.text for line in runtime.logs.tail(worker=NAME)]
+        assert any("'warm' was changed by the handlers before, too" in text for text in said)
+
+
+async def test_a_generation_that_begins_anew_takes_nothing_of_the_present_one():
+    async with Runtime(port=None, keep_state=[NAME]) as runtime:
+        managed = await runtime.add(make_worker())
+        await runtime.fire("demo.add")
+        assert await follow(runtime, managed, {"n": 7}, anew=True) == {"warm": True}
 
 
 VALUES = st.recursive(

@@ -80,6 +80,29 @@ socket.addEventListener("close", () => process.exit(1));
 """
 
 
+PAIR = """
+from dnworker import Worker
+worker = Worker(name="sink")
+
+def note(name, event):
+    with open("ran", "a") as file:
+        file.write(f"{name} {event.delivery}\\n")
+
+@worker.on_event("demo.item")
+async def well(event, client):
+    note("well", event)
+
+@worker.on_event("demo.item")
+async def fails_once(event, client):
+    note("fails_once", event)
+    if event.delivery == 1:
+        raise ConnectionError("no answer")
+
+if __name__ == "__main__":
+    worker.run()
+"""
+
+
 def with_node() -> bool:
     """Return whether there is a Node that has WebSockets."""
     node = shutil.which("node")
@@ -205,3 +228,16 @@ async def test_it_is_said_of_a_process_that_memory_gives_it_nothing_again(tmp_pa
         await runtime.load(make_capability(tmp_path / "demo", ENTRY, {"sink.py": FAILING}))
         said = [line.text for line in runtime.logs.lines(0, 100)]
     assert any("its events are not tried again" in text for text in said)
+
+
+async def test_only_the_handlers_of_a_process_run_again_that_have_failed(tmp_path):
+    root = make_capability(
+        tmp_path, "sink: {command: PYTHON, args: ['${CAPABILITY_ROOT}/sink.py']}", {"sink.py": PAIR}
+    )
+    broker = SqliteBroker(tmp_path / "events.db")
+    async with Runtime(port=0, broker=broker, retry={"demo:sink": "3,backoff=1ms"}) as runtime:
+        await runtime.load(root)
+        event = runtime.publish("demo.item", {"n": 1})
+        while [one.outcome for one in runtime.history.invocations_of(event.event_id)][2:] != ["ok"]:
+            await asyncio.sleep(0.01)
+        assert (root / "ran").read_text().split("\n")[:-1] == ["well 1", "fails_once 1", "fails_once 2"]
