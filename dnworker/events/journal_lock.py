@@ -59,6 +59,8 @@ def owner_of(path: Path) -> str | None:
 
 
 def _place(path: Path) -> Path:
+    """Return the file that is locked: one for all names that lead to the same file."""
+    path = path.resolve()
     return path.with_name(f"{path.name}-lock")
 
 

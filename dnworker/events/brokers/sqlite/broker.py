@@ -82,7 +82,7 @@ class SqliteBroker(Store):
         max_events: int | None = None,
         start: int = NOW,
     ) -> None:
-        self.path = Path(path)
+        self.path = Path(path).resolve()  # its log and its lock are beside the file, not beside a link to it
         self.start = start
         """Where a worker begins that is not known."""
         self.journal = BrokerJournal(self.path)
