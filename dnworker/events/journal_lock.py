@@ -40,6 +40,7 @@ class Lock:
     def release(self) -> None:
         """Let others have it."""
         _held.discard(self._descriptor)
+        fcntl.flock(self._descriptor, fcntl.LOCK_UN)  # also where a child has not let go of it yet
         os.close(self._descriptor)
 
 
