@@ -232,7 +232,7 @@ def test_a_journal_is_brought_to_the_present_format_when_it_is_written(path):
         assert [event.kind for event in journal.events()] == ["demo.a", "demo.b"]
 
 
-@pytest.mark.parametrize("statement", range(8))
+@pytest.mark.parametrize("statement", range(9))
 def test_a_migration_that_is_killed_leaves_the_one_format_or_the_other(path, statement):
     make_first(path, [["demo.a"] * 50])
     script = (

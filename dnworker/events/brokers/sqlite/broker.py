@@ -410,7 +410,7 @@ class SqliteBroker(Store):
                 self._forget(cursor)
                 self._farewells.append(asyncio.get_running_loop().create_task(self._say_gone(cursor)))
         if self._writer is not None:
-            self._writer.wake()
+            self._writer.tidy_up()
 
     async def _say_gone(self, cursor: Cursor) -> None:
         log.warning(

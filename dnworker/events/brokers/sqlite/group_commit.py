@@ -130,7 +130,11 @@ class GroupWriter:
         self._queue.put(op)
 
     def wake(self) -> None:
-        """Look again at what rides along, and tidy up."""
+        """Look again at what rides along."""
+        self._queue.put(None)
+
+    def tidy_up(self) -> None:
+        """Shorten the file between the next groups."""
         self._is_untidy = True
         self._queue.put(None)
 
