@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import pytest
 
+from dnworker.core.errors import NotStored
 from dnworker.events.brokers.sqlite import bounds
+from dnworker.events.bus import EventBus
+from dnworker.events.history import History
 
 from ...conformance.stage import staged
 from .sqlite_brokers import making
@@ -19,6 +22,18 @@ async def stage(tmp_path):
 def count(table):
     """Return what counts the rows of a table."""
     return lambda connection: connection.execute(f"SELECT count(*) FROM {table}").fetchone()[0]
+
+
+async def fill_disk(stage):
+    """Leave the file no room to grow, and have it noticed."""
+
+    def limit(connection):
+        (pages,) = connection.execute("PRAGMA page_count").fetchone()
+        connection.execute(f"PRAGMA max_page_count = {pages}")
+
+    await stage.broker.do(limit)
+    with pytest.raises(NotStored):
+        await stage.broker.put("key", b"x" * 1_000_000)
 
 
 # -- the bounds cost what they shorten ---------------------------------------------------------------------
@@ -81,3 +96,25 @@ async def test_no_step_of_the_bounds_reads_a_whole_table(stage):
     ]
     assert plans
     assert whole == []
+
+
+# -- the loop waits for no disk ----------------------------------------------------------------------------
+
+
+async def test_the_end_of_a_run_waits_for_no_full_disk_and_says_what_it_misses(tmp_path, monkeypatch, caplog):
+    async with staged(making(), tmp_path / "kept") as stage:
+        await fill_disk(stage)
+        journal = stage.broker.journal
+        monkeypatch.setattr(journal._written, "wait_for", lambda *_: pytest.fail("the loop waits"))
+        with journal.recording(EventBus(), History()):
+            for _ in range(300):
+                journal.note_state("demo:w", "x" * 1_000, None)
+    assert f"journal {stage.broker.path} misses 300 entries of this run" in caplog.text
+
+
+async def test_a_flush_answers_at_once_while_nothing_can_be_written(stage, monkeypatch):
+    await fill_disk(stage)
+    journal = stage.broker.journal
+    monkeypatch.setattr(journal._written, "wait_for", lambda *_: pytest.fail("it waits"))
+    journal.note_state("demo:w", "running", None)
+    assert not journal.flush()

@@ -152,6 +152,7 @@ class SqliteBroker(Store):
         self._flush()
         writer, self._writer = self._writer, None
         await writer.stop()
+        self.journal.end()
         while self._arrived:  # noqa: ASYNC110  slices of the last groups: the next thing that the loop does
             await asyncio.sleep(0)
         await asyncio.gather(*self._farewells)
