@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
+import sqlite3
+
 import pytest
 
 from dnworker.core.errors import NotStored
-from dnworker.events.brokers.sqlite import bounds
+from dnworker.events.brokers.sqlite import bounds, group_commit, marks
 from dnworker.events.bus import EventBus
 from dnworker.events.history import History
 
-from ...conformance.stage import staged
+from ...conformance.stage import handle, handle_next, next_of, staged
 from .sqlite_brokers import making
 
 
@@ -118,3 +121,121 @@ async def test_a_flush_answers_at_once_while_nothing_can_be_written(stage, monke
     monkeypatch.setattr(journal._written, "wait_for", lambda *_: pytest.fail("it waits"))
     journal.note_state("demo:w", "running", None)
     assert not journal.flush()
+
+
+async def test_it_is_written_later_how_far_workers_are_the_more_is_in_flight(stage, monkeypatch):
+    monkeypatch.setattr(marks, "MARKED_EVENTS", 10)
+    consumer = stage.broker.subscribe("demo:w", ["demo.go"])
+    await stage.publish_all(31)
+    events = await next_of(consumer, 31)
+    handle(consumer, events[0])
+    await stage.broker.write(*stage.broker._cursors.values())
+    delays = []
+    monkeypatch.setattr(asyncio.get_running_loop(), "call_later", lambda delay, call: delays.append(delay))
+    handle(consumer, events[1])
+    monkeypatch.undo()
+    assert delays[0] == marks.MARK_SECONDS * 4
+
+
+# -- a fault of the writer ---------------------------------------------------------------------------------
+
+
+def fail(*_):
+    raise LookupError("a fault")
+
+
+async def test_a_fault_while_the_file_is_shortened_ends_no_writer(stage, caplog):
+    stage.broker._writer._tidy = fail
+    stage.broker.keep_house()
+    await stage.publish()
+    await tidied(stage.broker)
+    await stage.publish()
+    assert f"{stage.broker.path} could not be shortened: a fault" in caplog.text
+
+
+async def test_a_writer_that_ends_for_a_fault_refuses_what_waits_and_what_comes(stage, caplog):
+    writer = stage.broker._writer
+    writer._keep_tidy = fail
+    stage.begin_publish()
+    await asyncio.shield(writer._ended)
+    assert "cannot be written any more for a fault (LookupError('a fault'))" in stage.broker.failure
+    assert stage.broker.failure.endswith("nothing was published; stop the runtime, and start it again")
+    with pytest.raises(NotStored, match="for a fault"):
+        await stage.publish()
+    with pytest.raises(NotStored, match="for a fault"):
+        await stage.broker.do(lambda connection: None)
+    stage.broker.subscribe("demo:w", ["demo.go"])
+    with pytest.raises(NotStored, match="for a fault"):
+        await stage.broker.write(*stage.broker._cursors.values())
+
+
+# -- how far workers are -----------------------------------------------------------------------------------
+
+
+def full(*_):
+    exc = sqlite3.OperationalError("database or disk is full")
+    exc.sqlite_errorcode = sqlite3.SQLITE_FULL
+    raise exc
+
+
+@pytest.mark.parametrize("change", ["reset", "drop"])
+async def test_a_full_disk_refuses_to_change_a_worker_which_stays_as_it_is(stage, monkeypatch, change):
+    consumer = stage.broker.subscribe("demo:w", ["demo.go"])
+    await stage.publish_all(3)
+    await handle_next(consumer, 3)
+    consumer.close()
+    before = await stage.broker.cursors()
+    arguments = ["demo:w", 0] if change == "reset" else ["demo:w"]
+    with monkeypatch.context() as disk:
+        disk.setattr(group_commit, "write_cursors", full)
+        with pytest.raises(NotStored, match="is full"):
+            await getattr(stage.broker, change)(*arguments)
+    assert await stage.broker.cursors() == before
+    await getattr(stage.broker, change)(*arguments)
+    assert await stage.broker.cursors() != before
+
+
+async def test_who_waits_for_a_worker_s_row_is_told_that_the_file_is_lost(stage, monkeypatch):
+    stage.broker.subscribe("demo:w", ["demo.go"])
+    await stage.publish()
+    monkeypatch.setattr(group_commit, "write_cursors", full)
+    waiting = stage.broker.write(*stage.broker._cursors.values())
+    with pytest.raises(NotStored, match="is full"):
+        await stage.publish()
+    assert not waiting.done()
+    stage.broker.path.unlink()
+    with pytest.raises(NotStored, match="was removed"):
+        await stage.publish()
+    with pytest.raises(NotStored, match="was removed"):
+        await waiting
+
+
+async def test_who_waits_for_a_worker_s_row_is_told_when_the_disk_is_full_to_the_end(tmp_path, monkeypatch):
+    async with staged(making(), tmp_path / "kept") as stage:
+        stage.broker.subscribe("demo:w", ["demo.go"])
+        await stage.publish()
+        monkeypatch.setattr(group_commit, "write_cursors", full)
+        waiting = stage.broker.write(*stage.broker._cursors.values())
+    with pytest.raises(NotStored, match="is full"):
+        await waiting
+
+
+async def test_a_worker_whose_row_cannot_be_written_keeps_nothing_else_from_it(stage, caplog):
+    stage.broker.subscribe("demo:\ud800", ["demo.go"])
+    stage.broker.subscribe("demo:w", ["demo.go"])
+    await stage.publish()
+    await stage.publish()
+    await stage.broker.write(*stage.broker._cursors.values())
+    assert stage.broker.failure is None
+    assert await stage.broker.do(count("cursors")) == 1
+    text = "how far 'demo:\\ud800' is cannot be written, and is left out"
+    assert [text in record.getMessage() for record in caplog.records] == [True]
+
+
+async def test_a_worker_whose_row_cannot_be_made_keeps_no_other_from_it(stage, caplog):
+    stage.broker.subscribe("demo:w", ["demo.\ud800"])
+    stage.broker.subscribe("demo:x", ["demo.go"])
+    await stage.publish()
+    await stage.broker.write(*stage.broker._cursors.values())
+    assert await stage.broker.do(count("cursors")) == 1
+    assert "how far 'demo:w' is cannot be written, and is left out" in caplog.text

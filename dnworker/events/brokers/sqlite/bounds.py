@@ -108,7 +108,9 @@ class Bounds:
             (count,) = connection.execute("SELECT count(*) FROM events").fetchone()
             over = count - self._max_events
         if (size := _size(connection)) > self._max_bytes:
-            first, last = connection.execute("SELECT (SELECT min(id) FROM events), (SELECT max(id) FROM events)").fetchone()
+            first, last = connection.execute(
+                "SELECT (SELECT min(id) FROM events), (SELECT max(id) FROM events)"
+            ).fetchone()
             if first is not None:
                 over = max(over, 1 + int((last - first) * (size - self._max_bytes) / size))
         return over

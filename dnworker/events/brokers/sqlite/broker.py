@@ -12,6 +12,7 @@ import os
 import time
 from collections import deque
 from collections.abc import Callable, Collection
+from copy import copy
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
@@ -35,6 +36,7 @@ from dnworker.events.brokers.sqlite.consumer import SqliteConsumer
 from dnworker.events.brokers.sqlite.cursors import Cursor, read_cursors
 from dnworker.events.brokers.sqlite.file import open_file
 from dnworker.events.brokers.sqlite.group_commit import Call, CursorRows, GroupWriter, Op, Publication
+from dnworker.events.brokers.sqlite.marks import Marks
 from dnworker.events.brokers.sqlite.notes import BrokerJournal
 from dnworker.events.brokers.sqlite.reading import FileReader
 from dnworker.events.brokers.sqlite.store import Store
@@ -43,9 +45,6 @@ from dnworker.events.journal_rows import event_row
 log = logging.getLogger("dnworker.broker")
 
 T = TypeVar("T")
-
-MARK_SECONDS = 0.05
-"""Seconds after which it is written what workers have handled."""
 
 SLICE_SECONDS = 0.001
 """Seconds for which events are delivered before the loop gets to do something else."""
@@ -61,7 +60,7 @@ WAITING_BYTES = 64_000_000
 """Bytes of events that wait for the disk before further ones are refused."""
 
 
-class SqliteBroker(Store):
+class SqliteBroker(Marks, Store):
     """Accepts an event once it is on disk, and gives each worker what it has not handled, also after a kill.
 
     Args:
@@ -82,6 +81,7 @@ class SqliteBroker(Store):
         max_events: int | None = None,
         start: int = NOW,
     ) -> None:
+        super().__init__()
         self.path = Path(path).resolve()  # its log and its lock are beside the file, not beside a link to it
         self.start = start
         """Where a worker begins that is not known."""
@@ -99,8 +99,6 @@ class SqliteBroker(Store):
         self._is_delivering = False
         # How far workers are.
         self._cursors: dict[str, Cursor] = {}
-        self._marked: dict[str, Cursor] = {}
-        self._mark_timer: asyncio.TimerHandle | None = None
         # The file.
         self._writer: GroupWriter | None = None
         self._release: Callable[[], None] = lambda: None
@@ -335,19 +333,36 @@ class SqliteBroker(Store):
         Raises:
             NotFound, Conflict: the broker does not know it; a consumer of it is open.
             Invalid: there is no such event yet.
+            NotStored: it cannot be written.
         """
-        cursor = self._gone(worker)
-        cursor.reset(self.seq_of(start))
-        cursor.last = None
-        await self.write(cursor)
+        before = self._gone(worker)
+        after = copy(before)
+        after.reset(self.seq_of(start))
+        after.last = None
+        await self._exchange(before, after)
 
     async def drop(self, worker: str) -> None:
         """Forget a worker that is not here.
 
         Raises:
-            NotFound, Conflict: as of `reset`.
+            NotFound, Conflict, NotStored: as of `reset`.
         """
-        await self._forget(self._gone(worker))
+        await self._exchange(self._gone(worker), None)
+
+    async def _exchange(self, before: Cursor, after: Cursor | None) -> None:
+        """Have another cursor for a worker, or none; it stays as it is where that cannot be written."""
+        worker, last = before.worker, before.last
+        self._forget(before)
+        if after is not None:
+            self._cursors[worker] = after
+        try:
+            await self._put_rows({worker: None if after is None else after.row()}, is_patient=False)
+        except NotStored:
+            is_here = after is not None and after.consumer is not None
+            if self._cursors.get(worker) is after and not is_here:
+                before.last, self._cursors[worker] = last, before
+                self.mark(before)
+            raise
 
     def _gone(self, worker: str) -> Cursor:
         cursor = self._cursors.get(worker)
@@ -358,44 +373,10 @@ class SqliteBroker(Store):
             raise Conflict(f"{worker} is running; stop it first")
         return cursor
 
-    def _forget(self, cursor: Cursor) -> asyncio.Future[None]:
+    def _forget(self, cursor: Cursor) -> None:
         self._cursors.pop(cursor.worker, None)
         self._marked.pop(cursor.worker, None)
         cursor.last = None
-        return self._put_rows({cursor.worker: None})
-
-    def mark(self, cursor: Cursor) -> None:
-        """Write a cursor soon."""
-        self._marked[cursor.worker] = cursor
-        if self._mark_timer is None and self._writer is not None:
-            self._mark_timer = asyncio.get_running_loop().call_later(MARK_SECONDS, self._flush)
-
-    def write(self, *cursors: Cursor) -> asyncio.Future[None]:
-        """Write cursors before what is published from now on; returns when they are on disk."""
-        self._marked |= {cursor.worker: cursor for cursor in cursors}
-        return self._flush()
-
-    def _flush(self) -> asyncio.Future[None]:
-        """Write the cursors that are marked."""
-        if self._mark_timer is not None:
-            self._mark_timer.cancel()
-            self._mark_timer = None
-        rows: dict[str, tuple[Any, ...] | None] = {}
-        for cursor in self._marked.values():
-            if cursor.consumer is not None:
-                cursor.consumer.note_position()
-                cursor.seen_at = self.clock.now().isoformat()
-            rows[cursor.worker] = cursor.row()
-        self._marked.clear()
-        return self._put_rows(rows)
-
-    def _put_rows(self, rows: dict[str, tuple[Any, ...] | None]) -> asyncio.Future[None]:
-        future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        if rows and self._writer is not None:
-            self._writer.put(CursorRows(rows, future))
-        else:
-            future.set_result(None)
-        return future
 
     def keep_house(self) -> None:
         """Note who is here, forget who is gone for a day, and have the file shortened; done by itself."""
@@ -409,6 +390,7 @@ class SqliteBroker(Store):
                 self.mark(cursor)
             elif now - max(datetime.fromisoformat(cursor.seen_at), self._opened_at) > GONE_AFTER:
                 self._forget(cursor)
+                self._put_rows({cursor.worker: None})
                 self._farewells.append(asyncio.get_running_loop().create_task(self._say_gone(cursor)))
         if self._writer is not None:
             self._writer.tidy_up()
@@ -448,6 +430,8 @@ def _answer(op: Op, problem: str | None) -> None:
         return
     if problem is not None:
         future.set_exception(NotStored(problem))
+        if isinstance(op, CursorRows):
+            future.exception()  # most of them nobody waits for
     elif isinstance(op, Publication):
         future.set_result(Accepted(op.envelope if op.first is None else op.first, op.first is None))
     else:

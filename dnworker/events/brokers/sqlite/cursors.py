@@ -7,6 +7,8 @@ from typing import Any, Protocol
 
 import msgspec
 
+from dnworker.events.damage import is_damage
+
 
 class Reader(Protocol):
     """A consumer, which knows more than was noted of it."""
@@ -115,10 +117,25 @@ def read_cursors(connection: sqlite3.Connection) -> dict[str, Cursor]:
     return found
 
 
-def write_cursors(connection: sqlite3.Connection, rows: dict[str, tuple[Any, ...] | None]) -> None:
-    """Write the rows of workers, and remove those of None."""
+def write_cursors(
+    connection: sqlite3.Connection, rows: dict[str, tuple[Any, ...] | None]
+) -> dict[str, Exception]:
+    """Write the rows of workers, and remove those of None; return the workers whose row cannot be written.
+
+    Raises:
+        sqlite3.Error: the file cannot be written.
+    """
+    bad: dict[str, Exception] = {}
     for worker, row in rows.items():
-        if row is None:
-            connection.execute("DELETE FROM cursors WHERE worker = ?", (worker,))
-        else:
-            connection.execute("INSERT OR REPLACE INTO cursors VALUES (?, ?, ?, ?, ?, ?, ?)", row)
+        try:
+            if row is None:
+                connection.execute("DELETE FROM cursors WHERE worker = ?", (worker,))
+            else:
+                connection.execute("INSERT OR REPLACE INTO cursors VALUES (?, ?, ?, ?, ?, ?, ?)", row)
+        except Exception as exc:  # one that cannot be written must not keep the others from it
+            if isinstance(exc, sqlite3.OperationalError) or (
+                isinstance(exc, sqlite3.Error) and is_damage(exc)
+            ):
+                raise
+            bad[worker] = exc
+    return bad
