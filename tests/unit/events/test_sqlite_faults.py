@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
+import threading
+from contextlib import closing
 
 import pytest
 
-from dnworker.core.errors import NotStored
-from dnworker.events.brokers.sqlite import bounds, group_commit, marks
+from dnworker.core.errors import BrokerError, NotStored
+from dnworker.events.brokers.sqlite import bounds, file, group_commit, marks
+from dnworker.events.brokers.sqlite import broker as broker_module
+from dnworker.events.brokers.sqlite.broker import SqliteBroker
 from dnworker.events.bus import EventBus
 from dnworker.events.history import History
+from dnworker.events.journal_lock import owner_of
 
 from ...conformance.stage import handle, handle_next, next_of, staged
 from .sqlite_brokers import making
@@ -140,7 +145,7 @@ async def test_it_is_written_later_how_far_workers_are_the_more_is_in_flight(sta
 # -- a fault of the writer ---------------------------------------------------------------------------------
 
 
-def fail(*_):
+def fail(*_, **__):
     raise LookupError("a fault")
 
 
@@ -239,3 +244,76 @@ async def test_a_worker_whose_row_cannot_be_made_keeps_no_other_from_it(stage, c
     await stage.broker.write(*stage.broker._cursors.values())
     assert await stage.broker.do(count("cursors")) == 1
     assert "how far 'demo:w' is cannot be written, and is left out" in caplog.text
+
+
+# -- open and close ----------------------------------------------------------------------------------------
+
+
+async def test_a_close_frees_the_file_though_a_farewell_fails(tmp_path, monkeypatch, caplog):
+    async with staged(making(), tmp_path / "kept") as stage:
+        stage.broker.subscribe("demo:gone", ["demo.go"]).close()
+        await stage.clock.advance(100_000)
+        monkeypatch.setattr(stage.broker, "_count_pending", unreadable)
+        stage.broker.keep_house()
+        await stage.broker.close()
+        await asyncio.sleep(0)
+        assert stage.broker._farewells == set()
+        assert owner_of(stage.broker.path) is None
+    assert (
+        "demo:gone was not here for a day and is forgotten, with what waited for it: it cannot be read"
+        in caplog.text
+    )
+
+
+async def unreadable(*_):
+    raise BrokerError("it cannot be read")
+
+
+async def test_a_close_frees_the_file_though_its_reader_fails(tmp_path, monkeypatch):
+    async with staged(making(), tmp_path / "kept") as stage:
+        monkeypatch.setattr(stage.broker.reader, "close", unreadable)
+        with pytest.raises(BrokerError):
+            await stage.broker.close()
+        assert owner_of(stage.broker.path) is None
+
+
+async def test_an_open_that_is_given_up_frees_the_file(tmp_path, monkeypatch):
+    entered, go_on, open_file = threading.Event(), threading.Event(), file.open_file
+
+    def slow(*arguments):
+        entered.set()
+        go_on.wait()
+        return open_file(*arguments)
+
+    monkeypatch.setattr(file, "open_file", slow)
+    broker = SqliteBroker(tmp_path / "events.sqlite")
+    opening = asyncio.create_task(broker.open("rt"))
+    await asyncio.to_thread(entered.wait)
+    opening.cancel()
+    go_on.set()
+    with pytest.raises(asyncio.CancelledError):
+        await opening
+    assert broker.path.exists()
+    assert owner_of(broker.path) is None
+
+
+async def test_an_open_that_fails_frees_the_file(tmp_path, monkeypatch):
+    broker = SqliteBroker(tmp_path / "events.sqlite")
+    with monkeypatch.context() as faulty:
+        faulty.setattr(broker_module, "GroupWriter", fail)
+        with pytest.raises(LookupError):
+            await broker.open("rt")
+    assert owner_of(broker.path) is None
+    await broker.close()
+
+
+async def test_a_worker_s_row_that_cannot_be_read_refuses_the_file_and_frees_it(stage):
+    stage.broker.subscribe("demo:w", ["demo.go"])
+    await stage.publish()
+    await stage.broker.close()
+    with closing(sqlite3.connect(stage.broker.path)) as connection:
+        connection.execute("UPDATE cursors SET outstanding = '{'")
+        connection.commit()
+    with pytest.raises(BrokerError, match="is damaged: how far demo:w is cannot be read .*name another file"):
+        await SqliteBroker(stage.broker.path).open("rt")
+    assert owner_of(stage.broker.path) is None

@@ -20,7 +20,7 @@ from typing import Any, TypeVar
 
 from dnworker.core.clock import Clock, RealClock
 from dnworker.core.envelope import EventEnvelope
-from dnworker.core.errors import Conflict, Invalid, NotFound, NotStored
+from dnworker.core.errors import BrokerError, Conflict, Invalid, NotFound, NotStored
 from dnworker.events.brokers.base import (
     BEGINNING,
     NOW,
@@ -33,8 +33,8 @@ from dnworker.events.brokers.base import (
 from dnworker.events.brokers.sqlite import reading
 from dnworker.events.brokers.sqlite.bounds import DROPPED_TO, MAX_AGE, MAX_BYTES, Bounds
 from dnworker.events.brokers.sqlite.consumer import SqliteConsumer
-from dnworker.events.brokers.sqlite.cursors import Cursor, read_cursors
-from dnworker.events.brokers.sqlite.file import open_file
+from dnworker.events.brokers.sqlite.cursors import Cursor
+from dnworker.events.brokers.sqlite.file import opened_file
 from dnworker.events.brokers.sqlite.group_commit import Call, CursorRows, GroupWriter, Op, Publication
 from dnworker.events.brokers.sqlite.marks import Marks
 from dnworker.events.brokers.sqlite.notes import BrokerJournal
@@ -101,11 +101,10 @@ class SqliteBroker(Marks, Store):
         self._cursors: dict[str, Cursor] = {}
         # The file.
         self._writer: GroupWriter | None = None
-        self._release: Callable[[], None] = lambda: None
         self._house: asyncio.TimerHandle | None = None
         self._kept_house_at = 0
         self._opened_at = datetime.now(UTC)
-        self._farewells: list[asyncio.Task[None]] = []
+        self._farewells: set[asyncio.Task[None]] = set()
 
     @property
     def failure(self) -> str | None:
@@ -123,14 +122,16 @@ class SqliteBroker(Marks, Store):
             BrokerError: it cannot be used, such as for another process that has it; names the way out.
         """
         self._opened_at = self.clock.now()
-        loop = asyncio.get_running_loop()
-        opened = await loop.run_in_executor(None, open_file, self.path, run, self._opened_at.isoformat())
-        self._release = opened.lock.release
-        self._cursors = read_cursors(opened.connection)
+        opened = await opened_file(self.path, run, self._opened_at.isoformat())
+        self._cursors = opened.cursors
         self.latest_seq = self.delivered_seq = self._kept_house_at = opened.latest_seq
-        self._writer = GroupWriter(
-            self.path, opened, report=self._take, riders=self.journal, tidy=self._bounds.step
-        )
+        try:
+            self._writer = GroupWriter(
+                self.path, opened, report=self._take, riders=self.journal, tidy=self._bounds.step
+            )
+        except BaseException:
+            opened.close()
+            raise
         self.journal.run = self._run = opened.run
         self.journal.wake = self._writer.wake
         self.journal.failure_of = lambda: self.failure
@@ -149,13 +150,14 @@ class SqliteBroker(Marks, Store):
                 timer.cancel()
         self._flush()
         writer, self._writer = self._writer, None
-        await writer.stop()
-        self.journal.end()
-        while self._arrived:  # noqa: ASYNC110  slices of the last groups: the next thing that the loop does
-            await asyncio.sleep(0)
-        await asyncio.gather(*self._farewells)
-        await self.reader.close()
-        self._release()
+        try:
+            await writer.stop()
+            self.journal.end()
+            while self._arrived:  # noqa: ASYNC110  slices of the last groups: the next thing that the loop does
+                await asyncio.sleep(0)
+            await asyncio.gather(*self._farewells)
+        finally:
+            await self.reader.close()
 
     # -- events ----------------------------------------------------------------------------------------
 
@@ -391,16 +393,18 @@ class SqliteBroker(Marks, Store):
             elif now - max(datetime.fromisoformat(cursor.seen_at), self._opened_at) > GONE_AFTER:
                 self._forget(cursor)
                 self._put_rows({cursor.worker: None})
-                self._farewells.append(asyncio.get_running_loop().create_task(self._say_gone(cursor)))
+                farewell = asyncio.get_running_loop().create_task(self._say_gone(cursor))
+                self._farewells.add(farewell)
+                farewell.add_done_callback(self._farewells.discard)
         if self._writer is not None:
             self._writer.tidy_up()
 
     async def _say_gone(self, cursor: Cursor) -> None:
-        log.warning(
-            "%s was not here for a day and is forgotten, with %d events that waited for it",
-            cursor.worker,
-            await self._count_pending(cursor),
-        )
+        try:
+            waited = f"with {await self._count_pending(cursor)} events that waited for it"
+        except BrokerError as exc:
+            waited = f"with what waited for it: {exc}"
+        log.warning("%s was not here for a day and is forgotten, %s", cursor.worker, waited)
 
     async def _count_pending(self, cursor: Cursor) -> int:
         """Return how many events wait for a worker."""

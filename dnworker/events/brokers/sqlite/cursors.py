@@ -7,7 +7,7 @@ from typing import Any, Protocol
 
 import msgspec
 
-from dnworker.events.damage import is_damage
+from dnworker.events.damage import JournalDamaged, is_damage
 
 
 class Reader(Protocol):
@@ -106,14 +106,21 @@ class Cursor:
 
 
 def read_cursors(connection: sqlite3.Connection) -> dict[str, Cursor]:
-    """Return what is known of all workers."""
+    """Return what is known of all workers.
+
+    Raises:
+        JournalDamaged: a row cannot be read; names the worker.
+    """
     found = {}
     query = "SELECT worker, kinds, handled_to, taken_to, is_live, outstanding, seen_at FROM cursors"
     for worker, kinds, handled_to, taken_to, is_live, outstanding, seen_at in connection.execute(query):
-        cursor = found[worker] = Cursor(worker, dict(_kinds.decode(kinds)), handled_to, seen_at)
+        try:
+            cursor = found[worker] = Cursor(worker, dict(_kinds.decode(kinds)), handled_to, seen_at)
+            cursor.outstanding = _outstanding.decode(outstanding)
+        except msgspec.DecodeError as exc:
+            raise JournalDamaged(f"the file is damaged: how far {worker} is cannot be read ({exc})") from exc
         cursor.taken_to = taken_to
         cursor.is_live = bool(is_live)
-        cursor.outstanding = _outstanding.decode(outstanding)
     return found
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import errno
 import os
 import sqlite3
@@ -9,6 +10,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from dnworker.core.errors import BrokerError, JournalError
+from dnworker.events.brokers.sqlite.cursors import Cursor, read_cursors
 from dnworker.events.damage import JournalDamaged, is_damage
 from dnworker.events.journal import open_journal
 from dnworker.events.journal_lock import Lock
@@ -27,6 +29,36 @@ class Opened(NamedTuple):
     """The number of the run that begins."""
     latest_seq: int
     """The highest `seq` that was given in it."""
+    cursors: dict[str, Cursor]
+    """How far workers are."""
+
+    def close(self) -> None:
+        """Close it, and let others have it."""
+        try:
+            self.connection.close()
+        finally:
+            self.lock.release()
+
+
+async def opened_file(path: Path, runtime_id: str, started_at: str) -> Opened:
+    """Open the file of a broker off the loop; it is closed again where nobody waits for it any more.
+
+    Raises:
+        BrokerError: as of `open_file`.
+    """
+    opening = asyncio.get_running_loop().run_in_executor(None, open_file, path, runtime_id, started_at)
+    try:
+        return await asyncio.shield(opening)
+    except asyncio.CancelledError:
+        opening.add_done_callback(_discard)
+        await asyncio.wait([opening])
+        raise
+
+
+def _discard(opening: asyncio.Future[Opened]) -> None:
+    """Close a file that nobody waits for."""
+    if not opening.cancelled() and opening.exception() is None:
+        opening.result().close()
 
 
 def open_file(path: Path, runtime_id: str, started_at: str) -> Opened:
@@ -51,7 +83,8 @@ def open_file(path: Path, runtime_id: str, started_at: str) -> Opened:
             ).lastrowid
             # What was live may have been given all there is.
             connection.execute("UPDATE cursors SET taken_to = ?, is_live = 0 WHERE is_live", (latest,))
-        return Opened(lock, connection, path.stat().st_ino, run or 0, latest)
+        cursors = read_cursors(connection)
+        return Opened(lock, connection, path.stat().st_ino, run or 0, latest, cursors)
     except BaseException as exc:
         if connection is not None:
             connection.close()

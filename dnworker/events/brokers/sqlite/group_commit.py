@@ -91,7 +91,7 @@ class GroupWriter:
     """Writes what is put; used by one loop.
 
     Args:
-        path, opened: the file.
+        path, opened: the file, which it closes at its end.
         report: called on the loop with each group, and why it was refused; None where it is on disk.
         riders: what rides along.
         tidy: called between groups; returns whether there is more to do.
@@ -107,8 +107,8 @@ class GroupWriter:
         tidy: Callable[[sqlite3.Connection], bool],
     ) -> None:
         self._path = path
+        self._opened = opened
         self._connection = opened.connection
-        self._inode = opened.inode
         self._report = report
         self._riders = riders
         self._tidy = tidy
@@ -169,7 +169,7 @@ class GroupWriter:
             self.is_lost = True
             log.exception("%s", self.failure)
         finally:
-            self._connection.close()
+            self._opened.close()
             self._has_ended = True
             self._refuse_rest()
             with suppress(RuntimeError):  # the loop was closed, and nobody waits
@@ -327,7 +327,7 @@ class GroupWriter:
 
     def _is_gone(self) -> bool:
         try:
-            return self._path.stat().st_ino != self._inode
+            return self._path.stat().st_ino != self._opened.inode
         except OSError:
             return True
 
