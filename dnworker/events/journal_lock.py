@@ -40,6 +40,7 @@ class Lock:
     def release(self) -> None:
         """Let others have it."""
         _held.discard(self._descriptor)
+        fcntl.flock(self._descriptor, fcntl.LOCK_UN)  # also where a child has not let go of it yet
         os.close(self._descriptor)
 
 
@@ -59,6 +60,8 @@ def owner_of(path: Path) -> str | None:
 
 
 def _place(path: Path) -> Path:
+    """Return the file that is locked: one for all names that lead to the same file."""
+    path = path.resolve()
     return path.with_name(f"{path.name}-lock")
 
 

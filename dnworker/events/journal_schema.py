@@ -48,6 +48,7 @@ CREATE TABLE leases (
 CREATE TABLE kv (
     revision INTEGER PRIMARY KEY AUTOINCREMENT, key TEXT NOT NULL UNIQUE, value BLOB NOT NULL, until REAL
 );
+CREATE INDEX kv_by_until ON kv (until) WHERE until IS NOT NULL;
 PRAGMA user_version = 2;
 """
 

@@ -340,6 +340,7 @@ class Broker(Protocol):
 
         Raises:
             NotFound, Conflict: the broker does not know it; a consumer of it is open.
+            NotStored: it cannot be written; the worker stays as it is.
         """
 
     async def drop(self, worker: str) -> None:

@@ -18,6 +18,7 @@ from dnworker.events.brokers.sqlite.file import _latest_seq
 from dnworker.events.bus import EventBus
 from dnworker.events.history import History
 from dnworker.events.journal import JournalReader
+from dnworker.events.journal_lock import owner_of
 from dnworker.events.journal_writer import Journal
 
 from ...conformance.stage import handle_next, staged
@@ -46,6 +47,16 @@ async def test_a_second_broker_of_the_process_is_refused(path):
         assert await refusal(path) == (
             f"{path} is in use by this process; stop the runtime there, or name another file"
         )
+
+
+async def test_a_link_to_the_file_is_the_file(path, tmp_path):
+    async with staged(making(), path.parent) as stage:
+        await stage.publish()
+        link = tmp_path / "link.sqlite"
+        link.symlink_to(path)
+        assert SqliteBroker(link).path == path
+        assert f"{path} is in use by this process;" in await refusal(link)
+        assert owner_of(link) == str(os.getpid())
 
 
 async def test_another_process_is_named_and_its_death_frees_the_file(path):

@@ -30,6 +30,13 @@ INSERT INTO kv (key, value) VALUES (?, ?) ON CONFLICT (key) DO UPDATE SET value 
 WHERE CAST(value AS INTEGER) < CAST(excluded.value AS INTEGER)
 """
 
+_DROP_OLD = """
+DELETE FROM {table} WHERE id IN (
+    SELECT id FROM (SELECT id, at FROM {table} ORDER BY id LIMIT ?) WHERE at < ? OR ?
+)
+"""
+"""Looks at the oldest entries only: the others are younger, and many."""
+
 PAGES = 256
 """Pages of the file that are given back to the disk in one step."""
 
@@ -79,13 +86,11 @@ class Bounds:
         with connection:
             connection.execute("BEGIN IMMEDIATE")
             store.expire(connection, now.timestamp())
-            for table in ("invocations", "states"):
-                connection.execute(  # the names are our own
-                    f"DELETE FROM {table} WHERE id IN (SELECT id FROM {table} WHERE at < ? OR ?"  # noqa: S608
-                    " ORDER BY id LIMIT ?)",
-                    (oldest, self._excess > 0, STEP),
-                )
-            is_at_end = self._drop(connection, oldest)
+            gone = [
+                connection.execute(_DROP_OLD.format(table=table), (STEP, oldest, self._excess > 0)).rowcount
+                for table in ("invocations", "states")
+            ]
+            is_at_end = self._drop(connection, oldest) and max(gone) < STEP
         connection.executescript(f"PRAGMA incremental_vacuum({PAGES})")  # `execute` gives back a single page
         if not is_at_end:
             return True
@@ -103,7 +108,9 @@ class Bounds:
             (count,) = connection.execute("SELECT count(*) FROM events").fetchone()
             over = count - self._max_events
         if (size := _size(connection)) > self._max_bytes:
-            first, last = connection.execute("SELECT min(id), max(id) FROM events").fetchone()
+            first, last = connection.execute(
+                "SELECT (SELECT min(id) FROM events), (SELECT max(id) FROM events)"
+            ).fetchone()
             if first is not None:
                 over = max(over, 1 + int((last - first) * (size - self._max_bytes) / size))
         return over

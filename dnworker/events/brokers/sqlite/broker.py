@@ -12,6 +12,7 @@ import os
 import time
 from collections import deque
 from collections.abc import Callable, Collection
+from copy import copy
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
@@ -19,7 +20,7 @@ from typing import Any, TypeVar
 
 from dnworker.core.clock import Clock, RealClock
 from dnworker.core.envelope import EventEnvelope
-from dnworker.core.errors import Conflict, Invalid, NotFound, NotStored
+from dnworker.core.errors import BrokerError, Conflict, Invalid, NotFound, NotStored
 from dnworker.events.brokers.base import (
     BEGINNING,
     NOW,
@@ -33,7 +34,7 @@ from dnworker.events.brokers.sqlite import reading
 from dnworker.events.brokers.sqlite.bounds import DROPPED_TO, MAX_AGE, MAX_BYTES, Bounds
 from dnworker.events.brokers.sqlite.consumer import SqliteConsumer
 from dnworker.events.brokers.sqlite.cursors import Cursor
-from dnworker.events.brokers.sqlite.file import open_file
+from dnworker.events.brokers.sqlite.file import opened_file
 from dnworker.events.brokers.sqlite.group_commit import (
     Call,
     CursorRows,
@@ -42,6 +43,7 @@ from dnworker.events.brokers.sqlite.group_commit import (
     Publication,
     take_from_workers,
 )
+from dnworker.events.brokers.sqlite.marks import Marks
 from dnworker.events.brokers.sqlite.notes import BrokerJournal
 from dnworker.events.brokers.sqlite.reading import FileReader
 from dnworker.events.brokers.sqlite.store import Store
@@ -50,9 +52,6 @@ from dnworker.events.journal_rows import event_row
 log = logging.getLogger("dnworker.broker")
 
 T = TypeVar("T")
-
-MARK_SECONDS = 0.05
-"""Seconds after which it is written what workers have handled."""
 
 SLICE_SECONDS = 0.001
 """Seconds for which events are delivered before the loop gets to do something else."""
@@ -68,7 +67,7 @@ WAITING_BYTES = 64_000_000
 """Bytes of events that wait for the disk before further ones are refused."""
 
 
-class SqliteBroker(Store):
+class SqliteBroker(Marks, Store):
     """Accepts an event once it is on disk, and gives each worker what it has not handled, also after a kill.
 
     Args:
@@ -89,7 +88,8 @@ class SqliteBroker(Store):
         max_events: int | None = None,
         start: int = NOW,
     ) -> None:
-        self.path = Path(path)
+        super().__init__()
+        self.path = Path(path).resolve()  # its log and its lock are beside the file, not beside a link to it
         self.start = start
         """Where a worker begins that is not known."""
         self.journal = BrokerJournal(self.path)
@@ -108,15 +108,12 @@ class SqliteBroker(Store):
         self._is_delivering = False
         # How far workers are.
         self._cursors: dict[str, Cursor] = {}
-        self._marked: dict[str, Cursor] = {}
-        self._mark_timer: asyncio.TimerHandle | None = None
         # The file.
         self._writer: GroupWriter | None = None
-        self._release: Callable[[], None] = lambda: None
         self._house: asyncio.TimerHandle | None = None
         self._kept_house_at = 0
         self._opened_at = datetime.now(UTC)
-        self._farewells: list[asyncio.Task[None]] = []
+        self._farewells: set[asyncio.Task[None]] = set()
 
     @property
     def failure(self) -> str | None:
@@ -134,15 +131,17 @@ class SqliteBroker(Store):
             BrokerError: it cannot be used, such as for another process that has it; names the way out.
         """
         self._opened_at = self.clock.now()
-        loop = asyncio.get_running_loop()
-        opened = await loop.run_in_executor(None, open_file, self.path, run, self._opened_at.isoformat())
-        self._release = opened.lock.release
-        self.reader.open()
+        opened = await opened_file(self.path, run, self._opened_at.isoformat())
         self._cursors, self._marked = opened.cursors, {}
         self.latest_seq = self.delivered_seq = self._kept_house_at = opened.latest_seq
-        self._writer = GroupWriter(
-            self.path, opened, report=self._take, riders=self.journal, tidy=self._make_bounds().step
-        )
+        try:
+            self.reader.open()
+            self._writer = GroupWriter(
+                self.path, opened, report=self._take, riders=self.journal, tidy=self._make_bounds().step
+            )
+        except BaseException:
+            opened.close()
+            raise
         self.journal.run = self._run = opened.run
         self.journal.wake = self._writer.wake
         self.journal.failure_of = lambda: self.failure
@@ -154,8 +153,6 @@ class SqliteBroker(Store):
         if self._writer is not None:
             await self._end_writing(self._writer)
         await self.reader.close()
-        release, self._release = self._release, lambda: None
-        release()
 
     async def _end_writing(self, writer: GroupWriter) -> None:
         for cursor in self._cursors.values():
@@ -166,11 +163,14 @@ class SqliteBroker(Store):
                 timer.cancel()
         self._flush()
         self._writer = None
-        await writer.stop()
-        while self._arrived:  # noqa: ASYNC110  slices of the last groups: the next thing that the loop does
-            await asyncio.sleep(0)
-        await asyncio.gather(*self._farewells)
-        self._farewells.clear()
+        try:
+            await writer.stop()
+            self.journal.end()
+            while self._arrived:  # noqa: ASYNC110  slices of the last groups: the next thing that the loop does
+                await asyncio.sleep(0)
+            await asyncio.gather(*self._farewells)
+        finally:
+            await self.reader.close()
 
     # -- events ----------------------------------------------------------------------------------------
 
@@ -349,19 +349,36 @@ class SqliteBroker(Store):
         Raises:
             NotFound, Conflict: the broker does not know it; a consumer of it is open.
             Invalid: there is no such event yet.
+            NotStored: it cannot be written.
         """
-        cursor = self._gone(worker)
-        cursor.reset(self.seq_of(start))
-        cursor.last = None
-        await self.write(cursor)
+        before = self._gone(worker)
+        after = copy(before)
+        after.reset(self.seq_of(start))
+        after.last = None
+        await self._exchange(before, after)
 
     async def drop(self, worker: str) -> None:
         """Forget a worker that is not here.
 
         Raises:
-            NotFound, Conflict: as of `reset`.
+            NotFound, Conflict, NotStored: as of `reset`.
         """
-        await self._forget(self._gone(worker))
+        await self._exchange(self._gone(worker), None)
+
+    async def _exchange(self, before: Cursor, after: Cursor | None) -> None:
+        """Have another cursor for a worker, or none; it stays as it is where that cannot be written."""
+        worker, last = before.worker, before.last
+        self._forget(before)
+        if after is not None:
+            self._cursors[worker] = after
+        try:
+            await self._put_rows({worker: None if after is None else after.row()}, is_patient=False)
+        except NotStored:
+            is_here = after is not None and after.consumer is not None
+            if self._cursors.get(worker) is after and not is_here:
+                before.last, self._cursors[worker] = last, before
+                self.mark(before)
+            raise
 
     def _gone(self, worker: str) -> Cursor:
         cursor = self._cursors.get(worker)
@@ -372,46 +389,10 @@ class SqliteBroker(Store):
             raise Conflict(f"{worker} is running; stop it first")
         return cursor
 
-    def _forget(self, cursor: Cursor) -> asyncio.Future[None]:
+    def _forget(self, cursor: Cursor) -> None:
         self._cursors.pop(cursor.worker, None)
         self._marked.pop(cursor.worker, None)
         cursor.last = None
-        return self._put_rows({cursor.worker: None})
-
-    def mark(self, cursor: Cursor) -> None:
-        """Write a cursor soon; not that of a consumer that was open before the broker was closed."""
-        if self._cursors.get(cursor.worker) is not cursor or self._writer is None:
-            return
-        self._marked[cursor.worker] = cursor
-        if self._mark_timer is None:
-            self._mark_timer = asyncio.get_running_loop().call_later(MARK_SECONDS, self._flush)
-
-    def write(self, *cursors: Cursor) -> asyncio.Future[None]:
-        """Write cursors before what is published from now on; returns when they are on disk."""
-        self._marked |= {cursor.worker: cursor for cursor in cursors}
-        return self._flush()
-
-    def _flush(self) -> asyncio.Future[None]:
-        """Write the cursors that are marked."""
-        if self._mark_timer is not None:
-            self._mark_timer.cancel()
-            self._mark_timer = None
-        rows: dict[str, tuple[Any, ...] | None] = {}
-        for cursor in self._marked.values():
-            if cursor.consumer is not None:
-                cursor.consumer.note_position()
-                cursor.seen_at = self.clock.now().isoformat()
-            rows[cursor.worker] = cursor.row()
-        self._marked.clear()
-        return self._put_rows(rows)
-
-    def _put_rows(self, rows: dict[str, tuple[Any, ...] | None]) -> asyncio.Future[None]:
-        future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        if rows and self._writer is not None:
-            self._writer.put(CursorRows(rows, future))
-        else:
-            future.set_result(None)
-        return future
 
     def keep_house(self) -> None:
         """Note who is here, forget who is gone for a day, and have the file shortened; done by itself."""
@@ -425,16 +406,19 @@ class SqliteBroker(Store):
                 self.mark(cursor)
             elif now - max(datetime.fromisoformat(cursor.seen_at), self._opened_at) > GONE_AFTER:
                 self._forget(cursor)
-                self._farewells.append(asyncio.get_running_loop().create_task(self._say_gone(cursor)))
+                self._put_rows({cursor.worker: None})
+                farewell = asyncio.get_running_loop().create_task(self._say_gone(cursor))
+                self._farewells.add(farewell)
+                farewell.add_done_callback(self._farewells.discard)
         if self._writer is not None:
-            self._writer.wake()
+            self._writer.tidy_up()
 
     async def _say_gone(self, cursor: Cursor) -> None:
-        log.warning(
-            "%s was not here for a day and is forgotten, with %d events that waited for it",
-            cursor.worker,
-            (await self._info(cursor)).pending,
-        )
+        try:
+            waited = f"with {(await self._info(cursor)).pending} events that waited for it"
+        except BrokerError as exc:
+            waited = f"with what waited for it: {exc}"
+        log.warning("%s was not here for a day and is forgotten, %s", cursor.worker, waited)
 
     async def _info(self, cursor: Cursor) -> CursorInfo:
         return await self.reader.run(partial(reading.counted, info=cursor.info(), kinds=dict(cursor.kinds)))
@@ -464,6 +448,8 @@ def _answer(op: Op, problem: str | None) -> None:
         return
     if problem is not None:
         future.set_exception(NotStored(problem))
+        if isinstance(op, CursorRows):
+            future.exception()  # most of them nobody waits for
     elif isinstance(op, Publication):
         future.set_result(Accepted(op.envelope if op.first is None else op.first, op.first is None))
     else:

@@ -12,7 +12,7 @@ from functools import partial
 from msgspec.structs import replace
 
 from dnworker.core.envelope import EventEnvelope
-from dnworker.core.errors import BrokerError
+from dnworker.core.errors import BrokerError, NotStored
 from dnworker.events.brokers.base import NOW, DeliveryWatcher
 from dnworker.events.brokers.sqlite.cursors import Cursor, Outstanding
 from dnworker.events.brokers.sqlite.given import Desk, Given, GivenEvents
@@ -184,6 +184,8 @@ class SqliteConsumer(GivenEvents):
                 except BrokerError as exc:
                     log.error("%s waits for its events: %s", self.owner, exc)
                     await asyncio.sleep(RETRY_SECONDS)
+        except NotStored as exc:  # and never will be
+            log.error("%s gets no more events of the file: %s", self.owner, exc)
         finally:
             self._filling = None
         if self._waiter is not None:

@@ -8,6 +8,7 @@ from typing import Any, Protocol
 import msgspec
 
 from dnworker.events.brokers.base import CursorInfo
+from dnworker.events.damage import JournalDamaged, is_damage
 
 
 class Reader(Protocol):
@@ -118,21 +119,43 @@ class Cursor:
 
 
 def read_cursors(connection: sqlite3.Connection) -> dict[str, Cursor]:
-    """Return what is known of all workers."""
+    """Return what is known of all workers.
+
+    Raises:
+        JournalDamaged: a row cannot be read; names the worker.
+    """
     found = {}
     query = "SELECT worker, kinds, handled_to, taken_to, is_live, outstanding, seen_at FROM cursors"
     for worker, kinds, handled_to, taken_to, is_live, outstanding, seen_at in connection.execute(query):
-        cursor = found[worker] = Cursor(worker, dict(_kinds.decode(kinds)), handled_to, seen_at)
+        try:
+            cursor = found[worker] = Cursor(worker, dict(_kinds.decode(kinds)), handled_to, seen_at)
+            cursor.outstanding = _outstanding.decode(outstanding)
+        except msgspec.DecodeError as exc:
+            raise JournalDamaged(f"the file is damaged: how far {worker} is cannot be read ({exc})") from exc
         cursor.taken_to = taken_to
         cursor.is_live = bool(is_live)
-        cursor.outstanding = _outstanding.decode(outstanding)
     return found
 
 
-def write_cursors(connection: sqlite3.Connection, rows: dict[str, tuple[Any, ...] | None]) -> None:
-    """Write the rows of workers, and remove those of None."""
+def write_cursors(
+    connection: sqlite3.Connection, rows: dict[str, tuple[Any, ...] | None]
+) -> dict[str, Exception]:
+    """Write the rows of workers, and remove those of None; return the workers whose row cannot be written.
+
+    Raises:
+        sqlite3.Error: the file cannot be written.
+    """
+    bad: dict[str, Exception] = {}
     for worker, row in rows.items():
-        if row is None:
-            connection.execute("DELETE FROM cursors WHERE worker = ?", (worker,))
-        else:
-            connection.execute("INSERT OR REPLACE INTO cursors VALUES (?, ?, ?, ?, ?, ?, ?)", row)
+        try:
+            if row is None:
+                connection.execute("DELETE FROM cursors WHERE worker = ?", (worker,))
+            else:
+                connection.execute("INSERT OR REPLACE INTO cursors VALUES (?, ?, ?, ?, ?, ?, ?)", row)
+        except Exception as exc:  # one that cannot be written must not keep the others from it
+            if isinstance(exc, sqlite3.OperationalError) or (
+                isinstance(exc, sqlite3.Error) and is_damage(exc)
+            ):
+                raise
+            bad[worker] = exc
+    return bad

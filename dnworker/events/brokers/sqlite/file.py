@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import errno
 import os
 import sqlite3
@@ -32,6 +33,34 @@ class Opened(NamedTuple):
     """The highest `seq` that was given in it."""
     cursors: dict[str, Cursor]
     """How far workers are, by name."""
+
+    def close(self) -> None:
+        """Close it, and let others have it."""
+        try:
+            self.connection.close()
+        finally:
+            self.lock.release()
+
+
+async def opened_file(path: Path, runtime_id: str, started_at: str) -> Opened:
+    """Open the file of a broker off the loop; it is closed again where nobody waits for it any more.
+
+    Raises:
+        BrokerError: as of `open_file`.
+    """
+    opening = asyncio.get_running_loop().run_in_executor(None, open_file, path, runtime_id, started_at)
+    try:
+        return await asyncio.shield(opening)
+    except asyncio.CancelledError:
+        opening.add_done_callback(_discard)
+        await asyncio.wait([opening])
+        raise
+
+
+def _discard(opening: asyncio.Future[Opened]) -> None:
+    """Close a file that nobody waits for."""
+    if not opening.cancelled() and opening.exception() is None:
+        opening.result().close()
 
 
 def open_file(path: Path, runtime_id: str, started_at: str) -> Opened:

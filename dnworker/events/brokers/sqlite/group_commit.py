@@ -61,10 +61,12 @@ class Call:
 
 @dataclass(slots=True)
 class CursorRows:
-    """How far workers are, by name; None of one that is forgotten. Never refused: it waits for room."""
+    """How far workers are, by name; None of one that is forgotten."""
 
     rows: dict[str, tuple[Any, ...] | None]
     future: asyncio.Future[None] | None = None
+    is_patient: bool = True
+    """Whether it waits for room while the disk is full, and is not refused."""
 
 
 Op = Publication | Call | CursorRows
@@ -90,7 +92,7 @@ class GroupWriter:
     """Writes what is put; used by one loop.
 
     Args:
-        path, opened: the file.
+        path, opened: the file, which it closes at its end.
         report: called on the loop with each group, and why it was refused; None where it is on disk.
         riders: what rides along.
         tidy: called between groups; returns whether there is more to do.
@@ -106,8 +108,8 @@ class GroupWriter:
         tidy: Callable[[sqlite3.Connection], bool],
     ) -> None:
         self._path = path
+        self._opened = opened
         self._connection = opened.connection
-        self._inode = opened.inode
         self._report = report
         self._riders = riders
         self._tidy = tidy
@@ -115,13 +117,17 @@ class GroupWriter:
         # What waits: None only wakes the thread.
         self._queue: queue.SimpleQueue[Op | None] = queue.SimpleQueue()
         self._is_ending = False
-        self._is_untidy = True
+        self._is_to_tidy = True
+        self._is_tidying = False
         self._owed = CursorRows({})
         self._waiting: list[CursorRows] = []
+        self._bad: set[str] = set()
         # What went wrong.
         self.failure: str | None = None
         self.is_lost = False
-        """Whether the file is damaged or gone: no group will be written any more."""
+        """Whether the file is damaged or gone, or the thread has ended: no group will be written any more."""
+        self._in_hand: list[Op] = []
+        self._has_ended = False
         self._thread = untraced(threading.Thread(target=self._work, name="dnworker broker", daemon=True))
         self._ended: asyncio.Future[None] = self._loop.create_future()
         self._thread.start()
@@ -129,11 +135,21 @@ class GroupWriter:
     def put(self, op: Op) -> None:
         """Have something written with the next group."""
         self._queue.put(op)
+        if self._has_ended:  # and nobody takes it
+            self._refuse_rest()
 
     def wake(self) -> None:
-        """Look again at what rides along, and tidy up."""
-        self._is_untidy = True
+        """Look again at what rides along."""
         self._queue.put(None)
+
+    def tidy_up(self) -> None:
+        """Shorten the file between the next groups."""
+        self._is_to_tidy = True
+        self._queue.put(None)
+
+    @property
+    def _is_untidy(self) -> bool:
+        return self._is_to_tidy or self._is_tidying
 
     async def stop(self) -> None:
         """Write what waits, and end."""
@@ -145,17 +161,38 @@ class GroupWriter:
 
     def _work(self) -> None:
         try:
-            while True:
-                is_last = self._is_ending and self._queue.empty()
-                group = self._gather(wait=not is_last)
-                is_written = self._write(group)
-                if is_last and (self._riders.due_in() is None or not is_written):
-                    break
-                self._keep_tidy()
+            self._write_all()
+        except BaseException as exc:  # a fault of our own: nothing is to wait for ever
+            self.failure = (
+                f"{self._path} cannot be written any more for a fault ({exc!r}); nothing was published; "
+                "stop the runtime, and start it again"
+            )
+            self.is_lost = True
+            log.exception("%s", self.failure)
         finally:
-            self._connection.close()
+            self._opened.close()
+            self._has_ended = True
+            self._refuse_rest()
             with suppress(RuntimeError):  # the loop was closed, and nobody waits
                 self._loop.call_soon_threadsafe(self._ended.set_result, None)
+
+    def _write_all(self) -> None:
+        while True:
+            is_last = self._is_ending and self._queue.empty()
+            self._in_hand = self._gather(wait=not is_last)
+            is_written = self._write(self._in_hand)
+            self._in_hand = []
+            if is_last and (self._riders.due_in() is None or not is_written):
+                break
+            self._keep_tidy()
+
+    def _refuse_rest(self) -> None:
+        """Refuse what nobody will write any more."""
+        rest: list[Op] = [*self._in_hand, *self._waiting]
+        self._in_hand, self._waiting = [], []
+        while group := self._gather(wait=False):
+            rest += group
+        self._tell(rest, self.failure or f"{self._path} is closed; start the runtime first")
 
     def _gather(self, *, wait: bool) -> list[Op]:
         """Return what waits; wait for it where it is nothing, until what rides along is due."""
@@ -218,7 +255,10 @@ class GroupWriter:
             else:
                 cursors |= op.rows
         insert(connection, "events", rows)
-        write_cursors(connection, cursors)
+        for worker, exc in write_cursors(connection, cursors).items():
+            if worker not in self._bad:
+                self._bad.add(worker)
+                log.error("how far %r is cannot be written, and is left out", worker, exc_info=exc)
         self._riders.write(connection)
         connection.execute("COMMIT")
 
@@ -237,9 +277,8 @@ class GroupWriter:
         self._tell([*waiting, *group], None)
 
     def _refuse(self, group: list[Op], exc: Exception) -> None:
-        """Refuse events and calls; keep how far workers are."""
-        if isinstance(exc, _Gone) or is_damage_or_gone(exc):
-            self.is_lost = True
+        """Refuse events and calls; keep how far workers are, while there may be room for it later."""
+        is_lost = self.is_lost or is_damage_or_gone(exc)
         if isinstance(exc, _Gone):
             failure = (
                 self.failure
@@ -251,17 +290,22 @@ class GroupWriter:
             )
         else:
             failure = why_not_written(exc, self._path)
-        if self.failure is None:
+        if self.failure is None or is_lost is not self.is_lost:
             log.error("%s", failure)
-        if is_full(exc) or self.is_lost or isinstance(exc, sqlite3.OperationalError):
+        if is_full(exc) or is_lost or isinstance(exc, sqlite3.OperationalError):
             self.failure = failure
+        self.is_lost = is_lost
         refused: list[Op] = []
         for op in group:
-            if isinstance(op, CursorRows):
+            if isinstance(op, CursorRows) and op.is_patient and not self.is_lost:
                 self._owed.rows |= op.rows
                 self._waiting.append(op)
             else:
                 refused.append(op)
+        if self.is_lost:
+            refused += self._waiting
+            self._owed.rows.clear()
+            self._waiting.clear()
         self._tell(refused, failure)
 
     def _tell(self, group: list[Op], problem: str | None) -> None:
@@ -272,17 +316,19 @@ class GroupWriter:
     def _keep_tidy(self) -> None:
         """Shorten the file a little, between two groups."""
         if self._is_untidy and self.failure is None:
+            self._is_tidying, self._is_to_tidy = True, False
             try:
-                self._is_untidy = self._tidy(self._connection)
-            except sqlite3.Error as exc:
-                self._is_untidy = False
+                self._is_tidying = self._tidy(self._connection)
+            except Exception as exc:  # what is published goes on
+                self._is_tidying = False
                 with suppress(sqlite3.Error):
                     self._connection.execute("ROLLBACK")
-                log.warning("%s could not be shortened: %s", self._path, exc)
+                is_own = not isinstance(exc, sqlite3.Error)
+                log.warning("%s could not be shortened: %s", self._path, exc, exc_info=is_own)
 
     def _is_gone(self) -> bool:
         try:
-            return self._path.stat().st_ino != self._inode
+            return self._path.stat().st_ino != self._opened.inode
         except OSError:
             return True
 

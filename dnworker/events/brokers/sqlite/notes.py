@@ -50,6 +50,7 @@ class BrokerJournal:
         self.wake: Callable[[], None] = lambda: None
         """Has the writer look at what waits."""
         self.lost = 0
+        self._said_lost = 0
         self.failure_of: Callable[[], str | None] = lambda: None
         self.now: Callable[[], datetime] = partial(datetime.now, UTC)
         """The time of the broker's clock, which the bounds of the file go by."""
@@ -78,16 +79,25 @@ class BrokerJournal:
 
     @contextmanager
     def recording(self, bus: EventBus, history: History) -> Iterator[None]:
-        """Note how invocations end while the block runs; the broker has the events itself."""
+        """Note how invocations end while the block runs; the broker has the events itself.
+
+        What waits then is written when the broker is closed.
+        """
         release = history.listen(self.note_invocation)
-        lost = self.lost
         try:
             yield
         finally:
             release()
-            self.flush()
-            if self.lost > lost:
-                log.error("journal %s misses %d entries of this run", self.path, self.lost - lost)
+
+    def end(self) -> None:
+        """Say what a run misses; called once nothing more is written of it."""
+        self.lost += len(self._pending)
+        self._pending.clear()
+        self._done, self._bytes_done, self._since = self._noted, self._bytes_noted, None
+        if self.lost > self._said_lost:
+            missing = self.lost - self._said_lost
+            log.error("journal %s misses %d entries of this run", self.path, missing)
+        self._said_lost = self.lost
 
     def note_invocation(self, invocation: Invocation) -> None:
         """Keep an invocation once it has ended."""
@@ -99,7 +109,12 @@ class BrokerJournal:
         self._note("states", (self.now().isoformat(), worker, state, error))
 
     def flush(self, timeout: float = 5.0) -> bool:
-        """Wait up to `timeout` seconds; return whether everything noted so far is in the file."""
+        """Wait up to `timeout` seconds; return whether everything noted so far is in the file.
+
+        Not for the loop, which waits for no disk.
+        """
+        if self.failure is not None:
+            return False
         noted = self._noted
         self._is_hurried = True
         self.wake()
