@@ -86,7 +86,7 @@ async def test_no_step_of_the_bounds_reads_a_whole_table(stage):
     def step(connection):
         statements = []
         connection.set_trace_callback(statements.append)
-        stage.broker._bounds.step(connection)
+        step_of_bounds(connection)
         connection.set_trace_callback(None)
         for statement in statements:
             if statement.startswith(("DELETE", "SELECT")):
@@ -94,6 +94,7 @@ async def test_no_step_of_the_bounds_reads_a_whole_table(stage):
                 plans.append((statement, "; ".join(row[3] for row in plan)))
 
     await tidied(stage.broker)
+    step_of_bounds = stage.broker._writer._tidy
     stage.broker._writer._tidy = lambda connection: step(connection) or False
     stage.broker.keep_house()
     await tidied(stage.broker)
@@ -253,7 +254,7 @@ async def test_a_close_frees_the_file_though_a_farewell_fails(tmp_path, monkeypa
     async with staged(making(), tmp_path / "kept") as stage:
         stage.broker.subscribe("demo:gone", ["demo.go"]).close()
         await stage.clock.advance(100_000)
-        monkeypatch.setattr(stage.broker, "_count_pending", unreadable)
+        monkeypatch.setattr(stage.broker, "_info", unreadable)
         stage.broker.keep_house()
         await stage.broker.close()
         await asyncio.sleep(0)

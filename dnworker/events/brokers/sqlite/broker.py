@@ -152,7 +152,6 @@ class SqliteBroker(Marks, Store):
         """Write what waits, and end; does nothing where it is not open."""
         if self._writer is not None:
             await self._end_writing(self._writer)
-        await self.reader.close()
 
     async def _end_writing(self, writer: GroupWriter) -> None:
         for cursor in self._cursors.values():
