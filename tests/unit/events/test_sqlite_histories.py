@@ -188,6 +188,7 @@ class Checked:
         self.forget_all()
         for worker in self.since.keys() - self.stage.broker._cursors.keys():  # subscribed at the last moment
             assert self.accepted[-1:] <= [self.since.pop(worker)], "an event was accepted after that"
+            self.adds[worker] = False
 
     async def restart(self, _: int) -> None:
         self.on_disk = {worker: set(seqs) for worker, seqs in self.known.items()}
