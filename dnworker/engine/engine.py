@@ -205,6 +205,7 @@ class Engine:
         self.bus.tap(self.history.note_event)
         self.bus.tap(self.flow.published.note_event)
         self.bus.gate = self.storms
+        self.bus.refused.add(self.storms.note_refused)
         self.bus.refused.add(self._note_refused)
         self.storms.began.add(self._note_storm)
         self.tokens.on_retired(lambda token: self.once.let_go(token))

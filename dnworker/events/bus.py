@@ -223,12 +223,12 @@ class EventBus:
             log.debug("event %s: its session was deleted", envelope.event_id)
         if only is not None:
             for subscription in () if is_held else self._workers_wanting(envelope, only):
-                subscription.put(envelope, size)
+                _put(subscription, envelope, size)
             return
         for subscription in self._subscribers.of_kind(envelope.kind):
             is_meant = subscription.session_id is None or subscription.session_id == session_id
             if is_meant and not (is_held and subscription.owner is not None):
-                subscription.put(envelope, size)
+                _put(subscription, envelope, size)
 
     def kept(self, session_id: str | None, after_seq: int) -> list[EventEnvelope]:
         """Return what is kept in memory of a session, or of the runtime's scope, after a `seq`."""
@@ -270,7 +270,12 @@ class EventBus:
 
         Streams of processes go by `seq`, and newer events went over them meanwhile: they get it under a new
         one. Its id stays, and its number for everybody else: in the history, in traces and in the journal.
+        What is not accepted yet goes to them once it is, behind what was published before it.
         """
+        accepting = self._accepting.get(envelope.event_id)
+        if accepting is not None:
+            accepting.add_done_callback(lambda done: self._release_accepted(done, envelope, size, only))
+            return
         anew: EventEnvelope | None = None
         for subscription in self._workers_wanting(envelope, only):
             if not subscription.goes_by_seq:
@@ -284,6 +289,12 @@ class EventBus:
     def let_go(self, envelopes: Collection[EventEnvelope]) -> None:
         """Deliver events that were held back to no worker, ever."""
         self.broker.let_go([envelope.seq for envelope in envelopes])
+
+    def _release_accepted(
+        self, done: asyncio.Future[Accepted], envelope: EventEnvelope, size: int, only: str | None
+    ) -> None:
+        if not done.cancelled() and done.exception() is None and done.result().is_new:
+            self.release(envelope, size, only)
 
     def _workers_wanting(self, envelope: EventEnvelope, only: str | None) -> Iterator[Subscriber]:
         """Yield the subscriptions of workers that want an event; of one, where it is for that one only."""
@@ -390,3 +401,12 @@ class EventBus:
     def is_deleted(self, session_id: str) -> bool:
         """Return whether the session was deleted and not opened since."""
         return self.scopes.is_deleted(session_id)
+
+
+def _put(subscriber: Subscriber, envelope: EventEnvelope, size: int) -> None:
+    """Give an event to a subscriber; one that fails keeps it from no other."""
+    try:
+        subscriber.put(envelope, size)
+    except Exception:
+        whom = subscriber.owner or "a client"
+        log.exception("an event of kind %s could not be delivered to %s", envelope.kind, whom)

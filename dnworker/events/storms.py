@@ -176,7 +176,7 @@ class Storms:
         self._links: dict[str, _Link] = {}
         # What is held.
         self._storms: dict[Circle, Storm] = {}
-        self._held: deque[Held] = deque()
+        self._held: dict[str, Held] = {}
         self._room = limits.storm_held
         self.held_bytes = 0
         """Bytes of events that are held."""
@@ -328,10 +328,18 @@ class Storms:
                 event_id, f"no worker gets it: it is part of {_name(storm)}, and too many are held"
             )
             return
-        self._held.append(held)
+        self._held[event_id] = held
         self.held_bytes += held.size
         storm.held += 1
         self._notes.note_held(event_id, self._way_out(storm), root)
+
+    def note_refused(self, envelope: EventEnvelope, _: BaseException) -> None:
+        """Hold an event no more that the broker did not accept: nobody ever gets it."""
+        held = self._held.pop(envelope.event_id, None)
+        if held is not None:
+            self.held_bytes -= held.size
+            held.storm.held -= 1
+            self._notes.note_released(envelope.event_id)
 
     def resume(self, worker: str | None = None) -> int:
         """Deliver what is held, of all storms or of those of one worker; returns how many events."""
@@ -362,10 +370,10 @@ class Storms:
         for storm in self._storms.values():
             storm.is_ended = worker is None or worker in storm.workers
         self._storms = {made: storm for made, storm in self._storms.items() if not storm.is_ended}
-        taken = [held for held in self._held if held.storm.is_ended]
+        taken = [held for held in self._held.values() if held.storm.is_ended]
         if taken:
-            self._held = deque(held for held in self._held if not held.storm.is_ended)
-            self.held_bytes = sum(held.size for held in self._held)
+            self._held = {one: held for one, held in self._held.items() if not held.storm.is_ended}
+            self.held_bytes = sum(held.size for held in self._held.values())
         return taken
 
     def note_state(self, worker: str, *, is_running: bool) -> None:

@@ -139,3 +139,13 @@ def test_every_subscriber_sees_its_events_in_order_and_once(published):
     assert drain(everything) == sent
     assert drain(only_a) == [e for e in sent if e.kind == "a"]
     assert drain(only_s) == [e for e in sent if e.session_id == "s"]
+
+
+async def test_a_subscriber_that_fails_keeps_no_event_from_those_after_it(caplog):
+    bus = EventBus()
+    failing, other = bus.subscribe(["a"], owner="n:failing"), bus.subscribe(["a"], owner="n:other")
+    failing.put = lambda envelope, size=0: 1 / 0
+    for only in (None, "n:failing"):
+        bus.publish("a", only=only)
+    assert [e.seq for e in drain(other)] == [1]
+    assert caplog.text.count("an event of kind a could not be delivered to n:failing") == 2

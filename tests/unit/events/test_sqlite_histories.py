@@ -23,6 +23,9 @@ steps = st.lists(
         st.tuples(st.just("publish"), st.integers(1, 30)),
         st.tuples(st.just("subscribe"), st.sampled_from(WORKERS)),
         st.tuples(st.just("subscribe"), st.sampled_from(WORKERS)),
+        st.tuples(st.just("hold"), st.integers(1, 5)),
+        st.tuples(st.just("let go"), st.integers(0, 5)),
+        st.tuples(st.just("add a kind"), st.sampled_from(WORKERS)),
         st.tuples(st.just("handle"), st.integers(1, 40)),
         st.tuples(st.just("handle"), st.integers(1, 40)),
         st.tuples(st.just("begin"), st.integers(1, 5)),
@@ -48,6 +51,13 @@ class Checked:
         self.running: dict[str, list] = {worker: [] for worker in WORKERS}
         self.since: dict[str, int] = {}
         self.accepted: list[int] = []
+        self.kind_of: dict[int, str] = {}
+        self.held: list = []
+        """What a storm holds, and has not let go."""
+        self.by_itself: dict[str, set[int]] = {worker: set() for worker in WORKERS}
+        """What may come after later events."""
+        self.adds: dict[str, bool] = dict.fromkeys(WORKERS, False)
+        """Who listens to the kind that is added, from the beginning."""
         self.handled: dict[str, set[int]] = {worker: set() for worker in WORKERS}
         self.known: dict[str, set[int]] = {worker: set() for worker in WORKERS}
         """What the broker knows to be handled; of that, what surely is on disk."""
@@ -57,13 +67,54 @@ class Checked:
         self.newest: dict[str, int] = dict.fromkeys(WORKERS, 0)
 
     async def publish(self, count: int) -> None:
-        self.accepted += [event.seq for event in await self.stage.publish_all(count)]
+        for kind in ("demo.go", "demo.added") if count % 3 == 0 else ("demo.go",):
+            self.note_accepted(await self.stage.publish_all(count, kind))
+
+    def note_accepted(self, events: list) -> None:
+        self.accepted += [event.seq for event in events]
+        self.kind_of |= {event.seq: event.kind for event in events}
+
+    async def hold(self, count: int) -> None:
+        held = [await self.stage.publish(is_held=True) for _ in range(count)]
+        self.note_accepted(held)
+        self.held += held
+        for seqs in self.by_itself.values():
+            seqs.update(event.seq for event in held)
+
+    async def let_go(self, place: int) -> None:
+        if len(self.held) > place:
+            event = self.held.pop(place)
+            for consumer in self.consumers.values():
+                consumer.put(event, 100)
 
     async def subscribe(self, worker: str) -> None:
         if worker not in self.consumers:
             self.since.setdefault(worker, self.stage.broker.latest_seq)
-            self.consumers[worker] = self.stage.broker.subscribe(worker, ["demo.go"])
+            self.consumers[worker] = self.stage.broker.subscribe(
+                worker, self.kinds(worker), start=0 if self.adds[worker] else None
+            )
             self.newest[worker] = 0
+
+    def kinds(self, worker: str) -> list[str]:
+        return ["demo.go", "demo.added"] if self.adds[worker] else ["demo.go"]
+
+    async def add_a_kind(self, worker: str) -> None:
+        """Add a kind from the beginning, to a worker that is here or to its next consumer."""
+        if worker not in self.since or self.adds[worker]:
+            return
+        self.adds[worker] = True
+        self.by_itself[worker].update(
+            self.accepted
+        )  # what it was given before comes after what is of the kind
+        if worker in self.consumers:
+            self.newest[worker] = 0
+            self.consumers[worker].retarget(self.kinds(worker), 0)
+
+    def is_for(self, worker: str, seq: int) -> bool:
+        """Return whether an event is for a worker."""
+        if self.kind_of[seq] == "demo.added":
+            return self.adds[worker]
+        return seq > self.since[worker]
 
     def take(self, worker: str):
         """Take the next event of a worker, if one is queued, and check that it is one to come."""
@@ -72,11 +123,11 @@ class Checked:
             return None
         seq, number = envelope.seq, self.consumers[worker].number(envelope)
         assert seq in self.accepted
-        assert seq > self.since[worker]
-        assert seq not in self.on_disk[worker], "handled, as it is on disk, and here again"
+        assert self.is_for(worker, seq)
+        assert seq not in self.known[worker], "handled, as the broker knows, and here again"
         assert number > self.numbers[worker].get(seq, 0), "its number does not rise"
         self.numbers[worker][seq] = number
-        if seq not in self.given_back[worker]:
+        if seq not in self.given_back[worker] | self.by_itself[worker]:
             assert seq > self.newest[worker], "not in order"
             self.newest[worker] = seq
         return envelope
@@ -137,6 +188,7 @@ class Checked:
         self.forget_all()
         for worker in self.since.keys() - self.stage.broker._cursors.keys():  # subscribed at the last moment
             assert self.accepted[-1:] <= [self.since.pop(worker)], "an event was accepted after that"
+            self.adds[worker] = False
 
     async def restart(self, _: int) -> None:
         self.on_disk = {worker: set(seqs) for worker, seqs in self.known.items()}
@@ -144,19 +196,26 @@ class Checked:
         self.forget_all()
 
     def forget_all(self) -> None:
+        self.held.clear()
         for worker in WORKERS:
             self.running[worker].clear()
         self.consumers.clear()
 
     async def check_all_are_handled(self) -> None:
         """Handle what is left, and check that each worker has handled all that was for it."""
+        while self.held:
+            await self.let_go(0)
         for worker in WORKERS:
             if worker in self.since:
-                await self.close(worker)
                 await self.subscribe(worker)
+                for event in self.running[worker]:
+                    self.consumers[worker].release(event.event_id)
+                    self.consumers[worker].note_end(event.event_id, Outcome("on_go"))
+                    self.given_back[worker].add(event.seq)
+                self.running[worker].clear()
         await self.wait(60)
         for worker in self.since:
-            wanted = {seq for seq in self.accepted if seq > self.since[worker]}
+            wanted = {seq for seq in self.accepted if self.is_for(worker, seq)}
             while not wanted <= self.handled[worker]:
                 await self.handle(50)
                 await asyncio.sleep(0)
@@ -171,6 +230,9 @@ async def settled(consumer) -> None:
 ACTS = {
     "publish": Checked.publish,
     "subscribe": Checked.subscribe,
+    "hold": Checked.hold,
+    "let go": Checked.let_go,
+    "add a kind": Checked.add_a_kind,
     "handle": Checked.handle,
     "begin": Checked.begin,
     "end": Checked.end,

@@ -76,6 +76,18 @@ def test_a_circle_is_held_past_the_limit_and_named():
     assert chains.history.storm_of(events[0].event_id).startswith("event storm: #1 a has caused")
 
 
+def test_what_the_broker_refuses_is_not_held():
+    chains = Chains()
+    events = chains.chain(LIMIT + DEEP + 5)
+    before, size = chains.storms.held, chains.storms.held_bytes
+    for _ in range(2):
+        chains.storms.note_refused(events[-1], OSError("the disk is full"))
+    assert chains.storms.held == before - 1
+    assert chains.storms.held_bytes < size
+    assert chains.history.held(events[-1].event_id) is None
+    assert chains.storms.resume() == before - 1
+
+
 def test_clients_get_what_workers_do_not():
     chains = Chains()
     events = chains.chain(LIMIT + DEEP + 5)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import bisect
 import enum
 import logging
 from collections import deque
@@ -102,15 +103,17 @@ class SqliteConsumer(GivenEvents):
         seq = envelope.seq
         if self._closed:
             return False
+        is_for_it = self._cursor.wants(envelope.kind, seq)
         if seq in self._held:  # let go by the storm
             self._held.discard(seq)
-            self._due.append(seq)
-            self._fill()
-            return True
-        if not self._cursor.wants(envelope.kind, seq):
+            if seq <= self._seen or not is_for_it:
+                self._due.append(seq)
+                self._fill()
+                return True
+        if not is_for_it or seq <= self._seen:
             return False
-        if seq <= self._seen:
-            return False
+        if self._mode is _Mode.CATCHING_UP and (seq <= self._upto or self._tail_passes(seq)):
+            return self._put_in_place(envelope, size)
         if self._mode is _Mode.LIVE and self._has_room():
             self._seen = seq
             self._expect(envelope)
@@ -122,10 +125,23 @@ class SqliteConsumer(GivenEvents):
             self._leave(envelope)
         return True
 
+    def _tail_passes(self, seq: int) -> bool:
+        return bool(self._tail) and seq < self._tail[-1][0].seq
+
+    def _put_in_place(self, envelope: EventEnvelope, size: int) -> bool:
+        """Take an event that a storm lets go: before later ones waiting, where the file does not have it."""
+        if envelope.seq <= self._upto:
+            return False  # it comes with those of the file
+        self._expect(envelope)
+        bisect.insort(self._tail, (envelope, size), key=lambda waiting: waiting[0].seq)
+        return True
+
     def note_held(self, envelope: EventEnvelope) -> None:
         """Note an event that is held back from workers: it stays outstanding until it is let go."""
         if not self._closed and self._cursor.wants(envelope.kind, envelope.seq):
             self._held.add(envelope.seq)
+            if self._mode is _Mode.LIVE:
+                self._seen = envelope.seq
             self._aside[envelope.seq] = Outstanding(0)
             self._desk.mark(self._cursor)
 
@@ -194,11 +210,16 @@ class SqliteConsumer(GivenEvents):
     async def _read_due(self) -> None:
         """Give the worker again what is due."""
         seqs = [self._due.popleft() for _ in range(min(len(self._due), MOST_EVENTS // 2))]
+        turn = self._turn
         try:
             rows = await self._desk.reader.run(partial(by_seq, numbers=seqs))
         except BrokerError:
             self._due.extendleft(reversed(seqs))
             raise
+        if turn != self._turn:  # it begins earlier since
+            self._due.extendleft(reversed(seqs))
+            self._leave_to_pages()
+            return
         wanted = [one for one in rows if self._cursor.hears(one.envelope.kind) and one.only != NOBODY]
         for seq in set(seqs) - {one.envelope.seq for one in wanted}:  # gone, let go, or not listened to
             self._aside.pop(seq, None)
@@ -226,7 +247,9 @@ class SqliteConsumer(GivenEvents):
         waiting = self._held.union(self._delayed, self._due)
         wants = self._cursor.wants
         rows = [one for one in found.events if wants(one.envelope.kind, one.envelope.seq)]
-        await self._give_out([one for one in rows if one.envelope.seq not in waiting])
+        await self._give_out(
+            [one for one in rows if one.envelope.seq not in waiting and one.envelope.seq not in self._open]
+        )
         if turn != self._turn:
             return
         if found.reached >= self._upto and not self._closed:
@@ -267,7 +290,16 @@ class SqliteConsumer(GivenEvents):
         """Have an event again whose delay is over."""
         self._delayed.discard(seq)
         self._due.append(seq)
+        self._leave_to_pages()
         self._fill()
+
+    def _leave_to_pages(self) -> None:
+        """Have nothing come by itself that a page is still to give, in its order."""
+        if self._due and max(self._due) > self._seen:
+            self._due = deque(seq for seq in self._due if seq <= self._seen or self._is_passed(seq))
+
+    def _is_passed(self, seq: int) -> bool:
+        return seq in self._aside and self._aside[seq].is_passed
 
     # -- the reader ------------------------------------------------------------------------------------
 
@@ -329,17 +361,14 @@ class SqliteConsumer(GivenEvents):
         self._cursor.listen(dict.fromkeys([None] if kinds is None else kinds, self._desk.seq_of(start)))
         self.kinds = _names(self._cursor)
         if self._cursor.handled_to < before:
-            self._go_back(before)
+            self._go_back()
         self._desk.outlet.remember(self)
         self._desk.write(self._cursor)
         self._fill()
 
-    def _go_back(self, before: int) -> None:
+    def _go_back(self) -> None:
         """Read on from where the cursor is: events of a new kind come before those that are queued."""
         self._turn += 1
-        for seq in [seq for seq in self._aside if seq <= before]:
-            old = self._aside[seq]
-            self._aside[seq] = Outstanding(old.deliveries, old.not_before, old.ended, is_passed=True)
         self._seen, self._mode = self._cursor.handled_to, _Mode.BEHIND
         untaken = [given for given in self._open.values() if not given.is_taken]
         if self._watcher is not None:
@@ -357,6 +386,7 @@ class SqliteConsumer(GivenEvents):
                 self._aside[given.seq] = self._entry(given, given.number - 1)
             if is_passed:
                 self._due.append(given.seq)
+        self._leave_to_pages()
 
     def close(self) -> None:
         """Receive nothing more; what was not handled is kept for the worker's next consumer."""

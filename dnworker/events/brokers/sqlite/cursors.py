@@ -53,6 +53,8 @@ class Cursor:
         self.taken_to = start
         self.is_live = False
         self.outstanding: dict[int, Outstanding] = {}
+        self._new_since: dict[str | None, int] = {}
+        """Of kinds that were added: the `seq` up to which none was given, whatever `taken_to` says."""
         self.seen_at = seen_at
         self.consumer: Reader | None = None
         """The consumer that is open."""
@@ -88,16 +90,27 @@ class Cursor:
         since = self.kinds.get(kind, self.kinds.get(None))
         return since is not None and seq > since
 
+    def may_have_been_given(self, kind: str, seq: int, taken_to: int) -> bool:
+        """Return whether an event up to `taken_to` is of a kind that it listened to by then."""
+        return self._new_since.get(kind if kind in self.kinds else None, 0) < seq <= taken_to
+
     def listen(self, kinds: dict[str | None, int]) -> None:
         """Listen to these kinds; those that it listens to already go on, the others begin where they say.
 
-        What begins before what is handled moves that back, and the other kinds begin there anew instead.
+        What begins before what is handled moves that back, and the other kinds begin there anew instead; what
+        is outstanding of these comes by itself.
         """
         back = min(
             (since for kind, since in kinds.items() if kind not in self.kinds and None not in self.kinds),
             default=self.handled_to,
         )
+        self._new_since = {
+            kind: self._new_since.get(kind, 0) if kind in self.kinds or None in self.kinds else self.taken_to
+            for kind in kinds
+        }
         if back < self.handled_to:
+            for seq, entry in self.outstanding.items():
+                entry.is_passed = entry.is_passed or seq <= self.handled_to
             self.kinds = {kind: max(since, self.handled_to) for kind, since in self.kinds.items()}
             self.handled_to = back
         before, every = self.kinds, self.kinds.get(None)
@@ -115,7 +128,7 @@ class Cursor:
         """Begin at a `seq` as if it had never been given an event."""
         self.kinds = dict.fromkeys(self.kinds, start)
         self.handled_to = self.taken_to = start
-        self.outstanding = {}
+        self.outstanding, self._new_since = {}, {}
 
 
 def read_cursors(connection: sqlite3.Connection) -> dict[str, Cursor]:

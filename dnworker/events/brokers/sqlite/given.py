@@ -85,7 +85,8 @@ class GivenEvents:
         seq = envelope.seq
         before = self._aside.pop(seq, None)
         if before is None:
-            before = Outstanding(1 if seq <= self._taken_before else 0)
+            was_given = self._cursor.may_have_been_given(envelope.kind, seq, self._taken_before)
+            before = Outstanding(int(was_given))
         given = Given(envelope, size, before.deliveries + 1, before.ended)
         self._open[seq] = self._by_id[envelope.event_id] = given
         return given

@@ -117,6 +117,8 @@ def page(
         )
         ids = sorted(number for (number,) in chain.from_iterable(each))[:most]
         rows = connection.execute(_OF_IDS, (msgspec.json.encode(ids).decode(),))
+        if len(ids) == most:  # some of which may be dropped by the time that their rows are read
+            upto = ids[-1]
     taken: list[tuple[int, str, int, str | None]] = []
     used, reached = 0, upto
     for row in rows:
