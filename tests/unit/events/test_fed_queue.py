@@ -385,6 +385,17 @@ def test_a_stream_is_waited_for_as_long_as_its_process_runs(bench):
     assert (seen(take(again)), bench.lost) == ([(1, False), (2, False)], [])
 
 
+def test_every_copy_is_marked_where_a_socket_breaks_before_all_copies_are_sent_again(bench):
+    reader = bench.queue.open_kept(["a"])
+    bench.publish(1, 2)
+    take(reader)
+    for _ in range(2):
+        reader.leave(clean=False)
+        reader = bench.queue.open_kept(["a"])
+        assert seen(take(reader, 1)) == [(1, True)]
+    assert seen(take(reader)) == [(2, True)]
+
+
 def test_a_client_that_comes_back_late_does_not_get_again_what_it_says_it_has(bench):
     reader = bench.queue.open_kept(["a"], "mine", 0)
     bench.publish(1, 2)
