@@ -202,8 +202,9 @@ class CapabilityCollection:
     def cause_of(self, worker: str, traceparent: str) -> Invocation | None:
         """Return the invocation in a worker process that a request names as its cause, if it names one."""
         named = read_traceparent(traceparent)
+        capability, _, name = worker.partition(":")
         try:
-            managed = self.search(worker)
+            managed = self.find(capability, name)  # every request of a handler pays for it
         except NotFound:  # removed, and not gone yet
             return None
         if named is None or not isinstance(managed, SubprocessWorker):

@@ -9,7 +9,6 @@ anybody else sees the output.
 
 from __future__ import annotations
 
-import contextlib
 import os
 import secrets
 from collections.abc import Iterator
@@ -166,8 +165,10 @@ class ReportReader:
                 return
             report = None
             if end >= 0 and data.startswith(_END, end):
-                with contextlib.suppress(msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+                try:  # not `suppress`: every run pays for it
                     report = _decoder.decode(data[inside:end])
+                except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+                    report = None
             if report is None:  # not what `encode` makes: it is text
                 at = end if end >= 0 else len(data)
                 continue
@@ -187,5 +188,5 @@ class ReportReader:
 
     def _tail_that_may_start(self, data: bytes) -> int:
         """Return how many of the last bytes may be the beginning of a report."""
-        longest = min(len(self._start) - 1, len(data))
-        return next((n for n in range(longest, 0, -1) if data.endswith(self._start[:n])), 0)
+        at = data.rfind(_ESCAPE, max(0, len(data) - len(self._start) + 1))  # a start has no other inside
+        return len(data) - at if at >= 0 and self._start.startswith(data[at:]) else 0

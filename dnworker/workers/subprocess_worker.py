@@ -52,6 +52,9 @@ PYTHON_LIMIT = 20.0
 PROGRAM_LIMIT = 2.0
 """Seconds in which any other program is expected to connect, if it ever does."""
 
+_OF_THE_PROCESS = (reports.Hello, reports.Notice)
+"""Reports by which a process says what it runs, or that it says no more; all others are of one run."""
+
 HELLO_LIMIT = 1.0
 """Seconds after its connection in which a process that reports has said so: its output may be read later."""
 
@@ -347,16 +350,15 @@ class SubprocessWorker(ManagedWorker[SubprocessWorkerRunner]):
 
     def _take_report(self, report: reports.Report) -> None:
         self.remote.take(report)
+        if not isinstance(report, _OF_THE_PROCESS):
+            return
         if isinstance(report, reports.Notice):
             self._notices += 1
             if self._notices > silence.NOTICES_TOLD:
                 return
             text = silence.told(report)
             self._services.log_line(self.qualified_name, text, source="runtime", level="warning")
-        if isinstance(
-            report, reports.Hello | reports.Notice
-        ):  # it has said what it runs, or that it does not
-            self._services.on_change(self, announce=False, moved=False)
+        self._services.on_change(self, announce=False, moved=False)
 
     def _take_line(self, text: str, says: reports.Says) -> None:
         if not says.is_logged:

@@ -15,7 +15,6 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable
-from contextlib import suppress
 from contextvars import Context, ContextVar
 from typing import Any
 
@@ -45,10 +44,11 @@ DELIVERED = ',"delivered":true'
 
 SPACED, LATER = 0.005, 0.02
 MOST_AT_ONCE = 256
-"""Seconds after a write within which others wait: the beginnings of runs for the end of their step of the
-loop, the ends for as long as `LATER`, both no longer than until there are so many, or something is printed.
+"""Seconds after a write within which others wait: the beginnings of runs for `SPACED` more, the ends for
+`LATER`, both no longer than until there are so many, or something is printed.
 
-Each write wakes the runtime, which costs a process more than all else here."""
+Each write wakes the runtime, which costs a process more than all else here, and each call at the end of a
+step another turn of the loop."""
 
 _NOBODY: tuple[Any, str, int, bool] = (None, "stdout", 0, False)
 
@@ -83,9 +83,9 @@ class Channel:
         self._lock = threading.RLock()
         self._streams = [one for one in (sys.stdout, sys.stderr) if one is not None]
         self._files = [sys.stdout.fileno(), *_numbers(sys.stderr)]
-        self._pipe = _identity(self._files[0]) if pipe is None else pipe
+        self._pipe = _identity(self._files[0]) if pipe is None else _named(pipe)
         self._file()
-        # what waits for the end of this step
+        # what waits for more, to be written at once
         self._batch: list[Any] = []
         self._is_due = False
         self._timer: Any = None
@@ -117,7 +117,7 @@ class Channel:
     # -- reports ---------------------------------------------------------------------------------------
 
     def report(self, report: dict[str, Any]) -> None:
-        """Write one report at once, and those before it that wait for the others of their step."""
+        """Write one report at once, and those before it that wait for others."""
         if self.is_over or os.getpid() != self._pid:
             return
         with self._lock:
@@ -125,7 +125,7 @@ class Channel:
             self._write_batch()
 
     def begin(self, run: Any) -> None:
-        """Write that a handler begins; of many in a short time, those of one step of the loop at once."""
+        """Write that a handler begins; of many in a short time, several at once."""
         if self.is_over or os.getpid() != self._pid:
             return
         with self._lock:
@@ -163,14 +163,14 @@ class Channel:
             self.report(report)
 
     def _write_soon(self, *, is_end: bool = False) -> None:
-        """Write now, at the end of this step, or a little later; see `SPACED`."""
+        """Write now, or a little later; see `SPACED`."""
         if self._is_due and len(self._batch) < MOST_AT_ONCE:
             return
         now = time.monotonic()
         if now < self._written_at + SPACED and (loop := asyncio._get_running_loop()) is not None:
             if not is_end:
                 self._is_due = True
-                loop.call_soon(self.write_late, context=self._nothing)
+                loop.call_later(SPACED, self.write_late, context=self._nothing)
             elif self._timer is None:
                 self._timer = loop.call_later(LATER, self.write_late, context=self._nothing)
             return
@@ -362,8 +362,10 @@ class Channel:
         """Write the text that came before."""
         self._has_text = False
         for stream in self._streams:
-            with suppress(OSError, ValueError):  # it is the script's to notice that
+            try:  # noqa: SIM105  `suppress` takes longer than a flush
                 stream.flush()
+            except (OSError, ValueError):  # it is the script's to notice that
+                pass
 
 
 def _says(says: tuple[Any, str, int, bool]) -> str:
@@ -419,10 +421,16 @@ def _numbers(stream: Any) -> list[int]:
         return []
 
 
-def _identity(file: int) -> str | None:
-    """Return what tells one file from another, as the runtime writes it; None where the number is no file."""
+def _identity(file: int) -> tuple[int, int] | None:
+    """Return what tells one file from another; None where the number is no file."""
     try:
         found = os.fstat(file)
     except OSError:
         return None
-    return f"{found.st_dev}:{found.st_ino}"
+    return found.st_dev, found.st_ino
+
+
+def _named(pipe: str) -> tuple[int, int]:
+    """Return the identity of the file that the runtime names."""
+    device, number = pipe.split(":")
+    return int(device), int(number)

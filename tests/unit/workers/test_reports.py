@@ -367,6 +367,14 @@ async def test_a_request_that_names_nothing_known_has_no_cause(process):
     assert process.capabilities.cause_of("cap:gone", f"00-{'0' * 32}-{'1' * 16}-01") is None
 
 
+async def test_a_request_finds_its_cause_without_a_look_at_every_worker(process, monkeypatch):
+    name = "f" * 16  # no event, and no run that is known
+    with monkeypatch.context() as patched:
+        patched.setattr(process.capabilities, "workers", lambda: pytest.fail("it goes through all workers"))
+        cause = process.capabilities.cause_of("cap:w", f"00-{name * 2}-{name}-01")
+    assert cause.worker == "cap:w"
+
+
 def ended(**fields) -> Invocation:
     history = History()
     remote = RemoteInvocations(history, "c:w")
