@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from playwright.sync_api import Browser, Locator, Page
 
 START_LIMIT = 300.0
+STOP_LIMIT = 60.0
 BROWSER_ARGUMENTS = [
     "--no-sandbox",
     "--disable-gpu",
@@ -82,7 +83,7 @@ def running_lab(directory: Path) -> Iterator[Lab]:
     finally:
         process.terminate()
         try:
-            process.wait(20)
+            process.wait(STOP_LIMIT)
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()
@@ -123,7 +124,7 @@ def running_serve(*paths: Path, home: Path, port: int = 0) -> Iterator[Served]:
         yield Served(json.loads(process.stdout.readline())["url"], token_file, process)
     finally:
         process.terminate()
-        process.wait(20)
+        process.wait(STOP_LIMIT)
         process.stdout.close()
 
 

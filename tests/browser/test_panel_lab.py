@@ -56,8 +56,8 @@ def test_who_never_read_the_docs_finds_what_failed_where_and_on_what_and_fires_i
     inspector.get_by_text('"o2"').wait_for()  # which payload
     inspector.get_by_role("tab", name="Error").click()
     inspector.get_by_role("button", name="Go to cell [3], line 5").click()
-    cell = shown.locator(".jp-CodeCell.dnw-found")
-    cell.wait_for()
+    cell = shown.locator(".jp-CodeCell").filter(has_text="%%worker bridge")
+    cell.locator(".cm-focused").wait_for()
     cell.locator(".cm-line", has_text="total = sum").click()
     shown.keyboard.press("Home")
     shown.keyboard.press("Shift+End")

@@ -45,6 +45,7 @@ def opened(browser):
         page.on("pageerror", lambda error: page.problems.append(str(error)))
         show(page, scene(facts or shop()), dark=dark)
         page.get_by_role("tab", name="Map").click()
+        page.locator(".map .flow-list, .map .flowmap .node").first.wait_for()
         return page
 
     yield open_
@@ -147,7 +148,6 @@ def test_axe_finds_nothing_serious(opened, size, dark):
     from axe_playwright_python.sync_playwright import Axe
 
     page = opened(size=size, dark=dark)
-    page.locator(".map .flow-list, .map .flowmap .node").first.wait_for()
     found = Axe().run(page, context=".map").response["violations"]
     assert [
         (v["id"], [n["html"] for n in v["nodes"]]) for v in found if v["impact"] in ("serious", "critical")

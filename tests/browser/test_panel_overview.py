@@ -175,7 +175,9 @@ def test_a_brush_in_one_chart_selects_in_all_and_leads_to_its_runs(page):
     page.mouse.up()
     ov.locator(".brush").nth(3).wait_for()
     ov.locator(".selected").get_by_text("calls").wait_for()
-    wanted = sent(page, "look")[-1]["wanted"]
+    last = "window.model.sent.filter((one) => one.type === 'look').at(-1).wanted"
+    page.wait_for_function(f"{last}?.since")
+    wanted = page.evaluate(last)
     assert (wanted["until"] - wanted["since"]) % STEP == 0
     page.keyboard.press("Escape")
     ov.locator(".brush").first.wait_for(state="detached")
@@ -184,8 +186,7 @@ def test_a_brush_in_one_chart_selects_in_all_and_leads_to_its_runs(page):
     page.keyboard.press("ArrowLeft")
     page.keyboard.press("ArrowLeft")
     page.keyboard.press("Shift+ArrowRight")
-    last = "(until) => window.model.sent.filter((one) => one.type === 'look').at(-1).wanted?.until === until"
-    page.wait_for_function(last, arg=THREE["series"]["end"])
+    page.wait_for_function(f"until => {last}?.until === until", arg=THREE["series"]["end"])
     ov.get_by_role("status").get_by_text("1,350 calls, 15 failed").wait_for()
     ov.get_by_role("button", name="Show these runs").click()
     page.get_by_role("tab", name="Runs", selected=True).wait_for()

@@ -83,6 +83,45 @@ def test_a_narrow_header_says_how_many_fail_and_shows_the_chosen_tab(page):
     assert tab.bounding_box()["x"] >= 0
 
 
+AT_ONCE = """new MutationObserver((_, observer) => {
+    const tab = document.querySelector('.dn [role="tab"]');
+    if (!tab) return;
+    observer.disconnect();
+    tab.dispatchEvent(new KeyboardEvent("keydown", { ...KEY, bubbles: true }));
+}).observe(document, { childList: true, subtree: true });"""
+"""Presses a key as soon as there is a panel, before the browser has drawn it."""
+
+
+@pytest.mark.parametrize(
+    ("key", "opens"),
+    [
+        ('{ key: "f" }', '[aria-label="Fire event"].drawer'),
+        ('{ key: "k", ctrlKey: true }', ".pal"),
+        ('{ key: "j", ctrlKey: true }', ".log.open"),
+    ],
+    ids=["F", "Ctrl+K", "Ctrl+J"],
+)
+def test_a_key_works_as_soon_as_there_is_a_panel(page, key, opens):
+    page.add_init_script(AT_ONCE.replace("KEY", key))
+    show(page, {"parts": PARTS})
+    page.locator(opens).wait_for()
+
+
+NEXT_KEY = """async () => {
+    const key = new KeyboardEvent("keydown", { key: "f", bubbles: true });
+    document.querySelector('[role="tab"]').dispatchEvent(key);
+    for (let n = 0; n < 50; n += 1) await null;  // what is done before the browser takes anything else, such as a key
+    return document.activeElement.getAttribute("aria-label");
+}"""
+"""Presses F, and returns the label of what the next key goes to, however fast it comes."""
+
+
+def test_f_leads_to_the_kind_before_the_next_key(page):
+    show(page, {"parts": PARTS})
+    page.get_by_role("tab", name="Runs").focus()
+    assert page.evaluate(NEXT_KEY) == "Kind"
+
+
 @pytest.mark.parametrize(
     ("view", "label"),
     [("Runs", "Search runs by kind, worker, session or payload text"), ("Map", "Find a worker or kind")],

@@ -7,6 +7,7 @@ kernel, as always. `Nursery` is the side of the tests.
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import gc
 import importlib
@@ -70,11 +71,18 @@ class Nursery:
         process.stdin.flush()
         return int(process.stdout.readline())
 
+    def end(self) -> None:
+        """End the process, and so the kernels that are left."""
+        with self._process as process:
+            process.terminate()
+
 
 @cache
 def nursery() -> Nursery:
     """Return the one of this process, which ends with it."""
-    return Nursery()
+    started = Nursery()
+    atexit.register(started.end)
+    return started
 
 
 def main() -> None:

@@ -19,6 +19,25 @@ LIMIT = 200.0
 """Seconds after which something hangs; what is waited for comes in a fraction of one, and on a busy machine in some."""
 
 
+def held_within(kernel: KernelSession, moments: str) -> float:
+    """Return for how much of a time something is said to have held the loop; a slow machine does so before and after.
+
+    Args:
+        kernel: whose loop.
+        moments: an expression of moments of `time.monotonic()`; the time is from the first to the last.
+    """
+    return float(
+        kernel.run(
+            f"since, *_, until = {moments}\nprint(max([0.0, *(min(one.began + one.seconds, until) - max(one.began, since) "
+            "for one in dn._active().watch.blocks)]))"
+        ).text
+    )
+
+
+WAIT = "!__import__('builtins').stop = [(clock := __import__('time')).monotonic(), clock.sleep(2.5), clock.monotonic()]"
+"""Typed at a debugger's prompt it stays there for a while; `stop` has when that was."""
+
+
 @dataclass
 class Reply:
     """What one cell answered."""

@@ -294,7 +294,7 @@ def test_the_doctor_names_what_is_wrong_and_the_remedy(kernel):
     kernel.run("%runtime nest")
     text = kernel.run("%runtime doctor").text
     assert re.search(r"nest_asyncio2 is applied.*: a task costs [\d.]+ times what it does without", text)
-    assert "the loop was held 1 times" in text
+    assert re.search(r"the loop was held \d+ times", text)
     assert kernel.run("import asyncio\nasync def f(): return 7\nprint(asyncio.run(f()))").text.strip() == "7"
 
 

@@ -233,7 +233,7 @@ def test_what_fails_after_its_cell_is_raised_by_settle(kernel):
 
 def test_an_interrupted_magic_shows_one_sentence(kernel):
     kernel.run(
-        "%%worker w\nimport asyncio\n@worker.on_event('a')\nasync def h(event, client):\n    print('begun', flush=True)\n    await asyncio.sleep(3)"
+        "%%worker w\nimport asyncio\n@worker.on_event('a')\nasync def h(event, client):\n    print('begun', flush=True)\n    await asyncio.sleep(600)"
     )
     firing = kernel.begin("print('firing', flush=True)\n%fire a")
     kernel.until_stream("firing")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import re
 import sqlite3
 import time
 from pathlib import Path
@@ -11,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from .debugging import LabDebugger
-from .session import KernelSession
+from .session import KernelSession, held_within
 
 pytestmark = [pytest.mark.kernel, pytest.mark.slow]
 
@@ -197,7 +196,7 @@ import asyncio
 async def on_go(event, client):
     await client.publish("calm.went", {})
     await client.notify(title="x")
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(60):
         await asyncio.sleep(0.01)
 
 @worker.on_event("calm.went")
@@ -253,27 +252,30 @@ def test_after_a_stop_everything_goes_on(lab, debugger):
     journal = Path(lab.run("print(dn.runtime().journal.path)").text.strip())
     assert debugger.break_at(WAITED_FOR, 11) == [11]
     assert lab.run(WAITED_FOR).status == "ok"
-    fired = lab.begin("trace = await dn.fire('held.go')\nafter = len(dn.worker('held').state['ticks'])")
+    fired = lab.begin(
+        "import time\nbegan = time.monotonic()\ntrace = await dn.fire('held.go')\n"
+        "after, took = len(dn.worker('held').state['ticks']), time.monotonic() - began"
+    )
     debugger.until("stopped")
+    stopped = time.monotonic()
     assert in_journal(journal, "held.go")  # written although the loop stands still
     time.sleep(SECONDS)
+    went_on = time.monotonic()
     debugger.go_on()
-    ended = lab.collect(fired)
-    assert ended.status == "ok"
+    assert lab.collect(fired).status == "ok"
     assert "child.on_go  ok" in lab.run("%fire child.go").text
     # The real schedule goes on without a burst: of the ticks that were due meanwhile, hardly any came.
-    held = lab.run("print(trace.invocations[0].logs[0].text.split()[1], after)").text.split()
-    assert int(held[1]) - int(held[0]) < SECONDS * 10 / 2
+    before, after, took = map(
+        float, lab.run("print(trace.invocations[0].logs[0].text.split()[1], after, took)").text.split()
+    )
+    assert after - before < (took - SECONDS / 2) * 10
     more = lab.run(
         "import asyncio\nstate = dn.worker('held').state\n"
         "while len(state['ticks']) <= after: await asyncio.sleep(0.01)"
     )
     assert more.status == "ok", more.text
-    assert float(lab.run("print(trace.invocations[0].duration)").text) < SECONDS / 2
-    # Nobody is said to have held the loop meanwhile; a slow machine may say so of a later cell.
-    log = lab.run("%worker logs held --last 200").text
-    said = [line for line in log.splitlines() if re.search(r"paused [\d.]+ s by|holds the loop", line)]
-    assert not [line for line in said if f"[{ended.count}]" in line or "on_go" in line]
+    assert float(lab.run("print(trace.invocations[0].duration)").text) < took - SECONDS / 2
+    assert held_within(lab, f"({stopped}, {went_on})") < 1  # nobody is said to have held the loop meanwhile
     # So does a virtual one.
     assert lab.run("%clock virtual").status == "ok"
     count = "print(len(dn.worker('held').state['ticks']))"

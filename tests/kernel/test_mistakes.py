@@ -66,7 +66,7 @@ def test_a_returned_value_is_told_once_a_handler(notebook, cell):
 
 
 def test_a_blocking_call_is_told_before_it_blocks_and_while_it_does(notebook, cell):
-    answer = cell(handler("import time; time.sleep(1.6)"))
+    answer = cell(handler("import time; time.sleep(2.5)"))
     way = "write await asyncio.sleep(...)"
     assert shown(answer, answer.count).endswith(
         f"! on_a (cell [D], line 5) calls time.sleep, and every worker waits meanwhile: {way}"
@@ -74,7 +74,7 @@ def test_a_blocking_call_is_told_before_it_blocks_and_while_it_does(notebook, ce
     fired = notebook.run(FIRE)
     assert shown(fired, answer.count) == (
         "demo.a  #N\n  + notebook:w.on_a  ok  T ms\n      | on_a holds the loop, and every worker waits: "
-        f"cell [D], line 5: import time; time.sleep(1.6); {way}"
+        f"cell [D], line 5: import time; time.sleep(2.5); {way}"
     )
 
 

@@ -182,7 +182,7 @@ def test_a_killed_kernel_leaves_no_worker_process(kernel, tmp_path):
     pid = int(kernel.run("print(dn.runtime().worker('s').detail()['process']['pid'])").text)
     process = psutil.Process(pid)
     kernel.manager.signal_kernel(9)
-    _, alive = psutil.wait_procs([process], timeout=6)
+    _, alive = psutil.wait_procs([process], timeout=60)
     assert [p for p in alive if p.status() != psutil.STATUS_ZOMBIE] == []
     assert os.getpid() != pid
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -112,10 +113,13 @@ def test_a_cells_own_children_print_into_the_cell_while_a_handler_runs(watching_
     kernel.run(
         "%%worker w\nimport asyncio\n@worker.task\nasync def forever(client):\n    await asyncio.Event().wait()"
     )
-    reply = kernel.run(
-        "import subprocess, os\nsubprocess.run(['echo', 'mine'])\nos.write(1, b'too\\n')\nawait asyncio.sleep(0.3)"
+    begun = kernel.begin(
+        "import subprocess, os\nsubprocess.run(['echo', 'mine'])\nos.write(1, b'too\\n')\n"
+        "while not os.path.exists('shown'): await asyncio.sleep(0.01)"
     )
-    assert reply.streams["stdout"] == "mine\ntoo\n"
+    kernel.until_stream("too")
+    Path("shown").touch()
+    assert kernel.collect(begun).streams["stdout"] == "mine\ntoo\n"
     assert "mine" not in kernel.run("%worker logs w").text
 
 

@@ -135,15 +135,19 @@ def test_a_button_works_at_once_while_the_kernel_is_idle(any_kernel, panel):
 
 def test_a_button_pressed_while_a_cell_holds_the_loop_waits_and_then_works(any_kernel, panel):
     subshell = any_kernel.subshell() if any_kernel.version.startswith("7") else None
-    busy = any_kernel.begin("import time\ntime.sleep(2.5)")
-    held = any_kernel.until_comm("paused")
-    assert "], line 2" in held["by"]
+    busy = any_kernel.begin(
+        "import time, pathlib\nwhile not pathlib.Path('pressed').exists(): time.sleep(0.05)"
+    )
+    while "], line 2" not in (any_kernel.until_comm("paused")["by"] or ""):  # a slow machine has others
+        pass
     panel("control", subshell, verb="stop", worker="notebook:driven", id=3)
     if any_kernel.version == "7.3":  # its callback runs beside the cell, and so can say why it waits
         assert "cell [" in any_kernel.until_comm("queued", id=3)["by"]
+    Path("pressed").touch()
     any_kernel.until_comm("done", id=3)
     assert any_kernel.until_comm("paused")["by"] is None
     assert any_kernel.collect(busy).status == "ok"
+    Path("pressed").unlink()
 
 
 def test_a_trace_is_shown_in_the_panel(any_kernel, panel):
@@ -219,13 +223,14 @@ def test_interrupt_cancels_a_cell_that_awaits_and_leaves_workers_and_processes_a
 
 def test_a_blocked_loop_is_explained_and_missed_ticks_are_counted(any_kernel):
     any_kernel.run("%%worker ticker\n@worker.every(seconds=0.2)\nasync def tick(client): pass")
-    any_kernel.run("import time\n\ntime.sleep(1.6)")
-    any_kernel.run("import asyncio\nawait asyncio.sleep(0.3)")
+    any_kernel.run("import time\n\ntime.sleep(2.5)")
     text = any_kernel.run("%worker logs ticker").text
-    assert "], line 3" in text
-    assert "paused 1." in text
-    stats = any_kernel.run("print([f.missed for f in dn.runtime().worker('ticker').stats.values()])").text
-    assert int(stats.strip("[]\n")) >= 5
+    assert re.search(r"paused \d+\.\d s by cell \[\d+\], line 3", text)
+    missed = any_kernel.run(
+        "import asyncio\n(stats,) = dn.runtime().worker('ticker').stats.values()\n"
+        "while stats.missed < 5: await asyncio.sleep(0.01)"
+    )
+    assert missed.status == "ok", missed.text
 
 
 def test_errors_of_tasks_and_threads_that_nobody_awaits_are_raised_by_settle(any_kernel):

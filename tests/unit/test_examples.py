@@ -29,7 +29,7 @@ async def test_a_node_worker_answers_events_also_those_from_before_it_listened(r
     answers = runtime.bus.subscribe(["demo.answered"])
     await runtime.load(EXAMPLES)
     await runtime.fire("demo.ask", {"text": "hello"}, wait=False)
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         answer = await anext(answers)
     assert answer.payload == {"question": {"text": "hello"}, "by": "node"}
     worker = runtime.worker("relay")
@@ -41,7 +41,7 @@ async def test_a_node_worker_answers_events_also_those_from_before_it_listened(r
 async def test_a_shell_worker_publishes_on_its_schedule_and_stops_when_it_is_told(runtime):
     beats = runtime.bus.subscribe(["demo.beat"])
     await runtime.load(EXAMPLES)
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         first, second = await anext(beats), await anext(beats)
     assert (first.payload["n"], second.payload["n"], first.payload["workers"]) == (1, 2, 2)
     worker = runtime.worker("beat")

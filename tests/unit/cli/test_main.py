@@ -135,7 +135,7 @@ def test_serve_runs_until_it_is_asked_to_stop_and_never_prints_its_token(tmp_pat
             f"{url}/api/workers/demo/echo", headers={"Authorization": f"Bearer {token}"}, trust_env=False
         )
         server.send_signal(number)
-        out, err = server.communicate(timeout=20)
+        out, err = server.communicate(timeout=60)
     assert answer.json()["state"] == "running"
     assert server.returncode == 0
     assert token not in told + out + err
@@ -246,7 +246,7 @@ def test_the_other_commands_find_the_runtime_that_runs_here(tmp_path):
         assert "is no worker; name it as capability:worker" in served.run("restart", "echo").stderr
         assert "404" in served.run("restart", "demo:none").stderr
         served.process.send_signal(signal.SIGINT)
-        _, err = served.process.communicate(timeout=20)
+        _, err = served.process.communicate(timeout=60)
     assert served.process.returncode == 0
     assert "stopping; Ctrl-C again stops at once" in err
     assert list((served.home / ".dreadnode" / "dnworker").iterdir()) == []

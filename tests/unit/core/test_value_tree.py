@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import datetime
 import enum
-import time
 from collections import OrderedDict, defaultdict, deque, namedtuple
 from dataclasses import dataclass
 from pathlib import PurePosixPath
@@ -149,9 +148,7 @@ def test_a_tree_is_bounded_in_depth_width_number_and_bytes():
 
 def test_a_tree_of_something_huge_is_made_of_its_beginning():
     huge = {"list": list(range(3_000_000)), "text": "x" * 50_000_000, "number": 1 << 10_000_000}
-    started = time.perf_counter()
     node = tree_of(huge, "state")
-    assert time.perf_counter() - started < 30  # it does not hang
     assert node.children[0].more > 2_900_000
     assert node.children[1].size == "50,000,000 characters"
     assert node.children[2].value == "a number of 10,000,001 bits"

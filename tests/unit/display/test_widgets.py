@@ -73,7 +73,7 @@ async def until(widget, name, expected):
     """Return when a trait is as expected."""
     changed = asyncio.Event()
     widget.observe(lambda _: changed.set(), names=name)
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         while getattr(widget, name) != expected:
             changed.clear()
             await changed.wait()

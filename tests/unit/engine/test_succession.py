@@ -224,7 +224,7 @@ async def test_a_loaded_worker_takes_over_the_restart_of_the_one_that_it_replace
     text = (root / "capability.yaml").read_text()
     (root / "capability.yaml").write_text(text.replace("name: demo", "name: notebook"))
     load = asyncio.create_task(runtime.load(root, instead=True))
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(60):
         while managed.state is not WorkerState.STOPPING:
             await asyncio.sleep(0)
     assert await managed.restart(force=True)
@@ -303,7 +303,7 @@ async def test_a_handler_may_restart_its_own_worker(runtime):
 
     managed = await runtime.add(worker)
     runtime.publish("again")
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(60):
         while managed.restarts == 0 or managed.state is not WorkerState.RUNNING:
             await asyncio.sleep(0)
     assert asked == 1
@@ -318,7 +318,7 @@ async def test_a_startup_handler_that_restarts_its_own_worker_is_refused(runtime
             await client.restart_worker("notebook", "self")
         refused.append(caught.value.response.json()["detail"])
 
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(60):
         managed = await runtime.add(worker)
     assert managed.state is WorkerState.RUNNING
     assert "cannot restart itself while it is starting" in refused[0]

@@ -47,7 +47,7 @@ class Screen:
 
     async def until(self, wanted: Callable[[dict[str, Any]], Any]) -> dict[str, Any]:
         """Return the first message that is wanted, and forget those before it."""
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             while True:
                 while self.messages:
                     if wanted(message := self.messages.pop(0)):

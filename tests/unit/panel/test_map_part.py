@@ -202,9 +202,9 @@ async def test_a_map_that_nobody_waits_for_is_not_drawn_to_its_end(runtime, brid
     slow = parts.Part(read, lambda: 0.0, is_heard_of=False, is_slow=True)
     monkeypatch.setitem(parts.PARTS, "map", slow)
     screen.say("look", part="map", wanted={})
-    await asyncio.wait_for(started.wait(), 10)
+    await asyncio.wait_for(started.wait(), 60)
     screen.say("look", part="map", wanted=None)
-    await asyncio.wait_for(ended.wait(), 10)
+    await asyncio.wait_for(ended.wait(), 60)
     assert "map" not in view.looks
 
 

@@ -59,6 +59,6 @@ def statuses(answer: bytes) -> list[int]:
 async def until_closed(runtime: Runtime, *, but: int = 0) -> None:
     """Return when the server has no connections left, or only so many."""
     assert runtime.server is not None
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         while len(runtime.server.connections) > but:
             await asyncio.sleep(0.01)

@@ -105,7 +105,7 @@ async def test_a_flood_of_pings_that_reads_nothing_costs_no_memory_and_is_ended(
         writer.write(HANDSHAKE)
         writer.transport.pause_reading()  # type: ignore[attr-defined]
         largest = 0
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             while not writer.is_closing() and not (largest and not len(quick.server.connections)):
                 writer.write(frame(PING, b"a" * 100) * 1_000)
                 try:

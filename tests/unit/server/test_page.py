@@ -229,7 +229,7 @@ async def test_a_closed_page_leaves_no_view(served, browser):
     async with socket(served, browser) as link:
         await snapshot(link)
         assert len(served.feed.views) == 1
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(60):
         while served.feed.views:
             await asyncio.sleep(0)
     assert not served.feed.is_listening

@@ -164,7 +164,7 @@ async def _run(tasks, ticks, events, shutdowns):
             (n + 1 for n, deed in enumerate(deeds) if deed in (returns, times_out_and_goes_on)), None
         )
         assert begun.count(number) >= min(lasts or 7, 7)
-    await asyncio.wait_for(stage.runner.stop(), 10)
+    await asyncio.wait_for(stage.runner.stop(), 60)
     assert stage.runner.state is WorkerState.STOPPED
     assert ended == [*range(len(shutdowns))][::-1]
     assert not stage.runner._invoker.in_flight
@@ -284,7 +284,7 @@ async def test_a_program_that_ends_without_a_stop_is_not_held_by_its_workers():
 
         asyncio.run(main())
 
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         await asyncio.to_thread(program)
 
 

@@ -112,7 +112,7 @@ async def test_sockets_that_the_runtime_aborts_lose_and_double_nothing(served, s
     published = 0
     next(iter(sink._queue._streams)).reader.on_end()  # the first one
     for turn in range(5):
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             while not sockets:
                 served.publish("demo.item", {"n": published})
                 published += 1

@@ -57,12 +57,12 @@ def ended(pid: int) -> bool:
 
 
 def is_guarding(pid: int) -> bool:
-    """Return whether a guard's program has started: it ignores SIGHUP by then."""
+    """Return whether a guard's program has started: it ignores SIGTERM by then, as no process does from the start."""
     ignored = Path(f"/proc/{pid}/status").read_text().partition("SigIgn:")[2].split()[0]
-    return bool(int(ignored, 16) >> (signal.SIGHUP - 1) & 1)
+    return bool(int(ignored, 16) >> (signal.SIGTERM - 1) & 1)
 
 
-def wait_until_ended(pid: int, seconds: float = 10) -> bool:
+def wait_until_ended(pid: int, seconds: float = 60) -> bool:
     deadline = time.monotonic() + seconds
     while not ended(pid) and time.monotonic() < deadline:
         time.sleep(0.01)

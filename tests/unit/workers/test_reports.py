@@ -195,7 +195,7 @@ async def process(tmp_path, monkeypatch, request):
     )
     async with Runtime(port=0, process_locals=getattr(request, "param", False)) as runtime:
         await runtime.load(tmp_path)
-        await asyncio.wait_for(runtime.worker("w").connected.wait(), 30)
+        await asyncio.wait_for(runtime.worker("w").connected.wait(), 60)
         yield runtime
 
 
@@ -282,7 +282,7 @@ async def test_a_handler_that_fails_while_a_thread_logs_ends_all_the_same(proces
 
 
 async def until(runtime, fact):
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         while not fact():
             await asyncio.sleep(0.01)
 
@@ -446,7 +446,7 @@ async def test_values_are_read_in_a_process_only_where_they_are_wanted(process):
 async def test_a_variable_of_the_environment_opts_out_of_values(process, monkeypatch):
     monkeypatch.setenv("DNWORKER_LOCALS", "0")
     await process.worker("w").restart(force=True)
-    await asyncio.wait_for(process.worker("w").connected.wait(), 30)
+    await asyncio.wait_for(process.worker("w").connected.wait(), 60)
     error, _ = await whole_error(process)
     assert not error.cause.has_values
 

@@ -1,5 +1,5 @@
 // The whole panel: header, the chosen view, the log along the bottom, and what lies over them.
-import { html, useEffect, useErrorBoundary, useId, useRef } from "../vendor/vendor.js";
+import { html, useEffect, useErrorBoundary, useId, useLayoutEffect, useRef } from "../vendor/vendor.js";
 import { StoreContext, useStore } from "../base/store.js";
 import { Button, Empty } from "../base/ui.js";
 import { FireDrawer } from "../views/fire/index.js";
@@ -44,7 +44,7 @@ function Body({ inNotebook }) {
   const { view } = store.route.value;
   const gone = store.liveness.value.state === "gone";
   useEffect(() => watch(root.current, store), [store]);
-  useEffect(() => listenForKeys(store, root.current, inNotebook), [store, inNotebook]);
+  useLayoutEffect(() => listenForKeys(store, root.current, inNotebook), [store, inNotebook]); // before the first key
   const key = (event) => {
     // A notebook in command mode takes bare keys for its own: what is typed here is meant for the panel.
     if (!event.ctrlKey && !event.metaKey && !event.altKey && BARE_KEYS.test(event.key))

@@ -125,7 +125,7 @@ async def test_shared_helpers_are_found_in_both_topologies(topology, tmp_path, m
         await runtime.load(tmp_path / "demo")
         for managed in runtime.workers():
             if isinstance(managed, SubprocessWorker):
-                await asyncio.wait_for(managed.connected.wait(), 30)
+                await asyncio.wait_for(managed.connected.wait(), 60)
         for name in ("first", "second"):
             trace = await runtime.fire(f"{name}.go", {"n": 7})
             assert trace.ok, str(trace)

@@ -1,5 +1,5 @@
 // The drawer in which an event is written and fired.
-import { html, useEffect, useId, useRef, useSignal } from "../../vendor/vendor.js";
+import { html, useEffect, useId, useLayoutEffect, useRef, useSignal } from "../../vendor/vendor.js";
 import { useLook, useStore } from "../../base/store.js";
 import { plural } from "../../base/format.js";
 import { pretty } from "../../base/json.js";
@@ -131,9 +131,9 @@ function Drawer({ draft, wrong, source, close, wanted }) {
   const firing = useFiring(store, draft, wrong, source, area);
   const why = store.disabled.value;
   const kind = draft.value.kind.trim();
-  useEffect(() => {
+  useLayoutEffect(() => {
     const node = draft.peek().kind ? area.current : kindRef.current;
-    node?.focus();
+    node?.focus(); // before the next key
     firing.suggest(false);
   }, [wanted]);
   const key = (event) => {
@@ -189,7 +189,7 @@ const isTyping = (node) => node?.matches?.("input, textarea, select, [contentedi
 
 /** Key F opens the drawer, from wherever nobody types. */
 function useKey(root, store) {
-  useEffect(() => {
+  useLayoutEffect(() => {
     const panel = root.current.closest(".dn");
     const key = (event) => {
       const isPlain = event.key === "f" && !event.ctrlKey && !event.metaKey && !event.altKey;

@@ -1,5 +1,5 @@
 // Two events compared: a small picker of the other one, and what differs.
-import { html, useEffect, useRef, useState } from "../../vendor/vendor.js";
+import { html, useEffect, useLayoutEffect, useRef, useState } from "../../vendor/vendor.js";
 import { ago } from "../../base/format.js";
 import { useStore } from "../../base/store.js";
 import { Button, Icon, Link, Search } from "../../base/ui.js";
@@ -19,9 +19,9 @@ export function ComparePicker({ event, onPick }) {
     setList(null);
     root.current?.querySelector("button")?.focus();
   };
-  useEffect(() => {
+  useLayoutEffect(() => {
     if (!list) return undefined;
-    root.current.querySelector("input").focus();
+    root.current.querySelector("input").focus(); // before the next key
     const away = (press) => !root.current?.contains(press.target) && setList(null);
     document.addEventListener("pointerdown", away, true);
     return () => document.removeEventListener("pointerdown", away, true);

@@ -1,5 +1,5 @@
 // The log, a drawer along the bottom of every view: a bar, and a handle that makes it higher.
-import { html, useEffect, useId, useMemo, useRef, useSignal } from "../../vendor/vendor.js";
+import { html, useEffect, useId, useLayoutEffect, useMemo, useRef, useSignal } from "../../vendor/vendor.js";
 import { usePart, useStore } from "../../base/store.js";
 import { ClosedBar, OpenBar } from "./bar.js";
 import { LogLines } from "./lines.js";
@@ -85,7 +85,7 @@ function Handle({ height, most, onHeight, toggle, controls }) {
 
 /** Keys of everywhere: Ctrl+J opens and closes it, F3 goes to the next match. */
 function useKeys(root, isOpen, toggle, model) {
-  useEffect(() => {
+  useLayoutEffect(() => {
     const panel = root.current.closest(".dn");
     const target = panel.closest(".dnw-page") ? document : panel;
     const key = (event) => {

@@ -1,5 +1,5 @@
 // The view "Map": what flows where, what of it is wrong, and what is known of the chosen box.
-import { html, signal, useEffect, useRef, useState } from "../../vendor/vendor.js";
+import { html, signal, useEffect, useLayoutEffect, useRef, useState } from "../../vendor/vendor.js";
 import { useSteadyLook, useStore } from "../../base/store.js";
 import { Empty, Menu, Search, Seg } from "../../base/ui.js";
 import { put } from "../runs/actions.js";
@@ -81,7 +81,7 @@ export function MapView() {
 
 /** `/` anywhere in the panel, outside of fields, leads to the field that finds boxes. */
 function useShortcut(field) {
-  useEffect(() => {
+  useLayoutEffect(() => {
     const root = field.current?.closest(".dn");
     const press = (event) => {
       if (

@@ -1,5 +1,5 @@
 // The view "Workers": the list, and one of them in a drawer beside it.
-import { html, useEffect, useMemo, useRef, useState } from "../../vendor/vendor.js";
+import { html, useEffect, useLayoutEffect, useMemo, useRef, useState } from "../../vendor/vendor.js";
 import { count, plural } from "../../base/format.js";
 import { useLostFocus } from "../../base/focus.js";
 import { useStore } from "../../base/store.js";
@@ -95,7 +95,7 @@ function params(store) {
 
 function useSlash(searchRef) {
   const root = useRef(null);
-  useEffect(() => {
+  useLayoutEffect(() => {
     const panel = root.current?.closest(".dn");
     const heard = panel?.closest(".dnw-page") ? document : panel; // a page has no other use for the key
     const key = (event) => {
