@@ -47,6 +47,9 @@ NO_GROUPS = "dnworker-no-groups"
 LARGEST_FRAME = 32 * 1024 * 1024
 """The server caps its frames at 30 MiB (contract 7)."""
 
+AT_ONCE = 100
+"""Requests at a time, as many as the pool has connections: it looks at all that wait for each that ends."""
+
 _LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
 
@@ -86,6 +89,7 @@ class HttpConnection:
         self._token = auth_token
         self._transport = transport
         self._http: httpx.AsyncClient | None = None
+        self._at_once = asyncio.Semaphore(AT_ONCE)
         self._socket: InteractiveSocket | None = None
         self.has_groups = True
 
@@ -211,9 +215,10 @@ class HttpConnection:
         headers = self._headers() | ({"Content-Type": "application/json"} if content is not None else {})
         if (cause := current_invocation.get()) is not None:
             headers["traceparent"] = cause.traceparent
-        response = await self._client().request(
-            method, path, params=query, content=content, headers=headers, timeout=timeout
-        )
+        async with self._at_once:
+            response = await self._client().request(
+                method, path, params=query, content=content, headers=headers, timeout=timeout
+            )
         return read_answer(response)
 
     async def start_turn(self, session_id: str, fields: dict[str, Any]) -> TurnEvents:

@@ -49,7 +49,8 @@ def test_a_process_of_a_worker_of_cells_stops_at_a_breakpoint(kernel, topology):
     client.close()
     where = re.search(r"debugpy listens on 127\.0\.0\.1:\d+", moved.text)[0]
     assert where in kernel.run("%worker bridge").text
-    assert kernel.run(CELL.format(name="bridge") + "# again\n").status == "ok"
+    again = kernel.run(CELL.format(name="bridge") + "# again\n")
+    assert again.status == "ok", again.text
     assert where in kernel.run("%worker bridge").text  # the next generation keeps the port
     off = kernel.run(f"%worker topology bridge {topology}")
     assert "bridge is running" in off.text

@@ -281,7 +281,7 @@ def test_after_a_stop_everything_goes_on(lab, debugger):
     count = "print(len(dn.worker('held').state['ticks']))"
     before = int(lab.run(count).text)
     assert lab.run("%clock advance 1s").status == "ok"
-    assert int(lab.run(count).text) - before == 10
+    assert int(lab.run(count).text) - before in (10, 11)  # one may have been due when the clock was stopped
     assert lab.run("%clock real").status == "ok"
 
 

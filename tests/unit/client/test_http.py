@@ -8,7 +8,7 @@ import httpx
 import pytest
 
 from dnworker import Runtime, RuntimeClient
-from dnworker.client.http import resolve_token, resolve_url
+from dnworker.client.http import AT_ONCE, resolve_token, resolve_url
 from dnworker.core.errors import RuntimeUnavailable
 
 
@@ -98,3 +98,22 @@ def test_the_token_is_resolved_in_the_contracts_order(monkeypatch, tmp_path):
     monkeypatch.setenv("DREADNODE_RUNTIME_TOKEN_FILE", str(tmp_path / "token"))
     assert resolve_token() == "file"
     assert resolve_token("argument") == "argument"
+
+
+async def test_of_many_requests_no_more_are_under_way_than_the_pool_has_connections():
+    under_way = most = 0
+
+    async def answer(request: httpx.Request) -> httpx.Response:
+        nonlocal under_way, most
+        under_way += 1
+        most = max(most, under_way)
+        await asyncio.sleep(0)
+        under_way -= 1
+        return httpx.Response(200, json={"event_id": "e", "seq": 1})
+
+    client = RuntimeClient("http://127.0.0.1:1", transport=httpx.MockTransport(answer))
+    await client.start()
+    answers = await asyncio.gather(*(client.publish("demo.go", {"n": n}) for n in range(500)))
+    await client.close()
+    assert len(answers) == 500
+    assert most == AT_ONCE

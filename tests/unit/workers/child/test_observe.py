@@ -340,7 +340,7 @@ async def late(event, client):
     await asyncio.sleep(0.03)
 
 os.set_blocking(1, False)
-EVENTS = [*(event("a", n) for n in range(5_500)), event("read", 1), *(event("late", n) for n in range(40))]
+EVENTS = [*(event("a", n) for n in range(12_000)), event("read", 1), *(event("late", n) for n in range(40))]
 """
     (root / "w.py").write_text(HEAD + script + TAIL)
     environ = {"PYTHONPATH": f"{CHILD_HOOK}:{root}", "DNWORKER_REPORTS": WORD, "DNWORKER_OBSERVE": "1"}
