@@ -226,7 +226,7 @@ class WorkerStream:
             self.acknowledge(after_seq)
         resent = sum(not isinstance(entry, _Gap) for entry, _ in self._sent)
         self._unsent.extendleft(reversed(self._sent))
-        self._copies = max(self._copies, len(self._sent)) if after_seq is None else 0
+        self._copies = self._copies + len(self._sent) if after_seq is None else 0
         self._sent.clear()
         lost, self.lost_since, self.is_given_up = self.lost_since, 0, False
         self.reader = StreamReader(self, Resumed(after_seq, resent, lost))
