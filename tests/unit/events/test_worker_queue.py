@@ -98,6 +98,22 @@ def test_a_client_that_names_no_stream_gets_marked_copies_of_what_may_have_arriv
     assert [(e.payload["n"], e.replay) for e in take(again)] == [(2, True), (3, True), (4, False)]
 
 
+def test_every_copy_is_marked_where_a_socket_breaks_before_all_copies_are_sent_again(bench):
+    reader = bench.queue.open(["a"])
+    bench.publish(1, 2, 3, 4)
+    take(reader)
+    reader.leave(clean=False)
+    again = bench.queue.open(["a"])
+    take(again, 2)
+    again.leave(clean=False)
+    bench.publish(5)
+    last = take(bench.queue.open(["a"]))
+    assert [(e.payload["n"], e.replay) for e in last] == [
+        *((n, True) for n in (1, 2, 3, 4)),
+        (5, False),
+    ]
+
+
 def test_a_stream_of_other_kinds_is_another_one(bench):
     reader = bench.queue.open(["a"])
     bench.publish(1)
