@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Annotated
 
 import msgspec
@@ -9,6 +10,9 @@ import msgspec
 from dnworker.server.api import ApiCall, Fields, endpoint
 from dnworker.server.hanging_up import while_there
 from dnworker.server.rights import Right
+
+WAIT_SECONDS = 20.0
+"""Seconds that a request waits for the caller who is doing it; less than clients and proxies wait."""
 
 ClaimId = Annotated[str, msgspec.Meta(min_length=1, max_length=64)]
 
@@ -23,7 +27,8 @@ class Claim(Fields):
 class Begun(msgspec.Struct):
     """Whether the caller is to do it; the end of the claim must follow then."""
 
-    first: bool
+    first: bool | None
+    """None while another still does it: nothing was begun, ask again."""
 
 
 class End(Fields):
@@ -40,7 +45,7 @@ class Ended(msgspec.Struct):
 
 @endpoint("POST", "/api/once", right=Right.PUBLISH, body=Claim, answer=Begun, errors=(409, 507))
 async def begin(call: ApiCall) -> object:
-    """Begin what a worker does once a day for a key; waits while another call of it is doing it."""
+    """Begin what a worker does once a day for a key; waits up to 20 s while another call of it does it."""
     worker = call.scope.get("worker")
     beginning = call.engine.once.begin(
         worker or "",
@@ -49,7 +54,11 @@ async def begin(call: ApiCall) -> object:
         holder=call.scope.get("token", ""),
         may_vanish=worker is None,
     )
-    return Begun(await while_there(call.receive, beginning))
+    try:
+        async with asyncio.timeout(WAIT_SECONDS):
+            return Begun(await while_there(call.receive, beginning))
+    except TimeoutError:
+        return Begun(None)
 
 
 @endpoint("POST", "/api/once/{claim}/end", right=Right.PUBLISH, body=End, answer=Ended, errors=(404, 507))

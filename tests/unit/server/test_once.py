@@ -8,6 +8,7 @@ import httpx
 import pytest
 
 from dnworker import RuntimeClient
+from dnworker.server import once
 
 
 @pytest.fixture
@@ -132,3 +133,26 @@ async def test_a_runtime_that_has_neither_is_told_of_once_and_the_bodies_run(cap
         "published again",
     ]
     await client.close()
+
+
+async def test_a_client_asks_again_while_another_is_in_the_body_for_longer_than_a_request_waits(
+    served, connect, monkeypatch
+):
+    monkeypatch.setattr(once, "WAIT_SECONDS", 0.0)
+    first, second, done, asked = connect("demo:bridge"), connect("demo:bridge"), [], asyncio.Event()
+    request, answers = second.connection.request, []
+
+    async def counted(*args, **options):
+        answers.append(answer := await request(*args, **options))
+        if len(answers) == 3:
+            asked.set()
+        return answer
+
+    monkeypatch.setattr(second.connection, "request", counted)
+    async with first.once("a"):
+        waiting = asyncio.create_task(do(second, "a", done))
+        await asked.wait()
+    await waiting
+    assert done == []
+    assert answers[0] == {"first": None}
+    assert answers[-1] == {"first": False}

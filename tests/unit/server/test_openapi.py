@@ -16,6 +16,7 @@ from schemathesis.specs.openapi.checks import (
 )
 
 from dnworker import Runtime
+from dnworker.server import once
 from dnworker.server.app import ENDPOINTS
 from dnworker.server.openapi import document
 
@@ -46,6 +47,7 @@ def served(tmp_path_factory):
         home = tmp_path_factory.mktemp("home")
         patch.setenv("HOME", str(home))
         patch.chdir(home)
+        patch.setattr(once, "WAIT_SECONDS", 0.01)  # nobody ends what is begun here
         ready, done, told = threading.Event(), asyncio.Event(), {}
 
         async def serve():
