@@ -200,7 +200,8 @@ async def serving(
         async with asyncio.timeout(within):
             first = await process.stdout.readline()
         assert first, "serve ended before it was ready:\n" + "\n".join(served.err)
-        served.url = json.loads(first)["url"]
+        served.url = json.loads(first).get("url", "")
+        assert served.url, f"serve ended before it was ready: {first.decode().rstrip()}"
         served.token = token_file.read_text().strip()
         if reads_output:
             readers.append(asyncio.create_task(served._keep(process.stdout, served.out)))
