@@ -320,3 +320,34 @@ def test_a_migration_that_is_killed_leaves_the_one_format_or_the_other(path, sta
     with Journal(path, "rt").recording(EventBus(), History()):
         pass
     assert version_of(path) == 2
+
+
+@pytest.mark.parametrize("statement", [20, 1_100, 1_500, 2_050, 2_080, 2_520])
+def test_a_round_that_drops_old_events_and_is_killed_leaves_a_file_that_is_whole(path, statement):
+    make_first(path, [["demo.a"] * 3_000])
+    script = (
+        "import os, signal, sys\n"
+        "from datetime import UTC, datetime, timedelta\n"
+        "from pathlib import Path\n"
+        "from dnworker.events import journal\n"
+        "from dnworker.events.brokers.sqlite.bounds import Bounds\n"
+        "path, left = Path(sys.argv[1]), int(sys.argv[2])\n"
+        "def count(statement):\n"
+        "    global left\n"
+        "    left -= 1\n"
+        "    if left < 0:\n"
+        "        os.kill(os.getpid(), signal.SIGKILL)\n"
+        "connection = journal.open_journal(path)\n"
+        "now = lambda: datetime(2030, 1, 1, tzinfo=UTC)\n"
+        "bounds = Bounds(path, now, timedelta(days=7), 1 << 30, 500)\n"
+        "connection.set_trace_callback(count)\n"
+        "while bounds.step(connection):\n"
+        "    pass\n"
+    )
+    killed = subprocess.run([sys.executable, "-c", script, path, str(statement)], check=False)
+    assert killed.returncode == -signal.SIGKILL
+    with closing(sqlite3.connect(path)) as connection:
+        assert connection.execute("PRAGMA integrity_check").fetchone() == ("ok",)
+        kept = [seq for (seq,) in connection.execute("SELECT seq FROM events ORDER BY id")]
+    assert len(kept) >= 500
+    assert kept == list(range(3_001 - len(kept), 3_001))
