@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from dnworker.cli.durable_options import parse_start
+from dnworker.cli.durable_options import DEFAULT_FILE, parse_start
 from dnworker.cli.remote import add_address, with_client
 from dnworker.cli.text import print_json, printable
 from dnworker.client.connection import in_path
-from dnworker.core.errors import UsageError
+from dnworker.core.errors import RuntimeUnavailable, UsageError
 from dnworker.events.brokers.base import CursorInfo
 
 if TYPE_CHECKING:
@@ -29,7 +29,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("action", choices=("list", "reset", "drop"), help="what to do")
     parser.add_argument("worker", nargs="?", metavar="CAPABILITY:WORKER", help="which; for list: all")
     parser.add_argument(
-        "--to", default=None, metavar="now|beginning|SEQ", help="with reset: where it begins (default: now)"
+        "--to",
+        default=None,
+        metavar="now|beginning|SEQ",
+        help="with reset: where it begins; now lets go what waits",
     )
     parser.add_argument(
         "--file",
@@ -45,6 +48,11 @@ def cursors(options: argparse.Namespace) -> int:
     """Run the command; returns its exit code."""
     if options.action != "list" and options.worker is None:
         raise UsageError(f"cursors {options.action}: name the worker, such as demo:bridge; list shows all")
+    if options.action == "reset" and options.to is None:
+        raise UsageError(
+            f"cursors reset {options.worker}: say where it begins, --to now|beginning|SEQ; "
+            "now lets go all that waits for it"
+        )
     if options.to is not None and options.action != "reset":
         raise UsageError(f"--to {options.to} is for reset")
     if options.file is not None:
@@ -55,22 +63,25 @@ def cursors(options: argparse.Namespace) -> int:
                     f"runs: leave out {option}, or --file"
                 )
         return asyncio.run(_in_file(options))
-    return with_client(_in_runtime)(options)
+    try:
+        return with_client(_in_runtime)(options)
+    except RuntimeUnavailable as exc:
+        raise UsageError(f"{exc}; of a runtime that is down: --file {DEFAULT_FILE}") from exc
 
 
 async def _in_runtime(client: RuntimeClient, options: argparse.Namespace) -> int:
     """Do it by a running runtime."""
     request = client.connection.request
+    answer = await request("GET", "/api/cursors")
+    found = msgspec.convert(answer["cursors"], list[CursorInfo])
     if options.action == "list":
-        answer = await request("GET", "/api/cursors")
-        found = msgspec.convert(answer["cursors"], list[CursorInfo])
-        return _show(found, answer["broker"], options)
+        return _show(found, answer["broker"], answer["file"], options)
     path = f"/api/cursors/{in_path(options.worker)}"
     if options.action == "reset":
         await request("POST", f"{path}/reset", body={"start": _start(options)})
     else:
         await request("DELETE", path)
-    return _tell(options)
+    return _tell(found, options)
 
 
 async def _in_file(options: argparse.Namespace) -> int:
@@ -81,15 +92,21 @@ async def _in_file(options: argparse.Namespace) -> int:
     from dnworker.events.journal_lock import owner_of
 
     file: Path = options.file
+    if file.is_dir():
+        raise UsageError(
+            f"--file {file}: this is a directory; name a file in it, such as {file / 'events.db'}"
+        )
     if not file.is_file():
-        raise UsageError(f"--file {file}: there is no such file")
+        raise UsageError(
+            f"--file {file}: there is no such file; that of `serve --durable` is {DEFAULT_FILE} by default"
+        )
     if (owner := owner_of(file)) is not None:
         raise UsageError(
             f"--file {file}: process {owner} has it open; leave out --file, and ask that runtime"
         )
     found = cursors_of(file)
     if options.action == "list":
-        return _show(found, SqliteBroker.name, options)
+        return _show(found, SqliteBroker.name, str(file), options)
     broker = SqliteBroker(file, max_age=_FOR_EVER, max_bytes=sys.maxsize)  # a change drops no event
     EventBus(broker=broker)
     await broker.open("cursors")
@@ -100,27 +117,37 @@ async def _in_file(options: argparse.Namespace) -> int:
             await broker.drop(options.worker)
     finally:
         await broker.close()
-    return _tell(options)
+    return _tell(found, options)
 
 
 def _start(options: argparse.Namespace) -> int:
-    return parse_start(options.to or "now", "--to")
+    return parse_start(options.to, "--to")
 
 
-def _tell(options: argparse.Namespace) -> int:
-    done = f"begins at {options.to or 'now'}" if options.action == "reset" else "is forgotten"
+def _tell(before: list[CursorInfo], options: argparse.Namespace) -> int:
+    waited = sum(one.pending for one in before if one.worker == options.worker)
+    events = f"{waited:,} event{'s' * (waited != 1)} that waited for it"
+    if options.action == "reset":
+        is_skipped = waited and options.to == "now"
+        done = f"begins at {options.to}" + (f", without {events}" if is_skipped else "")
+    else:
+        done = "is forgotten" + (f", with {events}" if waited else "")
     if options.json:
-        print_json({"ok": True, "worker": options.worker})
+        print_json({"ok": True, "worker": options.worker, "waited": waited})
     else:
         print(printable(f"{options.worker} {done}"))
     return 0
 
 
-def _show(found: list[CursorInfo], broker: str, options: argparse.Namespace) -> int:
+def _show(found: list[CursorInfo], broker: str, file: str | None, options: argparse.Namespace) -> int:
     shown = [one for one in found if options.worker in (None, one.worker)]
     if options.json:
-        print_json({"ok": True, "broker": broker, "cursors": msgspec.to_builtins(shown)})
+        print_json({"ok": True, "broker": broker, "file": file, "cursors": msgspec.to_builtins(shown)})
         return 0
+    if file is None:
+        print("events are kept in memory, and no worker has a cursor; `serve --durable` keeps them in a file")
+        return 0
+    print(printable(f"events are kept in {file}"))
     if not shown:
         print("no worker has a cursor" if options.worker is None else f"{options.worker} has no cursor")
     for one in shown:

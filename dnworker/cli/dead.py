@@ -11,7 +11,7 @@ import msgspec
 from dnworker.cli.remote import add_address, with_client
 from dnworker.cli.text import print_json, printable
 from dnworker.client.connection import in_path
-from dnworker.core.errors import UsageError
+from dnworker.core.errors import RuntimeUnavailable, UsageError
 from dnworker.engine.dead_letters import Summary, heading
 
 if TYPE_CHECKING:
@@ -44,7 +44,10 @@ def dead(options: argparse.Namespace) -> int:
         raise UsageError(
             f"dead {action}: name one dead letter by its ID, {_HINT}; or take every one by --all"
         )
-    return with_client(_dead)(options)
+    try:
+        return with_client(_dead)(options)
+    except RuntimeUnavailable as exc:
+        raise UsageError(f"{exc}; `dnworker serve --durable FILE` shows those that a file keeps") from exc
 
 
 async def _dead(client: RuntimeClient, options: argparse.Namespace) -> int:

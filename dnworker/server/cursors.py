@@ -12,6 +12,8 @@ class Cursors(msgspec.Struct):
     """How far each worker is, those that are gone among them."""
 
     broker: str
+    file: str | None
+    """That events are kept in; None for memory."""
     latest_seq: int
     cursors: list[CursorInfo]
 
@@ -32,7 +34,9 @@ class Done(msgspec.Struct):
 async def cursors(call: ApiCall) -> object:
     """Tell how far each worker is."""
     bus = call.engine.bus
-    return Cursors(bus.broker.name, bus.latest_seq, await bus.broker.cursors())
+    journal = bus.broker.journal
+    file = None if journal is None else str(journal.path)
+    return Cursors(bus.broker.name, file, bus.latest_seq, await bus.broker.cursors())
 
 
 @endpoint("POST", "/api/cursors/{worker}/reset", body=Reset, answer=Done, errors=(404, 409))

@@ -31,3 +31,11 @@ def test_every_test_that_is_named_exists(page):
         if not path.is_file() or (function and f"def {function}(" not in path.read_text(encoding="utf-8")):
             missing.append(f"{file}::{function}" if function else file)
     assert missing == []
+
+
+def test_every_cell_of_the_table_of_brokers_and_faults_names_its_test():
+    text = (PROJECT / "docs/guarantees.md").read_text(encoding="utf-8")
+    table = text.partition("| accepted, and then |")[2].partition("\n\n")[0]
+    cells = [cell for row in table.splitlines()[2:] for cell in row.split("|")[2:-1]]
+    assert len(cells) >= 12
+    assert [cell for cell in cells if not REFERENCE.search(cell) and "needs none" not in cell] == []

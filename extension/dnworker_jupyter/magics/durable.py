@@ -11,6 +11,7 @@ from dnworker.core.lifecycle import WorkerState
 from dnworker.events.brokers.base import Broker
 from dnworker.events.brokers.memory import MemoryBroker
 from dnworker.events.brokers.sqlite.broker import SqliteBroker
+from dnworker.flow.words import counted
 from dnworker_jupyter.display.tables import Note
 from dnworker_jupyter.magics.context import MagicContext
 
@@ -32,7 +33,7 @@ async def make_durable(context: MagicContext, mode: str | None) -> Note:
             raise  # any other is the way out
     if _is_same(file, kept):
         return Note(f"nothing changes: {before.failure or f'{_where(file)} already'}")
-    left = _left_in(context, kept)
+    left = await _left_in(context, kept)
     await _use(context, MemoryBroker() if file is None else await _tried(context, SqliteBroker(file)))
     if file is None:
         return Note(f"{_where(file)} again, and are lost when the kernel ends{left}")
@@ -86,13 +87,26 @@ def _quoted(file: Path) -> str:
     return f'"{file}"' if " " in str(file) else str(file)
 
 
-def _left_in(context: MagicContext, kept: Path | None) -> str:
-    """Return what is said of the sessions that a file has, which are not taken along."""
-    count = 0 if kept is None else len(context.runtime.sessions.list())
-    if kept is None or not count:
+async def _left_in(context: MagicContext, kept: Path | None) -> str:
+    """Return what is said of that which a file has, and which is not taken along."""
+    if kept is None:
         return ""
-    stay = f"{count:,} sessions stay" if count > 1 else "1 session stays"
-    return f"; {stay} in {kept} until `%runtime durable {_quoted(kept)}` runs again"
+    runtime = context.runtime
+    letters, sessions = len(runtime.dead_letters), len(runtime.sessions.list())
+    stay = []
+    try:
+        waiting = sum(one.pending for one in await runtime.bus.broker.cursors())
+    except BrokerError as exc:  # leaving it is the way out
+        stay.append(f"events, which cannot be counted ({exc})")
+        waiting = 0
+    stay += [
+        *([counted(waiting, "event that waits", "events that wait")] if waiting else ()),
+        *([counted(letters, "dead letter")] if letters else ()),
+        *([counted(sessions, "session")] if sessions else ()),
+    ]
+    if not stay:
+        return ""
+    return f"; left in {kept} until `%runtime durable {_quoted(kept)}` runs again: {', '.join(stay)}"
 
 
 async def _tried(context: MagicContext, broker: Broker) -> Broker:

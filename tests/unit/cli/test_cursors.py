@@ -86,7 +86,7 @@ async def test_a_list_of_a_file_that_may_only_be_read_works(file, capsys):
     assert (one["worker"], one["pending"], one["is_here"]) == ("demo:w", 2, False)
 
 
-@pytest.mark.parametrize("words", [("list",), ("reset", "demo:w"), ("drop", "demo:w")])
+@pytest.mark.parametrize("words", [("list",), ("reset", "demo:w", "--to", "now"), ("drop", "demo:w")])
 async def test_a_journal_of_format_1_has_no_cursors_and_stays_one(tmp_path, words):
     file = tmp_path / "journal.db"
     make_first(file, [["demo.a"]])
@@ -96,7 +96,7 @@ async def test_a_journal_of_format_1_has_no_cursors_and_stays_one(tmp_path, word
     assert file.read_bytes() == before
 
 
-@pytest.mark.parametrize("words", [("list",), ("reset", "demo:w"), ("drop", "demo:w")])
+@pytest.mark.parametrize("words", [("list",), ("reset", "demo:w", "--to", "now"), ("drop", "demo:w")])
 async def test_an_empty_file_stays_empty(tmp_path, words):
     file = tmp_path / "empty.db"
     file.touch()
@@ -110,6 +110,35 @@ async def test_what_is_no_database_is_refused_in_a_line(tmp_path):
     file.write_text("my notes, which are longer than a header of SQLite is; " * 4)
     with pytest.raises(DnworkerError, match=r"notes.txt is no journal: file is not a database"):
         await command("list", "--file", file)
+
+
+async def test_a_directory_is_no_file_and_a_missing_file_is_said_to_be_missing(tmp_path):
+    with pytest.raises(UsageError, match="this is a directory; name a file in it, such as .*events.db"):
+        await command("list", "--file", tmp_path)
+    with pytest.raises(
+        UsageError, match=r"no such file; that of `serve --durable` is \.dreadnode/events\.db"
+    ):
+        await command("list", "--file", tmp_path / "none.db")
+
+
+async def test_a_reset_must_say_where_to(file):
+    before = dump(file)
+    with pytest.raises(UsageError, match=r"demo:w: say where it begins, --to now\|beginning\|SEQ"):
+        await command("reset", "demo:w", "--file", file)
+    assert dump(file) == before
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("reset", "demo:w", "--to", "now"), "demo:w begins at now, without 2 events that waited for it\n"),
+        (("reset", "demo:w", "--to", "beginning"), "demo:w begins at beginning\n"),
+        (("drop", "demo:w"), "demo:w is forgotten, with 2 events that waited for it\n"),
+    ],
+)
+async def test_what_no_longer_waits_is_counted(file, capsys, words, said):
+    assert await command(*words, "--file", file) == 0
+    assert capsys.readouterr().out == said
 
 
 async def test_a_file_that_a_runtime_has_open_is_asked_of_that_runtime(tmp_path):
@@ -150,8 +179,25 @@ def home(tmp_path, monkeypatch):
 async def test_a_runtime_that_keeps_events_in_memory_says_so_in_a_line(verb):
     async with Runtime(port=0, token="s3cret") as runtime:
         with pytest.raises(UsageError, match="'demo:w' has no cursor: .*start it with --durable") as refused:
-            await command(verb, "demo:w", "--url", runtime.url)
+            await command(verb, "demo:w", *(("--to", "now") if verb == "reset" else ()), "--url", runtime.url)
     assert "\n" not in str(refused.value)
+
+
+@pytest.mark.usefixtures("home")
+async def test_a_list_says_where_the_events_are(home, capsys):
+    async with Runtime(port=0, token="s3cret") as runtime:
+        assert await command("list", "--url", runtime.url) == 0
+    assert capsys.readouterr().out.startswith("events are kept in memory, and no worker has a cursor;")
+    async with Runtime(port=0, token="s3cret", broker=SqliteBroker(home / "events.db")) as runtime:
+        assert await command("list", "--url", runtime.url) == 0
+    out = f"events are kept in {home / 'events.db'}\nno worker has a cursor\n"
+    assert capsys.readouterr().out == out
+
+
+@pytest.mark.usefixtures("home")
+async def test_a_runtime_that_is_down_has_a_file_to_ask():
+    with pytest.raises(UsageError, match=r"no runtime answers at .*: --file \.dreadnode/events\.db"):
+        await command("list", "--url", "http://127.0.0.1:9")
 
 
 @pytest.mark.usefixtures("home")

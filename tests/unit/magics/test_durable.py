@@ -127,16 +127,16 @@ async def test_the_journal_is_the_notebooks_again_afterwards(notebook):
     assert notebook.is_in_memory_and_runs()
 
 
-async def test_it_says_how_many_sessions_stay_in_a_file_and_has_them_again_with_it(notebook):
+async def test_it_says_what_stays_in_a_file_and_has_them_again_with_it(notebook):
     await notebook.durable(notebook.file)
     notebook.runtime.sessions.create("s1")
-    rest = f"in {notebook.file} until `%runtime durable {notebook.file}` runs again"
-    assert (await notebook.durable("off")).endswith(f"; 1 session stays {rest}")
+    left = f"; left in {notebook.file} until `%runtime durable {notebook.file}` runs again: "
+    assert (await notebook.durable("off")).endswith(f"{left}1 session")
     notebook.runtime.sessions.create("s2")
     await notebook.durable(notebook.file)
     assert {one.session_id for one in notebook.runtime.sessions.list()} == {"s1", "s2"}
     said = await notebook.durable(notebook.journal)
-    assert said.endswith(f"; 2 sessions stay {rest}")
+    assert said.endswith(f"{left}2 sessions")
 
 
 async def test_a_file_that_cannot_be_used_any_more_can_be_left(notebook):
