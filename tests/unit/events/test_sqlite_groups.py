@@ -21,11 +21,11 @@ async def stage(tmp_path):
 
 
 async def traced(broker):
-    """Return the transactions that are written from now on, each as its statements and how far they are safe."""
+    """Return the transactions that are written from now on, each as its statements; pragmas are alone."""
     found = []
 
     def note(statement):
-        if statement.startswith(("BEGIN", "PRAGMA synchronous")) or not found:
+        if not found or not found[-1][0].startswith("BEGIN") or found[-1][-1] == "COMMIT":
             found.append([])
         found[-1].append(statement)
 
@@ -145,3 +145,21 @@ async def test_an_event_in_flight_whose_kind_is_new_since_is_noted_as_passed(sta
     consumer.retarget(["demo.other"])
     consumer.note_position()
     assert consumer._cursor.outstanding[event.seq].is_passed
+
+
+async def test_a_group_of_events_alone_is_one_statement(stage):
+    groups = await traced(stage.broker)
+    published = [stage.begin_publish()[1] for _ in range(3)]
+    await asyncio.gather(*published)
+    of_events = [group for group in groups if has(group, "events")]
+    assert of_events
+    assert all(len(group) == 1 for group in of_events)
+
+
+async def test_a_group_of_more_events_than_one_statement_takes_is_one_transaction(stage):
+    groups = await traced(stage.broker)
+    written = stage.broker.do(lambda connection: None)  # all of them wait behind it
+    published = [stage.begin_publish()[1] for _ in range(200)]
+    await asyncio.gather(written, *published)
+    assert [event.seq for event in stage.outlet.delivered] == [*range(1, 201)]
+    assert any(sum("INTO events" in statement for statement in group) > 1 for group in groups)

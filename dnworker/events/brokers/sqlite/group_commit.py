@@ -1,8 +1,8 @@
 """`GroupWriter`: the one thread that writes to a broker's file, in groups with one fsync each.
 
 It takes all that waits, writes it in one transaction, and reports once a group to the loop. When nothing else
-waits, what comes is written at once; while a group is on its way to the disk, the next one gathers. What nobody
-waits for is written without an fsync: it outlives the process at once, and a power failure from the next fsync on.
+waits, what comes is written at once; while a group is on its way to the disk, the next one gathers. What
+nobody waits for is written without an fsync: it outlives the process at once, a power failure from the next on.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from dnworker.core.threads import untraced
 from dnworker.events.brokers.sqlite.cursors import write_cursors
 from dnworker.events.brokers.sqlite.file import Opened, is_full, why_not_written
 from dnworker.events.damage import is_damage
-from dnworker.events.journal_rows import NOBODY, insert
+from dnworker.events.journal_rows import NOBODY, ROWS_AT_ONCE, insert
 
 log = logging.getLogger("dnworker.broker")
 
@@ -280,6 +280,10 @@ class GroupWriter:
         if is_urgent is not self._is_syncing:
             connection.execute(f"PRAGMA synchronous = {'FULL' if is_urgent else 'NORMAL'}")
             self._is_syncing = is_urgent
+        if not self._owed.rows and _is_plain(group):  # one statement is a transaction of its own
+            insert(connection, "events", [op.row for op in group if isinstance(op, Publication)])
+            self._unsynced_since = None
+            return
         connection.execute("BEGIN IMMEDIATE")
         rows: list[tuple[Any, ...]] = []
         cursors = dict(self._owed.rows)
@@ -386,6 +390,13 @@ class _Gone(Exception):
 def is_damage_or_gone(exc: Exception) -> bool:
     """Return whether nothing can be written to the file any more."""
     return isinstance(exc, _Gone) or (isinstance(exc, sqlite3.Error) and is_damage(exc))
+
+
+def _is_plain(group: list[Op]) -> bool:
+    """Return whether a group is nothing but new events, of which one statement takes all."""
+    return 0 < len(group) <= ROWS_AT_ONCE and all(
+        isinstance(op, Publication) and not op.is_idempotent for op in group
+    )
 
 
 def _find(connection: sqlite3.Connection, event_id: str) -> EventEnvelope | None:
