@@ -1,9 +1,9 @@
 """Accepted events a second, and milliseconds from publish to handler, by broker; beside bare SQLite.
 
 In-process by `await client.publish`, and over HTTP by publishers of another process to `dnworker serve`. Bare
-is `sqlite3` alone, in groups as large as the publishers fill, with one fsync each: the rows of the events. "Bare
-noting" writes those, too, that note that events were handled, as the broker does: between the groups, without
-an fsync. Then the start with a million events in the file, and the memory while a worker is far behind.
+is `sqlite3` alone, in groups as large as the publishers fill, with one fsync each: the rows of the events.
+"Bare noting" writes those, too, that note that events were handled, as the broker does: between the groups,
+without an fsync. Then the start with a million events in the file, and the memory of a worker far behind.
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 
 It takes all that waits, writes it in one transaction, and reports once a group to the loop. When nothing else
 waits, what comes is written at once; while a group is on its way to the disk, the next one gathers. What
-nobody waits for is written without an fsync: it outlives the process at once, a power failure from the next on.
+nobody waits for is written without an fsync, which the next group brings, or `SYNC_SECONDS` without one.
 """
 
 from __future__ import annotations
@@ -197,7 +197,7 @@ class GroupWriter:
                 self._write([])
             if is_last and (self._riders.due_in() is None or not is_written):
                 break
-            if self._unsynced_since is not None and self._until_sync() <= 0:
+            if self._until_sync() <= 0:
                 self._sync()
             self._keep_tidy()
 
@@ -242,7 +242,7 @@ class GroupWriter:
 
     def _sync(self) -> None:
         """Have on disk what was written without an fsync."""
-        if self._unsynced_since is None:
+        if self._unsynced_since is None or self.is_lost:
             return
         self._unsynced_since = None
         try:
