@@ -1,15 +1,18 @@
 """Accepted events a second, and milliseconds from publish to handler, by broker; beside bare SQLite.
 
 In-process by `await client.publish`, and over HTTP by publishers of another process to `dnworker serve`. Bare
-is `sqlite3` alone: the same rows, in groups as large as the publishers fill, with one fsync each. Then the
-start with a million events in the file, and the memory while a worker is far behind.
+is `sqlite3` alone, in groups as large as the publishers fill, with one fsync each: the rows of the events.
+"Bare noting" writes those, too, that note that events were handled, as the broker does: between the groups,
+without an fsync. Then the start with a million events in the file, and the memory of a worker far behind.
 """
 
 from __future__ import annotations
 
 import asyncio
+import sqlite3
 import tempfile
 import time
+from datetime import UTC, datetime
 from pathlib import Path
 
 import psutil
@@ -17,12 +20,15 @@ from common import median, post_request, read_answer, report, serve_ours
 
 from dnworker import Runtime, Worker
 from dnworker.core.envelope import EventEnvelope, pack
+from dnworker.core.invocation import Invocation
 from dnworker.events.brokers.base import BEGINNING, Broker
 from dnworker.events.brokers.memory import MemoryBroker
 from dnworker.events.brokers.sqlite.broker import SqliteBroker
+from dnworker.events.brokers.sqlite.cursors import Cursor, write_cursors
+from dnworker.events.brokers.sqlite.notes import ENTRIES_PER_GROUP
 from dnworker.events.bus import EventBus
 from dnworker.events.journal import open_journal
-from dnworker.events.journal_rows import event_row, insert
+from dnworker.events.journal_rows import ROW, event_row, insert
 
 PUBLISHERS = (1, 4, 16)
 SECONDS = 2.0
@@ -60,7 +66,7 @@ def capability(directory: Path) -> Path:
 
 
 async def in_process(broker: Broker, publishers: int) -> dict[str, float]:
-    """Publish for some seconds; return the rate, the latencies to the handler and the loop's lag, in ms."""
+    """Publish for some seconds; return the rate, latencies to the handler and the loop's lag, in ms."""
     worker, took, lag = Worker(name="bench"), [], []
 
     @worker.on_event("bench.event")
@@ -81,12 +87,14 @@ async def in_process(broker: Broker, publishers: int) -> dict[str, float]:
     async with Runtime(port=None, broker=broker) as runtime:
         await runtime.add(worker)
         client = runtime.client()
-        began = time.perf_counter()
+        began, processor = time.perf_counter(), time.process_time()
         until = began + SECONDS
         await asyncio.gather(watch(), *(publish() for _ in range(publishers)))
         rate = len(took) / (time.perf_counter() - began)
+        processor_us = (time.process_time() - processor) / len(took) * 1e6
         await runtime.settle(timeout=60)
-    return {"per_s": rate, **_latencies(took), "lag_p99_ms": sorted(lag)[int(len(lag) * 0.99)] * 1000}
+    lag_p99_ms = sorted(lag)[int(len(lag) * 0.99)] * 1000
+    return {"per_s": rate, "processor_us": processor_us, **_latencies(took), "lag_p99_ms": lag_p99_ms}
 
 
 def _latencies(took: list[float]) -> dict[str, float]:
@@ -127,24 +135,53 @@ async def figures_of(url: str) -> dict[str, float]:
     return {"p50_ms": found["p50"] * 1000, "p99_ms": found["p99"] * 1000}
 
 
-def bare(directory: Path, group: int) -> float:
-    """Return rows a second that `sqlite3` writes alone, in groups of a size, with one fsync each."""
-    connection = open_journal(directory / "bare.db")
+def bare(directory: Path, group: int, *, is_noting: bool = False) -> float:
+    """Return events a second that `sqlite3` writes alone, in groups of a size, with one fsync each.
+
+    Args:
+        is_noting: also write what notes that they were handled: a row each, and how far their worker is.
+    """
+    file = directory / "bare.db"
+    connection = open_journal(file)
     connection.execute("PRAGMA synchronous = FULL")
     payload, _ = pack({"at": time.perf_counter()})
     written, began = 0, time.perf_counter()
+    handled: list[EventEnvelope] = []
     while time.perf_counter() - began < SECONDS:
-        rows = [
-            event_row(1, EventEnvelope(seq=n, kind="bench.event", payload=payload), None, number=n, only=None)  # type: ignore[arg-type]
+        events = [
+            EventEnvelope(seq=n, kind="bench.event", payload=payload)  # type: ignore[arg-type]
             for n in range(written + 1, written + group + 1)
         ]
         with connection:
             connection.execute("BEGIN IMMEDIATE")
+            rows = [event_row(1, event, None, number=event.seq, only=None) for event in events]
             insert(connection, "events", rows)
         written += group
+        if is_noting:
+            handled += events
+        if len(handled) >= ENTRIES_PER_GROUP:
+            _note_handled(connection, handled)
+            handled.clear()
     rate = written / (time.perf_counter() - began)
     connection.close()
+    file.unlink()
     return rate
+
+
+def _note_handled(connection: sqlite3.Connection, events: list[EventEnvelope]) -> None:
+    """Write how handlers ended with events, and how far their worker is, as the broker does."""
+    at = datetime.now(UTC).isoformat()
+    ended = [
+        Invocation("bench", "on_event", "event", event, outcome="ok", duration=0.001)  # type: ignore[arg-type]
+        for event in events
+    ]
+    cursor = Cursor("bench", {"bench.event": 0}, events[-1].seq, at)
+    connection.execute("PRAGMA synchronous = NORMAL")
+    with connection:
+        connection.execute("BEGIN IMMEDIATE")
+        insert(connection, "invocations", [ROW["invocations"](1, one, at) for one in ended])
+        write_cursors(connection, {"bench": cursor.row()})
+    connection.execute("PRAGMA synchronous = FULL")
 
 
 def fill(file: Path) -> None:
@@ -199,18 +236,21 @@ async def main() -> None:
         directory = Path(name)
         for publishers in PUBLISHERS:
             found: dict[str, list[dict[str, float]]] = {"memory": [], "sqlite": []}
-            alone = []
+            alone, noting = [], []
             for run in range(RUNS):
                 found["memory"].append(await in_process(MemoryBroker(), publishers))
                 broker = SqliteBroker(directory / f"{publishers}-{run}.db")
                 found["sqlite"].append(await in_process(broker, publishers))
-                alone.append(bare(directory / ".", publishers))
-                (directory / "bare.db").unlink()
+                alone.append(bare(directory, publishers))
+                noting.append(bare(directory, publishers, is_noting=True))
             for broker_name, measured in found.items():
                 figures |= _named(f"{broker_name}_{publishers}", measured)
             figures[f"bare_{publishers}_per_s"] = median(alone)
-            shares = [one["per_s"] / b for one, b in zip(found["sqlite"], alone, strict=True)]
-            figures[f"sqlite_{publishers}_share_of_bare"] = median(shares)
+            figures[f"bare_noting_{publishers}_per_s"] = median(noting)
+            rates = [one["per_s"] for one in found["sqlite"]]
+            for name, of in (("bare", alone), ("bare_noting", noting)):
+                shares = [rate / b for rate, b in zip(rates, of, strict=True)]
+                figures[f"sqlite_{publishers}_share_of_{name}"] = median(shares)
         root = capability(directory / "bench")
         for broker_name, more in (("memory", ()), ("sqlite", ("--durable", directory / "http.db"))):
             with serve_ours(root, *more) as (url, _, _):  # type: ignore[arg-type]

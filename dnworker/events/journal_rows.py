@@ -5,6 +5,7 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Callable, Sequence
 from functools import cache
+from itertools import chain
 from typing import Any
 
 import msgspec
@@ -18,8 +19,8 @@ LOGS_KEPT = 200
 NOBODY = ""
 """Whom an event is for that no worker gets from the file: it was handled in memory, or somebody let it go."""
 
-_STEPS = (64, 8, 1)
-"""Rows that one statement inserts: each takes the interpreter from the loop but once."""
+ROWS_AT_ONCE = 64
+"""Rows that one statement inserts at most: each statement takes the interpreter from the loop but once."""
 
 _COLUMNS = {
     "events": "id, run, seq, at, kind, session_id, event_id, cause, envelope, only_for, is_held, size",
@@ -94,12 +95,9 @@ ROW: dict[str, Callable[..., tuple[Any, ...]]] = {
 
 def insert(connection: sqlite3.Connection, table: str, rows: Sequence[tuple[Any, ...]]) -> None:
     """Write rows into their table."""
-    place = 0
-    for step in _STEPS:
-        while len(rows) - place >= step:
-            values = [value for row in rows[place : place + step] for value in row]
-            connection.execute(_statement(table, step), values)
-            place += step
+    for place in range(0, len(rows), ROWS_AT_ONCE):
+        part = rows[place : place + ROWS_AT_ONCE]
+        connection.execute(_statement(table, len(part)), [*chain.from_iterable(part)])
 
 
 @cache

@@ -56,6 +56,8 @@ class Given:
     running: dict[str, int] = field(default_factory=dict)
     delay: float | None = None
     """After how many seconds it comes again, once no handler of it runs; None where it was not given back."""
+    noted: Outstanding | None = None
+    """What is noted of it, kept from one note to the next; None where that has changed since."""
 
     @property
     def seq(self) -> int:
@@ -77,6 +79,7 @@ class GivenEvents:
         # What comes again: how often it was given, and when that is.
         self._taken_before = cursor.taken_to
         self._aside = dict(cursor.outstanding)
+        self._noted_for = cursor.kinds
         self._delayed: set[int] = set()
         self._delays = Delays(desk.clock, self._come_due)
 
@@ -121,7 +124,7 @@ class GivenEvents:
         if running > 1:
             given.running[outcome.handler] = running - 1
         if outcome.error is None and outcome.handler not in given.ended:
-            given.ended = [*given.ended, outcome.handler]
+            given.ended, given.noted = [*given.ended, outcome.handler], None
         self._settle(given)
 
     def handed_out(self, event_id: str) -> None:
@@ -190,11 +193,17 @@ class GivenEvents:
 
     def _outstanding(self, handled_to: int) -> dict[int, Outstanding]:
         """Return what is not handled though all up to a `seq` is, and what was given more than once."""
+        if self._noted_for is not self._cursor.kinds:
+            self._noted_for = self._cursor.kinds
+            for given in self._open.values():
+                given.noted = None
         found = dict(self._aside)
         for seq, given in self._open.items():
-            is_passed = seq <= handled_to or not self._cursor.wants(given.envelope.kind, seq)
-            if is_passed or given.number > 1 or given.ended:
-                found[seq] = self._entry(given, given.number)
+            noted = given.noted  # made once: tens of thousands may be in flight
+            if noted is None:
+                noted = given.noted = self._entry(given, given.number)
+            if seq <= handled_to or noted.is_passed or noted.deliveries > 1 or noted.ended:
+                found[seq] = noted
         return found
 
     def _entry(self, given: Given, number: int, when: float | None = None) -> Outstanding:

@@ -1,7 +1,8 @@
 """`GroupWriter`: the one thread that writes to a broker's file, in groups with one fsync each.
 
 It takes all that waits, writes it in one transaction, and reports once a group to the loop. When nothing else
-waits, what comes is written at once; while a group is on its way to the disk, the next one gathers.
+waits, what comes is written at once; while a group is on its way to the disk, the next one gathers. What
+nobody waits for is written without an fsync, which the next group brings, or `SYNC_SECONDS` without one.
 """
 
 from __future__ import annotations
@@ -9,9 +10,11 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+import os
 import queue
 import sqlite3
 import threading
+import time
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
@@ -23,13 +26,16 @@ from dnworker.core.threads import untraced
 from dnworker.events.brokers.sqlite.cursors import write_cursors
 from dnworker.events.brokers.sqlite.file import Opened, is_full, why_not_written
 from dnworker.events.damage import is_damage
-from dnworker.events.journal_rows import NOBODY, insert
+from dnworker.events.journal_rows import NOBODY, ROWS_AT_ONCE, insert
 
 log = logging.getLogger("dnworker.broker")
 
 GROUP_EVENTS = 1_000
 GROUP_BYTES = 4_000_000
 """What one group takes at most: a few milliseconds of writing."""
+
+SYNC_SECONDS = 0.25
+"""Seconds after which what was written without an fsync gets one, where no event has brought it."""
 
 RETRY_SECONDS = 1.0
 """Seconds after which a disk that was full is tried again, where something waits for it that is no event."""
@@ -67,13 +73,15 @@ class CursorRows:
     future: asyncio.Future[None] | None = None
     is_patient: bool = True
     """Whether it waits for room while the disk is full, and is not refused."""
+    is_urgent: bool = True
+    """Whether somebody waits until it is on disk."""
 
 
 Op = Publication | Call | CursorRows
 
 
 class Riders(Protocol):
-    """What rides along with groups and may wait for them; called on the writer's thread."""
+    """What nobody waits for, and is written between groups; called on the writer's thread."""
 
     def due_in(self) -> float | None:
         """Return in how many seconds it is to be written at the latest; None where nothing waits."""
@@ -82,7 +90,7 @@ class Riders(Protocol):
         """Write a part of it, as part of a transaction."""
 
     def written(self) -> None:
-        """Take note that the transaction is on disk."""
+        """Take note that the transaction is in the file."""
 
     def not_written(self) -> None:
         """Take note that it is not: what was written in it waits again."""
@@ -94,7 +102,7 @@ class GroupWriter:
     Args:
         path, opened: the file, which it closes at its end.
         report: called on the loop with each group, and why it was refused; None where it is on disk.
-        riders: what rides along.
+        riders: what is written beside it.
         tidy: called between groups; returns whether there is more to do.
     """
 
@@ -122,6 +130,8 @@ class GroupWriter:
         self._owed = CursorRows({})
         self._waiting: list[CursorRows] = []
         self._bad: set[str] = set()
+        self._is_syncing = True
+        self._unsynced_since: float | None = None
         # What went wrong.
         self.failure: str | None = None
         self.is_lost = False
@@ -139,7 +149,7 @@ class GroupWriter:
             self._refuse_rest()
 
     def wake(self) -> None:
-        """Look again at what rides along."""
+        """Look again at the riders."""
         self._queue.put(None)
 
     def tidy_up(self) -> None:
@@ -170,6 +180,7 @@ class GroupWriter:
             self.is_lost = True
             log.exception("%s", self.failure)
         finally:
+            self._sync()
             self._opened.close()
             self._has_ended = True
             self._refuse_rest()
@@ -181,9 +192,13 @@ class GroupWriter:
             is_last = self._is_ending and self._queue.empty()
             self._in_hand = self._gather(wait=not is_last)
             is_written = self._write(self._in_hand)
-            self._in_hand = []
+            is_any, self._in_hand = bool(self._in_hand), []
+            if is_any and is_written:  # who waited for it has it, and the riders have their turn
+                self._write([])
             if is_last and (self._riders.due_in() is None or not is_written):
                 break
+            if self._until_sync() <= 0:
+                self._sync()
             self._keep_tidy()
 
     def _refuse_rest(self) -> None:
@@ -195,7 +210,7 @@ class GroupWriter:
         self._tell(rest, self.failure or f"{self._path} is closed; start the runtime first")
 
     def _gather(self, *, wait: bool) -> list[Op]:
-        """Return what waits; wait for it where it is nothing, until what rides along is due."""
+        """Return what waits; wait for it where it is nothing, until something else is due."""
         group: list[Op] = []
         size = 0
         timeout = self._patience() if wait else 0.0
@@ -215,10 +230,32 @@ class GroupWriter:
         due = self._riders.due_in()
         if self.failure is not None:
             return RETRY_SECONDS if due is not None or self._owed.rows or self._waiting else None
-        return 0.0 if self._is_untidy else due
+        if self._is_untidy:
+            return 0.0
+        if self._unsynced_since is None:
+            return due
+        return self._until_sync() if due is None else min(due, self._until_sync())
+
+    def _until_sync(self) -> float:
+        since = self._unsynced_since
+        return 0.0 if since is None else max(0.0, since + SYNC_SECONDS - time.monotonic())
+
+    def _sync(self) -> None:
+        """Have on disk what was written without an fsync."""
+        if self._unsynced_since is None or self.is_lost:
+            return
+        self._unsynced_since = None
+        try:
+            log_of_file = os.open(f"{self._path}-wal", os.O_RDONLY)
+            try:
+                os.fsync(log_of_file)
+            finally:
+                os.close(log_of_file)
+        except OSError as exc:  # it is in the file, and the next fsync has it, too
+            log.warning("%s is not safe from a power failure now: %s", self._path, exc)
 
     def _write(self, group: list[Op]) -> bool:
-        """Write a group and what rides along; report it. Returns whether it is on disk."""
+        """Write a group, or the riders that are due; report it. Returns whether it is in the file."""
         due = self._riders.due_in()
         if not group and not self._owed.rows and (due is None or (due > 0 and not self._is_ending)):
             return True
@@ -239,6 +276,14 @@ class GroupWriter:
         if self.is_lost or self._is_gone():
             raise _Gone
         connection = self._connection
+        is_urgent = any(not isinstance(op, CursorRows) or op.is_urgent for op in [*group, *self._waiting])
+        if is_urgent is not self._is_syncing:
+            connection.execute(f"PRAGMA synchronous = {'FULL' if is_urgent else 'NORMAL'}")
+            self._is_syncing = is_urgent
+        if not self._owed.rows and _is_plain(group):  # one statement is a transaction of its own
+            insert(connection, "events", [op.row for op in group if isinstance(op, Publication)])
+            self._unsynced_since = None
+            return
         connection.execute("BEGIN IMMEDIATE")
         rows: list[tuple[Any, ...]] = []
         cursors = dict(self._owed.rows)
@@ -259,8 +304,13 @@ class GroupWriter:
             if worker not in self._bad:
                 self._bad.add(worker)
                 log.error("how far %r is cannot be written, and is left out", worker, exc_info=exc)
-        self._riders.write(connection)
+        if not is_urgent:
+            self._riders.write(connection)
         connection.execute("COMMIT")
+        if is_urgent:
+            self._unsynced_since = None
+        elif self._unsynced_since is None:
+            self._unsynced_since = time.monotonic()
 
     def _undo(self) -> None:
         self._riders.not_written()
@@ -340,6 +390,13 @@ class _Gone(Exception):
 def is_damage_or_gone(exc: Exception) -> bool:
     """Return whether nothing can be written to the file any more."""
     return isinstance(exc, _Gone) or (isinstance(exc, sqlite3.Error) and is_damage(exc))
+
+
+def _is_plain(group: list[Op]) -> bool:
+    """Return whether a group is nothing but new events, of which one statement takes all."""
+    return 0 < len(group) <= ROWS_AT_ONCE and all(
+        isinstance(op, Publication) and not op.is_idempotent for op in group
+    )
 
 
 def _find(connection: sqlite3.Connection, event_id: str) -> EventEnvelope | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from functools import partial
 from typing import Any
 
 from dnworker.core.clock import Clock
@@ -39,15 +40,17 @@ class Marks:
         self._marked[cursor.worker] = cursor
         if self._mark_timer is None:
             delay = MARK_SECONDS * (1 + self._in_flight / MARKED_EVENTS)
-            self._mark_timer = asyncio.get_running_loop().call_later(delay, self._flush)
+            self._mark_timer = asyncio.get_running_loop().call_later(
+                delay, partial(self._flush, is_urgent=False)
+            )
 
     def write(self, *cursors: Cursor) -> asyncio.Future[None]:
         """Write cursors before what is published from now on; returns when they are on disk."""
         self._marked |= {cursor.worker: cursor for cursor in cursors}
         return self._flush()
 
-    def _flush(self) -> asyncio.Future[None]:
-        """Write the cursors that are marked."""
+    def _flush(self, *, is_urgent: bool = True) -> asyncio.Future[None]:
+        """Write the cursors that are marked; without an fsync of their own where nobody waits for it."""
         if self._mark_timer is not None:
             self._mark_timer.cancel()
             self._mark_timer = None
@@ -64,14 +67,14 @@ class Marks:
                     self._bad.add(worker)
                     log.exception("how far %r is cannot be written, and is left out", worker)
         self._in_flight = sum(len(cursor.outstanding) for cursor in marked.values())
-        return self._put_rows(rows)
+        return self._put_rows(rows, is_urgent=is_urgent)
 
     def _put_rows(
-        self, rows: dict[str, tuple[Any, ...] | None], *, is_patient: bool = True
+        self, rows: dict[str, tuple[Any, ...] | None], *, is_patient: bool = True, is_urgent: bool = True
     ) -> asyncio.Future[None]:
         future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         if rows and self._writer is not None:
-            self._writer.put(CursorRows(rows, future, is_patient))
+            self._writer.put(CursorRows(rows, future, is_patient, is_urgent))
         else:
             future.set_result(None)
         return future

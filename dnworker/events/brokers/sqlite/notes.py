@@ -1,4 +1,4 @@
-"""`BrokerJournal`: the invocations and states of a runtime, which ride along with its events."""
+"""`BrokerJournal`: the invocations and states of a runtime, written between the groups of its events."""
 
 from __future__ import annotations
 
@@ -26,10 +26,10 @@ if TYPE_CHECKING:
 log = logging.getLogger("dnworker.journal")
 
 RIDE_SECONDS = 0.25
-"""Seconds that an entry waits for events to ride along with."""
+"""Seconds that an entry waits for others to be written with."""
 
 ENTRIES_PER_GROUP = 256
-"""What a group takes along: a publisher waits for it."""
+"""What is written at once: a publisher may wait for it."""
 
 ENTRY_OVERHEAD = 1_000
 """Bytes of an entry, beside the error and the lines of its invocation."""
@@ -182,12 +182,15 @@ class BrokerJournal:
         log.exception("an entry of the journal's %s could not be written", table)
 
     def written(self) -> None:
-        """Take note that the transaction is on disk."""
+        """Take note that the transaction is in the file."""
+        if not self._batch:
+            return
         with self._written:
             self._done += len(self._batch)
             self._bytes_done += sum(size for *_, size in self._batch)
             self._batch = []
-            self._since = time.monotonic() if self._pending else None
+            if len(self._pending) < ENTRIES_PER_GROUP:  # else the next ones are due, too
+                self._since = time.monotonic() if self._pending else None
             if not self._pending:
                 self._is_hurried = False
             self._written.notify_all()
