@@ -175,6 +175,11 @@ class Trail:
                 self._calls.append({"name": name, "arguments": _parsed(arguments)})
 
     @property
+    def is_known(self) -> bool:
+        """Whether anything says that it was accepted; else it was not, or its events are gone."""
+        return bool(self._was_accepted or self._has_started or self._has_ended or self._outcome)
+
+    @property
     def is_waiting(self) -> bool:
         """Whether it was accepted, and its agent had not begun."""
         return self._was_accepted and not (self._has_started or self._has_ended or self._outcome)

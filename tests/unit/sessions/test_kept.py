@@ -149,6 +149,35 @@ async def test_a_queued_turn_whose_agent_is_gone_fails_as_for_any_unknown_agent(
     assert (await ended(machine, second)).payload["error"]["type"] == "ModelNotConfigured"
 
 
+async def test_a_queued_turn_whose_events_were_dropped_runs_after_a_kill(machine):
+    runtime = await machine.restart(lambda runtime: runtime.agents.default(forever))
+    await start_turn(runtime, "one")
+    second = await start_turn(runtime, "two")
+    await runtime.sessions.kept(runtime.sessions.get("s"))
+    machine.disk.events = [e for e in machine.disk.events if e.turn_id != second]
+    runtime = await machine.restart()
+    assert [turn.id for turn in runtime.turns.queue(runtime.sessions.get("s")).waiting] == [second]
+
+
+async def test_a_turn_of_which_nothing_says_that_it_was_accepted_is_dropped_and_said(machine, caplog):
+    runtime = await machine.restart(lambda runtime: runtime.agents.default(echo))
+    published = machine.broker.publish
+
+    def publish(envelope, *args, **kwargs):
+        if envelope.kind == "turn.accepted":  # the kill comes between the turn and this event
+            machine.kill()
+        return published(envelope, *args, **kwargs)
+
+    machine.broker.publish = publish
+    turn = runtime.turns.start(runtime.sessions.create("s"), request("one"))
+    while machine.runtime is not None:
+        await asyncio.sleep(0)
+    runtime = await machine.restart()
+    await runtime.sessions.kept(runtime.sessions.get("s"))
+    assert f"{turn.id} of session s is dropped: nothing says that it was accepted" in caplog.text
+    assert await machine.broker.keys("sessions.turns/") == []
+
+
 async def test_a_stop_in_order_keeps_queued_turns_and_cancels_the_one_that_runs(machine):
     runtime = await machine.restart(lambda runtime: runtime.agents.default(forever))
     first = await start_turn(runtime, "one")
