@@ -8,6 +8,7 @@ import pytest
 
 from dnworker import Runtime
 from dnworker.core.errors import CommandError, NotStored
+from dnworker.sessions.session import Message
 
 from .surviving import Machine, SurvivingBroker
 
@@ -298,6 +299,50 @@ async def test_a_value_that_cannot_be_read_is_left_and_said(machine, caplog):
     assert [s.session_id for s in runtime.sessions.list()] == ["s"]
     assert "sessions/t of memory cannot be read" in caplog.text
     assert await machine.broker.get("sessions/t") is not None
+
+
+async def test_a_session_that_cannot_be_read_keeps_its_messages_and_turns(machine):
+    runtime = await machine.restart(lambda runtime: runtime.agents.default(echo))
+    await runtime.client().run_turn(session_id="s", message="one")
+    runtime.agents.default(forever)
+    await start_turn(runtime, "two")
+    third = await start_turn(runtime, "three")
+    await runtime.sessions.kept(runtime.sessions.get("s"))
+    record = (await machine.broker.get("sessions/s")).value
+    await machine.broker.put("sessions/s", b'{"session_id": "s", "created_at": 1}')
+    before = {**machine.disk.values}
+    for _ in range(2):
+        runtime = await machine.restart()
+        assert runtime.sessions.list() == []
+    assert machine.disk.values == before
+    await machine.broker.put("sessions/s", record)
+    session = (await machine.restart()).sessions.get("s")
+    assert [m.content for m in session.messages] == ["one", "you said one"]
+    assert [turn.id for turn in machine.runtime.turns.queue(session).waiting] == [third]
+
+
+async def test_a_page_that_cannot_be_read_is_left_until_its_session_is_deleted(machine, monkeypatch):
+    monkeypatch.setattr("dnworker.sessions.kept.CHUNK_CHARACTERS", 4)
+    runtime = await machine.restart()
+    session = runtime.sessions.create("s", messages=[Message(role="user", content=f"m{n}") for n in range(6)])
+    await runtime.sessions.kept(session)
+    del session.messages[:1]
+    session.messages_dropped = 1
+    runtime.sessions.note(session)
+    await runtime.sessions.kept(session)
+    first, *others = await machine.broker.keys("sessions.messages/")
+    await machine.broker.put(first, b"[1]")
+    for title in ("one", "two", "three"):
+        runtime = await machine.restart()
+        session = runtime.sessions.get("s")
+        assert [m.content for m in session.messages] == ["m2", "m3", "m4", "m5"]
+        await runtime.client().set_session_title("s", title)
+    await machine.restart()
+    assert (await machine.broker.get(first)).value == b"[1]"
+    assert not {*others} & {*await machine.broker.keys("sessions.messages/")}
+    await machine.runtime.client().delete_session("s")
+    await machine.restart()
+    assert await machine.broker.keys("sessions.messages/") == []
 
 
 async def test_kept_waits_for_the_disk_and_says_when_it_is_full(machine):
