@@ -27,7 +27,8 @@ MEMBERS_KEPT = 20
 CHAIN_KEPT = 10
 NOTES_KEPT = 20
 LEVELS_KEPT = 10
-"""Members of a group, causes of an exception, its notes, and groups in groups that are kept."""
+CLASSES_KEPT = 50
+"""Members of a group, causes of an exception, its notes, groups in groups, and its classes that are kept."""
 
 EXCEPTIONS_KEPT = 50
 TEXT_KEPT = 120_000
@@ -41,6 +42,9 @@ _IS_SUPPRESSED: Any = BaseException.__dict__["__suppress_context__"]
 _HELD: Any = BaseException.__dict__["__dict__"]
 _MEMBERS: Any = BaseExceptionGroup.__dict__["exceptions"]
 _CLASS_NAME: Any = type.__dict__["__name__"]
+_QUALIFIED_NAME: Any = type.__dict__["__qualname__"]
+_CLASSES: Any = type.__dict__["__mro__"]
+_MODULE: Any = type.__dict__["__module__"]
 
 _LEVELS_TAKEN = CHAIN_KEPT * LEVELS_KEPT  # that an error from elsewhere may be deep
 _PER_ERROR = 300  # bytes without its texts
@@ -86,6 +90,8 @@ class HandlerError:
     """How many members beside `members` are not kept."""
     is_cut: bool = False
     """Whether what it came of is not kept: the chain was too long, or led back to itself."""
+    classes: tuple[str, ...] = ()
+    """The qualified names of its class and of those that it is derived from; not of what it came of."""
 
     @property
     def place(self) -> str:
@@ -189,7 +195,7 @@ def describe(exc: BaseException, *, with_locals: bool | None = None) -> HandlerE
         with_locals: whether values of variables are read; by default where the user wants all detail.
     """
     wanted = detail() == "verbose" if with_locals is None else with_locals
-    return _Description(with_locals=wanted).of(exc, LEVELS_KEPT)
+    return replace(_Description(with_locals=wanted).of(exc, LEVELS_KEPT), classes=_classes_of(exc))
 
 
 class _Description:
@@ -312,6 +318,22 @@ def type_name(exc: BaseException) -> str:
     return clip(name, LONGEST_NAME)
 
 
+def _classes_of(exc: BaseException) -> tuple[str, ...]:
+    """Return the qualified names of an exception's classes, its own first, whatever their metaclass says."""
+    found: list[str] = []
+    for one in _CLASSES.__get__(type(exc))[:CLASSES_KEPT]:
+        module, name = _text(_module_of(one)), _text(_QUALIFIED_NAME.__get__(one))
+        found.append(shorten(f"{module}.{name}" if module else name, LONGEST_NAME))
+    return tuple(found)
+
+
+def _module_of(class_: type) -> object:
+    try:
+        return _MODULE.__get__(class_)
+    except AttributeError:  # made where no module is known
+        return None
+
+
 def message_of(exc: BaseException) -> str:
     """Return what an exception says, as valid text of bounded length; never raises.
 
@@ -400,6 +422,7 @@ def _within(error: HandlerError, levels: int, left: list[int]) -> HandlerError:
         more_members=error.more_members + len(error.members) - len(members),
         is_cut=error.is_cut
         or any(one is not None and cut is None for one, cut in zip(below[:2], kept, strict=False)),
+        classes=tuple(shorten(name, LONGEST_NAME) for name in error.classes[:CLASSES_KEPT]),
     )
 
 
@@ -409,7 +432,7 @@ def _within_length(text: str, longest: int) -> str:
 
 def bytes_of_error(error: HandlerError) -> int:
     """Return the bytes of memory that an error takes, with what it came of and its members."""
-    texts = [error.type, error.message, *error.notes, *error.after]
+    texts = [error.type, error.message, *error.notes, *error.after, *error.classes]
     below = [one for one in (error.cause, error.context, *error.members) if one is not None]
     used = _PER_ERROR + sum(map(getsizeof, texts)) + sum(map(bytes_of_frame, error.frames))
     return used + sum(map(bytes_of_error, below))

@@ -64,8 +64,8 @@ class RetryPolicy:
 def _is_named(name: str, wanted: str) -> bool:
     """Return whether an exception is meant: its class, by where it is defined or by its library alone.
 
-    `requests.ConnectionError` means `requests.exceptions.ConnectionError`, too. Where a worker process has
-    said no more than the name of the class, that is compared.
+    `requests.ConnectionError` means `requests.exceptions.ConnectionError`, too. Where a worker process of an
+    earlier version has said no more than the name of the class, that is compared.
     """
     *module, last = name.split(".")
     *wanted_module, wanted_last = wanted.split(".")

@@ -87,6 +87,7 @@ from dnworker.workers.lasting_loop import lasting
 from dnworker.workers.log_file import LogFiles
 from dnworker.workers.managed import ManagedWorker
 from dnworker.workers.services import Changed, Services
+from dnworker.workers.silence import why_silent
 from dnworker.workers.worker import Worker
 
 if TYPE_CHECKING:
@@ -736,8 +737,10 @@ class Engine:
             self.log_line(worker.qualified_name, first, source="runtime", level="error")
         self.storms.note_state(worker.qualified_name, is_running=worker.state is WorkerState.RUNNING)
         self._note_health(worker, moved=moved)
-        if moved and worker.state is WorkerState.RUNNING:
-            self._warn_of_retries(worker.qualified_name)
+        if worker.state is WorkerState.RUNNING:
+            self._warn_of_retries(worker)
+        else:
+            self.retries.untried.discard(worker.qualified_name)
         if announce and worker.state in STATUS:
             component = worker.component()
             self.bus.publish(
@@ -762,15 +765,22 @@ class Engine:
             self.failing.note_exit(name, worker.error or "", worker.generation)
         self.changes.note(worker, gate=worker.component().detail or "")
 
-    def _warn_of_retries(self, worker: str) -> None:
-        """Say of a process that its events are not tried again, though they are to be."""
-        counts = self.bus.broker.capabilities.redelivers or self.retries.of(worker) is None
-        if not counts and self.worker(worker).topology != "in-process":
-            text = (
-                "its events are not tried again: it is a process, and this runtime keeps events in memory; "
-                "dnworker serve --durable and %runtime durable keep them in a file"
+    def _warn_of_retries(self, worker: Changed) -> None:
+        """Say once of a process that its events are not tried again, though they are to be."""
+        name = worker.qualified_name
+        if name in self.retries.untried or self.retries.of(name) is None:
+            return
+        if not self.bus.broker.capabilities.redelivers and self.worker(name).topology != "in-process":
+            why = (
+                "it is a process, and this runtime keeps events in memory; dnworker serve --durable and "
+                "%runtime durable keep them in a file"
             )
-            self.log_line(worker, text, source="runtime", level="warning")
+        elif (silent := why_silent(worker)) is not None:
+            why = f"{silent}, so nobody knows what fails in it; it can give events back itself (nak)"
+        else:
+            return
+        self.retries.untried.add(name)
+        self.log_line(name, f"its events are not tried again: {why}", source="runtime", level="warning")
 
     def _is_running(self, worker: str) -> bool:
         return any(one.qualified_name == worker for one in self.workers() if one.state is WorkerState.RUNNING)

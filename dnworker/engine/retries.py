@@ -8,12 +8,12 @@ from __future__ import annotations
 import logging
 from contextlib import suppress
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from dnworker.core.clock import Clock
 from dnworker.core.errors import NotFound
 from dnworker.core.listeners import Listeners
-from dnworker.core.retry_policies import Names, RetryPolicies, RetryPolicy
+from dnworker.core.retry_policies import RetryPolicies, RetryPolicy
 from dnworker.engine.dead_letters import DeadHandler, DeadLetters
 from dnworker.events.brokers.base import Outcome
 from dnworker.events.next_tries import NextTry
@@ -26,7 +26,6 @@ if TYPE_CHECKING:
     from dnworker.core.invocation import Invocation
     from dnworker.events.brokers.base import Consumer
     from dnworker.events.bus import EventBus
-    from dnworker.events.failures import Failure
     from dnworker.events.history import History
 
 log = logging.getLogger("dnworker.retries")
@@ -56,12 +55,11 @@ class Retries:
         self._clock = clock
         self._dead = dead_letters
         self._policies = dict(policies)
-        self._raised: tuple[Invocation, Names] | None = None
-        """What the invocation has raised whose end is noted next."""
+        self.untried: set[str] = set()
+        """Workers that run and have policies, of which it was said that nothing is tried again."""
         self.changed: Listeners[[]] = Listeners()
         """Called when a worker has got a policy, or has none any more."""
         history.next_tries.now = clock.monotonic
-        history.failures.noted.add(self._note_raised)
 
     def __len__(self) -> int:
         return len(self._policies)
@@ -100,10 +98,6 @@ class Retries:
 
     # -- what happens ----------------------------------------------------------------------------------
 
-    def _note_raised(self, failure: Failure) -> None:
-        if failure.invocation.worker in self._policies:
-            self._raised = failure.invocation, names_of(failure.exception)
-
     def note_begin(self, invocation: Invocation, event_id: str) -> None:
         """Note that a worker has an event again."""
         self._history.next_tries.forget(event_id, invocation.worker)
@@ -112,14 +106,12 @@ class Retries:
         self, consumer: Consumer, invocation: Invocation, event: EventEnvelope, error: HandlerError
     ) -> bool:
         """Decide what becomes of an event whose handler has failed; False where the worker has no policy."""
-        raised, self._raised = self._raised, None
         policies = self._policies.get(invocation.worker)
         policy = None if policies is None else policies.of(event.kind)
         whole = consumer.event(event.event_id)
         if policy is None or whole is None:
             return False
-        names = raised[1] if raised is not None and raised[0] is invocation else (error.type,)
-        is_retried = policy.covers(names)
+        is_retried = policy.covers(error.classes or (error.type,))
         if is_retried and invocation.delivery <= policy.times:
             self._try_again(consumer, invocation, policy, whole, error)
         else:
@@ -175,12 +167,3 @@ class Retries:
         with suppress(NotFound):  # it has been given back meanwhile, and comes again
             consumer.release(event_id, policy.longest)
         consumer.note_end(event_id, Outcome(handler, error.summary))
-
-
-def names_of(exc: BaseException) -> Names:
-    """Return the qualified names of an exception's classes, its own first."""
-    found: list[str] = []
-    for one in type.mro(type(exc)):
-        module: Any = one.__dict__.get("__module__")
-        found.append(f"{module}.{one.__qualname__}" if isinstance(module, str) else one.__qualname__)
-    return tuple(found)

@@ -266,7 +266,8 @@ class _Desk:
         await self._broker.put(DELETED + session_id, mark, seconds=DELETED_FOR)
         await self._last_events()
         await self._drop_ended()
-        await self._drop([SESSIONS + session_id, *map(self._messages.key, self._messages.starts)])
+        messages = self._messages
+        await self._drop([SESSIONS + session_id, *map(messages.key, messages.starts), *messages.left])
         self._messages = MessageList()
 
     async def _drop_ended(self) -> None:

@@ -55,13 +55,16 @@ class KeptSession(msgspec.Struct, kw_only=True, omit_defaults=True):
     """The id of the list of messages: one that is written anew gets another."""
     messages_end: int = 0
     """The number after its last message; the first has the number `messages_dropped`."""
+    messages_left: list[str] = []
+    """The keys of pages that could not be read: they are not its messages any more, and go with it."""
 
     def session(self, messages: list[Message]) -> Session:
         """Return the session, with these messages."""
         return Session(messages=messages, **{name: getattr(self, name) for name in _FACTS})
 
 
-_FACTS = tuple(f for f in KeptSession.__struct_fields__ if f not in ("messages_list", "messages_end"))
+_OF_MESSAGES = ("messages_list", "messages_end", "messages_left")
+_FACTS = tuple(f for f in KeptSession.__struct_fields__ if f not in _OF_MESSAGES)
 
 
 class KeptTurn(msgspec.Struct, kw_only=True, omit_defaults=True):
@@ -136,13 +139,20 @@ class MessageList:
     """
 
     def __init__(
-        self, list_id: str = "", starts: Sequence[int] = (), end: int = 0, last: Message | None = None
+        self,
+        list_id: str = "",
+        starts: Sequence[int] = (),
+        end: int = 0,
+        last: Message | None = None,
+        left: Sequence[str] = (),
     ) -> None:
         self.id = list_id or new_id()
         self.starts = [*starts]
         """The numbers with which its pages begin."""
         self.end = end
         """The number after its last message."""
+        self.left = [*left]
+        """The keys of pages that could not be read, and are left as they are."""
         self._last = last
 
     def key(self, start: int) -> str:
@@ -155,19 +165,25 @@ class MessageList:
         end, last = first + len(messages), messages[-1] if messages else None
         if not self._goes_on(first, messages):
             pages = _pages(messages, first)
-            return MessageList(starts=[page.start for page in pages], end=end, last=last), pages
+            starts = [page.start for page in pages]
+            return MessageList(starts=starts, end=end, last=last, left=self.left), pages
         start = max(self.end, first)
         pages = _pages(messages[start - first :], start)
         starts = [*self.starts, *(page.start for page in pages)]
         while len(starts) > 1 and starts[1] <= first:
             del starts[0]
-        return MessageList(self.id, starts, end, last), pages
+        return MessageList(self.id, starts, end, last, self.left), pages
 
     def _goes_on(self, first: int, messages: list[Message]) -> bool:
         """Return whether messages came and went at the ends alone since it was written."""
         if self.end <= first:
             return True  # all that was written had to go
         return self.end <= first + len(messages) and messages[self.end - first - 1] is self._last
+
+
+def start_of(key: str) -> int:
+    """Return the number of the message with which the page of a key begins."""
+    return int(key.rpartition("/")[2])
 
 
 def _pages(messages: list[Message], start: int) -> list[Page]:
@@ -185,4 +201,6 @@ def _pages(messages: list[Message], start: int) -> list[Page]:
 def record_of(session: Session, messages: MessageList) -> KeptSession:
     """Return what is kept of a session beside its messages."""
     facts = {name: getattr(session, name) for name in _FACTS}
-    return KeptSession(**facts, messages_list=messages.id, messages_end=messages.end)
+    return KeptSession(
+        **facts, messages_list=messages.id, messages_end=messages.end, messages_left=messages.left
+    )

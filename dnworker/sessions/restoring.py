@@ -12,7 +12,16 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import msgspec
 
 from dnworker.core.envelope import EventEnvelope
-from dnworker.sessions.kept import DELETED, MESSAGES, SESSIONS, TURNS, KeptSession, KeptTurn, MessageList
+from dnworker.sessions.kept import (
+    DELETED,
+    MESSAGES,
+    SESSIONS,
+    TURNS,
+    KeptSession,
+    KeptTurn,
+    MessageList,
+    start_of,
+)
 from dnworker.sessions.session import Message, Session
 
 if TYPE_CHECKING:
@@ -34,10 +43,12 @@ PAGE = 1_000
 async def read(bus: EventBus, store: SessionStore) -> dict[Session, list[KeptTurn]]:
     """Give the store the sessions that are kept; return the turns of each that had not ended, in their order.
 
-    What belongs to no session, such as of one that was being deleted, is removed.
+    What belongs to no session, such as of one that was being deleted, is removed; not while a session cannot
+    be read, for it may be that one's.
     """
     broker = bus.broker
-    records = [one for _, one in await _values(broker, await broker.keys(SESSIONS), KeptSession)]
+    keys = await broker.keys(SESSIONS)
+    records = [one for _, one in await _values(broker, keys, KeptSession)]
     deleted = await _deleted(broker, records)
     for session_id in deleted:
         bus.delete_session(session_id)
@@ -51,8 +62,10 @@ async def read(bus: EventBus, store: SessionStore) -> dict[Session, list[KeptTur
     for session in store.list():  # they were in memory alone
         store.note(session)
     store.adopt(adopted.values())
-    for list_id, starts in pages.items():
-        await _drop(broker, map(MessageList(list_id).key, starts))
+    if len(records) == len(keys):
+        left = {key for record in records for key in record.messages_left}
+        orphans = {MessageList(list_id).key(start) for list_id, starts in pages.items() for start in starts}
+        await _drop(broker, sorted(orphans - left))
     return await _turns(store, broker, adopted)
 
 
@@ -75,8 +88,8 @@ async def _pages(broker: Broker) -> dict[str, list[int]]:
     """Return the numbers with which the pages of messages begin, by list."""
     found: dict[str, list[int]] = {}
     for key in await broker.keys(MESSAGES):
-        list_id, _, start = key.removeprefix(MESSAGES).partition("/")
-        found.setdefault(list_id, []).append(int(start))
+        list_id = key.removeprefix(MESSAGES).partition("/")[0]
+        found.setdefault(list_id, []).append(start_of(key))
     return found
 
 
@@ -86,8 +99,9 @@ async def _session(store: SessionStore, broker: Broker, record: KeptSession, sta
     await _drop(broker, [messages.key(start) for start in starts if start >= record.messages_end])
     starts = [start for start in starts if start < record.messages_end]
     found = await _values(broker, map(messages.key, starts), list[Message])
-    first = record.messages_dropped - (starts[0] if starts else 0)
+    first = record.messages_dropped - (start_of(found[0][0]) if found else 0)
     read = [message for _, page in found for message in page][max(0, first) :]
+    left = [*record.messages_left]
     session = record.session(read)
     if len(read) != record.messages_end - record.messages_dropped:
         log.warning(
@@ -96,11 +110,12 @@ async def _session(store: SessionStore, broker: Broker, record: KeptSession, sta
             len(read),
             record.messages_end - record.messages_dropped,
         )
+        left += {*map(messages.key, starts)}.difference(key for key, _ in found)
         messages = MessageList()  # it is written anew
         starts = []
     last = read[-1] if read else None
     end = record.messages_end if messages.id == record.messages_list else 0
-    store.keeper.adopt(session, MessageList(messages.id, starts, end, last))
+    store.keeper.adopt(session, MessageList(messages.id, starts, end, last, left))
     return session
 
 
@@ -108,13 +123,14 @@ async def _turns(
     store: SessionStore, broker: Broker, sessions: dict[str, Session]
 ) -> dict[Session, list[KeptTurn]]:
     found = [turn for _, turn in await _values(broker, await broker.keys(TURNS), KeptTurn)]
+    known = {key.removeprefix(SESSIONS) for key in await broker.keys(SESSIONS)}
     waiting: dict[Session, list[KeptTurn]] = {}
     for turn in sorted(found, key=lambda turn: turn.number):
         store.keeper.number_from(turn.number)
         session = sessions.get(turn.session_id)
         if session is not None:
             waiting.setdefault(session, []).append(turn)
-        elif turn.session_id not in store:
+        elif turn.session_id not in store and turn.session_id not in known:
             await broker.delete(TURNS + turn.turn_id)
     return waiting
 
@@ -173,6 +189,11 @@ class Trail:
                 self._texts[-1] += text
             case {"type": "toolstart", "data": {"tool_call": {"name": name, "arguments": str(arguments)}}}:
                 self._calls.append({"name": name, "arguments": _parsed(arguments)})
+
+    @property
+    def is_known(self) -> bool:
+        """Whether anything says that it was accepted; else it was not, or its events are gone."""
+        return bool(self._was_accepted or self._has_started or self._has_ended or self._outcome)
 
     @property
     def is_waiting(self) -> bool:

@@ -159,6 +159,7 @@ class Turns:
             log.info("%s of session %s is not accepted: %s", turn.id, session.session_id, exc)
             raise
         self._begin(session, turn, accepted)
+        self._store.note(session)  # its event may be dropped long before it runs
         # In a step of its own: this task is done then, by which the turn may run.
         asyncio.get_running_loop().call_soon(self._advance, session)
 
@@ -269,6 +270,9 @@ class Turns:
             elif trail.end is not None:
                 self._finish(session, turn, *trail.end)
             else:
+                if not trail.is_known:
+                    say = "%s of session %s is dropped: nothing says that it was accepted; start it again"
+                    log.warning(say, turn.id, session.session_id)
                 self._keeper.note_turn_ended(session, turn.id, None)
         session.running = session.outcome = None
         self._store.note(session)

@@ -50,7 +50,7 @@ class KeptState:
 
     Args:
         save: writes its JSON; may raise whatever it likes.
-        warn: tells the user, who is told of each mistake once.
+        warn: tells the user: once of each mistake until the state is kept again, and of that.
     """
 
     def __init__(
@@ -136,20 +136,28 @@ class KeptState:
                 f"it is {len(data):,} bytes, over {LARGEST_STATE:,} (largest: {largest}); the last state "
                 "that fitted stays; keep less in worker.state",
             )
-        elif data != self._saved:
-            try:
+            return took
+        try:
+            if data != self._saved:
                 await self._save(data)
-            except Exception as exc:  # a full disk, a runtime that is gone
-                self._is_unsaved = True
-                self._tell("save", f"{exc}; the next change and the stop of the worker try again")
-            else:
-                self._saved, self._is_unsaved = data, False
+        except Exception as exc:  # a full disk, a runtime that is gone
+            self._is_unsaved = True
+            self._tell("save", f"{exc}; the next change and the stop of the worker try again")
+        else:
+            self._saved, self._is_unsaved = data, False
+            self._tell_kept()
         return took
 
     def _tell(self, mistake: str, text: str) -> None:
         if mistake not in self._told:
             self._told.add(mistake)
             self._warn(f"worker.state is not kept: {text}")
+
+    def _tell_kept(self) -> None:
+        """Say it where the state was not kept, and is again."""
+        if self._told:
+            self._told.clear()
+            self._warn("worker.state is kept again")
 
     def _tell_left_out(self, keys: list[str]) -> None:
         """Name keys that have no JSON; each once, and so many in all."""

@@ -15,7 +15,7 @@ from typing import Any
 
 LONGEST_MESSAGE, LONGEST_LINE, LONGEST_NAME, LONGEST_VALUE = 10_000, 500, 200, 200
 FRAMES_KEPT, OUTERMOST_KEPT = 100, 20
-CHAIN_KEPT, NOTES_KEPT, MEMBERS_KEPT, EXCEPTIONS_KEPT = 10, 20, 20, 50
+CHAIN_KEPT, NOTES_KEPT, MEMBERS_KEPT, EXCEPTIONS_KEPT, CLASSES_KEPT = 10, 20, 20, 50, 50
 LOCALS_KEPT, FRAMES_WITH_LOCALS, ITEMS_SHOWN, DEPTH = 20, 10, 8, 4
 WALKED = 20_000
 SHOWN_BEFORE_FOLD = 3
@@ -34,6 +34,9 @@ _STDLIB = tuple(
 )
 _CODE = (types.FunctionType, types.BuiltinFunctionType, types.ModuleType, type)
 _CLASS_NAME: Any = type.__dict__["__name__"]
+_QUALIFIED_NAME: Any = type.__dict__["__qualname__"]
+_CLASSES: Any = type.__dict__["__mro__"]
+_MODULE: Any = type.__dict__["__module__"]
 _TRACEBACK: Any = BaseException.__dict__["__traceback__"]
 _CAUSE: Any = BaseException.__dict__["__cause__"]
 _CONTEXT: Any = BaseException.__dict__["__context__"]
@@ -42,7 +45,7 @@ _IS_SUPPRESSED: Any = BaseException.__dict__["__suppress_context__"]
 
 def describe(exc: BaseException, *, with_locals: bool) -> dict[str, Any]:
     """Return an exception, what it came of and its members, as data for JSON; never raises."""
-    return _Description(with_locals=with_locals).of(exc)
+    return _Description(with_locals=with_locals).of(exc) | {"classes": _classes(exc)}
 
 
 class _Description:
@@ -88,6 +91,23 @@ class _Description:
 
 def _type_name(exc: BaseException) -> str:
     return _valid(_CLASS_NAME.__get__(type(exc)), LONGEST_NAME)
+
+
+def _classes(exc: BaseException) -> list[str]:
+    """Return the qualified names of an exception's classes, its own first."""
+    found: list[str] = []
+    for one in _CLASSES.__get__(type(exc))[:CLASSES_KEPT]:
+        module, name = _module(one), _QUALIFIED_NAME.__get__(one)
+        parts = (module, name) if issubclass(type(module), str) else (name,)
+        found.append(".".join(_valid(part, LONGEST_NAME) for part in parts)[:LONGEST_NAME])
+    return found
+
+
+def _module(class_: type) -> Any:
+    try:
+        return _MODULE.__get__(class_)
+    except AttributeError:  # made where no module is known
+        return None
 
 
 def _message(exc: BaseException) -> str:

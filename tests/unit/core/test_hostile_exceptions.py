@@ -5,12 +5,13 @@ from __future__ import annotations
 import asyncio
 import os
 import types
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dnworker.core.handler_error import LONGEST_MESSAGE, describe, message_of, type_name
+from dnworker.core.handler_error import LONGEST_MESSAGE, describe, message_of, type_name, within_bounds
 
 RAISES = [ValueError, SystemExit, KeyboardInterrupt, asyncio.CancelledError, GeneratorExit, MemoryError]
 
@@ -101,6 +102,28 @@ def test_the_name_of_a_class_is_had_without_its_metaclass():
 
     assert type_name(Odd()) == "Odd"
     assert "Odd" in str(describe(Odd()))
+    name = f"{__name__}.test_the_name_of_a_class_is_had_without_its_metaclass.<locals>.Odd"
+    assert describe(Odd()).classes == (
+        name,
+        "builtins.Exception",
+        "builtins.BaseException",
+        "builtins.object",
+    )
+
+
+def test_names_of_classes_are_text_of_bounded_length_and_number():
+    kind = Exception
+    for n in range(100):
+        kind = type(f"K{n}", (kind,), {"__module__": n if n % 2 else "m" * 1_000})
+        kind.__qualname__ = "\ud800"
+    classes = describe(kind()).classes
+    assert len(classes) == 50
+    assert max(map(len, classes)) == 200
+    assert "".join(classes).encode()
+    assert (
+        within_bounds(replace(describe(kind()), classes=("x" * 300,) * 60)).classes
+        == (f"{'x' * 197}...",) * 50
+    )
 
 
 def test_a_group_says_what_its_members_are_and_where_they_were_raised():

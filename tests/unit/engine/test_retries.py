@@ -113,6 +113,13 @@ async def test_an_error_that_the_policy_does_not_name_is_a_dead_letter_at_once(e
     assert await dead(engine) == ["notebook:bridge demo.kind 1 not retried"]
 
 
+async def test_a_class_of_another_library_is_not_meant_by_its_bare_name(engine, service):
+    engine.retries.put("notebook:bridge", _policies("3,on=httpx.ConnectionError"))
+    service.fails(1)
+    await engine.fire("demo.kind", {})
+    assert await dead(engine) == ["notebook:bridge demo.kind 1 not retried"]
+
+
 async def test_a_dead_handler_does_not_run_again_with_one_that_is_retried(engine, service):
     engine.retries.put("notebook:bridge", _policies("3,on=ConnectionError"))
     others = []

@@ -8,6 +8,7 @@ import pytest
 
 from dnworker import Runtime
 from dnworker.core.errors import CommandError, NotStored
+from dnworker.sessions.session import Message
 
 from .surviving import Machine, SurvivingBroker
 
@@ -149,6 +150,35 @@ async def test_a_queued_turn_whose_agent_is_gone_fails_as_for_any_unknown_agent(
     assert (await ended(machine, second)).payload["error"]["type"] == "ModelNotConfigured"
 
 
+async def test_a_queued_turn_whose_events_were_dropped_runs_after_a_kill(machine):
+    runtime = await machine.restart(lambda runtime: runtime.agents.default(forever))
+    await start_turn(runtime, "one")
+    second = await start_turn(runtime, "two")
+    await runtime.sessions.kept(runtime.sessions.get("s"))
+    machine.disk.events = [e for e in machine.disk.events if e.turn_id != second]
+    runtime = await machine.restart()
+    assert [turn.id for turn in runtime.turns.queue(runtime.sessions.get("s")).waiting] == [second]
+
+
+async def test_a_turn_of_which_nothing_says_that_it_was_accepted_is_dropped_and_said(machine, caplog):
+    runtime = await machine.restart(lambda runtime: runtime.agents.default(echo))
+    published = machine.broker.publish
+
+    def publish(envelope, *args, **kwargs):
+        if envelope.kind == "turn.accepted":  # the kill comes between the turn and this event
+            machine.kill()
+        return published(envelope, *args, **kwargs)
+
+    machine.broker.publish = publish
+    turn = runtime.turns.start(runtime.sessions.create("s"), request("one"))
+    while machine.runtime is not None:
+        await asyncio.sleep(0)
+    runtime = await machine.restart()
+    await runtime.sessions.kept(runtime.sessions.get("s"))
+    assert f"{turn.id} of session s is dropped: nothing says that it was accepted" in caplog.text
+    assert await machine.broker.keys("sessions.turns/") == []
+
+
 async def test_a_stop_in_order_keeps_queued_turns_and_cancels_the_one_that_runs(machine):
     runtime = await machine.restart(lambda runtime: runtime.agents.default(forever))
     first = await start_turn(runtime, "one")
@@ -269,6 +299,50 @@ async def test_a_value_that_cannot_be_read_is_left_and_said(machine, caplog):
     assert [s.session_id for s in runtime.sessions.list()] == ["s"]
     assert "sessions/t of memory cannot be read" in caplog.text
     assert await machine.broker.get("sessions/t") is not None
+
+
+async def test_a_session_that_cannot_be_read_keeps_its_messages_and_turns(machine):
+    runtime = await machine.restart(lambda runtime: runtime.agents.default(echo))
+    await runtime.client().run_turn(session_id="s", message="one")
+    runtime.agents.default(forever)
+    await start_turn(runtime, "two")
+    third = await start_turn(runtime, "three")
+    await runtime.sessions.kept(runtime.sessions.get("s"))
+    record = (await machine.broker.get("sessions/s")).value
+    await machine.broker.put("sessions/s", b'{"session_id": "s", "created_at": 1}')
+    before = {**machine.disk.values}
+    for _ in range(2):
+        runtime = await machine.restart()
+        assert runtime.sessions.list() == []
+    assert machine.disk.values == before
+    await machine.broker.put("sessions/s", record)
+    session = (await machine.restart()).sessions.get("s")
+    assert [m.content for m in session.messages] == ["one", "you said one"]
+    assert [turn.id for turn in machine.runtime.turns.queue(session).waiting] == [third]
+
+
+async def test_a_page_that_cannot_be_read_is_left_until_its_session_is_deleted(machine, monkeypatch):
+    monkeypatch.setattr("dnworker.sessions.kept.CHUNK_CHARACTERS", 4)
+    runtime = await machine.restart()
+    session = runtime.sessions.create("s", messages=[Message(role="user", content=f"m{n}") for n in range(6)])
+    await runtime.sessions.kept(session)
+    del session.messages[:1]
+    session.messages_dropped = 1
+    runtime.sessions.note(session)
+    await runtime.sessions.kept(session)
+    first, *others = await machine.broker.keys("sessions.messages/")
+    await machine.broker.put(first, b"[1]")
+    for title in ("one", "two", "three"):
+        runtime = await machine.restart()
+        session = runtime.sessions.get("s")
+        assert [m.content for m in session.messages] == ["m2", "m3", "m4", "m5"]
+        await runtime.client().set_session_title("s", title)
+    await machine.restart()
+    assert (await machine.broker.get(first)).value == b"[1]"
+    assert not {*others} & {*await machine.broker.keys("sessions.messages/")}
+    await machine.runtime.client().delete_session("s")
+    await machine.restart()
+    assert await machine.broker.keys("sessions.messages/") == []
 
 
 async def test_kept_waits_for_the_disk_and_says_when_it_is_full(machine):

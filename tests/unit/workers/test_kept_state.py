@@ -222,8 +222,30 @@ async def test_what_could_not_be_written_is_told_and_written_with_the_next_chang
     await saved.kept.close()
     assert saved.written == [{"n": 1}]
     assert saved.said == [
-        "worker.state is not kept: disk full; the next change and the stop of the worker try again"
+        "worker.state is not kept: disk full; the next change and the stop of the worker try again",
+        "worker.state is kept again",
     ]
+
+
+async def test_each_time_in_which_it_is_not_kept_is_told_with_its_end():
+    saved = Saved({"n": 0})
+    for n, value in enumerate(["x", "x" * LARGEST_STATE, "x", "x" * LARGEST_STATE, "x"]):
+        for saved.full in (True, True, False):
+            saved.state = {"n": n, "text": value}
+            saved.kept.note()
+            await saved.kept.flush()
+    texts = [text.partition(":")[2].partition(";")[0].partition(",")[0].strip() for text in saved.said]
+    assert texts == ["disk full", "", "it is 1", "disk full", "", "it is 1", "disk full", ""]
+    assert [text for text in saved.said if ":" not in text] == ["worker.state is kept again"] * 3
+
+
+async def test_a_state_that_fits_again_as_it_was_kept_is_kept_again():
+    saved = Saved({"n": 1})
+    for saved.state in ({"n": 1}, {"n": 1, "big": "x" * LARGEST_STATE}, {"n": 1}):
+        saved.kept.note()
+        await saved.kept.flush()
+    assert saved.written == [{"n": 1}]
+    assert saved.said[1:] == ["worker.state is kept again"]
 
 
 async def test_what_could_not_be_written_is_written_at_the_end_though_nothing_has_changed_since():

@@ -235,7 +235,7 @@ async def test_only_the_handlers_of_a_process_run_again_that_have_failed(tmp_pat
         tmp_path, "sink: {command: PYTHON, args: ['${CAPABILITY_ROOT}/sink.py']}", {"sink.py": PAIR}
     )
     broker = SqliteBroker(tmp_path / "events.db")
-    async with Runtime(port=0, broker=broker, retry={"demo:sink": "3,backoff=1ms"}) as runtime:
+    async with Runtime(port=0, broker=broker, retry={"demo:sink": "3,backoff=1ms,on=OSError"}) as runtime:
         await runtime.load(root)
         event = runtime.publish("demo.item", {"n": 1})
         while [one.outcome for one in runtime.history.invocations_of(event.event_id)][2:] != ["ok"]:

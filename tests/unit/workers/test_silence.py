@@ -13,6 +13,7 @@ from dnworker.capability.manifest import WorkerDefinition
 from dnworker.cli import serve
 from dnworker.cli.remote import _ps
 from dnworker.core.errors import UsageError
+from dnworker.events.brokers.sqlite.broker import SqliteBroker
 from dnworker.panel.actions import Actions
 from dnworker.panel.model import PanelModel
 from dnworker.workers import subprocess_worker
@@ -76,6 +77,24 @@ async def test_a_shell_worker_is_shown_as_one_that_runs_without_reporting(served
     assert told in capsys.readouterr().out
     await worker.stop()
     assert worker.why_silent is None
+
+
+async def test_it_is_said_once_of_a_silent_process_that_nothing_is_tried_again(tmp_path, monkeypatch):
+    monkeypatch.setattr(subprocess_worker, "PROGRAM_LIMIT", 0.05)
+    root = make_capability(tmp_path, "w: {command: sh, args: ['-c', 'sleep 60']}")
+    async with Runtime(port=0, broker=SqliteBroker(tmp_path / "events.db"), retry={"demo:w": "2"}) as runtime:
+        await runtime.load(root)
+        worker = runtime.worker("w")
+
+        def said():
+            return [line.text for line in runtime.logs.lines(0, 100) if "not tried again" in line.text]
+
+        await until(lambda: worker.why_silent is not None and said())
+        runtime.services.on_change(worker, announce=False, moved=False)
+        assert said() == [
+            "its events are not tried again: sh reports nothing: Workers in Python do, so nobody knows what "
+            "fails in it; it can give events back itself (nak)"
+        ]
 
 
 async def test_a_worker_of_ours_reports_without_being_observed(served, tmp_path):

@@ -10,6 +10,7 @@ import zipfile
 import pytest
 
 from dnworker.core import masking, short_values
+from dnworker.core.handler_error import describe
 from dnworker.core.handlers import HandlerKey
 from dnworker.workers.reports import Begin, End, Hello, Notice, Ran
 from dnworker.workers.subprocess_worker import CHILD_HOOK
@@ -410,5 +411,6 @@ def test_an_error_is_bounded_and_never_runs_code_of_others(describing):
     assert error["hidden"] > 200
     group = ExceptionGroup("many", [ValueError(str(n)) for n in range(90)])
     made = describing.describe(group, with_locals=False)
+    assert tuple(made["classes"]) == describe(group).classes
     assert len(made["members"]) == 20
     assert made["more_members"] == 70
