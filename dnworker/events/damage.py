@@ -26,10 +26,14 @@ def is_damage(exc: sqlite3.Error) -> bool:
     return getattr(exc, "sqlite_errorcode", 0) & 0xFF in _CODES
 
 
-def is_of_others(path: Path) -> bool:
-    """Return whether a file that is no database is text of somebody, by its name and content."""
-    if path.suffix in _NAMES:
-        return False
+def is_of_others(path: Path, *, may_be_open: bool) -> bool:
+    """Return whether a file that is no database is text of somebody, by its name and content.
+
+    Only by its name where this process may have it open: the end of any other access to it would take away
+    the locks that SQLite has on it.
+    """
+    if path.suffix in _NAMES or may_be_open:
+        return path.suffix not in _NAMES
     try:
         with path.open("rb") as file:
             beginning = file.read(4096)

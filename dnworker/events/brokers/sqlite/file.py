@@ -26,7 +26,8 @@ class Opened(NamedTuple):
 
     lock: Lock
     connection: sqlite3.Connection
-    inode: int
+    inodes: tuple[int, int]
+    """Of the file, and of its log."""
     run: int
     """The number of the run that begins."""
     latest_seq: int
@@ -86,7 +87,7 @@ def open_file(path: Path, runtime_id: str, started_at: str) -> Opened:
             # What was live may have been given all there is.
             connection.execute("UPDATE cursors SET taken_to = ?, is_live = 0 WHERE is_live", (latest,))
         cursors = read_cursors(connection)
-        return Opened(lock, connection, path.stat().st_ino, run or 0, latest, cursors)
+        return Opened(lock, connection, inodes_of(path), run or 0, latest, cursors)
     except BaseException as exc:
         if connection is not None:
             connection.close()
@@ -95,6 +96,15 @@ def open_file(path: Path, runtime_id: str, started_at: str) -> Opened:
         if is_of_file and not isinstance(exc, BrokerError):
             raise BrokerError(_why_not_opened(exc, path)) from exc
         raise
+
+
+def inodes_of(path: Path) -> tuple[int, int]:
+    """Return what tells a file and its log from others of their names.
+
+    Raises:
+        OSError: one of them is not there.
+    """
+    return path.stat().st_ino, path.with_name(f"{path.name}-wal").stat().st_ino
 
 
 def _check_place(path: Path) -> None:

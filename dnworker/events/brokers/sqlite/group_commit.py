@@ -21,7 +21,7 @@ from typing import Any, Protocol
 from dnworker.core.envelope import EventEnvelope, decode_stored
 from dnworker.core.threads import untraced
 from dnworker.events.brokers.sqlite.cursors import write_cursors
-from dnworker.events.brokers.sqlite.file import Opened, is_full, why_not_written
+from dnworker.events.brokers.sqlite.file import Opened, inodes_of, is_full, why_not_written
 from dnworker.events.damage import is_damage
 from dnworker.events.journal_rows import NOBODY, insert
 
@@ -261,6 +261,8 @@ class GroupWriter:
                 log.error("how far %r is cannot be written, and is left out", worker, exc_info=exc)
         self._riders.write(connection)
         connection.execute("COMMIT")
+        if self._is_gone():  # and what was written with it
+            raise _Gone
 
     def _undo(self) -> None:
         self._riders.not_written()
@@ -328,7 +330,7 @@ class GroupWriter:
 
     def _is_gone(self) -> bool:
         try:
-            return self._path.stat().st_ino != self._opened.inode
+            return inodes_of(self._path) != self._opened.inodes
         except OSError:
             return True
 
