@@ -14,7 +14,8 @@ _CODES = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
 _NAMES = frozenset((".db", ".sqlite", ".sqlite3", ".journal"))
 """Endings of files that are there to be journals, whatever is in them."""
 
-_COMPANIONS = ("-wal", "-shm", "-journal")
+COMPANIONS = ("-wal", "-shm", "-journal")
+"""Endings of the files that SQLite keeps beside a database."""
 
 
 class JournalDamaged(JournalError):
@@ -59,7 +60,7 @@ def set_aside(path: Path) -> Path:
         path.rename(aside)
     except OSError as exc:
         raise JournalError(f"journal {path} is damaged, and cannot be moved aside: {exc.strerror}") from exc
-    for companion in _COMPANIONS:
+    for companion in COMPANIONS:
         with contextlib.suppress(OSError):  # it may have none
             path.with_name(path.name + companion).rename(aside.with_name(aside.name + companion))
     return aside
