@@ -483,6 +483,23 @@ def test_only_so_many_events_wait_for_a_socket_or_are_unhandled(bench, monkeypat
     assert len(take(reader)) == 1
 
 
+def test_a_process_is_given_no_more_than_so_many_bytes_that_it_has_not_handled(bench):
+    bench.report("a")
+    reader = bench.queue.open_kept(["a"], watcher=bench.remote.stream)
+    bench.publish(*range(100), size=1_000)
+    got = []
+    while sent := take(reader):
+        got += sent
+        reader.acknowledge(sent[-1].seq)
+        bench.queue.feed.pump()
+    assert len(got) < 25
+    for one in got:
+        bench.begin(one)
+        bench.end(one)
+    bench.queue.feed.pump()
+    assert len(take(reader)) == len(got)
+
+
 def test_a_process_that_is_about_to_end_is_given_nothing_more(bench):
     reader = bench.queue.open_kept(["a"])
     bench.queue.feed.hold()
