@@ -180,6 +180,15 @@ async def test_what_was_in_flight_comes_again_though_a_kind_begins_earlier_since
     assert sorted(await all_of(again)) == [0, 1, 2, 3]
 
 
+async def test_a_kind_that_begins_earlier_comes_though_nothing_was_handled(stage):
+    consumer = stage.broker.subscribe("demo:w", ["demo.go"])
+    await stage.publish("demo.go", {"n": 0})
+    await stage.publish("demo.added", {"n": 1})
+    await stage.publish("demo.go", {"n": 2})
+    consumer.retarget(["demo.go", "demo.added"], BEGINNING)
+    assert await all_of(consumer) == [0, 1, 2]
+
+
 @pytest.mark.parametrize("end", ["close", "kill"])
 async def test_the_first_delivery_of_a_kind_that_begins_earlier_is_the_first(stage, end):
     consumer = stage.broker.subscribe("demo:w", ["demo.a"])

@@ -361,10 +361,11 @@ class SqliteConsumer(GivenEvents):
         """Receive other kinds from now on; what is queued of those that stay, stays."""
         self._desk.outlet.forget(self)
         self.note_position()
-        before = self._cursor.handled_to
-        self._cursor.listen(dict.fromkeys([None] if kinds is None else kinds, self._desk.seq_of(start)))
+        since, wanted = self._desk.seq_of(start), [None] if kinds is None else kinds
+        is_behind = any(not self._cursor.hears(kind) for kind in wanted) and since < self._desk.delivered_seq
+        self._cursor.listen(dict.fromkeys(wanted, since))
         self.kinds = _names(self._cursor)
-        if self._cursor.handled_to < before:
+        if is_behind:
             self._go_back()
         self._desk.outlet.remember(self)
         self._desk.write(self._cursor)
