@@ -80,6 +80,40 @@ async def test_old_entries_of_the_journal_go_in_steps_until_none_is_left(stage, 
     assert await stage.broker.do(count("states")) == 1
 
 
+async def test_what_is_noted_after_the_events_that_are_dropped_stays(tmp_path):
+    async with staged(making(max_events=4), tmp_path / "kept") as stage:
+        await tidied(stage.broker)
+        await note_states(stage.broker, 1)
+        await stage.clock.advance(10)
+        await stage.publish_all(6)
+        await stage.clock.advance(10)
+        await note_states(stage.broker, 2)
+        stage.broker.keep_house()
+        await tidied(stage.broker)
+        assert await stage.broker.do(count("events")) == 4
+        assert await stage.broker.do(count("states")) == 2
+
+
+async def test_what_is_noted_goes_before_events_that_nobody_has_handled(tmp_path, monkeypatch):
+    monkeypatch.setattr(bounds, "STEP", 10)
+    async with staged(making(max_bytes=1_000_000), tmp_path / "kept") as stage:
+        stage.broker.subscribe("demo:w", ["demo.go"]).close()
+        await stage.publish_all(5)
+        await note_states(stage.broker, 100, "x" * 20_000)
+        stage.broker.keep_house()
+        await tidied(stage.broker)
+        assert await stage.broker.do(count("events")) == 5
+        assert 20 < await stage.broker.do(count("states")) < 60
+
+
+async def note_states(broker, times, error=None):
+    """Note changes of state, and wait until they are in the file."""
+    for _ in range(times):
+        broker.journal.note_state("demo:w", "error", error)
+    while broker.journal.pending_bytes:
+        await broker.do(lambda connection: None)
+
+
 async def test_no_step_of_the_bounds_reads_a_whole_table(stage):
     plans = []
 
