@@ -10,7 +10,7 @@ from contextlib import closing
 import pytest
 
 from dnworker.core.errors import BrokerError, NotStored
-from dnworker.events.brokers.sqlite import bounds, file, group_commit, marks
+from dnworker.events.brokers.sqlite import bounds, file, group_commit, marks, reading
 from dnworker.events.brokers.sqlite import broker as broker_module
 from dnworker.events.brokers.sqlite.broker import SqliteBroker
 from dnworker.events.bus import EventBus
@@ -139,6 +139,25 @@ async def test_no_step_of_the_bounds_reads_a_whole_table(stage):
     ]
     assert plans
     assert whole == []
+
+
+async def test_what_a_session_missed_is_read_by_its_index(stage):
+    plans = []
+
+    def explain(connection):
+        asked = []
+        connection.set_trace_callback(asked.append)
+        for session in ("s", None):
+            reading.replay(connection, session, 0, 10)
+        connection.set_trace_callback(None)
+        for statement in asked:
+            plans.extend(row[3] for row in connection.execute(f"EXPLAIN QUERY PLAN {statement}"))
+
+    await stage.broker.do(explain)
+    assert plans == [
+        "SEARCH events USING INDEX events_by_session (session_id=? AND id>?)",
+        "SEARCH events USING INTEGER PRIMARY KEY (rowid>?)",
+    ]
 
 
 # -- the loop waits for no disk ----------------------------------------------------------------------------
