@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import fcntl
 import os
 import signal
 import sqlite3
@@ -15,7 +17,7 @@ import pytest
 from dnworker.core.errors import BrokerError, JournalError, NotStored
 from dnworker.events.brokers.base import BEGINNING
 from dnworker.events.brokers.sqlite.broker import SqliteBroker
-from dnworker.events.brokers.sqlite.file import _latest_seq
+from dnworker.events.brokers.sqlite.file import _latest_seq, why_not_written
 from dnworker.events.bus import EventBus
 from dnworker.events.history import History
 from dnworker.events.journal import JournalReader
@@ -200,6 +202,26 @@ async def test_a_journal_is_not_written_to_the_file_of_a_broker(path):
             pass
     with Journal(path, "rt").recording(EventBus(), History()):
         pass
+
+
+async def test_a_disk_that_can_lock_nothing_is_said(path, monkeypatch):
+    def refuse(descriptor, mode):
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr(fcntl, "flock", refuse)
+    assert await refusal(path) == (
+        f"{path}-lock cannot be locked: No locks available; name a file on another disk"
+    )
+    assert owner_of(path) is None
+
+
+def test_a_disk_that_fails_is_not_called_full(path):
+    failed, full = (sqlite3.OperationalError(text) for text in ("disk I/O error", "disk is full"))
+    failed.sqlite_errorcode, full.sqlite_errorcode = sqlite3.SQLITE_IOERR_FSYNC, sqlite3.SQLITE_FULL
+    assert why_not_written(failed, path) == (
+        f"{path} cannot be written (disk I/O error); nothing was published; see to its disk, and try again"
+    )
+    assert why_not_written(full, path).startswith(f"the disk of {path} is full")
 
 
 def test_what_is_accepted_stays_though_a_reader_of_the_process_and_then_another_process_close_it(path):

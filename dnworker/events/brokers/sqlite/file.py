@@ -17,7 +17,6 @@ from dnworker.events.damage import JournalDamaged, is_damage
 from dnworker.events.journal import open_journal
 from dnworker.events.journal_lock import Lock
 
-_FULL = (sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR)
 _LOCKED = (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
 
 
@@ -156,9 +155,9 @@ def _why_not_opened(exc: BaseException, path: Path) -> str:
 
 
 def is_full(exc: BaseException | None) -> bool:
-    """Return whether an error says that a disk has no room, or that it cannot be written otherwise."""
+    """Return whether an error says that a disk has no room."""
     if isinstance(exc, sqlite3.Error):
-        return getattr(exc, "sqlite_errorcode", 0) & 0xFF in _FULL
+        return getattr(exc, "sqlite_errorcode", 0) & 0xFF == sqlite3.SQLITE_FULL
     return isinstance(exc, OSError) and exc.errno in (errno.ENOSPC, errno.EDQUOT)
 
 
