@@ -192,6 +192,14 @@ class Feed:
     def leave(self, stream: FedStream) -> None:
         """Leave what a stream has, which nobody came back for, to others."""
         if stream.was_closed and stream.watcher is None:
+            left = sum([*given.streams] == [stream] for given in self._given.values())
+            if stream.is_explicit and left:
+                log.warning(
+                    "%s closed a stream whose events it acknowledges, and did not open it again: "
+                    "%d that it had not acknowledged count as handled",
+                    self.owner,
+                    left,
+                )
             self.drop(stream)
             return
         others = [one for one in self._streams if not one.is_given_up]
@@ -287,7 +295,9 @@ class Feed:
     @property
     def has_room(self) -> bool:
         """Whether there is room for one more event."""
-        size = max(self.size, self._given_bytes)  # what has arrived is in the broker's memory until it is handled
+        size = max(
+            self.size, self._given_bytes
+        )  # what has arrived is in the broker's memory until it is handled
         if size >= self._max or len(self._given) >= IN_FLIGHT:
             return False
         return sum(one.waiting for one in self._streams if one.reader is not None) < AHEAD
