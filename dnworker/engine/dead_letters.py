@@ -133,10 +133,16 @@ class DeadLetters:
 
     async def _load(self) -> None:
         found: dict[Key, Summary] = {}
-        for name in await self._broker.keys(_PREFIX):
-            entry = await self._broker.get(name)
-            if entry is not None and (letter := _read(name, entry.value)) is not None:
-                found[letter.worker, letter.event.event_id] = _summary(letter, len(entry.value))
+        try:
+            for name in await self._broker.keys(_PREFIX):
+                entry = await self._broker.get(name)
+                if entry is not None and (letter := _read(name, entry.value)) is not None:
+                    found[letter.worker, letter.event.event_id] = _summary(letter, len(entry.value))
+        except Exception as exc:
+            log.error(
+                "the dead letters of earlier runs are not known; list tries to read them again: %s", exc
+            )
+            raise
         self._index = found | self._index
         self._bytes = sum(one.size for one in self._index.values())
         self.changed.notify()
@@ -155,7 +161,9 @@ class DeadLetters:
         """
         key = worker, event.event_id
         before = self._writing.get(key)
-        task = asyncio.create_task(self._write(key, event, failed, why, on_kept, before))
+        task = asyncio.create_task(
+            self._write(key, event, failed, why, on_kept, before), name=f"{worker} dead letter"
+        )
         self._writing[key] = task
         task.add_done_callback(lambda _: self._writing.pop(key) if self._writing.get(key) is task else None)
 
