@@ -13,7 +13,6 @@ from typing import Any
 from msgspec.structs import replace
 
 from dnworker.core.envelope import EventEnvelope, size_of, without_payload
-from dnworker.core.errors import BrokerError
 from dnworker.core.limits import Limits
 from dnworker.events.backlog import Timers
 from dnworker.events.brokers.base import NOW, Broker, Consumer, DeliveryWatcher
@@ -289,8 +288,6 @@ class Feed:
                 await asyncio.sleep(0)
         except StopAsyncIteration:
             return  # it was closed
-        except BrokerError as exc:
-            log.error("%s gets no more events until it is started again: %s", self.owner, exc)
 
     @property
     def has_room(self) -> bool:

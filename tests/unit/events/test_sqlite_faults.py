@@ -331,6 +331,15 @@ async def test_a_close_frees_the_file_though_its_reader_fails(tmp_path, monkeypa
         assert owner_of(stage.broker.path) is None
 
 
+async def test_a_broker_that_is_closed_keeps_no_house(tmp_path, monkeypatch):
+    monkeypatch.setattr(broker_module, "HOUSE_EVENTS", 1)
+    async with staged(making(), tmp_path / "kept") as stage:
+        _, accepted = stage.begin_publish("demo.go")
+        await stage.broker.close()
+        await accepted
+        assert stage.broker._house.cancelled()
+
+
 async def test_an_open_that_is_given_up_frees_the_file(tmp_path, monkeypatch):
     entered, go_on, open_file = threading.Event(), threading.Event(), file.open_file
 

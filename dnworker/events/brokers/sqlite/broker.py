@@ -395,6 +395,8 @@ class SqliteBroker(Marks, Store):
 
     def keep_house(self) -> None:
         """Note who is here, forget who is gone for a day, and have the file shortened; done by itself."""
+        if self._writer is None:  # it is closed, though what was on its way is delivered still
+            return
         if self._house is not None:
             self._house.cancel()
         self._house = asyncio.get_running_loop().call_later(HOUSE_SECONDS, self.keep_house)
@@ -409,8 +411,7 @@ class SqliteBroker(Marks, Store):
                 farewell = asyncio.get_running_loop().create_task(self._say_gone(cursor))
                 self._farewells.add(farewell)
                 farewell.add_done_callback(self._farewells.discard)
-        if self._writer is not None:
-            self._writer.tidy_up()
+        self._writer.tidy_up()
 
     async def _say_gone(self, cursor: Cursor) -> None:
         try:
