@@ -21,8 +21,8 @@ async def redeliver(engine: Engine, summary: Summary) -> EventEnvelope:
 
     Raises:
         NotFound: the letter is gone, or its worker.
-        Conflict: the worker does not run, or listens to the kind no more, and the letter stays; or it is being
-            retried already.
+        Conflict: the worker does not run, or listens to the kind no more, and the letter stays; or it is
+            being retried already.
         Gone: its session was deleted.
         NotStored: the broker cannot keep it now.
     """

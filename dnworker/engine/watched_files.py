@@ -117,7 +117,7 @@ def _component_files(capability: Capability, place: Path) -> Iterator[Path]:
 
 
 def _all_files(directory: Path) -> Iterator[Path]:
-    """Yield all files, but for databases in use: to read one would end the locks that SQLite has on it here."""
+    """Yield all files, but for databases in use: to read one ends the locks that SQLite has on it here."""
     entries = _entries(directory)
     in_use = {entry.name.removesuffix("-wal") for entry in entries if entry.name.endswith("-wal")}
     for entry in entries:

@@ -404,10 +404,7 @@ class SqliteConsumer(GivenEvents):
         if self._filling is not None:
             self._filling.cancel()
         if self._watcher is not None:
-            for envelope in [
-                *(given.envelope for given in untaken),
-                *(envelope for envelope, _ in self._tail),
-            ]:
+            for envelope in [*(one.envelope for one in untaken), *(envelope for envelope, _ in self._tail)]:
                 self._watcher.delivered(envelope)
         self._break_promise()
         self.note_position()
