@@ -12,6 +12,7 @@ from pathlib import Path
 
 from dnworker.events.brokers.sqlite import store
 from dnworker.events.brokers.sqlite.cursors import Cursor, read_cursors
+from dnworker.events.journal_rows import note_dropped
 
 log = logging.getLogger("dnworker.broker")
 
@@ -22,14 +23,6 @@ MAX_BYTES = 1024 * 1024 * 1024
 STEP = 1_000
 """Events that are looked at in one step."""
 
-DROPPED_TO = "broker/dropped-to"
-"""The key of the `seq` up to which events may be gone."""
-
-_NOTE_DROPPED = """
-INSERT INTO kv (key, value) VALUES (?, ?) ON CONFLICT (key) DO UPDATE SET value = excluded.value
-WHERE CAST(value AS INTEGER) < CAST(excluded.value AS INTEGER)
-"""
-
 _DROP_OLD = """
 DELETE FROM {table} WHERE id IN (
     SELECT id FROM (SELECT id, at FROM {table} ORDER BY id LIMIT ?) WHERE at < ? OR ?
@@ -38,7 +31,7 @@ DELETE FROM {table} WHERE id IN (
 """Looks at the oldest entries only: the others are younger, and many."""
 
 _TABLES = ("invocations", "states")
-"""What is noted beside the events: it goes with those of its time, and all of it before what was not handled."""
+"""What is noted beside the events: it goes with those of its time, and before what is not handled."""
 
 PAGES = 256
 """Pages of the file that are given back to the disk in one step."""
@@ -155,7 +148,7 @@ class Bounds:
                 self._excess -= 1
         connection.executemany("DELETE FROM events WHERE id = ?", gone)
         if gone:
-            connection.execute(_NOTE_DROPPED, (DROPPED_TO, b"%d" % gone[-1][0]))
+            note_dropped(connection, gone[-1][0])
         self._dropped += len(gone)
         return is_young or len(rows) < STEP
 

@@ -31,7 +31,7 @@ from dnworker.events.brokers.base import (
     Outlet,
 )
 from dnworker.events.brokers.sqlite import reading
-from dnworker.events.brokers.sqlite.bounds import DROPPED_TO, MAX_AGE, MAX_BYTES, Bounds
+from dnworker.events.brokers.sqlite.bounds import MAX_AGE, MAX_BYTES, Bounds
 from dnworker.events.brokers.sqlite.consumer import SqliteConsumer
 from dnworker.events.brokers.sqlite.cursors import Cursor
 from dnworker.events.brokers.sqlite.file import opened_file
@@ -47,7 +47,7 @@ from dnworker.events.brokers.sqlite.marks import Marks
 from dnworker.events.brokers.sqlite.notes import BrokerJournal
 from dnworker.events.brokers.sqlite.reading import FileReader
 from dnworker.events.brokers.sqlite.store import Store
-from dnworker.events.journal_rows import event_row
+from dnworker.events.journal_rows import DROPPED_TO, event_row
 
 log = logging.getLogger("dnworker.broker")
 
