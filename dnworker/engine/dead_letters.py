@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from datetime import datetime
 
 import msgspec
 
 from dnworker.core.envelope import EventEnvelope, decode, encode
-from dnworker.core.errors import BrokerError, NotFound, NotStored
+from dnworker.core.errors import BrokerError, Conflict, NotFound, NotStored
 from dnworker.core.handler_error import HandlerError
 from dnworker.core.listeners import Listeners
 from dnworker.events.brokers.base import Broker
@@ -87,6 +88,7 @@ class DeadLetters:
         self._broker: Broker
         self._index: dict[Key, Summary] = {}
         self._writing: dict[Key, asyncio.Task[None]] = {}
+        self._retried: set[Key] = set()
         self._bytes = 0
         self._loading: asyncio.Task[None] | None = None
         self.changed: Listeners[[]] = Listeners()
@@ -131,10 +133,16 @@ class DeadLetters:
 
     async def _load(self) -> None:
         found: dict[Key, Summary] = {}
-        for name in await self._broker.keys(_PREFIX):
-            entry = await self._broker.get(name)
-            if entry is not None and (letter := _read(name, entry.value)) is not None:
-                found[letter.worker, letter.event.event_id] = _summary(letter, len(entry.value))
+        try:
+            for name in await self._broker.keys(_PREFIX):
+                entry = await self._broker.get(name)
+                if entry is not None and (letter := _read(name, entry.value)) is not None:
+                    found[letter.worker, letter.event.event_id] = _summary(letter, len(entry.value))
+        except Exception as exc:
+            log.error(
+                "the dead letters of earlier runs are not known; list tries to read them again: %s", exc
+            )
+            raise
         self._index = found | self._index
         self._bytes = sum(one.size for one in self._index.values())
         self.changed.notify()
@@ -153,7 +161,9 @@ class DeadLetters:
         """
         key = worker, event.event_id
         before = self._writing.get(key)
-        task = asyncio.create_task(self._write(key, event, failed, why, on_kept, before))
+        task = asyncio.create_task(
+            self._write(key, event, failed, why, on_kept, before), name=f"{worker} dead letter"
+        )
         self._writing[key] = task
         task.add_done_callback(lambda _: self._writing.pop(key) if self._writing.get(key) is task else None)
 
@@ -258,6 +268,25 @@ class DeadLetters:
             )
         letter: DeadLetter = _decoder.decode(entry.value)
         return letter
+
+    @contextmanager
+    def retrying(self, summary: Summary) -> Iterator[None]:
+        """Let a letter be retried once at a time.
+
+        Raises:
+            Conflict: it is being retried already.
+        """
+        key = summary.worker, summary.id
+        if key in self._retried:
+            raise Conflict(
+                f"the dead letter {summary.id} of {summary.worker} is being retried already; "
+                "list shows whether it is back"
+            )
+        self._retried.add(key)
+        try:
+            yield
+        finally:
+            self._retried.discard(key)
 
     async def drop(self, summary: Summary) -> None:
         """Forget a letter; one that has gone already is no error.

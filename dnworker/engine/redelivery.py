@@ -21,10 +21,16 @@ async def redeliver(engine: Engine, summary: Summary) -> EventEnvelope:
 
     Raises:
         NotFound: the letter is gone, or its worker.
-        Conflict: the worker does not run, or listens to the kind no more; the letter stays.
+        Conflict: the worker does not run, or listens to the kind no more, and the letter stays; or it is
+            being retried already.
         Gone: its session was deleted.
         NotStored: the broker cannot keep it now.
     """
+    with engine.dead_letters.retrying(summary):
+        return await _redeliver(engine, summary)
+
+
+async def _redeliver(engine: Engine, summary: Summary) -> EventEnvelope:
     worker, event = engine.worker(summary.worker), (await engine.dead_letters.read(summary)).event
     if worker.state is not WorkerState.RUNNING:
         raise Conflict(f"{summary.worker} is {worker.state}; start it, then retry its dead letters")

@@ -15,6 +15,7 @@ from dnworker.capability.exports import agent_files, exports, python_files, skil
 from dnworker.capability.manifest import MANIFEST_NAME, WorkerDefinition
 from dnworker.capability.mcp_entries import MCP_FILES
 from dnworker.capability.skills import SKILL_FILE
+from dnworker.events.damage import COMPANIONS
 from dnworker.workers.loading import PREFIX
 
 if TYPE_CHECKING:
@@ -116,10 +117,13 @@ def _component_files(capability: Capability, place: Path) -> Iterator[Path]:
 
 
 def _all_files(directory: Path) -> Iterator[Path]:
-    for entry in _entries(directory):
+    """Yield all files, but for databases in use: to read one ends the locks that SQLite has on it here."""
+    entries = _entries(directory)
+    in_use = {entry.name.removesuffix("-wal") for entry in entries if entry.name.endswith("-wal")}
+    for entry in entries:
         if _is_directory(entry):
             yield from _all_files(Path(entry.path))
-        elif not entry.name.endswith(_LEFTOVERS):
+        elif entry.name not in in_use and not entry.name.endswith((*_LEFTOVERS, *COMPANIONS)):
             yield Path(entry.path)
 
 

@@ -14,7 +14,8 @@ _CODES = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
 _NAMES = frozenset((".db", ".sqlite", ".sqlite3", ".journal"))
 """Endings of files that are there to be journals, whatever is in them."""
 
-_COMPANIONS = ("-wal", "-shm", "-journal")
+COMPANIONS = ("-wal", "-shm", "-journal")
+"""Endings of the files that SQLite keeps beside a database."""
 
 
 class JournalDamaged(JournalError):
@@ -26,10 +27,14 @@ def is_damage(exc: sqlite3.Error) -> bool:
     return getattr(exc, "sqlite_errorcode", 0) & 0xFF in _CODES
 
 
-def is_of_others(path: Path) -> bool:
-    """Return whether a file that is no database is text of somebody, by its name and content."""
-    if path.suffix in _NAMES:
-        return False
+def is_of_others(path: Path, *, may_be_open: bool) -> bool:
+    """Return whether a file that is no database is text of somebody, by its name and content.
+
+    Only by its name where this process may have it open: the end of any other access to it would take away
+    the locks that SQLite has on it.
+    """
+    if path.suffix in _NAMES or may_be_open:
+        return path.suffix not in _NAMES
     try:
         with path.open("rb") as file:
             beginning = file.read(4096)
@@ -55,7 +60,7 @@ def set_aside(path: Path) -> Path:
         path.rename(aside)
     except OSError as exc:
         raise JournalError(f"journal {path} is damaged, and cannot be moved aside: {exc.strerror}") from exc
-    for companion in _COMPANIONS:
+    for companion in COMPANIONS:
         with contextlib.suppress(OSError):  # it may have none
             path.with_name(path.name + companion).rename(aside.with_name(aside.name + companion))
     return aside

@@ -7,13 +7,12 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Collection, Coroutine, Iterable, Mapping
+from collections.abc import Callable, Collection, Coroutine, Mapping
 from typing import Any
 
 from msgspec.structs import replace
 
 from dnworker.core.envelope import EventEnvelope, size_of, without_payload
-from dnworker.core.errors import BrokerError
 from dnworker.core.limits import Limits
 from dnworker.events.backlog import Timers
 from dnworker.events.brokers.base import NOW, Broker, Consumer, DeliveryWatcher
@@ -38,13 +37,14 @@ Spawn = Callable[[Coroutine[Any, Any, None], str], "asyncio.Task[None]"]
 class _Given:
     """An event that was taken from the broker, and the streams that are not done with it."""
 
-    __slots__ = ("envelope", "number", "streams", "unclaimed", "was_shared")
+    __slots__ = ("envelope", "number", "size", "streams", "unclaimed", "was_shared")
 
-    def __init__(self, envelope: EventEnvelope, number: int, streams: Iterable[FedStream]) -> None:
+    def __init__(self, envelope: EventEnvelope, number: int, size: int) -> None:
         self.envelope = envelope
         self.number = number
-        self.streams = dict.fromkeys(streams)
-        self.was_shared = len(self.streams) > 1
+        self.size = size
+        self.streams: dict[FedStream, None] = {}
+        self.was_shared = False
         """Whether more than one stream got it."""
         self.unclaimed: tuple[EventEnvelope, int] | None = None
         """It and its size, while no stream wants it."""
@@ -104,6 +104,7 @@ class Feed:
         # Where they go, and what is not handled.
         self._streams: dict[FedStream, None] = {}
         self._given: dict[str, _Given] = {}
+        self._given_bytes = 0
         self._unclaimed = 0
         self._max = limits.queue
         self._is_held = False
@@ -150,7 +151,7 @@ class Feed:
             self._consumer.close()
         self._streams.clear()
         self._given.clear()
-        self._unclaimed = 0
+        self._unclaimed = self._given_bytes = 0
         self._pumping = self._settling = self._consumer = None
 
     # -- streams and kinds -----------------------------------------------------------------------------
@@ -190,6 +191,14 @@ class Feed:
     def leave(self, stream: FedStream) -> None:
         """Leave what a stream has, which nobody came back for, to others."""
         if stream.was_closed and stream.watcher is None:
+            left = sum([*given.streams] == [stream] for given in self._given.values())
+            if stream.is_explicit and left:
+                log.warning(
+                    "%s closed a stream whose events it acknowledges, and did not open it again: "
+                    "%d that it had not acknowledged count as handled",
+                    self.owner,
+                    left,
+                )
             self.drop(stream)
             return
         others = [one for one in self._streams if not one.is_given_up]
@@ -279,13 +288,14 @@ class Feed:
                 await asyncio.sleep(0)
         except StopAsyncIteration:
             return  # it was closed
-        except BrokerError as exc:
-            log.error("%s gets no more events until it is started again: %s", self.owner, exc)
 
     @property
     def has_room(self) -> bool:
         """Whether there is room for one more event."""
-        if self.size >= self._max or len(self._given) >= IN_FLIGHT:
+        size = max(
+            self.size, self._given_bytes
+        )  # what has arrived is in the broker's memory until it is handled
+        if size >= self._max or len(self._given) >= IN_FLIGHT:
             return False
         return sum(one.waiting for one in self._streams if one.reader is not None) < AHEAD
 
@@ -309,10 +319,11 @@ class Feed:
         """Let the streams have an event that want it."""
         if number > 1 and not envelope.replay:
             envelope = replace(envelope, replay=True)
-        given = self._given[envelope.event_id] = _Given(without_payload(envelope), number, ())
+        size = size_of(envelope)
+        given = self._given[envelope.event_id] = _Given(without_payload(envelope), number, size)
+        self._given_bytes += size
         wanting = [stream for stream in self._streams if stream.wants(envelope.kind)]
         takers = [stream for stream in wanting if not stream.is_given_up] or wanting
-        size = size_of(envelope)
         if takers:
             self._put(given, takers, envelope, size)
         elif self._asks(given):
@@ -325,6 +336,7 @@ class Feed:
     def _take_back(self, given: _Given) -> None:
         """Forget what streams, or none of them yet, have of an event."""
         self._forget_unclaimed(given)
+        self._given_bytes -= given.size
         for stream in given.streams:
             stream.take_back(given.envelope)
 
@@ -366,12 +378,15 @@ class Feed:
 
     def release(self, event_id: str, delay: float) -> None:
         """Give an event back to the broker; it comes again after `delay` seconds."""
-        if self._consumer is not None and self._given.pop(event_id, None) is not None:
+        if self._consumer is not None and (given := self._given.pop(event_id, None)) is not None:
+            self._given_bytes -= given.size
             self._consumer.release(event_id, delay)
             self.look_again()
 
     def _end(self, event_id: str) -> None:
-        self._forget_unclaimed(self._given.pop(event_id))
+        given = self._given.pop(event_id)
+        self._given_bytes -= given.size
+        self._forget_unclaimed(given)
         if self._consumer is not None:
             self._consumer.handed_out(event_id)
         self.look_again()

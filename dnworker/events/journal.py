@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import logging
 import os
 import sqlite3
@@ -237,7 +238,7 @@ def open_journal(path: Path, *, is_writer: bool = True) -> sqlite3.Connection:
     """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))  # what is in it is for its owner
+        _make_file(path)
         connection = sqlite3.connect(
             path, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False
         )
@@ -254,9 +255,23 @@ def open_journal(path: Path, *, is_writer: bool = True) -> sqlite3.Connection:
     except BaseException as exc:
         connection.close()
         if isinstance(exc, sqlite3.Error):
-            raise _why(exc, path) from exc
+            raise _why(exc, path, may_be_open=not is_writer) from exc
         raise
     return connection
+
+
+def _make_file(path: Path) -> None:
+    """Make a file that is not there; see whether it may be written if it is.
+
+    One that is there is not opened: its close would take away the locks that SQLite has on
+    it in this process.
+    """
+    with suppress(FileExistsError):
+        os.close(os.open(path.resolve(), os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600))  # is for its owner
+    if path.is_dir():
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
+    if not os.access(path, os.R_OK | os.W_OK):
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
 
 
 def _open_for_reading(path: Path) -> sqlite3.Connection:
@@ -303,7 +318,7 @@ def open_read_only(path: Path) -> sqlite3.Connection:
             problem = exc
             if getattr(exc, "sqlite_errorcode", 0) & 0xFF not in _NO_FILES_BESIDE:
                 break
-    raise _why(problem, path) from problem
+    raise _why(problem, path, may_be_open=True) from problem
 
 
 def _check(connection: sqlite3.Connection, path: Path) -> bool:
@@ -333,9 +348,10 @@ def _check(connection: sqlite3.Connection, path: Path) -> bool:
     return False
 
 
-def _why(exc: sqlite3.Error, path: Path) -> JournalError:
+def _why(exc: sqlite3.Error, path: Path, *, may_be_open: bool) -> JournalError:
     """Return what an error means that SQLite raised when a journal was opened."""
-    if is_damage(exc) and not is_of_others(path):
+    is_database = getattr(exc, "sqlite_errorcode", 0) & 0xFF != sqlite3.SQLITE_NOTADB
+    if is_damage(exc) and (is_database or not is_of_others(path, may_be_open=may_be_open)):
         return JournalDamaged(f"journal {path} is damaged: {exc}; name another file or move it away")
     if is_damage(exc):
         return JournalError(f"{path} is no journal: {exc}; name another file or move it away")

@@ -26,12 +26,17 @@ class Lock:
             raise BrokerError(f"{place} cannot be written: {exc.strerror}; name another file") from exc
         try:
             fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as exc:
+        except BlockingIOError as exc:
             owner = _owner(self._descriptor)
             os.close(self._descriptor)
             whose = "this process" if owner == str(os.getpid()) else f"process {owner}"
             raise BrokerError(
                 f"{path} is in use by {whose}; stop the runtime there, or name another file"
+            ) from exc
+        except OSError as exc:
+            os.close(self._descriptor)
+            raise BrokerError(
+                f"{place} cannot be locked: {exc.strerror}; name a file on another disk"
             ) from exc
         os.ftruncate(self._descriptor, 0)
         os.pwrite(self._descriptor, f"{os.getpid()}\n".encode(), 0)
@@ -52,8 +57,10 @@ def owner_of(path: Path) -> str | None:
         return None
     try:
         fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except OSError:
+    except BlockingIOError:
         return _owner(descriptor)
+    except OSError:  # on a disk where nobody can have it
+        return None
     finally:
         os.close(descriptor)
     return None

@@ -22,6 +22,22 @@ NOBODY = ""
 ROWS_AT_ONCE = 64
 """Rows that one statement inserts at most: each statement takes the interpreter from the loop but once."""
 
+DROPPED_TO = "broker/dropped-to"
+"""The key of the `seq` up to which events may be gone."""
+
+_NOTE_DROPPED = """
+INSERT INTO kv (key, value) VALUES (?, ?) ON CONFLICT (key) DO UPDATE SET value = excluded.value
+WHERE CAST(value AS INTEGER) < CAST(excluded.value AS INTEGER)
+"""
+
+_HANDLED = """
+(only_for = '' OR (
+    id <= coalesce((SELECT min(handled_to) FROM cursors), id)
+    AND id NOT IN (SELECT CAST(key AS INTEGER) FROM cursors, json_each(cursors.outstanding))
+))
+"""
+"""What no worker waits for that a broker knew of when it was last open."""
+
 _COLUMNS = {
     "events": "id, run, seq, at, kind, session_id, event_id, cause, envelope, only_for, is_held, size",
     "invocations": "run, at, invocation, worker, handler, cause, event_id, generation, outcome, duration,"
@@ -105,3 +121,20 @@ def _statement(table: str, rows: int) -> str:
     columns = _COLUMNS[table]
     marks = f"({', '.join('?' * (columns.count(',') + 1))})"
     return f"INSERT INTO {table} ({columns}) VALUES {', '.join([marks] * rows)}"  # noqa: S608  our own names
+
+
+def drop_handled(connection: sqlite3.Connection, before: str, most: int) -> int:
+    """Drop the oldest events of before a time that no worker waits for; return how many."""
+    rows = connection.execute(
+        f"SELECT id FROM events WHERE at < ? AND {_HANDLED} ORDER BY id LIMIT ?",  # noqa: S608  our own names
+        (before, most),
+    ).fetchall()
+    connection.executemany("DELETE FROM events WHERE id = ?", rows)
+    if rows:
+        note_dropped(connection, rows[-1][0])
+    return len(rows)
+
+
+def note_dropped(connection: sqlite3.Connection, number: int) -> None:
+    """Note up to which event some may be gone."""
+    connection.execute(_NOTE_DROPPED, (DROPPED_TO, b"%d" % number))

@@ -26,7 +26,7 @@ from dnworker.core.threads import untraced
 from dnworker.events.damage import JournalDamaged, is_damage, set_aside
 from dnworker.events.journal import open_journal
 from dnworker.events.journal_lock import owner_of
-from dnworker.events.journal_rows import ROW, insert
+from dnworker.events.journal_rows import ROW, drop_handled, insert
 
 if TYPE_CHECKING:
     from dnworker.events.bus import EventBus
@@ -63,7 +63,11 @@ PRUNE_EVERY = 20_000
 PRUNE_SHARE = 0.1
 """Entries after which age and size are checked, and the share of the entries that goes at once."""
 
-_TABLES = ("events", "invocations", "states")
+_BESIDE = ("invocations", "states")
+"""What is written beside the events."""
+
+_FOR_EVER = "9999"
+"""A time that all others are before."""
 
 
 class Journal:
@@ -72,7 +76,7 @@ class Journal:
     Args:
         path: the file; it is made if it is not there.
         runtime_id: is stored with the run.
-        max_bytes: the bound of the file's size; the oldest entries go first.
+        max_bytes: the bound of the file's size; the oldest entries go first, but for what workers wait for.
         max_age: the bound of an entry's age.
         pending_bytes: the bound of what waits in memory for the disk.
     """
@@ -379,11 +383,16 @@ class Journal:
         self._since_prune = 0
         oldest = (datetime.now(UTC) - self._max_age).isoformat()
         with connection:
-            for table in _TABLES:
+            drop_handled(connection, oldest, -1)
+            for table in _BESIDE:
                 connection.execute(f"DELETE FROM {table} WHERE at < ?", (oldest,))  # noqa: S608  our own names
         while _size(connection) > self._max_bytes:
             with connection:
-                gone = sum(_drop_oldest(connection, table) for table in _TABLES)
+                count = _share_of(connection, "events")
+                gone = drop_handled(connection, _FOR_EVER, count)
+                if gone == 0 and count > 0:  # workers wait for all of them
+                    break
+                gone += sum(_drop_oldest(connection, table) for table in _BESIDE)
             connection.executescript("PRAGMA incremental_vacuum")  # `execute` gives back a single page
             if not gone:
                 break
@@ -410,10 +419,15 @@ def _size(connection: sqlite3.Connection) -> int:
     return int((pages - free) * size)
 
 
+def _share_of(connection: sqlite3.Connection, table: str) -> int:
+    """Return how many rows of a table go at once."""
+    (count,) = connection.execute(f"SELECT count(*) FROM {table}").fetchone()  # noqa: S608  our own names
+    return max(1, int(count * PRUNE_SHARE)) if count else 0
+
+
 def _drop_oldest(connection: sqlite3.Connection, table: str) -> int:
     """Drop a tenth of a table, the oldest first; returns how many rows went."""
-    (count,) = connection.execute(f"SELECT count(*) FROM {table}").fetchone()  # noqa: S608  our own names
-    share = max(1, int(count * PRUNE_SHARE)) if count else 0
+    share = _share_of(connection, table)
     connection.execute(
         f"DELETE FROM {table} WHERE id IN (SELECT id FROM {table} ORDER BY id LIMIT ?)",  # noqa: S608
         (share,),

@@ -65,11 +65,6 @@ class NextTries:
         if self._tries:
             self._tries.pop((event_id, worker), None)
 
-    def forget_worker(self, worker: str) -> None:
-        """Forget the tries of a worker that tries nothing again any more."""
-        for key in [key for key in self._tries if key[1] == worker]:
-            del self._tries[key]
-
     def of_event(self, event_id: str) -> list[NextTry]:
         """Return what is tried again of an event."""
         return [one for one in self._tries.values() if one.event_id == event_id] if self._tries else []

@@ -234,6 +234,26 @@ async def test_a_dead_letter_is_fired_again_for_its_worker_alone_and_its_attempt
     assert len(service.at) == 6
 
 
+async def test_a_dead_letter_is_retried_once_at_a_time(engine, service):
+    service.fails(4)
+    await engine.fire("demo.kind", {})
+    await engine.advance(60)
+    (one,) = engine.dead_letters.all()
+    accepted = engine.bus.accepted
+
+    async def slow(event):
+        with pytest.raises(Conflict, match="is being retried already"):
+            await redeliver(engine, one)
+        return await accepted(event)
+
+    engine.bus.accepted = slow
+    await redeliver(engine, one)
+    await engine.advance(60)
+    assert len(service.at) == 5
+    with pytest.raises(NotFound):
+        await redeliver(engine, one)
+
+
 async def test_a_dead_letter_of_a_worker_that_does_not_run_stays(engine, service):
     service.fails(9)
     await engine.fire("demo.kind", {})

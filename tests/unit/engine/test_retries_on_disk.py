@@ -118,7 +118,7 @@ async def test_a_dead_letter_that_cannot_be_read_takes_no_other_away(tmp_path, c
         assert text.startswith(f"{begin}{end} cannot be read, and is left out: ")
 
 
-async def test_dead_letters_that_could_not_be_read_are_read_when_they_are_asked_for_again(tmp_path):
+async def test_dead_letters_that_could_not_be_read_are_read_when_they_are_asked_for_again(tmp_path, caplog):
     file = tmp_path / "events.db"
     async with engine_on(file, "1,backoff=0s") as engine:
         await engine.add(Failing(9).worker)
@@ -142,3 +142,4 @@ async def test_dead_letters_that_could_not_be_read_are_read_when_they_are_asked_
         broker.problem = None
         await engine.dead_letters.ready()
         assert engine.dead_letters.all() == before
+    assert "the dead letters of earlier runs are not known" in caplog.text

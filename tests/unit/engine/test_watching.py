@@ -6,6 +6,8 @@ import asyncio
 import logging
 import os
 import shutil
+import sqlite3
+from contextlib import closing
 
 import pytest
 
@@ -112,6 +114,16 @@ async def test_with_every_file_whatever_is_written_counts(tmp_path):
         await watching.look()
         (root / "notes.md").write_text("x")
         assert await watching.look(3) == ["one"]
+
+
+async def test_with_every_file_a_database_in_use_counts_not_and_is_not_read(tmp_path):
+    root = make_named(tmp_path / "one", "one")
+    with closing(sqlite3.connect(root / "events.sqlite", isolation_level=None)) as database:
+        database.execute("PRAGMA journal_mode = WAL")
+        database.execute("CREATE TABLE events (id)")
+        async with Runtime(port=None) as runtime:
+            files = files_read(await runtime.load(root), root, every_file=True)
+    assert [file for file in files if "sqlite" in file.name] == []
 
 
 async def test_what_is_read_to_load_a_capability_is_its_files(tmp_path):

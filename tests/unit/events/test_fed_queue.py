@@ -289,6 +289,18 @@ def test_a_client_that_closes_a_stream_and_goes_on_wants_its_events_no_more(benc
     assert bench.handled == [1]
 
 
+def test_a_client_that_closes_a_stream_and_goes_on_is_told_what_it_has_not_acknowledged(bench, caplog):
+    bench.queue.open_kept(["b"])
+    reader = bench.queue.open_kept(["a"], is_explicit=True)
+    bench.publish(1, 2, 3)
+    for sent in take(reader, 2):
+        reader.acknowledge(sent.seq)
+    reader.stream.ack(sent.seq)
+    reader.leave(clean=True)
+    bench.timers.advance(60)
+    assert "2 that it had not acknowledged count as handled" in caplog.text
+
+
 def test_handlers_are_kept_though_their_stream_was_closed_and_the_process_lives_on(bench):
     bench.report("a")
     reader = bench.queue.open_kept(["a"], watcher=bench.remote.stream)
@@ -481,6 +493,23 @@ def test_only_so_many_events_wait_for_a_socket_or_are_unhandled(bench, monkeypat
     reader.stream.ack(first[0].seq)
     bench.queue.feed.pump()
     assert len(take(reader)) == 1
+
+
+def test_a_process_is_given_no_more_than_so_many_bytes_that_it_has_not_handled(bench):
+    bench.report("a")
+    reader = bench.queue.open_kept(["a"], watcher=bench.remote.stream)
+    bench.publish(*range(100), size=1_000)
+    got = []
+    while sent := take(reader):
+        got += sent
+        reader.acknowledge(sent[-1].seq)
+        bench.queue.feed.pump()
+    assert len(got) < 25
+    for one in got:
+        bench.begin(one)
+        bench.end(one)
+    bench.queue.feed.pump()
+    assert len(take(reader)) == len(got)
 
 
 def test_a_process_that_is_about_to_end_is_given_nothing_more(bench):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import signal
@@ -19,6 +20,9 @@ from dnworker.events.bus import EventBus
 from dnworker.events.history import History
 from dnworker.events.journal import VERSION, JournalReader
 from dnworker.events.journal_writer import Journal
+
+from ...conformance.stage import handle, handle_next, next_of, numbers, staged
+from .sqlite_brokers import making
 
 
 @pytest.fixture
@@ -189,6 +193,33 @@ def test_the_file_stays_within_its_size_and_the_oldest_go_first(path):
         kept = [e.payload["n"] for e in journal.events(last=10_000)]
     assert kept == list(range(5000 - len(kept), 5000))
     assert 100 < len(kept) < 1500
+
+
+async def test_a_journal_over_its_bounds_drops_nothing_that_a_worker_of_the_file_waits_for(tmp_path):
+    path = tmp_path / "events.sqlite"
+    async with staged(making(), tmp_path) as stage:
+        for worker in ("demo:w", "demo:x"):
+            stage.broker.subscribe(worker, ["demo.a"])
+        await stage.publish("demo.a", {"n": 0, "x": "x" * 50_000})
+        await handle_next(stage.broker.consumer("demo:w"))
+        await handle_next(stage.broker.consumer("demo:x"))
+        await stage.publish("demo.a", {"n": 1})
+        await stage.publish("demo.a", {"n": 2})
+        await next_of(stage.broker.consumer("demo:w"))
+        handle(stage.broker.consumer("demo:w"), (await next_of(stage.broker.consumer("demo:w")))[0])
+    bus = EventBus()
+    journal = Journal(path, "rt", max_bytes=200_000)
+    with journal.recording(bus, History()):
+        for _ in range(20):
+            bus.publish("demo.b", {"x": "x" * 20_000})
+    async with staged(making(), tmp_path) as stage:
+        assert await stage.broker.dropped_to() > 3
+        for worker, waiting in (("demo:w", [1]), ("demo:x", [1, 2])):
+            consumer = stage.broker.subscribe(worker, ["demo.a"])
+            async with asyncio.timeout(5):
+                assert numbers(await handle_next(consumer, len(waiting))) == waiting
+        kept = await stage.broker.replay(None, 0)
+        assert [event.payload["n"] for event in kept if event.kind == "demo.a"] == [1, 2]
 
 
 def test_what_is_too_old_goes(path, monkeypatch):

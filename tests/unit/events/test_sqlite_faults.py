@@ -10,7 +10,7 @@ from contextlib import closing
 import pytest
 
 from dnworker.core.errors import BrokerError, NotStored
-from dnworker.events.brokers.sqlite import bounds, file, group_commit, marks
+from dnworker.events.brokers.sqlite import bounds, file, group_commit, marks, reading
 from dnworker.events.brokers.sqlite import broker as broker_module
 from dnworker.events.brokers.sqlite.broker import SqliteBroker
 from dnworker.events.bus import EventBus
@@ -80,6 +80,40 @@ async def test_old_entries_of_the_journal_go_in_steps_until_none_is_left(stage, 
     assert await stage.broker.do(count("states")) == 1
 
 
+async def test_what_is_noted_after_the_events_that_are_dropped_stays(tmp_path):
+    async with staged(making(max_events=4), tmp_path / "kept") as stage:
+        await tidied(stage.broker)
+        await note_states(stage.broker, 1)
+        await stage.clock.advance(10)
+        await stage.publish_all(6)
+        await stage.clock.advance(10)
+        await note_states(stage.broker, 2)
+        stage.broker.keep_house()
+        await tidied(stage.broker)
+        assert await stage.broker.do(count("events")) == 4
+        assert await stage.broker.do(count("states")) == 2
+
+
+async def test_what_is_noted_goes_before_events_that_nobody_has_handled(tmp_path, monkeypatch):
+    monkeypatch.setattr(bounds, "STEP", 10)
+    async with staged(making(max_bytes=1_000_000), tmp_path / "kept") as stage:
+        stage.broker.subscribe("demo:w", ["demo.go"]).close()
+        await stage.publish_all(5)
+        await note_states(stage.broker, 100, "x" * 20_000)
+        stage.broker.keep_house()
+        await tidied(stage.broker)
+        assert await stage.broker.do(count("events")) == 5
+        assert 20 < await stage.broker.do(count("states")) < 60
+
+
+async def note_states(broker, times, error=None):
+    """Note changes of state, and wait until they are in the file."""
+    for _ in range(times):
+        broker.journal.note_state("demo:w", "error", error)
+    while broker.journal.pending_bytes:
+        await broker.do(lambda connection: None)
+
+
 async def test_no_step_of_the_bounds_reads_a_whole_table(stage):
     plans = []
 
@@ -105,6 +139,25 @@ async def test_no_step_of_the_bounds_reads_a_whole_table(stage):
     ]
     assert plans
     assert whole == []
+
+
+async def test_what_a_session_missed_is_read_by_its_index(stage):
+    plans = []
+
+    def explain(connection):
+        asked = []
+        connection.set_trace_callback(asked.append)
+        for session in ("s", None):
+            reading.replay(connection, session, 0, 10)
+        connection.set_trace_callback(None)
+        for statement in asked:
+            plans.extend(row[3] for row in connection.execute(f"EXPLAIN QUERY PLAN {statement}"))
+
+    await stage.broker.do(explain)
+    assert plans == [
+        "SEARCH events USING INDEX events_by_session (session_id=? AND id>?)",
+        "SEARCH events USING INTEGER PRIMARY KEY (rowid>?)",
+    ]
 
 
 # -- the loop waits for no disk ----------------------------------------------------------------------------
@@ -276,6 +329,15 @@ async def test_a_close_frees_the_file_though_its_reader_fails(tmp_path, monkeypa
         with pytest.raises(BrokerError):
             await stage.broker.close()
         assert owner_of(stage.broker.path) is None
+
+
+async def test_a_broker_that_is_closed_keeps_no_house(tmp_path, monkeypatch):
+    monkeypatch.setattr(broker_module, "HOUSE_EVENTS", 1)
+    async with staged(making(), tmp_path / "kept") as stage:
+        _, accepted = stage.begin_publish("demo.go")
+        await stage.broker.close()
+        await accepted
+        assert stage.broker._house.cancelled()
 
 
 async def test_an_open_that_is_given_up_frees_the_file(tmp_path, monkeypatch):

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import errno
+import fcntl
 import os
 import signal
 import sqlite3
 import subprocess
 import sys
 from contextlib import closing
+from pathlib import Path
 
 import pytest
 
-from dnworker.core.errors import BrokerError, JournalError
+from dnworker.core.errors import BrokerError, JournalError, NotStored
 from dnworker.events.brokers.base import BEGINNING
 from dnworker.events.brokers.sqlite.broker import SqliteBroker
-from dnworker.events.brokers.sqlite.file import _latest_seq
+from dnworker.events.brokers.sqlite.file import _latest_seq, why_not_written
 from dnworker.events.bus import EventBus
 from dnworker.events.history import History
 from dnworker.events.journal import JournalReader
@@ -199,6 +202,78 @@ async def test_a_journal_is_not_written_to_the_file_of_a_broker(path):
             pass
     with Journal(path, "rt").recording(EventBus(), History()):
         pass
+
+
+async def test_a_disk_that_can_lock_nothing_is_said(path, monkeypatch):
+    def refuse(descriptor, mode):
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr(fcntl, "flock", refuse)
+    assert await refusal(path) == (
+        f"{path}-lock cannot be locked: No locks available; name a file on another disk"
+    )
+    assert owner_of(path) is None
+
+
+def test_a_disk_that_fails_is_not_called_full(path):
+    failed, full = (sqlite3.OperationalError(text) for text in ("disk I/O error", "disk is full"))
+    failed.sqlite_errorcode, full.sqlite_errorcode = sqlite3.SQLITE_IOERR_FSYNC, sqlite3.SQLITE_FULL
+    assert why_not_written(failed, path) == (
+        f"{path} cannot be written (disk I/O error); nothing was published; see to its disk, and try again"
+    )
+    assert why_not_written(full, path).startswith(f"the disk of {path} is full")
+
+
+def test_what_is_accepted_stays_though_a_reader_of_the_process_and_then_another_process_close_it(path):
+    script = (
+        "import os, sys\n"
+        "from pathlib import Path\n"
+        "from dnworker.events.brokers.sqlite.file import open_file\n"
+        "from dnworker.events.journal import JournalReader\n"
+        "opened = open_file(Path(sys.argv[1]), 'rt', '2030-01-01T00:00:00+00:00')\n"
+        "def commit():\n"
+        "    for _ in range(5):\n"
+        "        opened.connection.execute('INSERT INTO kv (key, value) VALUES (hex(randomblob(8)), 0)')\n"
+        "commit()\n"
+        "JournalReader(sys.argv[1]).close()\n"
+        "print(flush=True)\n"
+        "sys.stdin.readline()\n"
+        "commit()\n"
+        "os._exit(0)\n"
+    )
+    command = [sys.executable, "-c", script, path]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        try:
+            assert process.stdout.readline() == "\n"
+            assert kept_in(path) == 5
+            process.stdin.write("\n")
+            process.stdin.flush()
+            assert process.wait(timeout=30) == 0
+        finally:
+            process.kill()
+    assert kept_in(path) == 10
+
+
+def kept_in(path):
+    """Return how many values are in a file, which is closed again: the last to do so removes its log."""
+    with closing(sqlite3.connect(path)) as connection:
+        return connection.execute("SELECT count(*) FROM kv").fetchone()[0]
+
+
+async def test_nothing_is_accepted_into_a_log_that_another_program_has_removed(path):
+    async with staged(making(), path.parent) as stage:
+        await stage.publish()
+        path.with_name(f"{path.name}-wal").unlink()
+        with pytest.raises(NotStored, match="was removed or replaced while it was in use"):
+            await stage.publish()
+
+
+def test_a_journal_that_may_be_open_is_read_by_sqlite_alone(tmp_path, monkeypatch):
+    path = tmp_path / "events"
+    path.write_bytes(b"text, and no database; " * 200)
+    monkeypatch.setattr(Path, "open", None)
+    with pytest.raises(JournalError, match="is no journal: file is not a database"):
+        JournalReader(path)
 
 
 # -- one format --------------------------------------------------------------------------------------------

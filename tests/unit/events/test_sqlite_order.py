@@ -6,6 +6,7 @@ import asyncio
 
 import pytest
 
+from dnworker.core.envelope import has_payload
 from dnworker.core.errors import NotStored
 from dnworker.events.brokers.base import BEGINNING
 from dnworker.events.brokers.sqlite import consumer as consumer_module
@@ -120,7 +121,28 @@ async def test_what_comes_due_before_the_file_is_read_so_far_comes_once(stage):
     assert sorted(await all_of(again)) == [*range(6)]
 
 
+async def test_what_is_handled_is_kept_without_its_payload_and_comes_whole_when_it_is_given_back(stage):
+    consumer = stage.broker.subscribe("demo:w", ["demo.go"])
+    await stage.publish_all(1)
+    (event,) = await handle_next(consumer)
+    assert [has_payload(one.envelope) for one in consumer._handled.values()] == [False]
+    consumer.release(event.event_id)
+    async with asyncio.timeout(5):
+        assert numbers(await handle_next(consumer)) == [0]
+
+
 # -- pages -------------------------------------------------------------------------------------------------
+
+
+async def test_what_comes_while_the_file_is_read_stays_in_it_but_for_so_many_bytes(stage, monkeypatch):
+    monkeypatch.setattr(consumer_module, "MOST_EVENTS", 100)
+    monkeypatch.setattr(consumer_module, "MOST_BYTES", 4_000)
+    stage.broker.subscribe("demo:w", ["demo.go"]).close()
+    consumer = stage.broker.subscribe("demo:w", ["demo.go"])
+    for n in range(20):
+        await stage.publish("demo.go", {"n": n, "x": "x" * 1_000})
+    assert sum(size for _, size in consumer._tail) + consumer._bytes < 8_000
+    assert await all_of(consumer) == [*range(20)]
 
 
 async def test_a_page_reaches_no_further_than_what_it_has_looked_for(stage):
@@ -156,6 +178,15 @@ async def test_what_was_in_flight_comes_again_though_a_kind_begins_earlier_since
     consumer.close()
     again = stage.broker.subscribe("demo:w", ["demo.a", "demo.b"], start=BEGINNING)
     assert sorted(await all_of(again)) == [0, 1, 2, 3]
+
+
+async def test_a_kind_that_begins_earlier_comes_though_nothing_was_handled(stage):
+    consumer = stage.broker.subscribe("demo:w", ["demo.go"])
+    await stage.publish("demo.go", {"n": 0})
+    await stage.publish("demo.added", {"n": 1})
+    await stage.publish("demo.go", {"n": 2})
+    consumer.retarget(["demo.go", "demo.added"], BEGINNING)
+    assert await all_of(consumer) == [0, 1, 2]
 
 
 @pytest.mark.parametrize("end", ["close", "kill"])

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from dnworker.events.brokers.sqlite import store
 from dnworker.events.brokers.sqlite.cursors import Cursor, read_cursors
+from dnworker.events.journal_rows import note_dropped
 
 log = logging.getLogger("dnworker.broker")
 
@@ -22,20 +23,15 @@ MAX_BYTES = 1024 * 1024 * 1024
 STEP = 1_000
 """Events that are looked at in one step."""
 
-DROPPED_TO = "broker/dropped-to"
-"""The key of the `seq` up to which events may be gone."""
-
-_NOTE_DROPPED = """
-INSERT INTO kv (key, value) VALUES (?, ?) ON CONFLICT (key) DO UPDATE SET value = excluded.value
-WHERE CAST(value AS INTEGER) < CAST(excluded.value AS INTEGER)
-"""
-
 _DROP_OLD = """
 DELETE FROM {table} WHERE id IN (
     SELECT id FROM (SELECT id, at FROM {table} ORDER BY id LIMIT ?) WHERE at < ? OR ?
 )
 """
 """Looks at the oldest entries only: the others are younger, and many."""
+
+_TABLES = ("invocations", "states")
+"""What is noted beside the events: it goes with those of its time, and before what is not handled."""
 
 PAGES = 256
 """Pages of the file that are given back to the disk in one step."""
@@ -71,7 +67,10 @@ class Bounds:
         self._takes_all = False
         self._after = 0
         self._excess = 0
+        self._is_too_big = False
         self._dropped = 0
+        self._dropped_at = ""
+        """The time of the newest event that it has dropped."""
         # What was lost by it, and is not said yet.
         self._lost: Counter[str] = Counter()
         self._warned_at = -WARN_SECONDS
@@ -82,17 +81,20 @@ class Bounds:
         oldest = (now - self._max_age).isoformat()
         if not self._is_under_way:
             self._is_under_way, self._takes_all, self._after, self._dropped = True, False, 0, 0
+            self._dropped_at = ""
             self._excess = self._count_excess(connection)
         with connection:
             connection.execute("BEGIN IMMEDIATE")
             store.expire(connection, now.timestamp())
-            gone = [
-                connection.execute(_DROP_OLD.format(table=table), (STEP, oldest, self._excess > 0)).rowcount
-                for table in ("invocations", "states")
-            ]
-            is_at_end = self._drop(connection, oldest) and max(gone) < STEP
+            is_at_end = self._drop(connection, oldest)
+            is_spent = is_at_end and not self._takes_all and self._is_too_big and self._excess > 0
+            values = STEP, max(oldest, self._dropped_at), is_spent
+            gone = [connection.execute(_DROP_OLD.format(table=table), values).rowcount for table in _TABLES]
         connection.executescript(f"PRAGMA incremental_vacuum({PAGES})")  # `execute` gives back a single page
-        if not is_at_end:
+        if is_spent and any(gone):
+            self._is_under_way = False  # and see whether it is enough
+            return True
+        if not is_at_end or max(gone) == STEP:
             return True
         if not self._takes_all and (self._excess > 0 or self._has_older(connection, oldest)):
             self._takes_all, self._after = True, 0
@@ -107,7 +109,9 @@ class Bounds:
         if self._max_events is not None:
             (count,) = connection.execute("SELECT count(*) FROM events").fetchone()
             over = count - self._max_events
-        if (size := _size(connection)) > self._max_bytes:
+        size = _size(connection)
+        self._is_too_big = size > self._max_bytes
+        if self._is_too_big:
             first, last = connection.execute(
                 "SELECT (SELECT min(id) FROM events), (SELECT max(id) FROM events)"
             ).fetchone()
@@ -129,7 +133,7 @@ class Bounds:
             (self._after, STEP),
         ).fetchall()
         cursors = read_cursors(connection).values()
-        gone = []
+        gone: list[tuple[int]] = []
         is_young = False
         for number, at, kind, only in rows:
             is_young = at >= oldest and self._excess <= 0
@@ -140,10 +144,11 @@ class Bounds:
             if not waiting or self._takes_all:
                 self._lost.update(waiting)
                 gone.append((number,))
+                self._dropped_at = max(self._dropped_at, at)
                 self._excess -= 1
         connection.executemany("DELETE FROM events WHERE id = ?", gone)
         if gone:
-            connection.execute(_NOTE_DROPPED, (DROPPED_TO, b"%d" % gone[-1][0]))
+            note_dropped(connection, gone[-1][0])
         self._dropped += len(gone)
         return is_young or len(rows) < STEP
 

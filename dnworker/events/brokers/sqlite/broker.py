@@ -31,7 +31,7 @@ from dnworker.events.brokers.base import (
     Outlet,
 )
 from dnworker.events.brokers.sqlite import reading
-from dnworker.events.brokers.sqlite.bounds import DROPPED_TO, MAX_AGE, MAX_BYTES, Bounds
+from dnworker.events.brokers.sqlite.bounds import MAX_AGE, MAX_BYTES, Bounds
 from dnworker.events.brokers.sqlite.consumer import SqliteConsumer
 from dnworker.events.brokers.sqlite.cursors import Cursor
 from dnworker.events.brokers.sqlite.file import opened_file
@@ -47,7 +47,7 @@ from dnworker.events.brokers.sqlite.marks import Marks
 from dnworker.events.brokers.sqlite.notes import BrokerJournal
 from dnworker.events.brokers.sqlite.reading import FileReader
 from dnworker.events.brokers.sqlite.store import Store
-from dnworker.events.journal_rows import event_row
+from dnworker.events.journal_rows import DROPPED_TO, event_row
 
 log = logging.getLogger("dnworker.broker")
 
@@ -395,6 +395,8 @@ class SqliteBroker(Marks, Store):
 
     def keep_house(self) -> None:
         """Note who is here, forget who is gone for a day, and have the file shortened; done by itself."""
+        if self._writer is None:  # it is closed, though what was on its way is delivered still
+            return
         if self._house is not None:
             self._house.cancel()
         self._house = asyncio.get_running_loop().call_later(HOUSE_SECONDS, self.keep_house)
@@ -409,8 +411,7 @@ class SqliteBroker(Marks, Store):
                 farewell = asyncio.get_running_loop().create_task(self._say_gone(cursor))
                 self._farewells.add(farewell)
                 farewell.add_done_callback(self._farewells.discard)
-        if self._writer is not None:
-            self._writer.tidy_up()
+        self._writer.tidy_up()
 
     async def _say_gone(self, cursor: Cursor) -> None:
         try:

@@ -7,7 +7,7 @@ import bisect
 import enum
 import logging
 from collections import deque
-from collections.abc import Collection
+from collections.abc import Collection, Sized
 from functools import partial
 
 from msgspec.structs import replace
@@ -66,6 +66,7 @@ class SqliteConsumer(GivenEvents):
         self._mode = _Mode.LIVE if is_new else _Mode.CATCHING_UP
         self._upto = desk.delivered_seq
         self._tail: deque[tuple[EventEnvelope, int]] = deque()
+        self._tail_bytes = 0
         self._left: EventEnvelope | None = None
         """The newest event that was left in the file."""
         self._promised: EventEnvelope | None = None
@@ -114,13 +115,14 @@ class SqliteConsumer(GivenEvents):
             return False
         if self._mode is _Mode.CATCHING_UP and (seq <= self._upto or self._tail_passes(seq)):
             return self._put_in_place(envelope, size)
-        if self._mode is _Mode.LIVE and self._has_room():
+        if self._mode is _Mode.LIVE and _has_room(self._queue, self._bytes):
             self._seen = seq
             self._expect(envelope)
             self._enqueue(self._give(envelope, size))
-        elif self._mode is _Mode.CATCHING_UP and len(self._tail) < MOST_EVENTS and not self._left:
+        elif self._mode is _Mode.CATCHING_UP and _has_room(self._tail, self._tail_bytes) and not self._left:
             self._expect(envelope)
             self._tail.append((envelope, size))
+            self._tail_bytes += size
         else:
             self._leave(envelope)
         return True
@@ -134,6 +136,7 @@ class SqliteConsumer(GivenEvents):
             return False  # it comes with those of the file
         self._expect(envelope)
         bisect.insort(self._tail, (envelope, size), key=lambda waiting: waiting[0].seq)
+        self._tail_bytes += size
         return True
 
     def note_held(self, envelope: EventEnvelope) -> None:
@@ -168,8 +171,9 @@ class SqliteConsumer(GivenEvents):
         if promised is not None and self._watcher is not None:
             self._watcher.delivered(promised)
 
-    def _has_room(self) -> bool:
-        return len(self._queue) < MOST_EVENTS and self._bytes < MOST_BYTES
+    def _clear_tail(self) -> None:
+        self._tail.clear()
+        self._tail_bytes = 0
 
     def _expect(self, envelope: EventEnvelope) -> None:
         if self._watcher is not None and envelope is not self._promised:
@@ -229,7 +233,7 @@ class SqliteConsumer(GivenEvents):
         """Give the worker the next events of the file; behind the last of them those that came meanwhile."""
         if self._mode is _Mode.BEHIND:
             self._mode, self._left, self._upto = _Mode.CATCHING_UP, None, self._desk.delivered_seq
-            self._tail.clear()
+            self._clear_tail()
         room = MOST_EVENTS - len(self._queue)
         query = partial(
             page,
@@ -256,7 +260,7 @@ class SqliteConsumer(GivenEvents):
             for envelope, size in self._tail:
                 self._seen = envelope.seq
                 self._enqueue(self._give(envelope, size))
-            self._tail.clear()
+            self._clear_tail()
             self._mode = _Mode.BEHIND if self._left else _Mode.LIVE
         if self._mode is _Mode.LIVE:
             self._break_promise()  # of a kind that it listens to no more
@@ -357,10 +361,11 @@ class SqliteConsumer(GivenEvents):
         """Receive other kinds from now on; what is queued of those that stay, stays."""
         self._desk.outlet.forget(self)
         self.note_position()
-        before = self._cursor.handled_to
-        self._cursor.listen(dict.fromkeys([None] if kinds is None else kinds, self._desk.seq_of(start)))
+        since, wanted = self._desk.seq_of(start), [None] if kinds is None else kinds
+        is_behind = any(not self._cursor.hears(kind) for kind in wanted) and since < self._desk.delivered_seq
+        self._cursor.listen(dict.fromkeys(wanted, since))
         self.kinds = _names(self._cursor)
-        if self._cursor.handled_to < before:
+        if is_behind:
             self._go_back()
         self._desk.outlet.remember(self)
         self._desk.write(self._cursor)
@@ -376,7 +381,7 @@ class SqliteConsumer(GivenEvents):
                 self._watcher.delivered(envelope)
         self._break_promise()
         self._queue.clear()
-        self._tail.clear()
+        self._clear_tail()
         self._bytes = 0
         for given in untaken:
             self._open.pop(given.seq)
@@ -399,10 +404,7 @@ class SqliteConsumer(GivenEvents):
         if self._filling is not None:
             self._filling.cancel()
         if self._watcher is not None:
-            for envelope in [
-                *(given.envelope for given in untaken),
-                *(envelope for envelope, _ in self._tail),
-            ]:
+            for envelope in [*(one.envelope for one in untaken), *(envelope for envelope, _ in self._tail)]:
                 self._watcher.delivered(envelope)
         self._break_promise()
         self.note_position()
@@ -412,7 +414,7 @@ class SqliteConsumer(GivenEvents):
             if entry.deliveries or entry.is_passed or given.seq <= self._cursor.handled_to:
                 self._cursor.outstanding[given.seq] = entry
         self._queue.clear()
-        self._tail.clear()
+        self._clear_tail()
         self._cursor.taken_to = max(self._taken_before, self._cursor.handled_to)
         self._cursor.is_live, self._cursor.consumer = False, None
         self._cursor.seen_at = self._desk.clock.now().isoformat()
@@ -435,6 +437,10 @@ class SqliteConsumer(GivenEvents):
         cursor.taken_to = max(cursor.taken_to, self._seen)
         cursor.is_live = self._mode is not _Mode.BEHIND and self._seen >= self._upto
         cursor.outstanding = self._outstanding(cursor.handled_to)
+
+
+def _has_room(waiting: Sized, size: int) -> bool:
+    return len(waiting) < MOST_EVENTS and size < MOST_BYTES
 
 
 def _names(cursor: Cursor) -> frozenset[str] | None:

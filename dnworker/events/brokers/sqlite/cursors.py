@@ -120,8 +120,8 @@ class Cursor:
         if None in kinds:  # which some kinds that it has named are before
             self.kinds = before | self.kinds
 
-    def hears(self, kind: str) -> bool:
-        """Return whether it listens to a kind, since whatever time."""
+    def hears(self, kind: str | None) -> bool:
+        """Return whether it listens to a kind, None for all, since whatever time."""
         return kind in self.kinds or None in self.kinds
 
     def reset(self, start: int) -> None:

@@ -17,7 +17,6 @@ from dnworker.events.damage import JournalDamaged, is_damage
 from dnworker.events.journal import open_journal
 from dnworker.events.journal_lock import Lock
 
-_FULL = (sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR)
 _LOCKED = (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
 
 
@@ -26,7 +25,8 @@ class Opened(NamedTuple):
 
     lock: Lock
     connection: sqlite3.Connection
-    inode: int
+    inodes: tuple[int, int]
+    """Of the file, and of its log."""
     run: int
     """The number of the run that begins."""
     latest_seq: int
@@ -86,7 +86,7 @@ def open_file(path: Path, runtime_id: str, started_at: str) -> Opened:
             # What was live may have been given all there is.
             connection.execute("UPDATE cursors SET taken_to = ?, is_live = 0 WHERE is_live", (latest,))
         cursors = read_cursors(connection)
-        return Opened(lock, connection, path.stat().st_ino, run or 0, latest, cursors)
+        return Opened(lock, connection, inodes_of(path), run or 0, latest, cursors)
     except BaseException as exc:
         if connection is not None:
             connection.close()
@@ -95,6 +95,15 @@ def open_file(path: Path, runtime_id: str, started_at: str) -> Opened:
         if is_of_file and not isinstance(exc, BrokerError):
             raise BrokerError(_why_not_opened(exc, path)) from exc
         raise
+
+
+def inodes_of(path: Path) -> tuple[int, int]:
+    """Return what tells a file and its log from others of their names.
+
+    Raises:
+        OSError: one of them is not there.
+    """
+    return path.stat().st_ino, path.with_name(f"{path.name}-wal").stat().st_ino
 
 
 def _check_place(path: Path) -> None:
@@ -146,9 +155,9 @@ def _why_not_opened(exc: BaseException, path: Path) -> str:
 
 
 def is_full(exc: BaseException | None) -> bool:
-    """Return whether an error says that a disk has no room, or that it cannot be written otherwise."""
+    """Return whether an error says that a disk has no room."""
     if isinstance(exc, sqlite3.Error):
-        return getattr(exc, "sqlite_errorcode", 0) & 0xFF in _FULL
+        return getattr(exc, "sqlite_errorcode", 0) & 0xFF == sqlite3.SQLITE_FULL
     return isinstance(exc, OSError) and exc.errno in (errno.ENOSPC, errno.EDQUOT)
 
 

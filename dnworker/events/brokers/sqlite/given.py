@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from dnworker.core.clock import Clock
-from dnworker.core.envelope import EventEnvelope
+from dnworker.core.envelope import EventEnvelope, without_payload
 from dnworker.core.errors import NotFound
 from dnworker.events.brokers.base import Outcome, Outlet
 from dnworker.events.brokers.sqlite.cursors import Cursor, Outstanding
@@ -17,7 +17,7 @@ from dnworker.events.brokers.sqlite.delays import Delays
 from dnworker.events.brokers.sqlite.reading import FileReader
 
 REMEMBERED = 1_000
-"""Events that were handled last and may still be given back."""
+"""Events that were handled last and may still be given back; they are kept without their payloads."""
 
 
 class Desk(Protocol):
@@ -159,6 +159,7 @@ class GivenEvents:
             self._set_aside(given, given.delay)
         elif given.was_handed_out:
             self._forget(given)
+            given.envelope = without_payload(given.envelope)
             self._handled[given.envelope.event_id] = given
             if len(self._handled) > REMEMBERED:
                 self._handled.popitem(last=False)

@@ -24,7 +24,7 @@ from typing import Any, Protocol
 from dnworker.core.envelope import EventEnvelope, decode_stored
 from dnworker.core.threads import untraced
 from dnworker.events.brokers.sqlite.cursors import write_cursors
-from dnworker.events.brokers.sqlite.file import Opened, is_full, why_not_written
+from dnworker.events.brokers.sqlite.file import Opened, inodes_of, is_full, why_not_written
 from dnworker.events.damage import is_damage
 from dnworker.events.journal_rows import NOBODY, ROWS_AT_ONCE, insert
 
@@ -273,8 +273,7 @@ class GroupWriter:
         return True
 
     def _transact(self, group: list[Op]) -> None:
-        if self.is_lost or self._is_gone():
-            raise _Gone
+        self._check_there()
         connection = self._connection
         is_urgent = any(not isinstance(op, CursorRows) or op.is_urgent for op in [*group, *self._waiting])
         if is_urgent is not self._is_syncing:
@@ -283,6 +282,7 @@ class GroupWriter:
         if not self._owed.rows and _is_plain(group):  # one statement is a transaction of its own
             insert(connection, "events", [op.row for op in group if isinstance(op, Publication)])
             self._unsynced_since = None
+            self._check_there()
             return
         connection.execute("BEGIN IMMEDIATE")
         rows: list[tuple[Any, ...]] = []
@@ -311,6 +311,12 @@ class GroupWriter:
             self._unsynced_since = None
         elif self._unsynced_since is None:
             self._unsynced_since = time.monotonic()
+        self._check_there()
+
+    def _check_there(self) -> None:
+        """Raise where the file is gone, and what is written to it with it."""
+        if self.is_lost or self._is_gone():
+            raise _Gone
 
     def _undo(self) -> None:
         self._riders.not_written()
@@ -378,7 +384,7 @@ class GroupWriter:
 
     def _is_gone(self) -> bool:
         try:
-            return self._path.stat().st_ino != self._opened.inode
+            return inodes_of(self._path) != self._opened.inodes
         except OSError:
             return True
 

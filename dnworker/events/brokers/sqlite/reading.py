@@ -142,8 +142,11 @@ def replay(
     connection: sqlite3.Connection, session_id: str | None, after: int, limit: int
 ) -> list[EventEnvelope]:
     """Return the events of a session, or of the runtime's scope, after a `seq`."""
-    query = f"{_EVENT} WHERE session_id IS ? AND id > ? ORDER BY id LIMIT ?"
-    found = connection.execute(query, (session_id, after, limit))
+    # `IS ?` would be neither: the index of sessions is of those that are not null.
+    where, of = ("IS NULL", ()) if session_id is None else ("= ?", (session_id,))
+    found = connection.execute(
+        f"{_EVENT} WHERE session_id {where} AND id > ? ORDER BY id LIMIT ?", (*of, after, limit)
+    )
     return [replace(stored.envelope, replay=True) for stored in _stored(found)]
 
 
