@@ -32,6 +32,7 @@ from dnworker.workers.lives import SOURCES
 from dnworker.workers.losses import Losses
 from dnworker.workers.managed import ManagedWorker
 from dnworker.workers.process_restarts import ProcessRestarts
+from dnworker.workers.process_schedules import ProcessSchedules
 from dnworker.workers.remote import RemoteInvocations
 from dnworker.workers.runner import to_its_end
 from dnworker.workers.services import Home, Services
@@ -72,6 +73,7 @@ class SubprocessWorker(ManagedWorker[SubprocessWorkerRunner]):
         self._token: str | None = None
         self._queue: WorkerQueue | None = None
         self._losses = Losses(services.history, self.qualified_name, self._tell_loss)
+        self._schedules = ProcessSchedules(services.last_runs, self.qualified_name)
         self._is_asked_to_end = False
         self.starts_again = False
         self._is_observed = False
@@ -286,7 +288,7 @@ class SubprocessWorker(ManagedWorker[SubprocessWorkerRunner]):
         self._note_code(args)
         env = self._reporting(self._environment(environ, self._token, where), word)
         env.pop(debugging.VARIABLE, None)
-        env |= {kept_state.VARIABLE: "1"} if services.keeps_state_of(self) else {}
+        env |= self._schedules.variables() | self._kept_state_variable()
         self._debug = services.debugged.of(name)
         if self._debug is not None:
             args = debugging.with_debugpy(command, args, who=where)
@@ -306,6 +308,9 @@ class SubprocessWorker(ManagedWorker[SubprocessWorkerRunner]):
             guard=services.guard,
             cgroups=services.cgroups,
         )
+
+    def _kept_state_variable(self) -> dict[str, str]:
+        return {kept_state.VARIABLE: "1"} if self._services.keeps_state_of(self) else {}
 
     def _heard(self) -> set[str]:
         """Return the kinds of its handlers, as far as it has said."""
@@ -363,6 +368,7 @@ class SubprocessWorker(ManagedWorker[SubprocessWorkerRunner]):
 
     def _take_report(self, report: reports.Report) -> None:
         self.remote.take(report)
+        self._schedules.take(report, self.stats)
         if not isinstance(report, _OF_THE_PROCESS):
             return
         if isinstance(report, reports.Hello) and report.observed and self._services.keeps_state_of(self):
@@ -397,6 +403,7 @@ class SubprocessWorker(ManagedWorker[SubprocessWorkerRunner]):
         if self.begins_anew:
             await kept_state.forget(self._services.bus.broker, self.qualified_name)
         self.begins_anew = False
+        await self._schedules.look()
         await to_its_end(super()._start())  # a spawn that is interrupted would leave a process and its pipe
 
     async def _stop(self) -> None:
@@ -429,6 +436,7 @@ class SubprocessWorker(ManagedWorker[SubprocessWorkerRunner]):
                 self._restarts.cancel()  # the wait is over, and this is its task
                 with because(why):
                     await super()._stop()
+                await self._schedules.look()
                 self._access.give_way()
                 self.restarts += 1
                 self.starts_again = True
