@@ -214,6 +214,7 @@ class Engine:
         self.capabilities.own.renamed.add(self.retries.rename)
         self.history.listen(self._worker_log.add_failure)
         self.history.series.failed.add(self.failing.note)
+        self.retries.tried_again.add(self.failing.note_retried)
         self.history.series.failed.add(self.services.lives.note_failure)
         self.history.hints.add(self._worker_log.add_hint)
         if isinstance(self.clock, VirtualClock):

@@ -60,6 +60,8 @@ class Retries:
         """What the invocation has raised whose end is noted next."""
         self.changed: Listeners[[]] = Listeners()
         """Called when a worker has got a policy, or has none any more."""
+        self.tried_again: Listeners[[Invocation]] = Listeners()
+        """Called with each failed call whose event comes again."""
         history.next_tries.now = clock.monotonic
         history.failures.noted.add(self._note_raised)
 
@@ -143,6 +145,7 @@ class Retries:
         tries.note(
             NextTry(event.event_id, invocation.worker, (invocation.handler,), due, number, policy.times)
         )
+        self.tried_again.notify(invocation)
         consumer.release(event.event_id, delay)
         consumer.note_end(event.event_id, Outcome(invocation.handler, error.summary))
 

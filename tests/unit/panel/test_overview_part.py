@@ -414,3 +414,14 @@ async def test_what_is_tried_again_is_due(screen, runtime, bridge):
     (row,) = [one for one in (await overview(screen))["due"]["rows"] if "next try" in one["name"]]
     assert row["name"].endswith(", next try (1 of 5)")
     assert row["whyNotNow"] == "it is tried again by itself"
+
+
+async def test_a_group_of_failures_counts_those_that_are_tried_again(runtime, bridge, screen):
+    await screen.open()
+    await runtime.fire("demo.ping", {"bad": 1})
+    (row,) = (await overview(screen, lambda part: part["failures"]["all"] == 1))["failures"]["rows"]
+    assert (row["failed"], row["retried"]) == (1, 0)
+    runtime.retries.put(bridge.qualified_name, parse_retry(["5,backoff=1h"]))
+    await runtime.fire("demo.ping", {"bad": 1})
+    part = await overview(screen, lambda part: part["failures"]["rows"][0]["failed"] == 2)
+    assert part["failures"]["rows"][0]["retried"] == 1
