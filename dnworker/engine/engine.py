@@ -57,6 +57,7 @@ from dnworker.engine.deliveries import Deliveries
 from dnworker.engine.direct import DirectConnection
 from dnworker.engine.flow import FlowMeter
 from dnworker.engine.lag import LagSampler
+from dnworker.engine.named_workers import NamedWorkers
 from dnworker.engine.once import OnceKeys
 from dnworker.engine.own import Declared
 from dnworker.engine.progress import Progress
@@ -292,6 +293,7 @@ class Engine:
             taken.enter_context(lasting(loop, self.note_unhandled))
             taken.enter_context(noticed())
             taken.callback(self.flow.start(loop))
+            taken.callback(NamedWorkers(self.capabilities, self.progress, self._named).start(loop))
             taken.enter_context(LagSampler(self.history.series.note_lag).running(loop))
             await self.bus.open(self.runtime_id)
             self.dead_letters.open(self.bus.broker)
@@ -304,6 +306,9 @@ class Engine:
 
     async def _open(self) -> None:
         """Open what a subclass adds, such as a server; called by `start`, before the stage is `ready`."""
+
+    def _named(self) -> dict[str, Iterable[str]]:
+        return {"retry": self.retries.policies, "keep_state": self.services.keep_state}
 
     def _note_end(self) -> None:
         self._is_started = False
