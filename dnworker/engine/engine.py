@@ -191,6 +191,7 @@ class Engine:
             on_unhandled=self.note_unhandled,
             restart=restart,
             process_locals=process_locals,
+            why_not_retried=lambda worker: self.retries.why_not_of_process(worker),
             log_files=LogFiles(self.limits.log_file),
             last_runs=LastRuns(lambda: self.bus.broker, self.clock, self.log_line, catchup),
         )
@@ -770,13 +771,8 @@ class Engine:
 
     def _warn_of_retries(self, worker: str) -> None:
         """Say of a process that its events are not tried again, though they are to be."""
-        counts = self.bus.broker.capabilities.redelivers or self.retries.of(worker) is None
-        if not counts and self.worker(worker).topology != "in-process":
-            text = (
-                "its events are not tried again: it is a process, and this runtime keeps events in memory; "
-                "dnworker serve --durable and %runtime durable keep them in a file"
-            )
-            self.log_line(worker, text, source="runtime", level="warning")
+        if (why := self.worker(worker).why_not_retried) is not None:
+            self.log_line(worker, why, source="runtime", level="warning")
 
     def _is_running(self, worker: str) -> bool:
         return any(one.qualified_name == worker for one in self.workers() if one.state is WorkerState.RUNNING)

@@ -31,6 +31,11 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("dnworker.retries")
 
+NOT_OF_PROCESSES = (
+    "its events are not tried again: it is a process, and this runtime keeps events in memory; "
+    "dnworker serve --durable and %runtime durable keep them in a file"
+)
+
 
 class Retries:
     """The retry policies of workers, by their qualified names, and what follows from them.
@@ -81,6 +86,11 @@ class Retries:
     def of(self, worker: str) -> RetryPolicies | None:
         """Return the policies of a worker; None where nothing is tried again."""
         return self._policies.get(worker)
+
+    def why_not_of_process(self, worker: str) -> str | None:
+        """Return why a worker that is a process gets nothing again, though it is to; None where it does."""
+        is_in_vain = worker in self._policies and not self._bus.broker.capabilities.redelivers
+        return NOT_OF_PROCESSES if is_in_vain else None
 
     def put(self, worker: str, policies: RetryPolicies | None) -> None:
         """Let a worker have these policies from now on, or none: what waits then, comes once more."""

@@ -69,6 +69,7 @@ async def read_worker(model: PanelModel, wanted: Part, pace: Pace) -> Part:
         "since": millis(worker.transitions[-1].at),
         "process": _process(worker),
         "silent": why_silent(worker),
+        "notRetried": worker.why_not_retried,
         "handlers": handlers,
         "allHandlers": len(worker.stats),
         "failure": failure_of(model, worker),

@@ -113,6 +113,11 @@ class SubprocessWorker(ManagedWorker[SubprocessWorkerRunner]):
         return self._losses.text
 
     @property
+    def why_not_retried(self) -> str | None:
+        """Why its events are not tried again, though they are to be."""
+        return self._services.why_not_retried(self.qualified_name)
+
+    @property
     def is_starting(self) -> bool:
         """Whether it is expected to listen to events, and does not yet."""
         if self.state is not WorkerState.RUNNING:
@@ -259,6 +264,8 @@ class SubprocessWorker(ManagedWorker[SubprocessWorkerRunner]):
         detail = super().detail() | {"kind": "subprocess", "process": process}
         if self._queue is not None and (how := self._queue.acknowledges) is not None:
             detail |= {"acknowledges": how}
+        if (why := self.why_not_retried) is not None:
+            detail |= {"retries": "none", "why_not_retried": why}
         if (why := self.why_silent) is not None:
             detail |= {"reporting": "none", "why_not_reporting": why}
         return detail | ({"events_lost": self._losses.to_json()} if self._losses.count else {})

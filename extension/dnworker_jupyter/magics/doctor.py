@@ -329,6 +329,9 @@ def _workers(context: MagicContext) -> Iterator[Diagnosis]:
     if not failed:
         yield Diagnosis("workers", "ok", f"{len(context.runtime.workers())}, none in state error")
     for worker in context.runtime.workers():
+        if (why_not := worker.why_not_retried) is not None:
+            text, _, way_out = why_not.partition("; ")
+            yield Diagnosis("retries", "note", f"{worker.qualified_name}: {text}", way_out)
         if worker.losses is not None:
             yield Diagnosis(
                 "events",

@@ -264,6 +264,8 @@ def _tries(context: MagicContext, managed: ManagedWorker) -> list[str]:
     ]
     if len(found) > TRIES_SHOWN:
         lines.append(f"and {len(found) - TRIES_SHOWN:,} later tries")
+    if (why := managed.why_not_retried) is not None:
+        lines.append(why)
     if dead := len(runtime.dead_letters.all(name)):
         lines.append(f"{dead:,} dead letter{'s' if dead > 1 else ''}: %dead")
     return lines
