@@ -255,9 +255,13 @@ class Engine:
         usage.add("sessions", lambda: (self.sessions.used, self.sessions.dropped))
         usage.add("log", lambda: (self.logs.used, self.logs.dropped))
         usage.add("log", lambda: (self.log.used, self.log.dropped))
-        if (journal := self.journal) is not None:
-            usage.add("journal", lambda: (journal.pending_bytes, journal.lost))
+        usage.add("journal", self._journal_use)
         return usage
+
+    def _journal_use(self) -> tuple[float, int] | None:
+        """Return the use of the journal that there is now: another broker has another."""
+        journal = self.journal
+        return None if journal is None else (journal.pending_bytes, journal.lost)
 
     # -- start and stop --------------------------------------------------------------------------------
 
