@@ -172,7 +172,7 @@ class Engine:
             return kept
         if path is None:
             return None
-        return Journal(Path(path), self.runtime_id, pending_bytes=self.limits.journal)
+        return Journal(Path(path).absolute(), self.runtime_id, pending_bytes=self.limits.journal)
 
     def _make_services(
         self, restart: RestartPolicy | None, process_locals: bool, catchup: Catchup

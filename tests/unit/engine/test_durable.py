@@ -317,3 +317,18 @@ async def test_invocations_are_in_the_same_file(home):
         await runtime.fire("demo.go", {"n": 1})
     with JournalReader(home.file) as reader:
         assert [one.handler for one in reader.invocations()] == ["on_go"]
+
+
+@pytest.mark.parametrize("options", [{"broker": True}, {"journal": "events.db"}])
+async def test_a_relative_file_is_that_of_the_directory_at_the_construction(tmp_path, monkeypatch, options):
+    for name in ("first", "then"):
+        (tmp_path / name).mkdir()
+    monkeypatch.chdir(tmp_path / "first")
+    if "broker" in options:
+        options = {"broker": SqliteBroker("events.db")}
+    runtime = Runtime(port=None, **options)
+    monkeypatch.chdir(tmp_path / "then")
+    async with runtime:
+        pass
+    assert (tmp_path / "first" / "events.db").exists()
+    assert list((tmp_path / "then").iterdir()) == []
