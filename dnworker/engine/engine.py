@@ -141,7 +141,8 @@ class Engine:
         # what happens, and what is kept of it
         self.bus = EventBus(self.clock, replay_bytes=self.limits.replay, broker=broker)
         self.history = History(self.limits.history)
-        self.storms = Storms(self.clock, self.limits, self.history, self.bus.release, self.bus.let_go)
+        storms = partial(Storms, comes_again=lambda: self.bus.broker.capabilities.redelivers)
+        self.storms = storms(self.clock, self.limits, self.history, self.bus.release, self.bus.let_go)
         self.journal = self._make_journal(journal)
         self.logs, self.log = self._make_logs()
         self._worker_log = WorkerLog(self.logs)
@@ -356,7 +357,7 @@ class Engine:
             steps.callback(self.side_threads.close)
             steps.callback(self._kill_what_is_left, bound)
             steps.push_async_callback(self.resources.aclose)  # the runtime's log hears nothing afterwards
-            steps.callback(self.storms.close, comes_again=self.bus.broker.capabilities.redelivers)
+            steps.callback(self.storms.close)
             steps.push_async_callback(bound.run, self.turns.stop)
             with because("The runtime stops"):
                 await bound.run(self.capabilities.close)
