@@ -88,6 +88,7 @@ from dnworker.workers.lasting_loop import lasting
 from dnworker.workers.log_file import LogFiles
 from dnworker.workers.managed import ManagedWorker
 from dnworker.workers.services import Changed, Services
+from dnworker.workers.silence import why_not_retried
 from dnworker.workers.worker import Worker
 
 if TYPE_CHECKING:
@@ -141,8 +142,7 @@ class Engine:
         # what happens, and what is kept of it
         self.bus = EventBus(self.clock, replay_bytes=self.limits.replay, broker=broker)
         self.history = History(self.limits.history)
-        storms = partial(Storms, comes_again=lambda: self.bus.broker.capabilities.redelivers)
-        self.storms = storms(self.clock, self.limits, self.history, self.bus.release, self.bus.let_go)
+        self.storms = self._make_storms()
         self.journal = self._make_journal(journal)
         self.logs, self.log = self._make_logs()
         self._worker_log = WorkerLog(self.logs)
@@ -163,6 +163,16 @@ class Engine:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread_id, self._is_started, self.started_at = 0, False, 0.0  # seconds, monotonic
         self._connect_parts(retry)
+
+    def _make_storms(self) -> Storms:
+        return Storms(
+            self.clock,
+            self.limits,
+            self.history,
+            self.bus.release,
+            self.bus.let_go,
+            comes_again=lambda: self.bus.broker.capabilities.redelivers,
+        )
 
     def _make_logs(self) -> tuple[LogBook, RuntimeLog]:
         limit = self.limits.log
@@ -776,7 +786,7 @@ class Engine:
 
     def _warn_of_retries(self, worker: str) -> None:
         """Say of a process that its events are not tried again, though they are to be."""
-        if (why := self.worker(worker).why_not_retried) is not None:
+        if (why := why_not_retried(self.worker(worker))) is not None:
             self.log_line(worker, why, source="runtime", level="warning")
 
     def _is_running(self, worker: str) -> bool:

@@ -12,6 +12,7 @@ from dnworker.engine import dead_letters
 from dnworker.engine.dead_letters import Summary
 from dnworker.engine.redelivery import redeliver
 from dnworker.server.api import ApiCall, Fields, endpoint
+from dnworker.workers.silence import why_not_retried
 
 
 class Letters(msgspec.Struct, omit_defaults=True):
@@ -76,7 +77,7 @@ async def list_letters(call: ApiCall) -> object:
     not_retried = {
         worker.qualified_name: why
         for worker in call.engine.workers()
-        if only in (None, worker.qualified_name) and (why := worker.why_not_retried) is not None
+        if only in (None, worker.qualified_name) and (why := why_not_retried(worker)) is not None
     }
     return Letters(letters.all(only), not_retried)
 

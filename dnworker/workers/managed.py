@@ -93,11 +93,6 @@ class ManagedWorker(Generic[R]):
         return None
 
     @property
-    def why_not_retried(self) -> str | None:
-        """Why its events are not tried again, though they are to be; None where they are, or need not be."""
-        return None
-
-    @property
     def transitions(self) -> deque[Transition]:
         """The newest steps that it took, oldest first."""
         return self._lifecycle.transitions

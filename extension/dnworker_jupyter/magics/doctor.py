@@ -19,6 +19,7 @@ import httpx
 from dnworker._version import __version__
 from dnworker.core.lifecycle import WorkerState
 from dnworker.core.limits import amount
+from dnworker.workers.silence import why_not_retried
 from dnworker.workers.state_snapshots import why_impossible
 from dnworker_jupyter.display.tables import Table
 from dnworker_jupyter.kernel.held_memory import bytes_held
@@ -329,7 +330,7 @@ def _workers(context: MagicContext) -> Iterator[Diagnosis]:
     if not failed:
         yield Diagnosis("workers", "ok", f"{len(context.runtime.workers())}, none in state error")
     for worker in context.runtime.workers():
-        if (why_not := worker.why_not_retried) is not None:
+        if (why_not := why_not_retried(worker)) is not None:
             text, _, way_out = why_not.partition("; ")
             yield Diagnosis("retries", "note", f"{worker.qualified_name}: {text}", way_out)
         if worker.losses is not None:
