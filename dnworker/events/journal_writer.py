@@ -25,7 +25,7 @@ from dnworker.core.limits import Limits
 from dnworker.core.threads import untraced
 from dnworker.events.damage import JournalDamaged, is_damage, set_aside
 from dnworker.events.journal import open_journal
-from dnworker.events.journal_lock import owner_of
+from dnworker.events.journal_lock import owner_of, why_not_one
 from dnworker.events.journal_rows import ROW, insert
 
 if TYPE_CHECKING:
@@ -177,6 +177,8 @@ class Journal:
                 f"journal {self.path} is the file of the runtime in process {owner}, which keeps all events "
                 "in it; stop that one, or name another file"
             )
+        if (why := why_not_one(self.path)) is not None:
+            raise JournalError(f"journal {why}")
         connection = open_journal(self.path)
         try:
             values = (self._runtime_id, _now())

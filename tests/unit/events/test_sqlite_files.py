@@ -49,6 +49,23 @@ async def test_a_second_broker_of_the_process_is_refused(path):
         )
 
 
+async def test_a_file_of_two_names_is_refused_by_either_also_as_a_journal(path, tmp_path):
+    other = tmp_path / "other.sqlite"
+    async with staged(making(), path.parent) as stage:
+        await stage.publish()
+        other.hardlink_to(path)
+        assert (await refusal(other)).startswith(f"{other} has 2 names (hard links)")
+        with (
+            pytest.raises(JournalError, match=r"journal .* has 2 names \(hard links\)"),
+            Journal(other, "rt").recording(EventBus(), History()),
+        ):
+            pass
+    assert f"`find / -samefile {path}`" in await refusal(path)
+    other.unlink()
+    async with staged(making(), path.parent):
+        pass
+
+
 async def test_a_link_to_the_file_is_the_file(path, tmp_path):
     async with staged(making(), path.parent) as stage:
         await stage.publish()
