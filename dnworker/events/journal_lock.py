@@ -64,7 +64,7 @@ def owner_of(path: Path) -> str | None:
 def why_not_one(path: Path) -> str | None:
     """Return why a file must not be written that has several names (hard links); None where it has one.
 
-    SQLite keeps what is not in the file yet, and we the lock, beside it under the name by which it was opened:
+    SQLite keeps what is not in the file yet, and we the lock, beside it under the name by which it is opened:
     by another name, accepted events would be missing, and two runtimes could write it.
     """
     try:

@@ -63,7 +63,18 @@ PRUNE_EVERY = 20_000
 PRUNE_SHARE = 0.1
 """Entries after which age and size are checked, and the share of the entries that goes at once."""
 
-_TABLES = ("events", "invocations", "states")
+_MAY_GO = {
+    "events": """(only_for = '' OR NOT EXISTS (
+        SELECT 1 FROM cursors WHERE (only_for IS NULL OR only_for = worker) AND (
+            handled_to < events.id
+            OR EXISTS (SELECT 1 FROM json_each(outstanding) WHERE key = CAST(events.id AS TEXT))
+        )
+    ))""",
+    "invocations": "TRUE",
+    "states": "TRUE",
+}
+"""By table, which entries may go: not events that a durable broker has accepted for a worker, which has not
+handled them."""
 
 
 class Journal:
@@ -93,6 +104,7 @@ class Journal:
         self._max_bytes = max_bytes
         self._max_age = max_age
         self._since_prune = 0
+        self._is_over = False
         self._file: tuple[int, int] | None = None
         self._wal: tuple[int, int] | None = None
         self._connection: sqlite3.Connection | None = None
@@ -381,15 +393,25 @@ class Journal:
         self._since_prune = 0
         oldest = (datetime.now(UTC) - self._max_age).isoformat()
         with connection:
-            for table in _TABLES:
-                connection.execute(f"DELETE FROM {table} WHERE at < ?", (oldest,))  # noqa: S608  our own names
+            for table, may_go in _MAY_GO.items():
+                connection.execute(f"DELETE FROM {table} WHERE at < ? AND {may_go}", (oldest,))  # noqa: S608
         while _size(connection) > self._max_bytes:
             with connection:
-                gone = sum(_drop_oldest(connection, table) for table in _TABLES)
+                gone = sum(_drop_oldest(connection, table) for table in _MAY_GO)
             connection.executescript("PRAGMA incremental_vacuum")  # `execute` gives back a single page
             if not gone:
+                self._warn_of_bounds()
                 break
         connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
+
+    def _warn_of_bounds(self) -> None:
+        if not self._is_over:
+            self._is_over = True
+            log.warning(
+                "journal %s is over its bound of size: events that workers have not handled are kept; a "
+                "durable runtime on it delivers them, and `dnworker cursors drop` forgets a worker",
+                self.path,
+            )
 
 
 def _wal_of(path: Path) -> Path:
@@ -413,14 +435,11 @@ def _size(connection: sqlite3.Connection) -> int:
 
 
 def _drop_oldest(connection: sqlite3.Connection, table: str) -> int:
-    """Drop a tenth of a table, the oldest first; returns how many rows went."""
+    """Drop a tenth of a table, the oldest first that may go; returns how many rows went."""
     (count,) = connection.execute(f"SELECT count(*) FROM {table}").fetchone()  # noqa: S608  our own names
-    share = max(1, int(count * PRUNE_SHARE)) if count else 0
-    connection.execute(
-        f"DELETE FROM {table} WHERE id IN (SELECT id FROM {table} ORDER BY id LIMIT ?)",  # noqa: S608
-        (share,),
-    )
-    return share
+    oldest = f"SELECT id FROM {table} WHERE {_MAY_GO[table]} ORDER BY id LIMIT ?"  # noqa: S608
+    share = max(1, int(count * PRUNE_SHARE))
+    return connection.execute(f"DELETE FROM {table} WHERE id IN ({oldest})", (share,)).rowcount  # noqa: S608
 
 
 def _now() -> str:

@@ -8,6 +8,7 @@ import sqlite3
 import subprocess
 import sys
 from contextlib import closing
+from datetime import timedelta
 
 import pytest
 
@@ -337,3 +338,17 @@ def test_a_migration_that_is_killed_leaves_the_one_format_or_the_other(path, sta
     with Journal(path, "rt").recording(EventBus(), History()):
         pass
     assert version_of(path) == 2
+
+
+async def test_a_journal_on_the_file_drops_no_event_that_a_worker_has_not_handled(path, monkeypatch, caplog):
+    async with staged(making(), path.parent) as stage:
+        consumer = stage.broker.subscribe("w", ["demo.go"])
+        handled, waiting = await stage.publish(), await stage.publish()
+        assert [event.event_id for event in await handle_next(consumer)] == [handled.event_id]
+    monkeypatch.setattr("dnworker.events.journal_writer.PRUNE_EVERY", 1)
+    bus, journal = EventBus(), Journal(path, "rt", max_age=timedelta(0), max_bytes=1)
+    with journal.recording(bus, History()):
+        bus.publish("demo.b")
+    with JournalReader(path) as reader:
+        assert [event.event_id for event in reader.events()] == [waiting.event_id]
+    assert caplog.text.count("is over its bound of size: events that workers have not handled are kept") == 1
