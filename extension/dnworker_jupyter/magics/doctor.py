@@ -263,11 +263,11 @@ def _broker(context: MagicContext) -> Diagnosis:
     """Say what becomes of events when the kernel ends."""
     broker = context.runtime.bus.broker
     if not broker.capabilities.survives_kill:
-        text = "kept in memory: what workers have not handled is lost when the kernel ends"
-        return Diagnosis("events", "note", text, "%runtime durable keeps them in a file")
+        way_out = "%runtime durable keeps them in a file"
+        return Diagnosis("events", "note", broker.capabilities.promise, way_out)
     if broker.failure is not None:
         return Diagnosis("events", "wrong", broker.failure, "see to the file; events are refused meanwhile")
-    return Diagnosis("events", "ok", "kept in a file until workers have handled them, also over a kill")
+    return Diagnosis("events", "ok", broker.capabilities.promise)
 
 
 def _limits(context: MagicContext) -> Iterator[Diagnosis]:
