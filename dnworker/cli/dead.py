@@ -53,7 +53,7 @@ def dead(options: argparse.Namespace) -> int:
 async def _dead(client: RuntimeClient, options: argparse.Namespace) -> int:
     match options.action:
         case "list":
-            return _show_all(await _all(client, options), options)
+            return _show_all(await _list(client, options), options)
         case "show":
             return await _show(client, options)
         case "retry":
@@ -64,8 +64,18 @@ async def _dead(client: RuntimeClient, options: argparse.Namespace) -> int:
     return _tell(options, f"{_count(answer['dropped'])} dropped", answer)
 
 
+async def _list(client: RuntimeClient, options: argparse.Namespace) -> dict[str, Any]:
+    answer: dict[str, Any] = await client.connection.request(
+        "GET", "/api/dead-letters", query=_query(options)
+    )
+    return answer
+
+
 async def _all(client: RuntimeClient, options: argparse.Namespace) -> list[Summary]:
-    answer = await client.connection.request("GET", "/api/dead-letters", query=_query(options))
+    return _letters(await _list(client, options))
+
+
+def _letters(answer: dict[str, Any]) -> list[Summary]:
     return msgspec.convert(answer["dead_letters"], list[Summary])
 
 
@@ -121,12 +131,15 @@ def _tell(options: argparse.Namespace, text: str, answer: dict[str, Any], *, is_
     return 0
 
 
-def _show_all(found: list[Summary], options: argparse.Namespace) -> int:
+def _show_all(answer: dict[str, Any], options: argparse.Namespace) -> int:
     if options.json:
-        print_json({"ok": True, "dead_letters": msgspec.to_builtins(found)})
+        print_json({"ok": True, **answer})
         return 0
+    found = _letters(answer)
     if not found:
         print("there is no dead letter" + (f" of {options.worker}" if options.worker else ""))
     for one in found:
         print(printable(heading(one)))
+    for worker, why in answer.get("not_retried", {}).items():
+        print(printable(f"{worker}: {why}"))
     return 0

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from dnworker.core.errors import UsageError
-from dnworker.core.text import closest
+from dnworker.engine.named_workers import unknown
 
 if TYPE_CHECKING:
     from dnworker.runtime import Runtime
@@ -18,10 +18,5 @@ def refuse_unknown(runtime: Runtime, names: Iterable[str], option: str) -> None:
     Raises:
         UsageError: there is no such worker.
     """
-    workers = sorted(worker.qualified_name for worker in runtime.workers())
-    failed = {capability.name for capability in runtime.capabilities.all() if capability.failure is not None}
-    for name in sorted(names):
-        if name not in workers and name.partition(":")[0] not in failed:
-            near = closest(name, workers, cutoff=0.5)
-            hint = f"; did you mean {near}?" if near else ""
-            raise UsageError(f"{option} {name}: there is no such worker{hint}")
+    for text in unknown(runtime.capabilities, names):
+        raise UsageError(f"{option} {text}")

@@ -787,6 +787,7 @@ def _failed(envelope: EventEnvelope) -> TurnFailedError:
         partial_response=payload.get("partial_response"),
         tool_calls_attempted=payload.get("tool_calls_attempted"),
         turn_id=payload.get("turn_id") or envelope.turn_id,
+        retryable=payload.get("retryable") is True,
     )
 
 

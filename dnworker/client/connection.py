@@ -11,6 +11,8 @@ import msgspec
 
 from dnworker.core.envelope import EventEnvelope
 from dnworker.core.errors import Invalid
+from dnworker.core.not_json import why_not_json
+from dnworker.core.text import is_valid_text, shorten
 
 
 class TurnEvents(Protocol):
@@ -97,12 +99,45 @@ def in_path(*names: str) -> str:
     """Return names as the segments of an endpoint's path.
 
     Raises:
-        Invalid: one is empty, `.` or `..`, by which the path would be another one.
+        Invalid: one is empty, `.` or `..`, by which the path would be another one; or it is no text.
     """
     for name in names:
+        if not is_valid_text(name):
+            raise Invalid(f"the name {shorten(name, 40)!r} has a lone surrogate, which is not text")
         if name in ("", ".", ".."):
             raise Invalid(f"{name!r} names nothing; give a name or an id that is not empty, '.' or '..'")
     return "/".join(quote(name, safe="") for name in names)
+
+
+def encode_fields(fields: object) -> bytes:
+    """Return what a request says, as JSON.
+
+    Raises:
+        Invalid: a text of it has no form in UTF-8; names the field.
+    """
+    try:
+        return msgspec.json.encode(fields)
+    except UnicodeEncodeError:
+        raise Invalid(
+            _first_no_text(fields) or "the request has a lone surrogate, which is not text"
+        ) from None
+
+
+def checked(query: Mapping[str, Any] | None) -> Mapping[str, Any] | None:
+    """Return the query of a request, or what else has texts that are sent.
+
+    Raises:
+        Invalid: a text of it has no form in UTF-8; names the field.
+    """
+    if (why := _first_no_text(query or {})) is not None:
+        raise Invalid(why)
+    return query
+
+
+def _first_no_text(fields: object) -> str | None:
+    plain = msgspec.to_builtins(fields)
+    named = plain.items() if isinstance(plain, dict) else ()
+    return next((why for name, value in named if (why := why_not_json(value, str(name))) is not None), None)
 
 
 def read_answer(response: httpx.Response) -> Any:

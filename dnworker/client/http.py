@@ -11,9 +11,8 @@ from typing import Any
 from urllib.parse import urlencode, urlsplit
 
 import httpx
-import msgspec
 
-from dnworker.client.connection import TurnEvents, in_path, read_answer
+from dnworker.client.connection import TurnEvents, checked, encode_fields, in_path, read_answer
 from dnworker.client.socket import InteractiveSocket
 from dnworker.core.envelope import RECONNECTED, RESUMED, EventEnvelope, decode, decode_redelivered, new_id
 from dnworker.core.errors import RuntimeUnavailable
@@ -245,16 +244,17 @@ class HttpConnection:
         """Call an endpoint and return its JSON.
 
         Raises:
+            Invalid: a text that is sent has a lone surrogate; names the field.
             httpx.HTTPStatusError: the runtime refused; the message has its reason.
             httpx.TransportError: it cannot be reached.
         """
-        content = None if body is None else msgspec.json.encode(body)
+        content = None if body is None else encode_fields(body)
         headers = self._headers() | ({"Content-Type": "application/json"} if content is not None else {})
         if (cause := current_invocation.get()) is not None:
             headers["traceparent"] = cause.traceparent
         async with self._at_once:
             response = await self._client().request(
-                method, path, params=query, content=content, headers=headers, timeout=timeout
+                method, path, params=checked(query), content=content, headers=headers, timeout=timeout
             )
         return read_answer(response)
 

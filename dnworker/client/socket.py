@@ -10,6 +10,7 @@ from typing import Any
 
 import msgspec
 
+from dnworker.client.connection import encode_fields
 from dnworker.core.envelope import EventEnvelope, decode, new_id
 from dnworker.core.errors import CommandError, RuntimeUnavailable, TurnFailedError
 from dnworker.core.invocation import current_invocation
@@ -220,7 +221,7 @@ class InteractiveSocket:
         if (cause := current_invocation.get()) is not None:
             frame["traceparent"] = cause.traceparent
         try:
-            await self._socket.send(msgspec.json.encode(frame).decode())
+            await self._socket.send(encode_fields(frame).decode())
             ack = await answer
         except ConnectionClosed as exc:
             raise RuntimeUnavailable(f"the socket to {self._where} broke") from exc

@@ -206,6 +206,7 @@ class TurnFailedError(RuntimeError):
         partial_response: str | None = None,
         tool_calls_attempted: list[dict[str, Any]] | None = None,
         turn_id: str | None = None,
+        retryable: bool = False,
     ) -> None:
         super().__init__(message)
         self.error_type = error_type
@@ -213,6 +214,8 @@ class TurnFailedError(RuntimeError):
         self.partial_response = partial_response
         self.tool_calls_attempted = tool_calls_attempted or []
         self.turn_id = turn_id
+        self.retryable = retryable
+        """Whether the runtime says that it can be started again: its own end cut it off."""
 
 
 class TurnCancelledError(RuntimeError):

@@ -56,9 +56,9 @@ _OF_WHOLE = {
 """Likewise, of a whole payload, which is an object."""
 
 
-def why_not_json(payload: object) -> str | None:
+def why_not_json(payload: object, name: str = "payload") -> str | None:
     """Name the first field of a payload that JSON has no form for; None where there is none."""
-    return _why(payload, "payload", 0, {})
+    return _why(payload, name, 0, {})
 
 
 def way_to_json(value: object, *, as_payload: bool = False) -> str:

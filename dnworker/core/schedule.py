@@ -73,6 +73,17 @@ def seconds_of(label: str) -> float | None:
     return seconds if 0 < seconds <= LONGEST_INTERVAL else None
 
 
+def spec_of(label: str) -> ScheduleSpec | None:
+    """Return the schedule that a process calls by a label; None where it is none."""
+    if label.startswith("cron "):
+        try:
+            return ScheduleSpec(cron_expr=_check_cron(label[len("cron ") :]))
+        except BadSchedule:
+            return None
+    seconds = seconds_of(label)
+    return None if seconds is None else ScheduleSpec(interval_seconds=seconds)
+
+
 def make_schedule(
     *, seconds: float | None = None, minutes: float | None = None, cron: str | None = None
 ) -> ScheduleSpec:

@@ -91,8 +91,9 @@ class DeadLetters:
         self._retried: set[Key] = set()
         self._bytes = 0
         self._loading: asyncio.Task[None] | None = None
-        self.changed: Listeners[[]] = Listeners()
-        """Called when one has come or gone."""
+        self._of_event: dict[str, dict[Key, Summary]] = {}
+        self.changed: Listeners[[str]] = Listeners()
+        """Called with the id of the event when one has come or gone."""
 
     def __len__(self) -> int:
         return len(self._index)
@@ -101,7 +102,7 @@ class DeadLetters:
 
     def open(self, broker: Broker) -> None:
         """Read what a broker keeps, in a task of its own; called at a start."""
-        self._broker, self._index, self._bytes = broker, {}, 0
+        self._broker, self._index, self._bytes, self._of_event = broker, {}, 0, {}
         self._begin_loading()
 
     async def close(self) -> None:
@@ -143,9 +144,10 @@ class DeadLetters:
                 "the dead letters of earlier runs are not known; list tries to read them again: %s", exc
             )
             raise
-        self._index = found | self._index
-        self._bytes = sum(one.size for one in self._index.values())
-        self.changed.notify()
+        present, self._index, self._bytes, self._of_event = self._index, {}, 0, {}
+        for key, summary in (found | present).items():
+            self._note(key, summary)
+            self.changed.notify(summary.id)
 
     def add(
         self,
@@ -194,17 +196,21 @@ class DeadLetters:
             return
         self._note(key, _summary(letter, len(value)))
         on_kept(None)
-        self.changed.notify()
+        self.changed.notify(event_id)
         await self._shrink()
 
     def _note(self, key: Key, summary: Summary) -> None:
         self._forget(key)
-        self._index[key] = summary
+        self._index[key] = self._of_event.setdefault(summary.id, {})[key] = summary
         self._bytes += summary.size
 
     def _forget(self, key: Key) -> None:
         if (gone := self._index.pop(key, None)) is not None:
             self._bytes -= gone.size
+            of_event = self._of_event[gone.id]
+            del of_event[key]
+            if not of_event:
+                del self._of_event[gone.id]
 
     async def _shrink(self) -> None:
         while len(self._index) > MOST_LETTERS or (self._bytes > MOST_BYTES and len(self._index) > 1):
@@ -232,6 +238,10 @@ class DeadLetters:
     def all(self, worker: str | None = None) -> list[Summary]:
         """Return the letters, of all workers or of one, the newest first."""
         return [one for one in reversed(self._index.values()) if worker in (None, one.worker)]
+
+    def of_event(self, event_id: str) -> list[Summary]:
+        """Return the letters of an event, one a worker, the oldest first."""
+        return [*self._of_event.get(event_id, {}).values()]
 
     def find(self, name: str, worker: str | None = None) -> Summary:
         """Return a letter by the id of its event, its beginning, its `seq`, or `#seq`.
@@ -296,7 +306,7 @@ class DeadLetters:
         """
         await self._broker.delete(_name(summary.worker, summary.seq, summary.id))
         self._forget((summary.worker, summary.id))
-        self.changed.notify()
+        self.changed.notify(summary.id)
 
     async def put_back(self, letter: DeadLetter) -> None:
         """Keep a letter again that was dropped.
@@ -307,7 +317,7 @@ class DeadLetters:
         event, value = letter.event, msgspec.json.encode(letter)
         await self._broker.put(_name(letter.worker, event.seq, event.event_id), value)
         self._note((letter.worker, event.event_id), _summary(letter, len(value)))
-        self.changed.notify()
+        self.changed.notify(event.event_id)
 
 
 def heading(one: Summary) -> str:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import httpx
 
-from dnworker.client.connection import TurnEvents, read_answer
+from dnworker.client.connection import TurnEvents, checked, encode_fields, read_answer
 from dnworker.core.envelope import EventEnvelope, check_publishable, own
 from dnworker.core.errors import ApiError, CommandError
 from dnworker.events.brokers.subscription import Subscription
@@ -95,7 +95,12 @@ class DirectConnection:
         if self._http is None:
             transport = httpx.ASGITransport(app=self._callee.app)
             self._http = httpx.AsyncClient(transport=transport, base_url="http://in-process")
-        return read_answer(await self._http.request(method, path, params=query, json=body, timeout=timeout))
+        content = None if body is None else encode_fields(body)
+        headers = {"Content-Type": "application/json"} if content is not None else {}
+        answer = await self._http.request(
+            method, path, params=checked(query), content=content, headers=headers, timeout=timeout
+        )
+        return read_answer(answer)
 
     async def publish(
         self, kind: str, payload: dict[str, Any], session_id: str | None, dedupe: str | None = None
@@ -131,6 +136,7 @@ class DirectConnection:
         """Start it at once; its events come from the bus."""
         from dnworker.sessions.turn import TurnRequest
 
+        checked({"message": fields.get("message")})
         with _as_command():
             request = TurnRequest(**fields)
             request.check()  # first: a turn that is refused creates no session

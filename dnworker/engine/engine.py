@@ -57,6 +57,7 @@ from dnworker.engine.deliveries import Deliveries
 from dnworker.engine.direct import DirectConnection
 from dnworker.engine.flow import FlowMeter
 from dnworker.engine.lag import LagSampler
+from dnworker.engine.named_workers import NamedWorkers
 from dnworker.engine.once import OnceKeys
 from dnworker.engine.own import Declared
 from dnworker.engine.progress import Progress
@@ -87,7 +88,7 @@ from dnworker.workers.lasting_loop import lasting
 from dnworker.workers.log_file import LogFiles
 from dnworker.workers.managed import ManagedWorker
 from dnworker.workers.services import Changed, Services
-from dnworker.workers.silence import why_silent
+from dnworker.workers.silence import why_not_retried
 from dnworker.workers.worker import Worker
 
 if TYPE_CHECKING:
@@ -141,7 +142,7 @@ class Engine:
         # what happens, and what is kept of it
         self.bus = EventBus(self.clock, replay_bytes=self.limits.replay, broker=broker)
         self.history = History(self.limits.history)
-        self.storms = Storms(self.clock, self.limits, self.history, self.bus.release, self.bus.let_go)
+        self.storms = self._make_storms()
         self.journal = self._make_journal(journal)
         self.logs, self.log = self._make_logs()
         self._worker_log = WorkerLog(self.logs)
@@ -163,6 +164,16 @@ class Engine:
         self._thread_id, self._is_started, self.started_at = 0, False, 0.0  # seconds, monotonic
         self._connect_parts(retry)
 
+    def _make_storms(self) -> Storms:
+        return Storms(
+            self.clock,
+            self.limits,
+            self.history,
+            self.bus.release,
+            self.bus.let_go,
+            comes_again=lambda: self.bus.broker.capabilities.redelivers,
+        )
+
     def _make_logs(self) -> tuple[LogBook, RuntimeLog]:
         limit = self.limits.log
         return LogBook(limit=limit * 3 // 4, clock=self.clock), RuntimeLog(limit // 4)
@@ -172,7 +183,7 @@ class Engine:
             return kept
         if path is None:
             return None
-        return Journal(Path(path), self.runtime_id, pending_bytes=self.limits.journal)
+        return Journal(Path(path).absolute(), self.runtime_id, pending_bytes=self.limits.journal)
 
     def _make_services(
         self, restart: RestartPolicy | None, process_locals: bool, catchup: Catchup
@@ -191,6 +202,7 @@ class Engine:
             on_unhandled=self.note_unhandled,
             restart=restart,
             process_locals=process_locals,
+            why_not_retried=lambda *of: self.retries.why_not_of_process(*of),
             log_files=LogFiles(self.limits.log_file),
             last_runs=LastRuns(lambda: self.bus.broker, self.clock, self.log_line, catchup),
         )
@@ -215,6 +227,7 @@ class Engine:
         self.capabilities.own.renamed.add(self.retries.rename)
         self.history.listen(self._worker_log.add_failure)
         self.history.series.failed.add(self.failing.note)
+        self.retries.tried_again.add(self.failing.note_retried)
         self.history.series.failed.add(self.services.lives.note_failure)
         self.history.hints.add(self._worker_log.add_hint)
         if isinstance(self.clock, VirtualClock):
@@ -253,9 +266,13 @@ class Engine:
         usage.add("sessions", lambda: (self.sessions.used, self.sessions.dropped))
         usage.add("log", lambda: (self.logs.used, self.logs.dropped))
         usage.add("log", lambda: (self.log.used, self.log.dropped))
-        if (journal := self.journal) is not None:
-            usage.add("journal", lambda: (journal.pending_bytes, journal.lost))
+        usage.add("journal", self._journal_use)
         return usage
+
+    def _journal_use(self) -> tuple[float, int] | None:
+        """Return the use of the journal that there is now: another broker has another."""
+        journal = self.journal
+        return None if journal is None else (journal.pending_bytes, journal.lost)
 
     # -- start and stop --------------------------------------------------------------------------------
 
@@ -292,6 +309,7 @@ class Engine:
             taken.enter_context(lasting(loop, self.note_unhandled))
             taken.enter_context(noticed())
             taken.callback(self.flow.start(loop))
+            taken.callback(NamedWorkers(self.capabilities, self.progress, self._named).start(loop))
             taken.enter_context(LagSampler(self.history.series.note_lag).running(loop))
             await self.bus.open(self.runtime_id)
             self.dead_letters.open(self.bus.broker)
@@ -304,6 +322,9 @@ class Engine:
 
     async def _open(self) -> None:
         """Open what a subclass adds, such as a server; called by `start`, before the stage is `ready`."""
+
+    def _named(self) -> dict[str, Iterable[str]]:
+        return {"retry": self.retries.policies, "keep_state": self.services.keep_state}
 
     def _note_end(self) -> None:
         self._is_started = False
@@ -346,7 +367,7 @@ class Engine:
             steps.callback(self.side_threads.close)
             steps.callback(self._kill_what_is_left, bound)
             steps.push_async_callback(self.resources.aclose)  # the runtime's log hears nothing afterwards
-            steps.callback(self.storms.close, comes_again=self.bus.broker.capabilities.redelivers)
+            steps.callback(self.storms.close)
             steps.push_async_callback(bound.run, self.turns.stop)
             with because("The runtime stops"):
                 await bound.run(self.capabilities.close)
@@ -768,19 +789,9 @@ class Engine:
     def _warn_of_retries(self, worker: Changed) -> None:
         """Say once of a process that its events are not tried again, though they are to be."""
         name = worker.qualified_name
-        if name in self.retries.untried or self.retries.of(name) is None:
-            return
-        if not self.bus.broker.capabilities.redelivers and self.worker(name).topology != "in-process":
-            why = (
-                "it is a process, and this runtime keeps events in memory; dnworker serve --durable and "
-                "%runtime durable keep them in a file"
-            )
-        elif (silent := why_silent(worker)) is not None:
-            why = f"{silent}, so nobody knows what fails in it; it can give events back itself (nak)"
-        else:
-            return
-        self.retries.untried.add(name)
-        self.log_line(name, f"its events are not tried again: {why}", source="runtime", level="warning")
+        if name not in self.retries.untried and (why := why_not_retried(worker)) is not None:
+            self.retries.untried.add(name)
+            self.log_line(name, why, source="runtime", level="warning")
 
     def _is_running(self, worker: str) -> bool:
         return any(one.qualified_name == worker for one in self.workers() if one.state is WorkerState.RUNNING)

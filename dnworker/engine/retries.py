@@ -30,6 +30,16 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("dnworker.retries")
 
+NOT_OF_PROCESSES = (
+    "its events are not tried again: it is a process, and this runtime keeps events in memory; "
+    "dnworker serve --durable and %runtime durable keep them in a file"
+)
+
+NOT_OF_SILENT = (
+    "its events are not tried again: {}, so nobody knows what fails in it; "
+    "it can give events back itself (nak)"
+)
+
 
 class Retries:
     """The retry policies of workers, by their qualified names, and what follows from them.
@@ -59,6 +69,8 @@ class Retries:
         """Workers that run and have policies, of which it was said that nothing is tried again."""
         self.changed: Listeners[[]] = Listeners()
         """Called when a worker has got a policy, or has none any more."""
+        self.tried_again: Listeners[[Invocation]] = Listeners()
+        """Called with each failed call whose event comes again."""
         history.next_tries.now = clock.monotonic
 
     def __len__(self) -> int:
@@ -77,6 +89,19 @@ class Retries:
     def of(self, worker: str) -> RetryPolicies | None:
         """Return the policies of a worker; None where nothing is tried again."""
         return self._policies.get(worker)
+
+    def why_not_of_process(self, worker: str, silent: str | None) -> str | None:
+        """Return why a worker that is a process gets nothing again, though it is to; None where it does.
+
+        Args:
+            worker: its qualified name.
+            silent: why it says nothing of its handlers; None where it does.
+        """
+        if worker not in self._policies:
+            return None
+        if not self._bus.broker.capabilities.redelivers:
+            return NOT_OF_PROCESSES
+        return None if silent is None else NOT_OF_SILENT.format(silent)
 
     def put(self, worker: str, policies: RetryPolicies | None) -> None:
         """Let a worker have these policies from now on, or none: what waits then, comes once more."""
@@ -135,6 +160,7 @@ class Retries:
         tries.note(
             NextTry(event.event_id, invocation.worker, (invocation.handler,), due, number, policy.times)
         )
+        self.tried_again.notify(invocation)
         consumer.release(event.event_id, delay)
         consumer.note_end(event.event_id, Outcome(invocation.handler, error.summary))
 

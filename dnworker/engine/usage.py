@@ -10,8 +10,11 @@ from dnworker.core.models import LimitUse
 if TYPE_CHECKING:
     from dnworker.core.limits import Limits
 
-Gauge = Callable[[], tuple[float, int]]
-"""Returns how much of a limit is used, and how many things were dropped because it was used up."""
+Gauge = Callable[[], tuple[float, int] | None]
+"""Returns how much of a limit is used, and how many things were dropped because it was used up.
+
+None where the part that it measures is not there.
+"""
 
 
 class Usage:
@@ -39,7 +42,8 @@ class Usage:
 
     def _of(self, name: str) -> LimitUse:
         limit = getattr(self._limits, name)
-        readings = [gauge() for gauge in self._gauges.get(name, ())]
+        given = [gauge() for gauge in self._gauges.get(name, ())]
+        readings = [reading for reading in given if reading is not None]
         if not readings:
             return LimitUse(limit=limit)
         return LimitUse(

@@ -63,7 +63,7 @@ class Failure:
     last: float
     """When it failed first and last, in seconds of the monotonic clock."""
     buckets: Buckets = field(default_factory=Buckets)
-    """Its failures by bucket, as calls."""
+    """Its failures by bucket, as calls; those whose event comes again count as failed."""
 
     @property
     def worker(self) -> str:
@@ -111,20 +111,23 @@ class Failing:
         if error is None or invocation.key is None:
             return
         innermost = error.frames[-1] if error.frames else None
-        cause = Cause(
-            invocation.worker,
-            invocation.handler,
-            shorten(error.type, LONGEST_PLACE),
-            shorten(error.place, LONGEST_PLACE),
-        )
         self._note(
-            cause,
+            _cause(invocation, error),
             invocation.key,
             shorten(error.summary, LONGEST_TEXT),
             "" if innermost is None else shorten(innermost.source, LONGEST_TEXT),
             None if invocation.event is None else invocation.event.event_id,
             invocation.generation,
         )
+
+    def note_retried(self, invocation: Invocation) -> None:
+        """Note that the event of a call that was noted last comes to its handler again."""
+        if invocation.error is None:
+            return
+        failure = self._entries.get(_cause(invocation, invocation.error))
+        if failure is not None:
+            failure.buckets.note_failed(failure.buckets.newest)
+            self.revision += 1
 
     def note_exit(self, worker: str, text: str, generation: int) -> None:
         """Note that a worker is in state `error`; a handler's failure that says the same is enough."""
@@ -201,3 +204,9 @@ class Failing:
 
     def _of(self, worker: str) -> list[Failure]:
         return [failure for failure in self._entries.values() if failure.worker == worker]
+
+
+def _cause(invocation: Invocation, error: HandlerError) -> Cause:
+    """Return what makes it the same as other failures."""
+    kind, place = shorten(error.type, LONGEST_PLACE), shorten(error.place, LONGEST_PLACE)
+    return Cause(invocation.worker, invocation.handler, kind, place)

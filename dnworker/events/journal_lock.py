@@ -15,10 +15,12 @@ class Lock:
     """The right to work on a file, until it is released.
 
     Raises:
-        BrokerError: another has it; names its process.
+        BrokerError: another has it; names its process. Or the file has several names.
     """
 
     def __init__(self, path: Path) -> None:
+        if (why := why_not_one(path)) is not None:
+            raise BrokerError(why)
         place = _place(path)
         try:
             self._descriptor = os.open(place, os.O_RDWR | os.O_CREAT, 0o600)
@@ -64,6 +66,24 @@ def owner_of(path: Path) -> str | None:
     finally:
         os.close(descriptor)
     return None
+
+
+def why_not_one(path: Path) -> str | None:
+    """Return why a file must not be written that has several names (hard links); None where it has one.
+
+    SQLite keeps what is not in the file yet, and we the lock, beside it under the name by which it is opened:
+    by another name, accepted events would be missing, and two runtimes could write it.
+    """
+    try:
+        names = path.stat().st_nlink
+    except OSError:  # it is not there yet, or whoever opens it says what is wrong
+        return None
+    if names <= 1 or not path.is_file():
+        return None
+    return (
+        f"{path} has {names} names (hard links), by which two runtimes could write it; remove the others, "
+        f"which `find / -samefile {path}` shows, or name another file"
+    )
 
 
 def _place(path: Path) -> Path:

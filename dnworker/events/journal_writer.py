@@ -25,7 +25,7 @@ from dnworker.core.limits import Limits
 from dnworker.core.threads import untraced
 from dnworker.events.damage import JournalDamaged, is_damage, set_aside
 from dnworker.events.journal import open_journal
-from dnworker.events.journal_lock import owner_of
+from dnworker.events.journal_lock import owner_of, why_not_one
 from dnworker.events.journal_rows import ROW, drop_handled, insert
 
 if TYPE_CHECKING:
@@ -66,8 +66,7 @@ PRUNE_SHARE = 0.1
 _BESIDE = ("invocations", "states")
 """What is written beside the events."""
 
-_FOR_EVER = "9999"
-"""A time that all others are before."""
+_FOR_EVER = "9999"  # a time that all others are before
 
 
 class Journal:
@@ -97,6 +96,7 @@ class Journal:
         self._max_bytes = max_bytes
         self._max_age = max_age
         self._since_prune = 0
+        self._is_over = False
         self._file: tuple[int, int] | None = None
         self._wal: tuple[int, int] | None = None
         self._connection: sqlite3.Connection | None = None
@@ -181,6 +181,8 @@ class Journal:
                 f"journal {self.path} is the file of the runtime in process {owner}, which keeps all events "
                 "in it; stop that one, or name another file"
             )
+        if (why := why_not_one(self.path)) is not None:
+            raise JournalError(f"journal {why}")
         connection = open_journal(self.path)
         try:
             values = (self._runtime_id, _now())
@@ -390,13 +392,23 @@ class Journal:
             with connection:
                 count = _share_of(connection, "events")
                 gone = drop_handled(connection, _FOR_EVER, count)
-                if gone == 0 and count > 0:  # workers wait for all of them
-                    break
-                gone += sum(_drop_oldest(connection, table) for table in _BESIDE)
+                if gone or not count:
+                    gone += sum(_drop_oldest(connection, table) for table in _BESIDE)
             connection.executescript("PRAGMA incremental_vacuum")  # `execute` gives back a single page
             if not gone:
+                self._warn_of_bounds()
                 break
         connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
+
+    def _warn_of_bounds(self) -> None:
+        if self._is_over:
+            return
+        self._is_over = True
+        text = (
+            "journal %s is over its bound of size: events that workers have not handled are kept; a "
+            "durable runtime on it delivers them, and `dnworker cursors drop` forgets a worker"
+        )
+        log.warning(text, self.path)
 
 
 def _wal_of(path: Path) -> Path:

@@ -151,6 +151,7 @@ class Storms:
         notes: what traces show.
         deliver, let_go: called with what was held: one of them, or those that no worker is to get.
         mode: what is done about a storm.
+        comes_again: whether workers get at the next start of the runtime what they have not got.
     """
 
     def __init__(
@@ -161,6 +162,7 @@ class Storms:
         deliver: Deliver,
         let_go: LetGo,
         mode: StormMode = "warn",
+        comes_again: Callable[[], bool] = lambda: False,
     ) -> None:
         self._mode: StormMode = mode
         self.limit = limits.storm
@@ -172,6 +174,7 @@ class Storms:
         self.dropped = 0
         """Held events that no worker gets."""
         self._clock, self._notes, self._deliver, self._let_go = clock, notes, deliver, let_go
+        self._comes_again = comes_again
         # Where events come from.
         self._links: dict[str, _Link] = {}
         # What is held.
@@ -324,9 +327,9 @@ class Storms:
         if len(self._held) >= HELD_KEPT or self.held_bytes + held.size > self._room:
             storm.lost += 1
             self.dropped += 1
-            self._notes.note_loss(
-                event_id, f"no worker gets it: it is part of {_name(storm)}, and too many are held"
-            )
+            until = " before the next start of the runtime" if self._comes_again() else ""
+            text = f"no worker gets it{until}: it is part of {_name(storm)}, and too many are held"
+            self._notes.note_loss(event_id, text)
             return
         self._held[event_id] = held
         self.held_bytes += held.size
@@ -385,19 +388,16 @@ class Storms:
             self._down.discard(worker)
             self.resume(worker)
 
-    def close(self, *, comes_again: bool = False) -> None:
-        """Hold nothing more, and say how much that was; the runtime ends.
-
-        Args:
-            comes_again: whether workers get at their next start what they have not got.
-        """
+    def close(self) -> None:
+        """Hold nothing more, and say how much that was; the runtime ends."""
+        overflown = sum(storm.lost for storm in self._storms.values())
         circles = "; ".join(sorted({storm.circle for storm in self._storms.values() if storm.held}))
         taken = self._take(None)
-        if taken and comes_again:
+        if (taken or overflown) and self._comes_again():
             log.warning(
                 "%d held events come at the next start, of storms of %s; %%worker resume --drop before a "
                 "stop lets them go",
-                len(taken),
+                len(taken) + overflown,
                 circles,
             )
             return

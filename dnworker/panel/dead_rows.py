@@ -1,7 +1,8 @@
-"""Dead letters as rows of the overview: what workers could not handle and gave up, the newest first."""
+"""Dead letters as rows of the overview, the newest first, and of a run: what workers could not handle."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 from dnworker.core.text import shorten
@@ -19,6 +20,12 @@ LONGEST = 250
 def rows(letters: DeadLetters, only: str | None) -> dict[str, Any]:
     """Return the rows, of all workers or of one, and how many there are."""
     found = letters.all(only)
+    return {"rows": [_row(one) for one in found[:ROWS_SHOWN]], "all": len(found)}
+
+
+def rows_of(letters: DeadLetters, events: Iterable[str]) -> dict[str, Any]:
+    """Return the rows of these events, and how many there are."""
+    found = [one for event_id in events for one in letters.of_event(event_id)]
     return {"rows": [_row(one) for one in found[:ROWS_SHOWN]], "all": len(found)}
 
 

@@ -120,6 +120,7 @@ def _row(group: Group, series: Series, changes: Changes, epoch: float) -> dict[s
         "source": newest.source,
         "event": newest.event,
         "failed": failed,
+        "retried": sum(one.buckets.total().failed for one in group),
         "calls": max(failed, sum(calls)),
         "spark": _spark([one.buckets for one in group]),
         "first": _millis(min(one.first for one in group), epoch),

@@ -254,6 +254,7 @@ class Feed:
             engine.logs.listen(self._note_line),
             engine.history.listen(self._note_invocation),
             engine.bus.tap(self._note_event),
+            engine.dead_letters.changed.add(self._note_dead),
         ]
         for view in self._views.values():
             view.refill()  # what happened meanwhile was not noted
@@ -284,6 +285,10 @@ class Feed:
 
     def _note_event(self, event: EventEnvelope) -> None:
         self.model.note_change(event.event_id)
+        self._changed.set()
+
+    def _note_dead(self, event_id: str) -> None:
+        self.model.note_change(event_id)
         self._changed.set()
 
     def _note_workers(self) -> None:

@@ -51,6 +51,7 @@ async def overview_to_json(model: PanelModel, wanted: Wanted, pace: Pace) -> dic
     facts["handlers"] += len(silent)  # of a process that failed, the process itself counts as its one handler
     return facts | {
         "cells": model.actions.has_cells,
+        "kept": engine.bus.broker.capabilities.promise,
         "backlog": engine.history.waiting,
         "calls": (whole := _total(engine.history.series, only)).calls,
         "failed": whole.failed,

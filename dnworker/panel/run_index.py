@@ -258,7 +258,7 @@ class RunIndex:
         if event is None:
             return
         began = time.process_time()
-        row = await row_of(run, event, history, pace)
+        row = await row_of(run, event, history, self._engine.dead_letters, pace)
         if self.runs.get(run.id) is not run:
             return  # all was forgotten meanwhile
         self._unfinished.pop(run.id, None)

@@ -10,12 +10,13 @@ import msgspec
 from dnworker.core.text import shorten, valid_text
 from dnworker.events.sequence import source_name
 from dnworker.events.spans import Span, iter_spans
+from dnworker.panel import dead_rows
 from dnworker.panel.run_index import COST_FACTOR, Shown
 from dnworker.panel.run_rows import Run, as_json
 
 if TYPE_CHECKING:
     from dnworker.core.envelope import EventEnvelope
-    from dnworker.events.history import History
+    from dnworker.engine.engine import Engine
     from dnworker.panel.model import PanelModel
     from dnworker.panel.pace import Pace
     from dnworker.panel.unheard import NotRunning
@@ -51,7 +52,7 @@ async def run_to_json(model: PanelModel, wanted: dict[str, Any], pace: Pace) -> 
 async def _kept(model: PanelModel, root: EventEnvelope, run: Run, pace: Pace) -> dict[str, Any]:
     """Return the run, made anew only where it has changed; one that takes long waits for ten times that."""
     kept, now = model.runs.shown.get(root.event_id), time.monotonic()
-    notes = await _notes(run, model.engine.history, pace)
+    notes = await _notes(run, model.engine, pace)
     is_running = run.row.duration is None
     if kept is not None and (
         now < kept.until
@@ -67,14 +68,15 @@ async def _kept(model: PanelModel, root: EventEnvelope, run: Run, pace: Pace) ->
     return value
 
 
-async def _notes(run: Run, history: History, pace: Pace) -> int:
+async def _notes(run: Run, engine: Engine, pace: Pace) -> int:
     """Return a number that changes with what is noted of the events of a run beside its calls."""
-    found = 0
+    history, found = engine.history, 0
     for event_id in run.events:
         lost, storm = history.runs_lost(event_id), history.storm_of(event_id)
         held, losses = history.held(event_id), history.losses_of(event_id)
-        if lost.runs or storm or held or losses:
-            found = hash((found, event_id, lost, storm, held, losses))
+        dead = tuple(engine.dead_letters.of_event(event_id))
+        if lost.runs or storm or held or losses or dead:
+            found = hash((found, event_id, lost, storm, held, losses, dead))
         await pace.rest()
     return found
 
@@ -98,6 +100,7 @@ async def _whole(model: PanelModel, root: EventEnvelope, run: Run, pace: Pace) -
         "row": as_json(run.row),
         "running": run.row.duration is None,
         "cells": model.actions.has_cells,
+        "dead": dead_rows.rows_of(model.engine.dead_letters, run.events),
         "rows": await _bounded(model, spans, pace),
     }
 

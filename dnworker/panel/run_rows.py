@@ -15,6 +15,7 @@ from dnworker.panel.payload_summary import summary_of
 
 if TYPE_CHECKING:
     from dnworker.core.invocation import Invocation
+    from dnworker.engine.dead_letters import DeadLetters
     from dnworker.events.history import History
     from dnworker.panel.pace import Pace
 
@@ -69,6 +70,8 @@ class RunRow(msgspec.Struct, kw_only=True, frozen=True, gc=False):
     events: int
     calls: int
     failed: int
+    dead: int = 0
+    """How many dead letters became of its events."""
     duration: float | None
     at: float
     mini: tuple[Bar, ...]
@@ -179,6 +182,7 @@ class _Tally:
 
     calls: int = 0
     failed: int = 0
+    dead: int = 0
     worst: int = -1
     is_running: bool = False
     is_lossy: bool = False
@@ -207,12 +211,15 @@ def empty_row(event: EventEnvelope, history: History, at: float) -> RunRow:
     )
 
 
-async def row_of(run: Run, event: EventEnvelope, history: History, pace: Pace) -> RunRow:
+async def row_of(
+    run: Run, event: EventEnvelope, history: History, letters: DeadLetters, pace: Pace
+) -> RunRow:
     """Return the row of a run as things stand, and note its workers; `event` is its first."""
     tally, times = _Tally(), SpanTimes(event)
     calls: list[tuple[EventEnvelope, Invocation]] = []
     for event_id in run.events:
         caused = history.invocations_of(event_id)
+        tally.dead += len(letters.of_event(event_id))
         _count(tally, event_id, caused, history)
         if caused and len(calls) < CALLS_COMPARED and (known := history.event(event_id)) is not None:
             times.learn(known, caused)
@@ -232,6 +239,7 @@ async def row_of(run: Run, event: EventEnvelope, history: History, pace: Pace) -
         events=len(run.events),
         calls=tally.calls,
         failed=tally.failed,
+        dead=tally.dead,
         duration=duration,
         at=run.at,
         mini=_miniature(calls, times, duration),

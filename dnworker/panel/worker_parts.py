@@ -16,7 +16,7 @@ from dnworker.panel import serialize
 from dnworker.panel.code_diff import diff_of, plain
 from dnworker.panel.serialize import Now, millis
 from dnworker.workers.lives import FAILURE_STEP
-from dnworker.workers.silence import why_silent
+from dnworker.workers.silence import why_not_retried, why_silent
 from dnworker.workers.subprocess_worker import SubprocessWorker
 
 if TYPE_CHECKING:
@@ -69,6 +69,7 @@ async def read_worker(model: PanelModel, wanted: Part, pace: Pace) -> Part:
         "since": millis(worker.transitions[-1].at),
         "process": _process(worker),
         "silent": why_silent(worker),
+        "notRetried": why_not_retried(worker),
         "handlers": handlers,
         "allHandlers": len(worker.stats),
         "failure": failure_of(model, worker),

@@ -12,12 +12,15 @@ from dnworker.engine import dead_letters
 from dnworker.engine.dead_letters import Summary
 from dnworker.engine.redelivery import redeliver
 from dnworker.server.api import ApiCall, Fields, endpoint
+from dnworker.workers.silence import why_not_retried
 
 
-class Letters(msgspec.Struct):
+class Letters(msgspec.Struct, omit_defaults=True):
     """Dead letters, the newest first."""
 
     dead_letters: list[Summary]
+    not_retried: dict[str, str] = {}
+    """Why, of workers whose events are not tried again though they are to be, and so never become one."""
 
 
 class OfWorker(Fields):
@@ -70,7 +73,13 @@ async def list_letters(call: ApiCall) -> object:
     """List dead letters, of all workers or of one."""
     letters = call.engine.dead_letters
     await letters.ready()
-    return Letters(letters.all(call.query.worker))
+    only = call.query.worker
+    not_retried = {
+        worker.qualified_name: why
+        for worker in call.engine.workers()
+        if only in (None, worker.qualified_name) and (why := why_not_retried(worker)) is not None
+    }
+    return Letters(letters.all(only), not_retried)
 
 
 @endpoint("GET", "/api/dead-letters/{id}", query=OfWorker, answer=Letter, errors=(404,))

@@ -15,7 +15,7 @@ import msgspec
 
 from dnworker.core.clock import Clock
 from dnworker.core.handlers import HandlerKey
-from dnworker.core.schedule import Catchup, ScheduleSpec
+from dnworker.core.schedule import Catchup, ScheduleSpec, spec_of
 from dnworker.events.brokers.base import Broker
 
 log = logging.getLogger("dnworker.schedules")
@@ -88,16 +88,53 @@ class LastRuns:
         name = _name(worker, key)
         if not self.is_on or name in self._known:
             return None
-        self._known.add(name)
-        entry, now = await self._broker().get(name), self._clock.now()
+        entry = await self._broker().get(name)
         last = None if entry is None else msgspec.json.decode(entry.value, type=datetime)
+        now = self._clock.now()
         missed = None if last is None or last > now else _missed(spec, last, now)
-        if last is None or last > now or missed is not None:
-            self.note(worker, key, now)
+        self.begin_with(worker, key, is_new=last is None or last > now or missed is not None)
         return missed
 
-    def tell(self, worker: str, text: str) -> None:
-        """Write a line to a worker's log."""
+    async def owed(self, worker: str) -> dict[HandlerKey, Missed | None]:
+        """Return what each remembered schedule of a worker has missed, without those it had before.
+
+        For a process, which says what its schedules are once it runs: `begin_with` follows then.
+        """
+        found: dict[HandlerKey, Missed | None] = {}
+        prefix, now = _name(worker), self._clock.now()
+        for name in await self._broker().keys(prefix) if self.is_on else ():
+            handler, _, label = name.removeprefix(prefix).partition("/")
+            entry, spec = await self._broker().get(name), spec_of(label)
+            if name in self._known or entry is None or spec is None:
+                continue
+            last = msgspec.json.decode(entry.value, type=datetime)
+            if last <= now:
+                found[HandlerKey("every", label, handler)] = _missed(spec, last, now)
+        return found
+
+    def begin_with(self, worker: str, key: HandlerKey, *, is_new: bool) -> bool:
+        """Note that a schedule is there from now on, and, where it `is_new`, that nothing is missed by now.
+
+        False where it was there before in this runtime, or nothing is remembered.
+        """
+        name = _name(worker, key)
+        if not self.is_on or name in self._known:
+            return False
+        self._known.add(name)
+        if is_new:
+            self.note(worker, key, self._clock.now())
+        return True
+
+    def note_run(self, worker: str, key: HandlerKey) -> None:
+        """Note that a schedule runs now."""
+        self.note(worker, key, self._clock.now())
+
+    def tell_made_up(self, worker: str, name: str, missed: Missed) -> None:
+        """Write to a worker's log which of the runs is made up for."""
+        due, skipped = missed.due, missed.times - 1
+        day = "" if due.date() == self._clock.now().date() else f"{due:%Y-%m-%d} "
+        more = f"; {skipped:,} before it were skipped" if skipped else ""
+        text = f"a run of {name} that was due at {day}{due:%H:%M} is made up for{more}"
         self._log_line(worker, text, source="runtime")
 
     def note(self, worker: str, key: HandlerKey, when: datetime) -> None:
@@ -128,6 +165,6 @@ def _missed(spec: ScheduleSpec, last: datetime, now: datetime) -> Missed | None:
     return Missed(times, last + timedelta(seconds=times * spec.interval_seconds)) if times else None
 
 
-def _name(worker: str, key: HandlerKey) -> str:
-    """Return the key of a schedule: with another rhythm it is another."""
-    return f"schedules/{worker}/{key.name}/{key.trigger}"
+def _name(worker: str, key: HandlerKey | None = None) -> str:
+    """Return the key of a schedule: with another rhythm it is another. Without one, how a worker's begin."""
+    return f"schedules/{worker}/" + ("" if key is None else f"{key.name}/{key.trigger}")

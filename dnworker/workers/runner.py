@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Container, Coroutine, Sequence
 from contextlib import suppress
 from datetime import datetime, timedelta
 from functools import partial
@@ -293,10 +293,11 @@ class WorkerRunner:
         self._schedules.start()
         self._supervision.start()
 
-    def run_schedules(self) -> None:
-        """Begin a run of every schedule's handler now; does nothing unless the worker is running."""
+    def run_schedules(self, keys: Container[HandlerKey] | None = None) -> None:
+        """Begin a run of these schedules' handlers now, None for all; not unless the worker is running."""
         for key in schedules_of(self.worker) if self.state is WorkerState.RUNNING else ():
-            self._schedules.begin(key)
+            if keys is None or key in keys:
+                self._schedules.begin(key)
 
     def run_schedule(self, key: HandlerKey) -> None:
         """Begin a run of a schedule's handler now; its rhythm goes on as it was.

@@ -88,14 +88,8 @@ class Schedules:
             return
         count = missed.times
         if self._last_runs.makes_up and (running := self.begin(key)) is not None:
-            count -= 1
-            due = missed.due
-            day = "" if due.date() == self._clock.now().date() else f"{due:%Y-%m-%d} "
-            more = f"; {count:,} before it were skipped" if count else ""
-            self._last_runs.tell(
-                label, f"a run of {key.name} that was due at {day}{due:%H:%M} is made up for{more}"
-            )
-            self._note_missed(key, count)
+            self._last_runs.tell_made_up(label, key.name, missed)
+            self._note_missed(key, count - 1)
             await asyncio.wait({running})
         else:
             self._note_missed(key, count)

@@ -173,6 +173,8 @@ class Services:
     """The files of what worker processes print."""
     last_runs: LastRuns
     """Remembers when schedules ran."""
+    why_not_retried: Callable[[str, str | None], str | None] = lambda *_: None
+    """Returns why a worker that is a process is given nothing again, though it is to be."""
     lives: Lives = field(default_factory=Lives)
     """What is kept of each worker over restarts and reloads."""
     around: Around = field(default_factory=Around)

@@ -62,3 +62,9 @@ def why_silent(worker: object) -> str | None:
     """Return why nobody knows what a worker's handlers do; None where it reports, or does not run."""
     why: str | None = getattr(worker, "why_silent", None)
     return why
+
+
+def why_not_retried(worker: object) -> str | None:
+    """Return why events of a worker are not tried again, though they are to be; None where they are."""
+    why: str | None = getattr(worker, "why_not_retried", None)
+    return why

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import logging
 import os
 import signal
@@ -10,6 +11,7 @@ import sys
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+from dnworker.core.handlers import HandlerKey
 from dnworker.core.lifecycle import WorkerState
 
 if TYPE_CHECKING:
@@ -19,7 +21,10 @@ if TYPE_CHECKING:
 
 
 RUN_SCHEDULES = "DNWORKER_RUN_SCHEDULES"
-"""Set by the check of an export: every schedule runs once at the start, as few are due while a check runs."""
+"""Says which schedules run once at the start: their keys as JSON, of those that missed a run, or `1` for all.
+
+The check of an export says `1`, as few are due while a check runs.
+"""
 
 attach: Callable[[Any], bool] | None = None
 """`run` and `arun` call it first: it takes a worker into the runtime of this process, if there is one."""
@@ -87,8 +92,8 @@ async def run_until(worker: HandlerRegistry, stop: asyncio.Event, recorder: Reco
         runner.lifecycle.listen(on_state_change)
         with lasting(asyncio.get_running_loop(), log_unhandled), noticed():
             await runner.start()
-            if os.environ.pop(RUN_SCHEDULES, None):
-                runner.run_schedules()
+            if wanted := os.environ.pop(RUN_SCHEDULES, None):
+                runner.run_schedules(_keys_of(wanted))
             await stop.wait()
             await runner.stop()
             await kept.close()
@@ -105,3 +110,8 @@ def _client_of(worker: str) -> RuntimeClient:
     from dnworker.client import client
 
     return client.RuntimeClient(default_session_origin="worker", default_session_labels={"worker": [worker]})
+
+
+def _keys_of(wanted: str) -> list[HandlerKey] | None:
+    """Return which schedules run at the start; None for all."""
+    return None if wanted == "1" else [HandlerKey(*key) for key in json.loads(wanted)]

@@ -32,6 +32,7 @@ from dnworker.workers.lives import SOURCES
 from dnworker.workers.losses import Losses
 from dnworker.workers.managed import ManagedWorker
 from dnworker.workers.process_restarts import ProcessRestarts
+from dnworker.workers.process_schedules import ProcessSchedules
 from dnworker.workers.remote import RemoteInvocations
 from dnworker.workers.runner import to_its_end
 from dnworker.workers.services import Home, Services
@@ -72,6 +73,7 @@ class SubprocessWorker(ManagedWorker[SubprocessWorkerRunner]):
         self._token: str | None = None
         self._queue: WorkerQueue | None = None
         self._losses = Losses(services.history, self.qualified_name, self._tell_loss)
+        self._schedules = ProcessSchedules(services.last_runs, self.qualified_name)
         self._is_asked_to_end = False
         self.starts_again = False
         self._is_observed = False
@@ -109,6 +111,11 @@ class SubprocessWorker(ManagedWorker[SubprocessWorkerRunner]):
     def losses(self) -> str | None:
         """How many events it has not got since it was loaded, and why."""
         return self._losses.text
+
+    @property
+    def why_not_retried(self) -> str | None:
+        """Why its events are not tried again, though they are to be."""
+        return self._services.why_not_retried(self.qualified_name, self.why_silent)
 
     @property
     def is_starting(self) -> bool:
@@ -257,6 +264,8 @@ class SubprocessWorker(ManagedWorker[SubprocessWorkerRunner]):
         detail = super().detail() | {"kind": "subprocess", "process": process}
         if self._queue is not None and (how := self._queue.acknowledges) is not None:
             detail |= {"acknowledges": how}
+        if (why := self.why_not_retried) is not None:
+            detail |= {"retries": "none", "why_not_retried": why}
         if (why := self.why_silent) is not None:
             detail |= {"reporting": "none", "why_not_reporting": why}
         return detail | ({"events_lost": self._losses.to_json()} if self._losses.count else {})
@@ -286,7 +295,7 @@ class SubprocessWorker(ManagedWorker[SubprocessWorkerRunner]):
         self._note_code(args)
         env = self._reporting(self._environment(environ, self._token, where), word)
         env.pop(debugging.VARIABLE, None)
-        env |= {kept_state.VARIABLE: "1"} if services.keeps_state_of(self) else {}
+        env |= self._schedules.variables() | self._kept_state_variable()
         self._debug = services.debugged.of(name)
         if self._debug is not None:
             args = debugging.with_debugpy(command, args, who=where)
@@ -306,6 +315,9 @@ class SubprocessWorker(ManagedWorker[SubprocessWorkerRunner]):
             guard=services.guard,
             cgroups=services.cgroups,
         )
+
+    def _kept_state_variable(self) -> dict[str, str]:
+        return {kept_state.VARIABLE: "1"} if self._services.keeps_state_of(self) else {}
 
     def _heard(self) -> set[str]:
         """Return the kinds of its handlers, as far as it has said."""
@@ -363,6 +375,7 @@ class SubprocessWorker(ManagedWorker[SubprocessWorkerRunner]):
 
     def _take_report(self, report: reports.Report) -> None:
         self.remote.take(report)
+        self._schedules.take(report, self.stats)
         if not isinstance(report, _OF_THE_PROCESS):
             return
         if isinstance(report, reports.Hello) and report.observed and self._services.keeps_state_of(self):
@@ -397,6 +410,7 @@ class SubprocessWorker(ManagedWorker[SubprocessWorkerRunner]):
         if self.begins_anew:
             await kept_state.forget(self._services.bus.broker, self.qualified_name)
         self.begins_anew = False
+        await self._schedules.look()
         await to_its_end(super()._start())  # a spawn that is interrupted would leave a process and its pipe
 
     async def _stop(self) -> None:
@@ -429,6 +443,7 @@ class SubprocessWorker(ManagedWorker[SubprocessWorkerRunner]):
                 self._restarts.cancel()  # the wait is over, and this is its task
                 with because(why):
                     await super()._stop()
+                await self._schedules.look()
                 self._access.give_way()
                 self.restarts += 1
                 self.starts_again = True

@@ -121,6 +121,25 @@ def looks_at(page, part: str) -> list:
     return page.evaluate("part => window.model.sent.filter(m => m.type === 'look' && m.part === part)", part)
 
 
+def test_a_run_with_a_dead_letter_says_so_and_drops_it(page, problems):
+    page.set_viewport_size({"width": 1500, "height": 900})
+    scene = small_scene()
+    letter = {"id": "e5", "worker": "shop:bridge", "seq": 5, "kind": "kind.5", "session": None, "attempts": 6}
+    letter |= {"handlers": ["charge"], "error": "OSError: no", "why": "exhausted", "at": NOW_MS}
+    scene["looks"]["run"]["dead"] = {"rows": [letter], "all": 1}
+    scene["looks"]["runs"]["rows"][1]["dead"] = 1
+    show(page, scene | {"answers": {"dead": {}}})
+    go(page, "runs", {"event": "e6"})
+    page.locator(".run").get_by_text("3 events, 1 call, 1 dead letter").wait_for()
+    letters = page.get_by_role("region", name="Dead letters")
+    letters.get_by_text("6 attempts").wait_for()
+    for name in ("Fire again", "Debug this event", "Edit and fire"):
+        letters.get_by_role("button", name=name).wait_for()
+    letters.get_by_role("button", name="Drop").click()
+    page.get_by_text("Dropped kind.5 #5").wait_for()
+    assert problems == []
+
+
 def test_a_link_to_a_later_event_of_a_run_selects_its_row_and_knows_the_runs_beside(page, problems):
     page.set_viewport_size({"width": 1500, "height": 900})
     show(page, small_scene())

@@ -185,6 +185,11 @@ test("rhythms and changes are worded", () => {
   assert.equal(change("running", ""), "Running");
 });
 
+test("failures whose events come again are counted", () => {
+  assert.equal(words.howOften({ failed: 41, calls: 52, retried: 12 }), "41 of 52, 12 retried");
+  assert.equal(words.howOften({ failed: 41, calls: 52, retried: 0 }), "41 of 52");
+});
+
 test("a dead letter is one sentence, which says whether its retries are exhausted", () => {
   const row = {
     kind: "order",

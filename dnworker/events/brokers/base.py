@@ -36,6 +36,15 @@ class BrokerCapabilities(msgspec.Struct, frozen=True, kw_only=True):
     is_shared: bool = False
     """Whether several runtimes may work on the same events."""
 
+    @property
+    def promise(self) -> str:
+        """What becomes of events that workers have not handled, with the line of docs/guarantees.md."""
+        if not self.survives_kill:
+            what = "kept in memory: what workers have not handled is lost when the runtime ends"
+            return f"{what} (docs/guarantees.md, queued events of a worker)"
+        what = "kept in a file until workers have handled them, also over a kill"
+        return f"{what} (docs/guarantees.md, the same, with --durable)"
+
 
 class Accepted(NamedTuple):
     """What became of an event: the one that is kept, and whether it is the first of its id."""

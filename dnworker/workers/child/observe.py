@@ -150,9 +150,11 @@ class Observer:
             channel.follow_output()
         for registry, handlers in wrapped:
             registry[:] = handlers
-        runs_schedules = bool(os.environ.pop(RUN_SCHEDULES, None))
-        if runs_schedules:
-            handlers = [handler for _, handler in worker._every_handlers]
+        if wanted := os.environ.pop(RUN_SCHEDULES, None):  # keys as JSON, or 1 for all
+            keys = [key for key in self._keys if key[0] == "every"]
+            names = None if wanted == "1" else [[tuple(key)] for key in json.loads(wanted)]
+            every = enumerate(worker._every_handlers)  # of very many, the last have no key
+            handlers = [one for n, (_, one) in every if names is None or keys[n : n + 1] in names]
             worker._startup_handlers.append(load("schedules").starter(handlers))
 
     @property

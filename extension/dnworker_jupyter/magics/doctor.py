@@ -19,6 +19,7 @@ import httpx
 from dnworker._version import __version__
 from dnworker.core.lifecycle import WorkerState
 from dnworker.core.limits import amount
+from dnworker.workers.silence import why_not_retried
 from dnworker.workers.state_snapshots import why_impossible
 from dnworker_jupyter.display.tables import Table
 from dnworker_jupyter.kernel.held_memory import bytes_held
@@ -262,11 +263,11 @@ def _broker(context: MagicContext) -> Diagnosis:
     """Say what becomes of events when the kernel ends."""
     broker = context.runtime.bus.broker
     if not broker.capabilities.survives_kill:
-        text = "kept in memory: what workers have not handled is lost when the kernel ends"
-        return Diagnosis("events", "note", text, "%runtime durable keeps them in a file")
+        way_out = "%runtime durable keeps them in a file"
+        return Diagnosis("events", "note", broker.capabilities.promise, way_out)
     if broker.failure is not None:
         return Diagnosis("events", "wrong", broker.failure, "see to the file; events are refused meanwhile")
-    return Diagnosis("events", "ok", "kept in a file until workers have handled them, also over a kill")
+    return Diagnosis("events", "ok", broker.capabilities.promise)
 
 
 def _limits(context: MagicContext) -> Iterator[Diagnosis]:
@@ -329,6 +330,9 @@ def _workers(context: MagicContext) -> Iterator[Diagnosis]:
     if not failed:
         yield Diagnosis("workers", "ok", f"{len(context.runtime.workers())}, none in state error")
     for worker in context.runtime.workers():
+        if (why_not := why_not_retried(worker)) is not None:
+            text, _, way_out = why_not.partition("; ")
+            yield Diagnosis("retries", "note", f"{worker.qualified_name}: {text}", way_out)
         if worker.losses is not None:
             yield Diagnosis(
                 "events",

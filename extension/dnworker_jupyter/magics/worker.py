@@ -15,6 +15,7 @@ from dnworker.core.topology import TOPOLOGIES, Topology
 from dnworker.engine.replay import find
 from dnworker.workers.debugging import ProcessDebug
 from dnworker.workers.managed import ManagedWorker
+from dnworker.workers.silence import why_not_retried
 from dnworker.workers.subprocess_worker import SubprocessWorker
 from dnworker_jupyter.display.logs import LINES_SHOWN, LogQuery, line_of, log_text
 from dnworker_jupyter.display.tables import (
@@ -264,6 +265,8 @@ def _tries(context: MagicContext, managed: ManagedWorker) -> list[str]:
     ]
     if len(found) > TRIES_SHOWN:
         lines.append(f"and {len(found) - TRIES_SHOWN:,} later tries")
+    if (why := why_not_retried(managed)) is not None:
+        lines.append(why)
     if dead := len(runtime.dead_letters.all(name)):
         lines.append(f"{dead:,} dead letter{'s' if dead > 1 else ''}: %dead")
     return lines

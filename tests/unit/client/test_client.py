@@ -39,6 +39,19 @@ async def test_reserved_kinds_and_bad_payloads_are_refused_before_anything_is_se
         await client.publish("demo.a", {"x": {1}})
 
 
+async def test_a_text_that_is_none_is_refused_and_the_field_named(client):
+    bad = "caf\udce9"
+    for name, call in {
+        "title": lambda: client.set_session_title("s", bad),
+        "policy": lambda: client.set_session_policy("s", bad),
+        "search": lambda: client.browse_sessions(search=bad),
+        "the name": lambda: client.set_session_title(bad, "title"),
+        "message": lambda: client.run_turn(session_id="s", message=bad),
+    }.items():
+        with pytest.raises(Invalid, match=rf"{name}\b.* has a lone surrogate, which is not text$"):
+            await call()
+
+
 @pytest.mark.clause("5.2 notify")
 async def test_notify_is_an_event_with_the_contracts_payload(client):
     await client.notify("Title", body="Body", severity="warning", source="me")

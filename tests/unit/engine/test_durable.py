@@ -73,6 +73,38 @@ def home(tmp_path):
     return Home(tmp_path)
 
 
+async def test_of_an_event_of_which_too_many_are_held_it_is_said_that_it_comes_at_the_next_start(tmp_path):
+    seen: list[bool] = []
+
+    async def start(runtime: Runtime) -> None:
+        worker = Worker("bridge")
+
+        @worker.on_event("demo.again")
+        async def on_again(event, client):
+            seen.append(event.replay)
+            if not event.replay:
+                await client.publish("demo.again")
+
+        await runtime.add(worker)
+
+    file, limits = tmp_path / "events.db", Limits(storm=100, storm_held=1)
+    async with Runtime(port=None, broker=SqliteBroker(file), limits=limits) as runtime:
+        runtime.storms.mode = "hold"
+        await start(runtime)
+        await runtime.fire("demo.again", timeout=None)
+        assert (runtime.storms.held, runtime.storms.dropped) == (0, 1)
+        lost = runtime.history.losses_of(runtime.history.events(1)[0].event_id)
+        assert lost[0].startswith("no worker gets it before the next start of the runtime: it is part of")
+        assert lost[0].endswith("too many are held")
+    (said,) = runtime.log.page(level="warning", text="held events").entries
+    assert said.message.startswith("1 held events come at the next start")
+    seen.clear()
+    async with Runtime(port=None, broker=SqliteBroker(file)) as runtime:
+        await start(runtime)
+        await handled(runtime)
+    assert seen == [True]
+
+
 @pytest.mark.parametrize("is_dropped", [True, False])
 async def test_held_events_come_at_the_next_start_unless_somebody_drops_them(tmp_path, is_dropped):
     seen: list[bool] = []
@@ -317,3 +349,18 @@ async def test_invocations_are_in_the_same_file(home):
         await runtime.fire("demo.go", {"n": 1})
     with JournalReader(home.file) as reader:
         assert [one.handler for one in reader.invocations()] == ["on_go"]
+
+
+@pytest.mark.parametrize("options", [{"broker": True}, {"journal": "events.db"}])
+async def test_a_relative_file_is_that_of_the_directory_at_the_construction(tmp_path, monkeypatch, options):
+    for name in ("first", "then"):
+        (tmp_path / name).mkdir()
+    monkeypatch.chdir(tmp_path / "first")
+    if "broker" in options:
+        options = {"broker": SqliteBroker("events.db")}
+    runtime = Runtime(port=None, **options)
+    monkeypatch.chdir(tmp_path / "then")
+    async with runtime:
+        pass
+    assert (tmp_path / "first" / "events.db").exists()
+    assert list((tmp_path / "then").iterdir()) == []

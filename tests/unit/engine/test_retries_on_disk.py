@@ -51,7 +51,7 @@ async def dead(engine: Engine, count: int) -> list[str]:
     """Return the dead letters as soon as there are so many."""
     there = asyncio.Event()
     letters = engine.dead_letters
-    end = letters.changed.add(there.set)
+    end = letters.changed.add(lambda _: there.set())
     await letters.ready()
     while len(letters) < count:
         there.clear()

@@ -8,6 +8,8 @@ from dnworker import Runtime
 from dnworker.core.limits import Limits, amount
 from dnworker.core.models import LimitUse
 from dnworker.engine.usage import Usage
+from dnworker.events.brokers.memory import MemoryBroker
+from dnworker.events.brokers.sqlite.broker import SqliteBroker
 
 
 def test_gauges_of_one_limit_are_added_up_and_what_has_none_is_unknown():
@@ -37,6 +39,18 @@ async def test_the_runtime_shows_every_limit_and_what_is_used_of_it():
     assert 90_000 < history.used <= 200_000
     assert info.limits["log"].used > 0
     assert info.limits["journal"].used is None
+
+
+async def test_the_use_of_the_journal_is_that_of_the_one_there_is(tmp_path):
+    runtime = Runtime(port=None)
+    assert runtime.usage.read()["journal"].used is None
+    runtime.use_broker(MemoryBroker(), tmp_path / "first.db")
+    runtime.journal.lost = 3
+    assert runtime.usage.read()["journal"].dropped == 3
+    runtime.use_broker(SqliteBroker(tmp_path / "events.db"))
+    assert runtime.usage.read()["journal"].dropped == 0
+    runtime.use_broker(MemoryBroker())
+    assert runtime.usage.read()["journal"].used is None
 
 
 @pytest.mark.parametrize(

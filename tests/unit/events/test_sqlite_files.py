@@ -10,6 +10,7 @@ import sqlite3
 import subprocess
 import sys
 from contextlib import closing
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -50,6 +51,23 @@ async def test_a_second_broker_of_the_process_is_refused(path):
         assert await refusal(path) == (
             f"{path} is in use by this process; stop the runtime there, or name another file"
         )
+
+
+async def test_a_file_of_two_names_is_refused_by_either_also_as_a_journal(path, tmp_path):
+    other = tmp_path / "other.sqlite"
+    async with staged(making(), path.parent) as stage:
+        await stage.publish()
+        other.hardlink_to(path)
+        assert (await refusal(other)).startswith(f"{other} has 2 names (hard links)")
+        with (
+            pytest.raises(JournalError, match=r"journal .* has 2 names \(hard links\)"),
+            Journal(other, "rt").recording(EventBus(), History()),
+        ):
+            pass
+    assert f"`find / -samefile {path}`" in await refusal(path)
+    other.unlink()
+    async with staged(making(), path.parent):
+        pass
 
 
 async def test_a_link_to_the_file_is_the_file(path, tmp_path):
@@ -426,3 +444,17 @@ def test_a_round_that_drops_old_events_and_is_killed_leaves_a_file_that_is_whole
         kept = [seq for (seq,) in connection.execute("SELECT seq FROM events ORDER BY id")]
     assert len(kept) >= 500
     assert kept == list(range(3_001 - len(kept), 3_001))
+
+
+async def test_a_journal_on_the_file_drops_no_event_that_a_worker_has_not_handled(path, monkeypatch, caplog):
+    async with staged(making(), path.parent) as stage:
+        consumer = stage.broker.subscribe("w", ["demo.go"])
+        handled, waiting = await stage.publish(), await stage.publish()
+        assert [event.event_id for event in await handle_next(consumer)] == [handled.event_id]
+    monkeypatch.setattr("dnworker.events.journal_writer.PRUNE_EVERY", 1)
+    bus, journal = EventBus(), Journal(path, "rt", max_age=timedelta(0), max_bytes=1)
+    with journal.recording(bus, History()):
+        bus.publish("demo.b")
+    with JournalReader(path) as reader:
+        assert [event.event_id for event in reader.events()] == [waiting.event_id]
+    assert caplog.text.count("is over its bound of size: events that workers have not handled are kept") == 1

@@ -7,6 +7,7 @@ from typing import Any, cast
 
 from dnworker.core.lifecycle import WorkerState
 from dnworker.core.limits import Limits
+from dnworker.engine.retries import NOT_OF_PROCESSES
 from dnworker.engine.usage import Usage
 from dnworker_jupyter.magics.doctor import _limits, _workers
 
@@ -31,15 +32,21 @@ def test_it_says_what_had_to_go_and_how_to_keep_it():
     assert "--limit history=256MB" in dropped.remedy
 
 
-def test_it_says_which_worker_has_lost_events_and_why():
+def test_it_says_which_worker_has_lost_events_or_gets_none_again_and_why():
     def worker(name: str, losses: str | None) -> Any:
         return SimpleNamespace(
-            name=name, qualified_name=f"demo:{name}", state=WorkerState.RUNNING, losses=losses
+            name=name,
+            qualified_name=f"demo:{name}",
+            state=WorkerState.RUNNING,
+            losses=losses,
+            why_not_retried=NOT_OF_PROCESSES if name == "slow" else None,
         )
 
     workers = [worker("good", None), worker("slow", "3 events lost: its queue was full (64 MB)")]
     runtime = SimpleNamespace(workers=lambda: workers)
-    _, lost = _workers(cast(Any, SimpleNamespace(runtime=runtime)))
+    _, retries, lost = _workers(cast(Any, SimpleNamespace(runtime=runtime)))
+    assert retries.text.startswith("demo:slow: its events are not tried again: it is a process")
+    assert "--durable" in retries.remedy
     assert (lost.subject, lost.mark) == ("events", "wrong")
     assert lost.text == "demo:slow: 3 events lost: its queue was full (64 MB)"
     assert "%worker logs slow" in lost.remedy

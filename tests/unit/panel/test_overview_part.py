@@ -13,6 +13,7 @@ from dnworker.core.invocation import Invocation
 from dnworker.core.lifecycle import WorkerState
 from dnworker.core.retry_policies import parse_retry
 from dnworker.core.series import STEP
+from dnworker.events.brokers.base import BrokerCapabilities
 from dnworker.panel import due_rows, failure_rows
 from dnworker.panel.budget import size_of
 from dnworker.workers.inprocess_worker import Generation
@@ -414,3 +415,23 @@ async def test_what_is_tried_again_is_due(screen, runtime, bridge):
     (row,) = [one for one in (await overview(screen))["due"]["rows"] if "next try" in one["name"]]
     assert row["name"].endswith(", next try (1 of 5)")
     assert row["whyNotNow"] == "it is tried again by itself"
+
+
+async def test_a_group_of_failures_counts_those_that_are_tried_again(runtime, bridge, screen):
+    await screen.open()
+    await runtime.fire("demo.ping", {"bad": 1})
+    (row,) = (await overview(screen, lambda part: part["failures"]["all"] == 1))["failures"]["rows"]
+    assert (row["failed"], row["retried"]) == (1, 0)
+    runtime.retries.put(bridge.qualified_name, parse_retry(["5,backoff=1h"]))
+    await runtime.fire("demo.ping", {"bad": 1})
+    part = await overview(screen, lambda part: part["failures"]["rows"][0]["failed"] == 2)
+    assert part["failures"]["rows"][0]["retried"] == 1
+
+
+async def test_it_says_which_line_of_the_guarantees_applies(runtime, bridge, screen, monkeypatch):
+    await screen.open()
+    assert "(docs/guarantees.md, queued events of a worker)" in (await overview(screen))["kept"]
+    durable = BrokerCapabilities(survives_kill=True, redelivers=True)
+    monkeypatch.setattr(type(runtime.bus.broker), "capabilities", durable)
+    found = await overview(screen, lambda part: "memory" not in part["kept"])
+    assert found["kept"].endswith("(docs/guarantees.md, the same, with --durable)")

@@ -9,6 +9,7 @@ import msgspec
 import pytest
 
 from dnworker import Worker
+from dnworker.core.retry_policies import parse_retry
 from dnworker.panel import run_part
 from dnworker.panel.pace import Pace
 from dnworker.panel.run_part import run_to_json
@@ -147,3 +148,16 @@ async def test_what_is_noted_of_a_finished_run_is_shown_at_the_next_look(runtime
     assert (await run_of(runtime, event_id))["rows"] is before["rows"]
     runtime.history.note_storm(event_id, "it has begun a storm")
     assert "it has begun a storm" in [row.get("text") for row in (await run_of(runtime, event_id))["rows"]]
+
+
+async def test_a_run_says_which_of_its_events_became_dead_letters(runtime, bridge, screen):
+    name = bridge.qualified_name
+    runtime.retries.put(name, parse_retry(["1,on=OSError"]))
+    await screen.open()
+    event = (await runtime.fire("demo.ping", {"bad": 1})).event
+    screen.say("look", part="run", wanted={"event": event.event_id})
+    part = await screen.part("run", lambda run: run["dead"]["all"] == run["row"]["dead"] == 1)
+    (letter,) = part["dead"]["rows"]
+    assert (letter["id"], letter["worker"], letter["why"]) == (event.event_id, name, "not retried")
+    await screen.ask("dead", verb="drop", event=event.event_id, worker=name)
+    await screen.part("run", lambda run: run["dead"]["all"] == run["row"]["dead"] == 0)

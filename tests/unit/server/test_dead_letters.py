@@ -44,7 +44,7 @@ async def fail(runtime: Runtime, count: int = 1) -> list[str]:
         await runtime.fire("demo.kind", {"n": n})
     while len(runtime.dead_letters) < count:
         changed = asyncio.Event()
-        end = runtime.dead_letters.changed.add(changed.set)
+        end = runtime.dead_letters.changed.add(lambda _, there=changed: there.set())
         await changed.wait()
         end()
     return [one.id for one in runtime.dead_letters.all()]

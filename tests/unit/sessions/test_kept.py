@@ -7,8 +7,10 @@ import asyncio
 import pytest
 
 from dnworker import Runtime
+from dnworker.client.client import _failed
 from dnworker.core.errors import CommandError, NotStored
 from dnworker.sessions.session import Message
+from dnworker.testing import make_envelope
 
 from .surviving import Machine, SurvivingBroker
 
@@ -117,6 +119,13 @@ async def test_the_turn_that_ran_fails_as_retryable_and_the_queued_ones_run(mach
     assert (await ended(machine, third)).payload["response_text"] == "you said three"
     after = kinds(machine)[-5:]
     assert after == ["turn.failed", *["turn.started", "turn.completed"] * 2]
+
+
+async def test_the_error_of_a_turn_says_whether_it_can_be_started_again():
+    payload = {"turn_id": "t", "error": {"type": "TurnInterrupted", "message": "the runtime ended"}}
+    for given, expected in (({"retryable": True}, True), ({}, False)):
+        failed = _failed(make_envelope("turn.failed", payload | given))
+        assert (failed.error_type, failed.retryable) == ("TurnInterrupted", expected)
 
 
 async def test_a_turn_that_ended_is_not_ended_again(machine):

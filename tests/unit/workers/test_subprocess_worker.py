@@ -11,6 +11,9 @@ from pathlib import Path
 import pytest
 
 from dnworker import Runtime, Worker, WorkerState
+from dnworker.engine.retries import NOT_OF_PROCESSES
+from dnworker.panel.pace import Pace
+from dnworker.panel.worker_parts import read_worker
 from dnworker.workers import subprocess_worker
 
 from ..capabilities import ECHO, make_capability
@@ -196,3 +199,15 @@ async def test_a_start_that_is_interrupted_at_any_step_leaves_no_process_and_no_
         pid = worker.detail()["process"]["pid"]
         assert pid is None or not Path(f"/proc/{pid}").exists()
     assert len([*Path("/proc/self/fd").iterdir()]) == open_files
+
+
+async def test_a_process_that_memory_gives_nothing_again_says_so_where_it_is_looked_at(tmp_path):
+    async with Runtime(port=None, retry={"demo:echo": "2"}) as runtime:
+        await runtime.load(make_capability(tmp_path, "echo: {command: PYTHON}\nother: {command: PYTHON}"))
+        worker, other = runtime.worker("echo"), runtime.worker("other")
+        assert worker.detail()["why_not_retried"] == NOT_OF_PROCESSES
+        assert (await read_worker(runtime.feed.model, {"worker": "demo:echo"}, Pace()))["notRetried"]
+        async with runtime.client() as client:
+            answer = await client.connection.request("GET", "/api/dead-letters")
+        assert answer["not_retried"] == {"demo:echo": NOT_OF_PROCESSES}
+        assert "why_not_retried" not in other.detail()

@@ -330,3 +330,18 @@ EVENTS = [event("a", 1)]
     owners = child.owners()
     assert owners["late child"].id == ids["start"]
     assert owners["a prints"].id == owners["a again"].id == ids["on_a"]
+
+
+# -- schedules that missed a run -------------------------------------------------------------------------
+
+
+def test_only_the_schedules_that_missed_a_run_run_at_the_start(root):
+    script = """
+@worker.every(seconds=60)
+async def tick(client): ...
+
+@worker.every(seconds=60)
+async def other(client): ...
+"""
+    assert names(run(root, script, DNWORKER_RUN_SCHEDULES='[["every","60s","tick"]]')) == ["tick"]
+    assert names(run(root, script, DNWORKER_RUN_SCHEDULES="1")) == ["tick", "other"]

@@ -65,19 +65,31 @@ function Row({ row, overview }) {
   </div>`;
 }
 
+/** The rows of letters, and how many more there are; `shown` says whether there are cells to debug in. */
+export function DeadRows({ rows, all, shown }) {
+  const more = all - rows.length;
+  return html`<div class="fls">
+    ${rows.map((row) => html`<${Row} key=${`${row.worker} ${row.id}`} row=${row} overview=${shown} />`)}
+    ${more > 0 && html`<div class="s t3">and ${plural(more, "older one")}</div>`}
+  </div>`;
+}
+
+/** The dead letters of a run, under its head. */
+export function DeadOfRun({ run }) {
+  const { rows, all } = run.dead ?? { rows: [], all: 0 };
+  if (!rows.length) return null;
+  return html`<section class="dead-of-run" aria-label="Dead letters"><${DeadRows} rows=${rows} all=${all} shown=${run} /></section>`;
+}
+
 export function DeadLetters({ overview, width }) {
   const { rows, all } = overview.dead ?? { rows: [], all: 0 };
   if (!rows.length) return null;
-  const more = all - rows.length;
   return html`<section class="sec failures" aria-label="Dead letters">
     <div class="hd">
       <h2>Dead letters</h2>
       <span class="t3">${count(all)}</span><span class="g"></span>
       ${width === "wide" && html`<span class="s t3 el">Handlers gave up on these events</span>`}
     </div>
-    <div class="fls">
-      ${rows.map((row) => html`<${Row} key=${`${row.worker} ${row.id}`} row=${row} overview=${overview} />`)}
-      ${more > 0 && html`<div class="s t3">and ${plural(more, "older one")}</div>`}
-    </div>
+    <${DeadRows} rows=${rows} all=${all} shown=${overview} />
   </section>`;
 }

@@ -118,5 +118,6 @@ function Filled({ overview, width, brush }) {
       <div>${failing}<${DeadLetters} overview=${overview} width=${width} />${width === "narrow" && due}<${BusiestFlows} width=${width} />${width === "medium" && due}</div>
       ${aside && html`<aside class="aside" aria-label="Due and changed">${due}<${Changed} overview=${overview} /></aside>`}
     </div>
+    ${overview.kept && html`<p class="s t3 kept">Events are ${overview.kept}</p>`}
   </section>`;
 }

@@ -92,10 +92,11 @@ function allWell(overview) {
   return states ? `${states}. ${failed}` : failed;
 }
 
-/** How often: `41 of 52`, `1 exit`. */
+/** How often: `41 of 52`, `41 of 52, 12 retried`, `1 exit`. */
 export function howOften(row) {
   if (row.exit) return plural(row.failed, "exit");
-  return `${count(row.failed)} of ${count(row.calls)}`;
+  const retried = row.retried ? `, ${count(row.retried)} retried` : "";
+  return `${count(row.failed)} of ${count(row.calls)}${retried}`;
 }
 
 /** A row in a sentence, for who cannot see it. */

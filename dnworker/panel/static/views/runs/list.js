@@ -39,7 +39,8 @@ function Miniature({ bars }) {
 }
 
 function secondLine(row) {
-  const counts = `${plural(row.events, "event")}, ${plural(row.calls, "call")}`;
+  const dead = row.dead ? `, ${plural(row.dead, "dead letter")}` : "";
+  const counts = `${plural(row.events, "event")}, ${plural(row.calls, "call")}${dead}`;
   const what = row.outcome === "none" ? (row.why ?? "Nobody listens") : counts;
   return html`${row.text}<span class="t3">${row.text ? " · " : ""}${what}</span>`;
 }

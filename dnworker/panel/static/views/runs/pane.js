@@ -4,6 +4,7 @@ import { ago, clockMillis, count, duration, plural } from "../../base/format.js"
 import { useLostFocus } from "../../base/focus.js";
 import { useLook, useStore } from "../../base/store.js";
 import { Button, Empty, Icon, Menu, Seg } from "../../base/ui.js";
+import { DeadOfRun } from "../overview/dead.js";
 import { copyAs, editAndFire, fireAgain, moreItems, saveAsTest, whyNoTest } from "./actions.js";
 import { Inspector } from "./inspector.js";
 import { Lanes } from "./lanes.js";
@@ -37,6 +38,7 @@ function outcomeText(run, now) {
   if (row.outcome === "none") texts.push(row.why ?? "nobody listens");
   else if (row.failed) texts.push(`${count(row.failed)} of ${plural(row.calls, "call")} failed`);
   else texts.push(plural(row.calls, "call"));
+  if (row.dead) texts.push(plural(row.dead, "dead letter"));
   return texts;
 }
 
@@ -181,6 +183,7 @@ function Run({ run, steps }) {
   const extra = form === "sequence" ? [] : [{ label: "Fit all", icon: "expand", run: view.fit }];
   const head = { run, form, onForm, steps, extra };
   return html`${width === "narrow" ? html`<${NarrowHead} ...${head} />` : html`<${Head} ...${head} />`}
+  <${DeadOfRun} run=${run} />
   ${
     width === "wide" &&
     html`<div class="row forms">

@@ -134,6 +134,7 @@ export function Handlers({ worker }) {
     : "It has no handlers yet.";
   return html`<section class="ds" aria-label="Handlers">
     <h3>Handlers</h3>
+    ${worker.notRetried && html`<p class="s warn">${worker.notRetried[0].toUpperCase() + worker.notRetried.slice(1)}</p>`}
     ${
       handlers.length
         ? html`<table class="w-handlers">
