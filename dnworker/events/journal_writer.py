@@ -401,14 +401,13 @@ class Journal:
         connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
 
     def _warn_of_bounds(self) -> None:
-        if self._is_over:
-            return
-        self._is_over = True
         text = (
             "journal %s is over its bound of size: events that workers have not handled are kept; a "
             "durable runtime on it delivers them, and `dnworker cursors drop` forgets a worker"
         )
-        log.warning(text, self.path)
+        if not self._is_over:
+            log.warning(text, self.path)
+        self._is_over = True
 
 
 def _wal_of(path: Path) -> Path:
