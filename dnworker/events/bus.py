@@ -173,7 +173,8 @@ class EventBus:
             Invalid, TooLarge, Gone: the payload is no JSON object, or too long; the session was deleted.
         """
         packed, size = pack(payload) if size is None else pack_read(payload, size)
-        self.scopes.buffer(session_id)
+        if session_id is not None:
+            self.scopes.buffer(session_id)
         self._seq += 1
         envelope = EventEnvelope(
             seq=self._seq,
@@ -228,7 +229,10 @@ class EventBus:
         for subscription in self._subscribers.of_kind(envelope.kind):
             is_meant = subscription.session_id is None or subscription.session_id == session_id
             if is_meant and not (is_held and subscription.owner is not None):
-                _put(subscription, envelope, size)
+                try:  # as `_put`: a call for each event costs
+                    subscription.put(envelope, size)
+                except Exception:
+                    _note_not_put(subscription, envelope)
 
     def kept(self, session_id: str | None, after_seq: int) -> list[EventEnvelope]:
         """Return what is kept in memory of a session, or of the runtime's scope, after a `seq`."""
@@ -408,5 +412,9 @@ def _put(subscriber: Subscriber, envelope: EventEnvelope, size: int) -> None:
     try:
         subscriber.put(envelope, size)
     except Exception:
-        whom = subscriber.owner or "a client"
-        log.exception("an event of kind %s could not be delivered to %s", envelope.kind, whom)
+        _note_not_put(subscriber, envelope)
+
+
+def _note_not_put(subscriber: Subscriber, envelope: EventEnvelope) -> None:
+    whom = subscriber.owner or "a client"
+    log.exception("an event of kind %s could not be delivered to %s", envelope.kind, whom)

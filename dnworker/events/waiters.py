@@ -13,7 +13,10 @@ class Waiters:
 
     def wake(self) -> None:
         """Let all that wait now look again."""
-        for waiter in self._waiting:
+        if not self._waiting:  # which is so for most changes, and each event is two
+            return
+        waiting, self._waiting = self._waiting, set()
+        for waiter in waiting:
             if not waiter.done():
                 waiter.set_result(None)
 

@@ -202,17 +202,18 @@ class Dispatch:
         if self._is_diverted is not None and self._is_diverted(envelope):
             self._diverted.append(envelope)
             return
-        invoker, consumer = self._invoker, self._consumer
+        invoker, consumer, number = self._invoker, self._consumer, 1
         handlers = self._bound.get(envelope.kind, ())
         if consumer is not None and not consumer.counts_ends:
             consumer = None
+        event = own(envelope)
         if consumer is not None:
+            event = redelivered(event, number := consumer.number(envelope))
             done = consumer.handled_by(envelope.event_id)
             handlers = tuple(bound for bound in handlers if bound.name not in done)
         elif isinstance(envelope, RedeliveredEvent) and (done := envelope.handled_by):
             handlers = tuple(bound for bound in handlers if bound.name not in done)
-        number = 1 if consumer is None else consumer.number(envelope)
-        args = (redelivered(own(envelope), number), invoker.client)
+        args = (event, invoker.client)
         for bound in handlers:
             invocation = Invocation(
                 invoker.label, bound.name, "event", envelope, invoker.generation, key=bound.key
