@@ -467,3 +467,13 @@ test("left and right go through the events that one row stands for", () => {
   assert.equal(markBeside(row, "e1", "ArrowDown"), null);
   assert.equal(markBeside({ id: "c1" }, "c1", "ArrowRight"), null);
 });
+
+test("a whole list that comes under the pointer needs no filter", () => {
+  const list = new RunRows();
+  list.take(part([row(2), row(1)], { whole: true, filter: undefined }), false);
+  list.take(part([row(3), row(2), row(1)], { whole: true, filter: undefined }), true);
+  assert.deepEqual(
+    list.rows.map((one) => one.id),
+    ["e2", "e1"],
+  );
+});

@@ -49,7 +49,7 @@ export class RunRows {
     const oldest = this.rows.at(-1)?.seq ?? Number.NEGATIVE_INFINITY;
     const news = rows.filter((row) => !known.has(row.id) && (row.seq > oldest || this.complete));
     if (whole) this.waiting.clear();
-    if (whole && this.filter.order !== "slowest" && rows.length >= AT_ONCE)
+    if (whole && this.filter?.order !== "slowest" && rows.length >= AT_ONCE)
       this.isCut = rows.at(-1).seq > (this.rows[0]?.seq ?? Number.NEGATIVE_INFINITY);
     for (const row of news) this.waiting.set(row.id, row);
     for (const id of gone) {
