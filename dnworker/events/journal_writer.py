@@ -380,7 +380,7 @@ class Journal:
     def _prune(self, connection: sqlite3.Connection, written: int) -> None:
         """Keep the file within its bounds of age and size."""
         self._since_prune += written
-        if self._since_prune < PRUNE_EVERY and _size(connection) <= self._max_bytes:
+        if self._since_prune < PRUNE_EVERY and (self._is_over or _size(connection) <= self._max_bytes):
             return
         self._since_prune = 0
         oldest = (datetime.now(UTC) - self._max_age).isoformat()
@@ -390,20 +390,20 @@ class Journal:
                 connection.execute(f"DELETE FROM {table} WHERE at < ?", (oldest,))  # noqa: S608  our own names
         while _size(connection) > self._max_bytes:
             with connection:
-                count = _share_of(connection, "events")
-                gone = drop_handled(connection, _FOR_EVER, count)
-                if gone or not count:
-                    gone += sum(_drop_oldest(connection, table) for table in _BESIDE)
+                gone = drop_handled(connection, _FOR_EVER, _share_of(connection, "events"))
+                gone += sum(_drop_oldest(connection, table) for table in _BESIDE)
             connection.executescript("PRAGMA incremental_vacuum")  # `execute` gives back a single page
             if not gone:
                 self._warn_of_bounds()
                 break
+        else:
+            self._is_over = False
         connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
 
     def _warn_of_bounds(self) -> None:
         text = (
-            "journal %s is over its bound of size: events that workers have not handled are kept; a "
-            "durable runtime on it delivers them, and `dnworker cursors drop` forgets a worker"
+            "journal %s is over its bound of size: events that workers have not handled are kept, and all "
+            "else goes; a durable runtime on it delivers them, `dnworker cursors drop` forgets a worker"
         )
         if not self._is_over:
             log.warning(text, self.path)

@@ -458,3 +458,19 @@ async def test_a_journal_on_the_file_drops_no_event_that_a_worker_has_not_handle
     with JournalReader(path) as reader:
         assert [event.event_id for event in reader.events()] == [waiting.event_id]
     assert caplog.text.count("is over its bound of size: events that workers have not handled are kept") == 1
+
+
+async def test_one_event_that_waits_keeps_no_runs_beyond_the_bound(path, monkeypatch):
+    async with staged(making(), path.parent) as stage:
+        stage.broker.subscribe("w", ["demo.go"])
+        waiting = await stage.publish()
+    monkeypatch.setattr("dnworker.events.journal_writer.PRUNE_EVERY", 1)
+    journal = Journal(path, "rt", max_bytes=200_000)
+    with journal.recording(EventBus(), History()):
+        for _ in range(1_000):
+            journal.note_state("demo:w", "error", "x" * 1_000)
+    with closing(sqlite3.connect(path)) as connection:
+        kept = [count for (count,) in connection.execute("SELECT count(*) FROM states")]
+    assert 0 < kept[0] < 300
+    with JournalReader(path) as reader:
+        assert [event.event_id for event in reader.events()] == [waiting.event_id]

@@ -95,6 +95,20 @@ async def test_what_was_written_without_an_fsync_gets_one_though_nobody_publishe
     assert await asyncio.to_thread(is_synced.wait, 10)
 
 
+async def test_a_call_that_writes_nothing_syncs_nothing_that_was_written_before(stage, monkeypatch):
+    monkeypatch.setattr(group_commit, "SYNC_SECONDS", 60.0)
+    consumer, writer = stage.broker.subscribe("demo:w", ["demo.go"]), stage.broker._writer
+    await stage.publish()
+    await handle_next(consumer)
+    async with asyncio.timeout(10):
+        while writer._unsynced_since is None:
+            await asyncio.sleep(0.001)
+    await stage.broker.do(lambda connection: None)
+    assert writer._unsynced_since is not None
+    await stage.publish()
+    assert writer._unsynced_since is None
+
+
 async def test_a_disk_that_does_not_sync_is_told_and_ends_nothing(stage, monkeypatch, caplog):
     monkeypatch.setattr(group_commit, "SYNC_SECONDS", 0.0)
     is_synced = threading.Event()

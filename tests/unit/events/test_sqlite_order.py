@@ -189,6 +189,17 @@ async def test_a_kind_that_begins_earlier_comes_though_nothing_was_handled(stage
     assert await all_of(consumer) == [0, 1, 2]
 
 
+@pytest.mark.parametrize("start", [BEGINNING, 1])
+async def test_an_event_that_comes_again_is_not_lost_to_a_kind_that_is_added(stage, start):
+    consumer = stage.broker.subscribe("demo:w", ["demo.go"])
+    first = await stage.publish("demo.go", {"n": 0})
+    await next_of(consumer)
+    consumer.release(first.event_id, 0)
+    await stage.publish("demo.go", {"n": 1})
+    consumer.retarget(["demo.go", "demo.added"], start)
+    assert sorted(await all_of(consumer)) == [0, 1]
+
+
 @pytest.mark.parametrize("end", ["close", "kill"])
 async def test_the_first_delivery_of_a_kind_that_begins_earlier_is_the_first(stage, end):
     consumer = stage.broker.subscribe("demo:w", ["demo.a"])

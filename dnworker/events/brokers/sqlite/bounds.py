@@ -92,7 +92,7 @@ class Bounds:
             gone = [connection.execute(_DROP_OLD.format(table=table), values).rowcount for table in _TABLES]
         connection.executescript(f"PRAGMA incremental_vacuum({PAGES})")  # `execute` gives back a single page
         if is_spent and any(gone):
-            self._is_under_way = False  # and see whether it is enough
+            self._excess = self._count_excess(connection)  # it may be enough
             return True
         if not is_at_end or max(gone) == STEP:
             return True

@@ -386,10 +386,11 @@ class SqliteConsumer(GivenEvents):
         for given in untaken:
             self._open.pop(given.seq)
             self._by_id.pop(given.envelope.event_id, None)
-            is_passed = not self._cursor.wants(given.envelope.kind, given.seq)
-            if is_passed or given.number > 1 or given.ended:
+            # No page has it: its kind begins later since, or it came again after later ones.
+            is_before = given.seq <= self._seen or not self._cursor.wants(given.envelope.kind, given.seq)
+            if is_before or given.number > 1 or given.ended:
                 self._aside[given.seq] = self._entry(given, given.number - 1)
-            if is_passed:
+            if is_before:
                 self._due.append(given.seq)
         self._leave_to_pages()
 

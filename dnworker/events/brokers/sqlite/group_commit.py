@@ -282,9 +282,10 @@ class GroupWriter:
         if not self._owed.rows and _is_plain(group):  # one statement is a transaction of its own
             insert(connection, "events", [op.row for op in group if isinstance(op, Publication)])
             self._unsynced_since = None
-            self._check_there()
+            self._check_there(is_written=True)
             return
         connection.execute("BEGIN IMMEDIATE")
+        before = connection.total_changes
         rows: list[tuple[Any, ...]] = []
         cursors = dict(self._owed.rows)
         for op in group:
@@ -307,16 +308,16 @@ class GroupWriter:
         if not is_urgent:
             self._riders.write(connection)
         connection.execute("COMMIT")
-        if is_urgent:
+        if is_urgent and connection.total_changes != before:  # else SQLite had nothing to sync
             self._unsynced_since = None
-        elif self._unsynced_since is None:
+        elif not is_urgent and self._unsynced_since is None:
             self._unsynced_since = time.monotonic()
-        self._check_there()
+        self._check_there(is_written=True)
 
-    def _check_there(self) -> None:
-        """Raise where the file is gone, and what is written to it with it."""
+    def _check_there(self, *, is_written: bool = False) -> None:
+        """Raise where the file is gone; `is_written` if the group may be in it."""
         if self.is_lost or self._is_gone():
-            raise _Gone
+            raise _Gone(is_written)
 
     def _undo(self) -> None:
         self._riders.not_written()
@@ -336,14 +337,7 @@ class GroupWriter:
         """Refuse events and calls; keep how far workers are, while there may be room for it later."""
         is_lost = self.is_lost or is_damage_or_gone(exc)
         if isinstance(exc, _Gone):
-            failure = (
-                self.failure
-                if self.is_lost and self.failure
-                else (
-                    f"{self._path} was removed or replaced while it was in use; nothing was published; "
-                    "stop the runtime, put the file back, and start it again"
-                )
-            )
+            failure = self.failure if self.is_lost and self.failure else exc.told(self._path)
         else:
             failure = why_not_written(exc, self._path)
         if self.failure is None or is_lost is not self.is_lost:
@@ -390,7 +384,19 @@ class GroupWriter:
 
 
 class _Gone(Exception):
-    """The file is not there any more."""
+    """The file is not there any more; the argument is whether a group may be written to it still."""
+
+    def told(self, path: Path) -> str:
+        (is_written,) = self.args
+        what = (
+            "what was just published may be in the file that was moved"
+            if is_written
+            else "nothing was published"
+        )
+        return (
+            f"{path} was removed or replaced while it was in use; {what}; "
+            "stop the runtime, put the file back, and start it again"
+        )
 
 
 def is_damage_or_gone(exc: Exception) -> bool:
