@@ -92,6 +92,7 @@ class Backlog:
         self._timer: asyncio.TimerHandle | None = None
         self._ends_at: float | None = None
         self._heard = heard
+        self._is_closed = False
         bus.remember(self)
 
     @property
@@ -133,7 +134,7 @@ class Backlog:
         cut = self._take_cut(kinds)
         if kinds is None:
             self.close()
-        else:
+        elif not self._is_closed:
             self._taken.update(kinds)
             if self._ends_at is None:
                 self._ends_at = self._timers.time() + self._seconds
@@ -159,6 +160,7 @@ class Backlog:
 
     def close(self) -> None:
         """Keep nothing more, and know of nothing that was cut; may be called again."""
+        self._is_closed = True
         self._bus.forget(self)
         self._cut.clear()
         self._cut_ids.clear()

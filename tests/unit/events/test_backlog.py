@@ -22,7 +22,7 @@ def timers():
 
 @pytest.fixture
 def make(bus, timers):
-    return lambda max_bytes=1_000_000, owner=None: Backlog(bus, max_bytes, 60, owner=owner, timers=timers)
+    return lambda max_bytes=1_000_000, **options: Backlog(bus, max_bytes, 60, timers=timers, **options)
 
 
 def publish(bus, *kinds, size=0):
@@ -103,3 +103,12 @@ def test_a_closed_backlog_keeps_nothing_more(bus, make, timers):
     backlog.close()
     publish(bus, "a")
     assert (numbers(backlog.take(None)[0]), timers.pending) == ([], 0)
+
+
+def test_a_stream_of_other_kinds_does_not_open_a_backlog_that_one_of_all_kinds_has_taken(bus, make, timers):
+    backlog = make(heard=lambda: {"a"})
+    backlog.take(None)
+    backlog.take(["c"])
+    timers.advance(120)
+    publish(bus, "a")
+    assert (len(backlog), timers.pending) == (0, 0)
