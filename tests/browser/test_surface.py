@@ -59,7 +59,7 @@ def test_a_trace_in_a_cell_shows_what_was_printed_without_script(tutorial):
     fired = tutorial.locator(".jp-CodeCell").filter(has_text="%fire turn.completed turn_id=t1").first
     fired.scroll_into_view_if_needed()  # JupyterLab draws only what can be seen
     trace = fired.get_by_role("group", name="trace")
-    assert "turn t1 took 147 ms" in trace.inner_text()
+    trace.get_by_text("turn t1 took 147 ms").first.wait_for()
     assert trace.locator("script").count() == 0
 
 
