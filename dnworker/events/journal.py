@@ -267,7 +267,9 @@ def _make_file(path: Path) -> None:
     it in this process.
     """
     with suppress(FileExistsError):
-        os.close(os.open(path.resolve(), os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600))  # is for its owner
+        os.close(
+            os.open(os.path.realpath(path), os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600)
+        )  # is for its owner
     if path.is_dir():
         raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
     if not os.access(path, os.R_OK | os.W_OK):

@@ -88,7 +88,7 @@ def why_not_one(path: Path) -> str | None:
 
 def _place(path: Path) -> Path:
     """Return the file that is locked: one for all names that lead to the same file."""
-    path = path.resolve()
+    path = Path(os.path.realpath(path))
     return path.with_name(f"{path.name}-lock")
 
 

@@ -390,8 +390,9 @@ class Storms:
 
     def close(self) -> None:
         """Hold nothing more, and say how much that was; the runtime ends."""
-        overflown = sum(storm.lost for storm in self._storms.values())
-        circles = "; ".join(sorted({storm.circle for storm in self._storms.values() if storm.held}))
+        overflown = sum(storm.lost for storm in self._storms.values()) if self._comes_again() else 0
+        of_storms = [storm for storm in self._storms.values() if storm.held or (storm.lost and overflown)]
+        circles = "; ".join(sorted({storm.circle for storm in of_storms}))
         taken = self._take(None)
         if (taken or overflown) and self._comes_again():
             log.warning(

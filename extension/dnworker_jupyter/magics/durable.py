@@ -76,7 +76,7 @@ def _file_of(context: MagicContext, mode: str | None) -> Path | None:
 def _is_same(file: Path | None, other: Path | None) -> bool:
     if file is None or other is None:
         return file is other
-    return file.resolve() == other.resolve()
+    return os.path.realpath(file) == os.path.realpath(other)
 
 
 def _where(file: Path | None) -> str:

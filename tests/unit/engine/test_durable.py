@@ -73,34 +73,37 @@ def home(tmp_path):
     return Home(tmp_path)
 
 
+def in_a_circle(seen: list[bool]) -> Worker:
+    """Return a worker that publishes what it handles, and notes whether it was replayed."""
+    worker = Worker("bridge")
+
+    @worker.on_event("demo.again")
+    async def on_again(event, client):
+        seen.append(event.replay)
+        if not event.replay:
+            await client.publish("demo.again")
+
+    return worker
+
+
 async def test_of_an_event_of_which_too_many_are_held_it_is_said_that_it_comes_at_the_next_start(tmp_path):
     seen: list[bool] = []
-
-    async def start(runtime: Runtime) -> None:
-        worker = Worker("bridge")
-
-        @worker.on_event("demo.again")
-        async def on_again(event, client):
-            seen.append(event.replay)
-            if not event.replay:
-                await client.publish("demo.again")
-
-        await runtime.add(worker)
-
     file, limits = tmp_path / "events.db", Limits(storm=100, storm_held=1)
     async with Runtime(port=None, broker=SqliteBroker(file), limits=limits) as runtime:
         runtime.storms.mode = "hold"
-        await start(runtime)
+        await runtime.add(in_a_circle(seen))
         await runtime.fire("demo.again", timeout=None)
         assert (runtime.storms.held, runtime.storms.dropped) == (0, 1)
         lost = runtime.history.losses_of(runtime.history.events(1)[0].event_id)
         assert lost[0].startswith("no worker gets it before the next start of the runtime: it is part of")
         assert lost[0].endswith("too many are held")
     (said,) = runtime.log.page(level="warning", text="held events").entries
-    assert said.message.startswith("1 held events come at the next start")
+    assert said.message.startswith(
+        "1 held events come at the next start, of storms of demo.again -> demo.again"
+    )
     seen.clear()
     async with Runtime(port=None, broker=SqliteBroker(file)) as runtime:
-        await start(runtime)
+        await runtime.add(in_a_circle(seen))
         await handled(runtime)
     assert seen == [True]
 
@@ -108,22 +111,10 @@ async def test_of_an_event_of_which_too_many_are_held_it_is_said_that_it_comes_a
 @pytest.mark.parametrize("is_dropped", [True, False])
 async def test_held_events_come_at_the_next_start_unless_somebody_drops_them(tmp_path, is_dropped):
     seen: list[bool] = []
-
-    async def start(runtime: Runtime) -> None:
-        worker = Worker("bridge")
-
-        @worker.on_event("demo.again")
-        async def on_again(event, client):
-            seen.append(event.replay)
-            if not event.replay:
-                await client.publish("demo.again")
-
-        await runtime.add(worker)
-
     file, limits = tmp_path / "events.db", Limits(storm=100)
     async with Runtime(port=None, broker=SqliteBroker(file), limits=limits) as runtime:
         runtime.storms.mode = "hold"
-        await start(runtime)
+        await runtime.add(in_a_circle(seen))
         await runtime.fire("demo.again", timeout=None)
         assert runtime.storms.held == 1
         if is_dropped:
@@ -134,7 +125,7 @@ async def test_held_events_come_at_the_next_start_unless_somebody_drops_them(tmp
     )
     seen.clear()
     async with Runtime(port=None, broker=SqliteBroker(file)) as runtime:
-        await start(runtime)
+        await runtime.add(in_a_circle(seen))
         await handled(runtime)
     assert seen == ([] if is_dropped else [True])
 

@@ -70,6 +70,19 @@ async def test_a_file_of_two_names_is_refused_by_either_also_as_a_journal(path, 
         pass
 
 
+async def test_what_is_no_file_is_refused(tmp_path):
+    (tmp_path / "loop").symlink_to(tmp_path / "loop")
+    os.mkfifo(tmp_path / "pipe")
+    assert (
+        await refusal(tmp_path / "loop")
+        == f"{tmp_path}/loop is a link that leads to itself; name another file"
+    )
+    for path in (tmp_path / "pipe", Path("/dev/null")):
+        assert (
+            await refusal(path) == f"{path} is a device or a pipe, in which nothing can be kept; name a file"
+        )
+
+
 async def test_a_link_to_the_file_is_the_file(path, tmp_path):
     async with staged(making(), path.parent) as stage:
         await stage.publish()

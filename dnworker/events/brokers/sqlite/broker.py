@@ -89,7 +89,8 @@ class SqliteBroker(Marks, Store):
         start: int = NOW,
     ) -> None:
         super().__init__()
-        self.path = Path(path).resolve()  # its log and its lock are beside the file, not beside a link to it
+        # Its log and its lock are beside the file, not beside a link to it.
+        self.path = Path(os.path.realpath(path))
         self.start = start
         """Where a worker begins that is not known."""
         self.journal = BrokerJournal(self.path)

@@ -116,6 +116,10 @@ def _check_place(path: Path) -> None:
         ) from exc
     if path.is_dir():
         raise BrokerError(f"{path} is a directory; name a file in it, such as {path / 'events.sqlite'}")
+    if path.is_symlink():  # still, though links were followed
+        raise BrokerError(f"{path} is a link that leads to itself; name another file")
+    if path.exists() and not path.is_file():
+        raise BrokerError(f"{path} is a device or a pipe, in which nothing can be kept; name a file")
     if path.exists() and not os.access(path, os.R_OK | os.W_OK):
         raise BrokerError(f"{path} may not be written; make it writable, or name another file")
     if not os.access(path.parent, os.W_OK | os.X_OK):
