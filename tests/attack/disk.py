@@ -232,19 +232,20 @@ async def a_damaged_journal(scale: Scale) -> str:
 
 DAEMONS = """
 import os, signal, subprocess, sys
+say = lambda text: os.write(1, f"{text}\\n".encode())  # whole, whoever else writes
 ignore = "import signal; signal.signal(15, signal.SIG_IGN); signal.pause()"
 sleep = "import signal; signal.pause()"
 deaf = ignore if sys.argv[2] == "deaf" else sleep
 for code, options in ((sleep, {}), (sleep, {"start_new_session": True}), (deaf, {"start_new_session": True})):
     child = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.DEVNULL, **options)
-    print("child", child.pid, flush=True)
+    say(f"child {child.pid}")
 if os.fork() == 0:
     os.setsid()
     if os.fork() == 0:
-        print("child", os.getpid(), flush=True)
+        say(f"child {os.getpid()}")
         signal.pause()
     os._exit(0)
-print("ready", flush=True)
+say("ready")
 if sys.argv[1] == "stays":
     signal.pause()
 """
