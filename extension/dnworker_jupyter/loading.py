@@ -36,6 +36,7 @@ from dnworker_jupyter.kernel.loop import KernelLoop
 from dnworker_jupyter.kernel.loop_watch import LoopWatch
 from dnworker_jupyter.kernel.output import OutputRouter
 from dnworker_jupyter.kernel.pending import PendingMagics
+from dnworker_jupyter.kernel.shell_channel import answer_through_stream
 from dnworker_jupyter.kernel.startup import RuntimeStartup
 from dnworker_jupyter.kernel.unhandled import UnhandledErrors
 from dnworker_jupyter.live.capability_head import CapabilityHead
@@ -218,6 +219,7 @@ def install(notebook: Notebook) -> None:
     undo(notebook.interrupts.uninstall)  # every cell installs it
     undo(notebook.unhandled.uninstall)
     undo(notebook.startup.on_loop.add(notebook.unhandled.install))
+    undo(answer_through_stream(shell))
     notebook.hooks.install()
     undo(notebook.hooks.uninstall)
     undo(notebook.pending.install(shell))

@@ -8,6 +8,7 @@ import pytest
 from lab import has_run, open_notebook
 
 from .conftest import run_below
+from .width import too_wide
 
 pytestmark = [pytest.mark.browser, pytest.mark.timeout(240)]
 
@@ -230,9 +231,7 @@ def test_axe_finds_nothing_serious_and_nothing_is_cut_off(shown, axe, theme, siz
     for name in ("Overview", "Runs", "Workers", "Map", "Capability", "Sessions"):
         look_at(shown, name)
         found += [f"{name}: {problem}" for problem in axe(shown, ".dn")]
-        shown.wait_for_function(  # charts are drawn anew after the panel has its width
-            "(node) => node.scrollWidth <= node.clientWidth", arg=shown.panel.element_handle()
-        )
+        assert too_wide(shown, shown.panel) == [], name
         if size != "wide" and name in ("Runs", "Workers"):
             shown.panel.get_by_role("button", name=re.compile("^Back")).first.click()
     open_log(shown.panel)

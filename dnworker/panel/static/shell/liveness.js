@@ -17,6 +17,6 @@ export function Liveness() {
   }[state];
   return html`<span class="live" data-state=${state}>
     <span class="offscreen" role="status">${state === "busy" ? busy : shown}</span>
-    <${Dot} state=${dot} /><span aria-hidden="true">${shown}</span>
+    <${Dot} state=${dot} /><span class="el" aria-hidden="true">${shown}</span>
   </span>`;
 }

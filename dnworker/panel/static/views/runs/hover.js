@@ -28,12 +28,12 @@ export function Hover({ at, now }) {
   const row = hovered?.row;
   useLayoutEffect(() => {
     if (!root.current) return;
-    const panel = root.current.closest(".dn").getBoundingClientRect();
+    const view = root.current.closest(".main").getBoundingClientRect();
     const { width, height } = root.current.getBoundingClientRect();
-    const x = Math.min(hovered.x - panel.left + 14, panel.width - width - 8);
-    const y = hovered.y - panel.top + 18;
+    const x = Math.min(hovered.x - view.left + 14, view.width - width - 8);
+    const y = hovered.y - view.top + 18;
     root.current.style.left = `${Math.max(8, x)}px`;
-    root.current.style.top = `${y + height > panel.height ? y - height - 28 : y}px`;
+    root.current.style.top = `${y + height > view.height ? Math.max(0, y - height - 28) : y}px`;
   });
   if (!row || row.type === "note") return null;
   const title = row.type === "call" ? `${row.worker}.${row.handler}` : row.kind;
