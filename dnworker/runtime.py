@@ -58,6 +58,9 @@ class Runtime(Engine):
             restored before their next startup.
         retry: which workers are given events again whose handlers have failed, such as
             `{"demo:bridge": "5,backoff=1s..5m,on=OSError"}`, or words as of `serve --retry`.
+        node: what this runtime is called among those that share its broker; by default the host's name and
+            four digits. No two have one name.
+        labels: what this node has, such as `gpu`.
     """
 
     def __init__(
@@ -81,6 +84,8 @@ class Runtime(Engine):
         catchup: Catchup = "skip",
         keep_state: Iterable[str] = (),
         retry: Retry | None = None,
+        node: str | None = None,
+        labels: Iterable[str] = (),
     ) -> None:
         super().__init__(
             token=token,
@@ -96,6 +101,8 @@ class Runtime(Engine):
             broker=broker,
             catchup=catchup,
             retry=retry,
+            node=node,
+            labels=labels,
         )
         self.tokens.worker_scope = worker_scope
         self.services.observation.is_on = observe

@@ -58,6 +58,8 @@ from dnworker.engine.direct import DirectConnection
 from dnworker.engine.flow import FlowMeter
 from dnworker.engine.lag import LagSampler
 from dnworker.engine.named_workers import NamedWorkers
+from dnworker.engine.node_facts import Facts
+from dnworker.engine.nodes import Nodes
 from dnworker.engine.once import OnceKeys
 from dnworker.engine.own import Declared
 from dnworker.engine.progress import Progress
@@ -116,6 +118,9 @@ class Engine:
         catchup: with a durable broker, whether a schedule whose runs were missed while no runtime was there
             runs `once` at the start of its worker; by default they are counted, `skip`.
         retry: which workers are given events again whose handlers have failed, by their qualified names.
+        node: what this runtime is called among those that share its broker; by default the host's name and
+            four digits. No two have one name.
+        labels: what this node has, such as `gpu`.
     """
 
     def __init__(
@@ -134,6 +139,8 @@ class Engine:
         broker: Broker | None = None,
         catchup: Catchup = "skip",
         retry: Retry | None = None,
+        node: str | None = None,
+        labels: Iterable[str] = (),
     ) -> None:
         self.clock: Clock = clock or RealClock()
         self.runtime_id = runtime_id or f"rt-{uuid.uuid4().hex[:12]}"
@@ -162,6 +169,7 @@ class Engine:
         """What a start took; given back at the end of `stop`, the last first."""
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread_id, self._is_started, self.started_at = 0, False, 0.0  # seconds, monotonic
+        self.nodes = self._make_nodes(node, labels)
         self._connect_parts(retry)
 
     def _make_storms(self) -> Storms:
@@ -206,6 +214,13 @@ class Engine:
             log_files=LogFiles(self.limits.log_file),
             last_runs=LastRuns(lambda: self.bus.broker, self.clock, self.log_line, catchup),
         )
+
+    def _make_nodes(self, name: str | None, labels: Iterable[str]) -> Nodes:
+        lags = self.history.series.lag
+        # A clock that people set would have this node be dead to the others; only tests have a virtual one.
+        clock = RealClock() if isinstance(self.clock, SwitchClock) else self.clock
+        facts = Facts(self.workers, clock, lags, lambda: self.url)
+        return Nodes(lambda: self.bus.broker, clock, facts, name=name, labels=labels)
 
     def _connect_parts(self, retry: Retry | None) -> None:
         """Let the parts hear of what others do."""
@@ -299,6 +314,7 @@ class Engine:
             raise
         self._is_started, self.started_at = True, time.monotonic()
         self.progress.reach("ready")
+        self.nodes.notify()  # the API has an address by now
 
     async def _take(self, loop: asyncio.AbstractEventLoop) -> None:
         """Take what a start needs; `resources` gives it back, also where it was not taken whole."""
@@ -312,6 +328,8 @@ class Engine:
             taken.callback(NamedWorkers(self.capabilities, self.progress, self._named).start(loop))
             taken.enter_context(LagSampler(self.history.series.note_lag).running(loop))
             await self.bus.open(self.runtime_id)
+            await self.nodes.open()
+            self.resources.push_async_callback(self.nodes.close)
             self.dead_letters.open(self.bus.broker)
             self.resources.push_async_callback(self.dead_letters.close)
             self._deliveries.open()
