@@ -63,6 +63,11 @@ class Runtime(Engine):
         labels: what this node has, such as `gpu`.
     """
 
+    server: EmbeddedServer | None = None
+    actions: Actions | None = None
+    """What the panel can do beside; set it before the panel is first shown."""
+    _feed: Feed | None = None
+
     def __init__(
         self,
         *,
@@ -101,17 +106,12 @@ class Runtime(Engine):
             broker=broker,
             catchup=catchup,
             retry=retry,
-            node=node,
-            labels=labels,
         )
+        self.nodes.be(node, labels)
         self.tokens.worker_scope = worker_scope
         self.services.observation.is_on = observe
         self.services.keep_state.update(keep_state)
-        self.server: EmbeddedServer | None = None
-        self.actions: Actions | None = None
-        """What the panel can do beside; set it before the panel is first shown."""
         self._host, self._port = host, port
-        self._feed: Feed | None = None
 
     async def start(self) -> None:
         """Listen, if there is a port; returns when the API answers.

@@ -118,9 +118,6 @@ class Engine:
         catchup: with a durable broker, whether a schedule whose runs were missed while no runtime was there
             runs `once` at the start of its worker; by default they are counted, `skip`.
         retry: which workers are given events again whose handlers have failed, by their qualified names.
-        node: what this runtime is called among those that share its broker; by default the host's name and
-            four digits. No two have one name.
-        labels: what this node has, such as `gpu`.
     """
 
     def __init__(
@@ -139,8 +136,6 @@ class Engine:
         broker: Broker | None = None,
         catchup: Catchup = "skip",
         retry: Retry | None = None,
-        node: str | None = None,
-        labels: Iterable[str] = (),
     ) -> None:
         self.clock: Clock = clock or RealClock()
         self.runtime_id = runtime_id or f"rt-{uuid.uuid4().hex[:12]}"
@@ -169,7 +164,6 @@ class Engine:
         """What a start took; given back at the end of `stop`, the last first."""
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread_id, self._is_started, self.started_at = 0, False, 0.0  # seconds, monotonic
-        self.nodes = self._make_nodes(node, labels)
         self._connect_parts(retry)
 
     def _make_storms(self) -> Storms:
@@ -215,13 +209,6 @@ class Engine:
             last_runs=LastRuns(lambda: self.bus.broker, self.clock, self.log_line, catchup),
         )
 
-    def _make_nodes(self, name: str | None, labels: Iterable[str]) -> Nodes:
-        lags = self.history.series.lag
-        # A clock that people set would have this node be dead to the others; only tests have a virtual one.
-        clock = RealClock() if isinstance(self.clock, SwitchClock) else self.clock
-        facts = Facts(self.workers, clock, lags, lambda: self.url)
-        return Nodes(lambda: self.bus.broker, clock, facts, name=name, labels=labels)
-
     def _connect_parts(self, retry: Retry | None) -> None:
         """Let the parts hear of what others do."""
         self.dead_letters = DeadLetters()
@@ -263,6 +250,14 @@ class Engine:
     def deduped(self) -> Deduped:
         """The keys of `client.publish(dedupe=...)`."""
         return Deduped(self.bus, self.clock)
+
+    @cached_property
+    def nodes(self) -> Nodes:
+        """This node among those that share its broker."""
+        # A clock that people set would have it be dead to the others; only tests have a virtual one.
+        clock = RealClock() if isinstance(self.clock, SwitchClock) else self.clock
+        facts = Facts(self.workers, clock, self.history.series.lag, lambda: self.url)
+        return Nodes(lambda: self.bus.broker, clock, facts)
 
     @cached_property
     def flow(self) -> FlowMeter:

@@ -20,6 +20,7 @@ class Facts:
         clock: says what time it is, for people.
         lags: returns how late the loop turned, in seconds, the newest last; None where nothing was measured.
         url: returns where the API is.
+        fence: returns the fencing number of a worker that runs here; None where nothing decides who runs it.
     """
 
     def __init__(
@@ -28,15 +29,18 @@ class Facts:
         clock: Clock,
         lags: Callable[[], Sequence[float | None]],
         url: Callable[[], str | None],
+        fence: Callable[[str], int | None] = lambda _: None,
     ) -> None:
         self._workers = workers
         self._clock = clock
         self._lags = lags
         self.url = url
+        self._fence = fence
 
     def held(self) -> Iterable[Held]:
-        """Return all workers that run: what a node holds where nothing decides who runs them."""
-        return [Held(one.qualified_name) for one in self._workers() if one.state in ALIVE]
+        """Return all workers that run here."""
+        names = [one.qualified_name for one in self._workers() if one.state in ALIVE]
+        return [Held(name, self._fence(name)) for name in names]
 
     def states(self) -> dict[str, str]:
         """Return the state of each worker."""

@@ -18,8 +18,8 @@ import msgspec
 
 from dnworker.core.errors import UsageError
 
-LONGEST_NAME = 64
-LONGEST_LABEL, LABELS = 64, 32
+LONGEST_NAME = 100
+LONGEST_LABEL, LABELS = 100, 32
 """Characters of a label, and how many a node has at most."""
 
 WORKERS_TOLD = 250

@@ -46,6 +46,11 @@ class Timeline:
         ordered = sorted(self._entries.values(), key=lambda one: one[0])
         return [move for _, moves in ordered for move in moves][-MOVES_KEPT:]
 
+    @property
+    def has_more(self) -> bool:
+        """Whether steps wait for the next `write`."""
+        return bool(self._waiting)
+
     def holder_of(self, worker: str, below: int) -> str | None:
         """Return the node that held a worker last under a lower number; None where that is not known."""
         found = [m for m in self.moves if m.worker == worker and m.fence is not None and m.fence < below]

@@ -94,7 +94,10 @@ class Nodes:
         self._registration = Registration(self._broker, self._clock, self._record)
         # what others were told
         self._told: tuple[str | None, list[tuple[Held, str]]] = (None, [])
-        self._noted: set[tuple[str, int | None]] = set()
+        self._noted: dict[str, int | None] = {}
+        """The fence under which each worker is in the timeline last."""
+        self._unsaid: list[Held] = []
+        """What is not in it yet."""
         # who waits
         self._one_at_a_time = asyncio.Lock()
         self._changed_here, self._changed_elsewhere = asyncio.Event(), asyncio.Event()
@@ -191,6 +194,21 @@ class Nodes:
         """Look at what this node holds, and tell the others soon what has changed."""
         self._changed_here.set()
 
+    def note(self, worker: str, fence: int, former: str | None, why: str) -> None:
+        """Note in the timeline that this node has taken a worker; without it, that is seen and guessed.
+
+        Args:
+            worker: its qualified name.
+            fence: the number of this node's turn with it.
+            former: the node that held it before, where one is known.
+            why: `started`, `handed over` or `failover`.
+        """
+        if not self.is_open or not self._is_new(Held(worker, fence)):
+            return
+        self._noted[worker] = fence
+        self._timeline.note(self._move(worker, fence, former, is_failover=why == "failover"))
+        self.notify()
+
     async def look(self) -> None:
         """Say what this node does, and read what the others say; a failure is noted, and logged once."""
         failed = await self._try(self._write)
@@ -239,7 +257,7 @@ class Nodes:
         while True:
             await self._changed_here.wait()
             self._changed_here.clear()
-            if self._state() != self._told:
+            if self._timeline.has_more or self._state() != self._told:
                 await self.look()
             await asyncio.sleep(GAP)
 
@@ -280,35 +298,49 @@ class Nodes:
 
     async def _write(self) -> None:
         self._told = self._state()
+        self._see_new([one for one, _ in self._told[1]])
         await self._registration.write()
-        held = [one for one, _ in self._told[1]]
-        new = [one for one in held if one[:2] not in self._noted]
-        if new:
+        if self._unsaid:
             await self._timeline.read()
-            self._timeline.note(*map(self._move_of, new))
-        self._noted = {one[:2] for one in held}
+            new, self._unsaid = self._unsaid, []
+            self._timeline.note(*map(self._guessed, new))
         await self._timeline.write()
+
+    def _see_new(self, held: list[Held]) -> None:
+        """Note what is held and is not in the timeline yet."""
+        new = [one for one in held if self._is_new(one)]
+        self._unsaid += new
+        self._noted |= {one.worker: one.fence for one in new}
+        for name in self._noted.keys() - {one.worker for one in held}:
+            if self._noted[name] is None:  # where nothing is numbered, each start is a step
+                del self._noted[name]
+
+    def _is_new(self, held: Held) -> bool:
+        if held.fence is None:
+            return held.worker not in self._noted
+        return held.fence > (self._noted.get(held.worker) or 0)
 
     async def _read(self) -> None:
         self._timeline.note(*await self._sightings.read())
         await self._timeline.write()
         await self._timeline.read()
 
-    def _move_of(self, held: Held) -> Move:
-        """Return the step by which this node came to hold a worker."""
-        before = held.before
+    def _guessed(self, held: Held) -> Move:
+        """Return the step by which this node came to hold a worker, of which nobody told how that was."""
+        before, is_failover = held.before, held.is_failover
         if before is None and held.fence is not None:
             before = self._timeline.holder_of(held.worker, held.fence)
-        if before == self.name:
-            before = None
-        is_failover = held.is_failover
         if is_failover is None and before is not None:
             is_failover = self._sightings.is_lost(before)
+        return self._move(held.worker, held.fence, before, is_failover=bool(is_failover))
+
+    def _move(self, worker: str, fence: int | None, before: str | None, *, is_failover: bool) -> Move:
+        is_first = before in (None, self.name)
         return Move(
             at=self._clock.now().timestamp(),
-            kind="started" if before is None else "failover" if is_failover else "moved",
+            kind="started" if is_first else "failover" if is_failover else "moved",
             node=self.name,
-            worker=held.worker,
-            before=before,
-            fence=held.fence,
+            worker=worker,
+            before=None if is_first else before,
+            fence=fence,
         )

@@ -79,7 +79,7 @@ class Member:
             task.cancel()
         self.nodes._tasks = []
 
-    def hold(self, worker: str, fence: int, **more: Any) -> None:
+    def hold(self, worker: str, fence: int | None, **more: Any) -> None:
         self.workers = [*self.workers, a_worker(worker)]
         self.holding.all.append(Held(worker, fence, **more))
 

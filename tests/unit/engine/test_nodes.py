@@ -259,6 +259,31 @@ async def test_who_decides_says_itself_what_a_failover_is(cluster):
     assert [m.kind for m in a.nodes.moves() if m.worker] == ["moved", "failover"]
 
 
+async def test_a_step_that_is_told_is_written_at_once_and_once(cluster):
+    a, b = await cluster.open("a", "b")
+    a.nodes.note("demo:w", 4, "x", "failover")
+    await turn_loop(64)
+    await b.nodes.read()
+    a.hold("demo:w", 4)
+    await cluster.advance(2 * BEAT)
+    steps = [(m.kind, m.before, m.fence) for m in b.nodes.moves() if m.worker]
+    assert steps == [("failover", "x", 4)]
+    a.nodes.note("demo:w", 5, None, "started")
+    a.nodes.note("demo:w", 6, "a", "failover")  # itself, before it started again
+    await cluster.advance(BEAT)
+    assert [m.kind for m in b.nodes.moves() if m.worker] == ["failover", "started", "started"]
+
+
+async def test_without_numbers_each_start_of_a_worker_is_a_step(cluster):
+    (a,) = await cluster.open("a")
+    for _ in range(2):
+        a.hold("demo:w", None)
+        await cluster.advance(BEAT)
+        a.holding.all, a.workers = [], []
+        await cluster.advance(BEAT)
+    assert [m.kind for m in a.nodes.moves() if m.worker] == ["started", "started"]
+
+
 async def test_the_timeline_keeps_the_newest_steps_of_all_nodes(cluster):
     a, b = await cluster.open("a", "b")
     for turn in range(30):
@@ -343,7 +368,7 @@ async def test_a_look_that_hangs_is_given_up_and_the_node_goes_on(cluster, monke
     assert a.nodes.failure is None
 
 
-@pytest.mark.parametrize("name", ["", "a b", "a\n", "x" * 65, "\x1b[31m"])
+@pytest.mark.parametrize("name", ["", "a b", "a\n", "x" * 101, "\x1b[31m"])
 def test_a_name_or_label_that_is_none_is_refused_in_one_line(name):
     for check in (node_name, lambda text: node_labels([text])):
         with pytest.raises(UsageError, match="characters without spaces") as refused:

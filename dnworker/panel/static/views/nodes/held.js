@@ -85,7 +85,7 @@ export function Timeline({ found }) {
   const now = store.now();
   const older = found.allMoves - found.moves.length;
   return html`<section class="sec" aria-label="Timeline">
-    <div class="hd"><h2>Timeline</h2></div>
+    <div class="hd"><h2>Timeline</h2>${found.only && html`<span class="s t2 el">of ${found.only}</span>`}</div>
     <div role="list">
       ${found.moves.map(
         (
