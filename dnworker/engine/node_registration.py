@@ -7,12 +7,13 @@ written again in time. Nobody's clock but the broker's and the own monotonic one
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import TypeVar
 
 import msgspec
 
 from dnworker.core.clock import Clock
 from dnworker.core.errors import Conflict
-from dnworker.engine.node_records import NodeRecord, past_of
+from dnworker.engine.node_records import NodeRecord, PastRecord, past_of
 from dnworker.events.brokers.base import Broker, Entry
 
 PREFIX, PAST = "node.", "past."
@@ -31,6 +32,11 @@ POLL = 0.5
 
 PAST_KEPT_FOR = 24 * 3600.0
 """Seconds for which a node stays listed that is gone."""
+
+LARGEST = 500_000
+"""Bytes of a record that is read: one of ours is a fifth of that at most."""
+
+R = TypeVar("R", NodeRecord, PastRecord)
 
 PAST_EVERY = 60.0
 """Seconds between two writes of that."""
@@ -132,11 +138,23 @@ def instance_of(entry: Entry) -> str | None:
 
 
 def record_of(entry: Entry) -> NodeRecord | None:
-    """Return a record; None where it cannot be read, as of another version."""
+    """Return a record; None where it cannot be read, as of another version, or is not of its key."""
+    return _read(entry, NodeRecord, PREFIX)
+
+
+def past_record_of(entry: Entry) -> PastRecord | None:
+    """Return what is left of a node; None where it cannot be read, or is not of its key."""
+    return _read(entry, PastRecord, PAST)
+
+
+def _read(entry: Entry, kind: type[R], prefix: str) -> R | None:
+    if len(entry.value) > LARGEST:
+        return None
     try:
-        return msgspec.json.decode(entry.value, type=NodeRecord)
+        record = msgspec.json.decode(entry.value, type=kind)
     except (msgspec.MsgspecError, ValueError, RecursionError):
         return None
+    return record if record.name == entry.key.removeprefix(prefix) else None
 
 
 def _taken(name: str, found: Entry) -> str:

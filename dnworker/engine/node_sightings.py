@@ -13,8 +13,9 @@ from typing import NamedTuple
 import msgspec
 
 from dnworker.core.clock import Clock
+from dnworker.core.errors import DnworkerError
 from dnworker.engine.node_records import Move, NodeRecord, NodeRow, PastRecord, past_of, row_of_past
-from dnworker.engine.node_registration import LIFETIME, PAST, PAST_KEPT_FOR, PREFIX, record_of
+from dnworker.engine.node_registration import LIFETIME, PAST, PAST_KEPT_FOR, PREFIX, past_record_of, record_of
 from dnworker.events.brokers.base import Broker, Entry
 
 log = logging.getLogger("dnworker.nodes")
@@ -54,6 +55,8 @@ class Sightings:
         self._seen: dict[str, Sighting] = {}
         self._past: dict[str, PastRecord] = {}
         self._unreadable: set[str] = set()
+        self._vanished: list[Sighting] = []
+        """Those that are not noted as gone yet."""
 
     async def read(self) -> list[Move]:
         """Read all records, and note who is gone; returns the steps of the timeline that this node writes.
@@ -66,10 +69,10 @@ class Sightings:
         seen = {entry.key.removeprefix(PREFIX): self._sighting(entry) for entry in entries}
         before, self._seen = self._seen, {name: one for name, one in seen.items() if one is not None}
         self._past = {past.name: past for past in map(self._past_of, pasts) if past is not None}
-        vanished = [one for name, one in before.items() if name not in seen]
-        moves = [await self._note_gone(one) for one in vanished if one.record.instance != self._instance]
+        self._vanished += [one for name, one in before.items() if name not in seen]
+        moves = await self._note_vanished()
         await self._forget_old(pasts)
-        return [move for move in moves if move is not None]
+        return moves
 
     def rows(self) -> list[NodeRow]:
         """Return all nodes: those that are there first, each part by name."""
@@ -123,6 +126,22 @@ class Sightings:
 
     # -- who is gone -----------------------------------------------------------------------------------
 
+    async def _note_vanished(self) -> list[Move]:
+        """Note all that are gone; those after a failure of the broker, the next time."""
+        moves = []
+        while self._vanished:
+            one = self._vanished[0]
+            back = self._seen.get(one.record.name)
+            is_there = back is not None and back.record.instance == one.record.instance
+            if not is_there and one.record.instance != self._instance:
+                try:
+                    move = await self._note_gone(one)
+                except (OSError, DnworkerError):
+                    break
+                moves += [] if move is None else [move]
+            self._vanished.pop(0)
+        return moves
+
     async def _note_gone(self, one: Sighting) -> Move | None:
         """Note that a node is gone; None where it has left by itself, or another has noted it."""
         name, record = one.record.name, one.record
@@ -148,11 +167,10 @@ class Sightings:
             await self._broker().delete(entry.key)
 
     def _past_of(self, entry: Entry) -> PastRecord | None:
-        try:
-            return msgspec.json.decode(entry.value, type=PastRecord)
-        except (msgspec.MsgspecError, ValueError, RecursionError):
+        past = past_record_of(entry)
+        if past is None:
             self._say_unreadable(entry)
-            return None
+        return past
 
     def _say_unreadable(self, entry: Entry) -> None:
         """Say once of a record that it cannot be read."""

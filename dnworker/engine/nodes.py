@@ -163,6 +163,8 @@ class Nodes:
                 await self._timeline.write()
         except (OSError, DnworkerError) as exc:
             log.warning("node %s could not say that it leaves: %s", self.name, exc or type(exc).__name__)
+        except Exception:  # ours: the rest of the runtime is still to be stopped
+            log.exception("node %s could not say that it leaves", self.name)
 
     # -- what is seen ----------------------------------------------------------------------------------
 

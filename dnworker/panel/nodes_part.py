@@ -68,7 +68,7 @@ def _row(row: NodeRow) -> dict[str, Any]:
         "state": row.state,
         "isHere": row.is_here,
         "version": shorten(row.version, LONGEST),
-        "labels": row.labels[:ROWS_SHOWN],
+        "labels": [shorten(label, LONGEST) for label in row.labels[:ROWS_SHOWN]],
         "host": shorten(row.host, LONGEST),
         "pid": row.pid,
         "since": _millis(row.since),
