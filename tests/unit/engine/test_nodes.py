@@ -10,7 +10,7 @@ import msgspec
 import pytest
 
 from dnworker import Runtime, Worker
-from dnworker.core.errors import Conflict, UsageError
+from dnworker.core.errors import Conflict, NotStored, UsageError
 from dnworker.core.handlers import HandlerKey
 from dnworker.core.stats import HandlerStats
 from dnworker.engine import nodes as nodes_module
@@ -131,6 +131,46 @@ async def test_a_node_that_is_cut_off_sees_nobody_die_and_says_why_it_sees_nothi
     assert a.states() == b.states() == {"a": "up", "b": "up"}
     assert (a.row("a").failure, a.nodes.failure) == (None, None)
     assert ("gone", "b") not in kinds(a)
+
+
+async def test_a_node_that_was_thought_gone_and_then_dies_is_gone_since_its_death(cluster):
+    a, b = await cluster.open("a", "b")
+    await cluster.advance(BEAT)
+    b.broker.cut_off()
+    await cluster.advance(LIFETIME + 2 * BEAT)
+    b.broker.heal()
+    await cluster.advance(2 * BEAT)
+    assert a.row("b").state == "up"
+    b.kill()
+    died = cluster.clock.now().timestamp()
+    await cluster.advance(LIFETIME + 2 * BEAT)
+    assert a.row("b").gone_at == pytest.approx(died, abs=2 * BEAT)
+    assert kinds(a).count(("gone", "b")) == 2
+
+
+async def test_a_death_is_noted_later_where_the_broker_fails_at_that_moment(cluster, monkeypatch):
+    a, b = await cluster.open("a", "b")
+    await cluster.advance(BEAT)
+    b.kill()
+
+    async def fails(key):
+        raise NotStored("not now")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(a.broker, "get", fails)
+        await cluster.advance(LIFETIME + 2 * BEAT)
+        assert a.row("b").gone_at is None
+    await cluster.advance(2 * BEAT)
+    assert a.row("b").gone_at is not None
+
+
+async def test_a_record_of_another_name_than_its_key_or_of_a_megabyte_is_left_out(cluster):
+    (a,) = await cluster.open("a")
+    record = (await cluster.store.get("node.a")).value
+    await cluster.store.put("node.b", record)
+    await cluster.store.put("node.c", record.replace(b'"a"', b'"c"') + b" " * 1_000_000)
+    await cluster.advance(BEAT)
+    assert a.states() == {"a": "up"}
 
 
 async def test_a_second_node_of_a_name_is_refused_in_one_line_and_harms_nobody(cluster):
