@@ -67,9 +67,11 @@ class Sightings:
         entries = await self._broker().entries(PREFIX)
         pasts = await self._broker().entries(PAST)
         seen = {entry.key.removeprefix(PREFIX): self._sighting(entry) for entry in entries}
-        before, self._seen = self._seen, {name: one for name, one in seen.items() if one is not None}
+        missing = {name: one for name, one in self._seen.items() if name not in seen}
+        seen |= await self._ask_for(missing)
+        self._seen = {name: one for name, one in seen.items() if one is not None}
         self._past = {past.name: past for past in map(self._past_of, pasts) if past is not None}
-        self._vanished += [one for name, one in before.items() if name not in seen]
+        self._vanished += [one for name, one in missing.items() if name not in seen]
         moves = await self._note_vanished()
         await self._forget_old(pasts)
         return moves
@@ -125,6 +127,21 @@ class Sightings:
         )
 
     # -- who is gone -----------------------------------------------------------------------------------
+
+    async def _ask_for(self, missing: dict[str, Sighting]) -> dict[str, Sighting | None]:
+        """Return those of the nodes that are missing in the list which are there all the same, or may be.
+
+        Where the broker is away, the list ends by this node's time alone: nobody is gone by that.
+        """
+        found: dict[str, Sighting | None] = {}
+        for name in missing:
+            try:
+                entry = await self._broker().get(PREFIX + name)
+            except (OSError, DnworkerError):
+                return missing | found
+            if entry is not None:
+                found[name] = self._sighting(entry)
+        return found
 
     async def _note_vanished(self) -> list[Move]:
         """Note all that are gone; those after a failure of the broker, the next time."""

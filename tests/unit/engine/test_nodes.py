@@ -173,6 +173,29 @@ async def test_a_record_of_another_name_than_its_key_or_of_a_megabyte_is_left_ou
     assert a.states() == {"a": "up"}
 
 
+async def test_nobody_is_gone_by_a_list_that_ends_while_the_broker_is_away(cluster, monkeypatch):
+    a, _ = await cluster.open("a", "b")
+    await cluster.advance(BEAT)
+
+    async def no_entries(prefix):
+        return []
+
+    async def away(*args, **more):
+        raise NotStored("no server")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(a.broker, "entries", no_entries)
+        patch.setattr(a.broker, "get", away)
+        await cluster.advance(BEAT)
+        assert a.states() == {"a": "up", "b": "up"}
+        patch.setattr(a.broker, "put", away)
+        await cluster.advance(LIFETIME + BEAT)
+        await a.nodes.read()
+        assert a.states() == {"a": "silent", "b": "silent"}
+    await cluster.advance(2 * BEAT)
+    assert a.states() == {"a": "up", "b": "up"}
+
+
 async def test_a_second_node_of_a_name_is_refused_in_one_line_and_harms_nobody(cluster):
     (a,) = await cluster.open("a")
     second = cluster.member("a")
