@@ -26,7 +26,7 @@ WORKERS_SHOWN = 1_000
 CLEAR = "\x1b[H\x1b[2J\x1b[3J"
 """Has a terminal show nothing, and go on at its top."""
 
-MOVES = {"joined": "{node} joined", "left": "{node} left", "gone": "{node} is gone"}
+MOVES = {"joined": "{node} joined", "left": "{node} left", "gone": "{node} is gone", "back": "{node} is back"}
 """The steps of nodes in words."""
 
 

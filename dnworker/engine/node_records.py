@@ -109,7 +109,7 @@ class PastRecord(msgspec.Struct, frozen=True, kw_only=True):
     """Whether it ended by itself."""
 
 
-MoveKind = Literal["joined", "left", "gone", "started", "moved", "failover"]
+MoveKind = Literal["joined", "left", "gone", "back", "started", "moved", "failover"]
 
 
 class Move(msgspec.Struct, frozen=True, kw_only=True):
@@ -119,7 +119,7 @@ class Move(msgspec.Struct, frozen=True, kw_only=True):
     """By the clock of the node that wrote it."""
     kind: MoveKind
     node: str
-    """Who joined, left or is gone; of a worker, who holds it now."""
+    """Who joined, left, is gone or is back; of a worker, who holds it now."""
     worker: str | None = None
     before: str | None = None
     """The node that held the worker before."""

@@ -87,8 +87,8 @@ class Registration:
                     return
             await self._clock.sleep(POLL)
 
-    async def write(self) -> NodeRecord:
-        """Write the record; returns it.
+    async def write(self) -> bool:
+        """Write the record; returns whether others have noted meanwhile that this node is gone.
 
         Raises:
             NameTaken: another runtime took the name while this one was away.
@@ -102,8 +102,7 @@ class Registration:
                 raise NameTaken(_taken(record.name, found))
             if not await self._put(record, 0 if found is None else found.revision):
                 raise NameTaken(f"another runtime has taken the name of node {record.name!r} just now")
-        await self._write_past(record)
-        return record
+        return await self._write_past(record)
 
     async def end(self) -> None:
         """Give the name back, and note that the node has left."""
@@ -122,13 +121,19 @@ class Registration:
             self._revision = entry.revision
         return entry is not None
 
-    async def _write_past(self, record: NodeRecord) -> None:
-        """Write what stays of the node where nobody sees its end, now and then."""
+    async def _write_past(self, record: NodeRecord) -> bool:
+        """Write what stays of the node where nobody sees its end, now and then; returns as of `write`."""
         now = self._clock.monotonic()
-        if self._past_at is None or now - self._past_at >= PAST_EVERY:
-            data = msgspec.json.encode(past_of(record))
-            await self._broker().put(PAST + record.name, data, seconds=PAST_KEPT_FOR)
-            self._past_at = now
+        if self._past_at is not None and now - self._past_at < PAST_EVERY:
+            return False
+        entry = await self._broker().get(PAST + record.name)
+        before = None if entry is None else past_record_of(entry)
+        data, revision = msgspec.json.encode(past_of(record)), 0 if entry is None else entry.revision
+        key = PAST + record.name
+        if await self._broker().put(key, data, revision=revision, seconds=PAST_KEPT_FOR) is None:
+            return False  # somebody notes just now that it is gone: the next beat sees that
+        self._past_at = now
+        return before is not None and before.instance == record.instance and before.gone_at is not None
 
 
 def instance_of(entry: Entry) -> str | None:

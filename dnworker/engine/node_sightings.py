@@ -55,11 +55,15 @@ class Sightings:
         self._seen: dict[str, Sighting] = {}
         self._past: dict[str, PastRecord] = {}
         self._unreadable: set[str] = set()
-        self._vanished: list[Sighting] = []
+        self._vanished: dict[str, Sighting] = {}
         """Those that are not noted as gone yet."""
 
-    async def read(self) -> list[Move]:
+    async def read(self, *, is_settled: bool = True) -> list[Move]:
         """Read all records, and note who is gone; returns the steps of the timeline that this node writes.
+
+        Args:
+            is_settled: whether this node has reached the broker for as long as a record lives. Where the
+                broker itself was away, all records have ended, and all nodes are about to be back.
 
         Raises:
             OSError, DnworkerError: the broker is away; everything stays as it was seen last.
@@ -71,15 +75,18 @@ class Sightings:
         seen |= await self._ask_for(missing)
         self._seen = {name: one for name, one in seen.items() if one is not None}
         self._past = {past.name: past for past in map(self._past_of, pasts) if past is not None}
-        self._vanished += [one for name, one in missing.items() if name not in seen]
-        moves = await self._note_vanished()
+        self._vanished |= {name: one for name, one in missing.items() if name not in seen}
+        for name in self._vanished.keys() & self._seen.keys():
+            del self._vanished[name]  # it is back, or another has its name
+        moves = await self._note_vanished() if is_settled else []
         await self._forget_old(pasts)
         return moves
 
     def rows(self) -> list[NodeRow]:
         """Return all nodes: those that are there first, each part by name."""
-        there = [self._row(one) for one in self._seen.values()]
-        gone = [row_of_past(past) for name, past in self._past.items() if name not in self._seen]
+        known = self._vanished | self._seen
+        there = [self._row(one) for one in known.values()]
+        gone = [row_of_past(past) for name, past in self._past.items() if name not in known]
         order = ("up", "silent", "gone")
         return sorted([*there, *gone], key=lambda row: (order.index(row.state), row.name))
 
@@ -107,7 +114,7 @@ class Sightings:
         off = one.clock_off
         return NodeRow(
             name=record.name,
-            state="up" if silence <= LIFETIME else "silent",
+            state="up" if silence <= LIFETIME and one.record.name in self._seen else "silent",
             is_here=record.instance == self._instance,
             instance=record.instance,
             version=record.version,
@@ -146,17 +153,13 @@ class Sightings:
     async def _note_vanished(self) -> list[Move]:
         """Note all that are gone; those after a failure of the broker, the next time."""
         moves = []
-        while self._vanished:
-            one = self._vanished[0]
-            back = self._seen.get(one.record.name)
-            is_there = back is not None and back.record.instance == one.record.instance
-            if not is_there and one.record.instance != self._instance:
-                try:
-                    move = await self._note_gone(one)
-                except (OSError, DnworkerError):
-                    break
-                moves += [] if move is None else [move]
-            self._vanished.pop(0)
+        for name, one in [*self._vanished.items()]:
+            try:
+                move = await self._note_gone(one) if one.record.instance != self._instance else None
+            except (OSError, DnworkerError):
+                break
+            moves += [] if move is None else [move]
+            del self._vanished[name]
         return moves
 
     async def _note_gone(self, one: Sighting) -> Move | None:

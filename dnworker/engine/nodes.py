@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import uuid
 from collections.abc import Awaitable, Callable, Iterable
 
@@ -26,7 +27,7 @@ from dnworker.engine.node_records import (
     node_labels,
     node_name,
 )
-from dnworker.engine.node_registration import BEAT, PAST, PREFIX, NameTaken, Registration
+from dnworker.engine.node_registration import BEAT, LIFETIME, PAST, PREFIX, NameTaken, Registration
 from dnworker.engine.node_sightings import Sightings
 from dnworker.engine.node_timeline import PREFIX as TIMELINE
 from dnworker.engine.node_timeline import Timeline
@@ -94,6 +95,8 @@ class Nodes:
         self._registration = Registration(self._broker, self._clock, self._record)
         # what others were told
         self._told: tuple[str | None, list[tuple[Held, str]]] = (None, [])
+        self._failed_at = -math.inf
+        """When a look at the broker has failed last, in seconds of the monotonic clock."""
         self._noted: dict[str, int | None] = {}
         """The fence under which each worker is in the timeline last."""
         self._unsaid: list[Held] = []
@@ -242,6 +245,8 @@ class Nodes:
         """Note whether this node is seen; log it where that has changed."""
         text = None if failed is None else shorten(str(failed) or type(failed).__name__, LONGEST_FAILURE)
         before, self.failure = self.failure, text
+        if text is not None:
+            self._failed_at = self._clock.monotonic()
         if text is not None and before is None:
             log.warning("node %s does not see the others, or they not it: %s", self.name, text)
         elif text is None and before is not None:
@@ -301,7 +306,8 @@ class Nodes:
     async def _write(self) -> None:
         self._told = self._state()
         self._see_new([one for one, _ in self._told[1]])
-        await self._registration.write()
+        if await self._registration.write():
+            self._timeline.note(Move(at=self._clock.now().timestamp(), kind="back", node=self.name))
         if self._unsaid:
             await self._timeline.read()
             new, self._unsaid = self._unsaid, []
@@ -323,7 +329,8 @@ class Nodes:
         return held.fence > (self._noted.get(held.worker) or 0)
 
     async def _read(self) -> None:
-        self._timeline.note(*await self._sightings.read())
+        since = self._clock.monotonic() - self._failed_at
+        self._timeline.note(*await self._sightings.read(is_settled=since > LIFETIME))
         await self._timeline.write()
         await self._timeline.read()
 

@@ -66,6 +66,7 @@ test("every step of the timeline has words", () => {
   assert.equal(of("joined"), "b joined");
   assert.equal(of("left"), "b left");
   assert.equal(of("gone"), "b is gone");
+  assert.equal(of("back"), "b is back");
   assert.equal(of("started", { worker: "demo:w" }), "demo:w started on b");
   assert.equal(of("moved", { worker: "demo:w", before: "a" }), "demo:w handed over from a to b");
   assert.equal(of("failover", { worker: "demo:w", before: "a" }), "demo:w failed over from a to b");

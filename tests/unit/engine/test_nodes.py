@@ -173,6 +173,46 @@ async def test_a_record_of_another_name_than_its_key_or_of_a_megabyte_is_left_ou
     assert a.states() == {"a": "up"}
 
 
+async def test_nobody_is_gone_where_the_broker_was_away_for_all(cluster):
+    members = await cluster.open("a", "b", "c")
+    await cluster.advance(BEAT)
+    for member in members:
+        member.broker.cut_off()
+    await cluster.advance(5 * LIFETIME)
+    for member in members:
+        member.broker.heal()
+        await cluster.advance(0.7)  # one after the other
+    await cluster.advance(2 * LIFETIME)
+    for member in members:
+        assert member.states() == {"a": "up", "b": "up", "c": "up"}
+        assert {kind for kind, _ in kinds(member)} == {"joined"}
+
+
+async def test_who_dies_while_the_broker_is_away_is_gone_once_it_is_back(cluster):
+    a, b = await cluster.open("a", "b")
+    await cluster.advance(BEAT)
+    a.broker.cut_off()
+    b.kill()
+    died = cluster.clock.now().timestamp()
+    await cluster.advance(5 * LIFETIME)
+    a.broker.heal()
+    await cluster.advance(BEAT)
+    assert a.states() == {"a": "up", "b": "silent"}
+    await cluster.advance(LIFETIME + BEAT)
+    assert a.row("b").gone_at == pytest.approx(died, abs=2 * BEAT)
+    assert kinds(a)[-1] == ("gone", "b")
+
+
+async def test_a_node_that_others_thought_gone_says_that_it_is_back(cluster):
+    a, b = await cluster.open("a", "b")
+    await cluster.advance(BEAT)
+    b.broker.cut_off()
+    await cluster.advance(LIFETIME + 2 * BEAT)
+    b.broker.heal()
+    await cluster.advance(3 * BEAT)
+    assert kinds(a) == kinds(b) == [("joined", "a"), ("joined", "b"), ("gone", "b"), ("back", "b")]
+
+
 async def test_nobody_is_gone_by_a_list_that_ends_while_the_broker_is_away(cluster, monkeypatch):
     a, _ = await cluster.open("a", "b")
     await cluster.advance(BEAT)

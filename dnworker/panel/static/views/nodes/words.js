@@ -63,6 +63,7 @@ const DOTS = {
   joined: "running",
   left: "stopped",
   gone: "error",
+  back: "running",
   started: "running",
   moved: "starting",
   failover: "busy",
@@ -75,6 +76,7 @@ export function moveText(move) {
   if (move.kind === "joined") return `${move.node} joined`;
   if (move.kind === "left") return `${move.node} left`;
   if (move.kind === "gone") return `${move.node} is gone`;
+  if (move.kind === "back") return `${move.node} is back`;
   if (move.before === null) return `${move.worker} started on ${move.node}`;
   const how = move.kind === "failover" ? "failed over" : "handed over";
   return `${move.worker} ${how} from ${move.before} to ${move.node}`;
