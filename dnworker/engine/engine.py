@@ -217,6 +217,7 @@ class Engine:
         self.bus.watcher = self.history
         self.agents.changed.add(self._release_turns)
         self._listeners.add(self._release_turns)
+        self._listeners.add(self.nodes.notify)
         self.bus.tap(self.history.note_event)
         self.bus.tap(self.flow.published.note_event)
         self.bus.gate = self.storms

@@ -217,17 +217,24 @@ class Nodes:
     async def look(self) -> None:
         """Say what this node does, and read what the others say; a failure is noted, and logged once."""
         failed = await self._try(self._write)
-        if isinstance(failed, NameTaken) or failed is None:
+        is_away = isinstance(failed, OSError | DnworkerError) and not isinstance(failed, NameTaken)
+        if not is_away:
             failed = await self._try(self._read) or failed
         self._note(failed)
-        self._listeners.notify()
+        self._tell_listeners()
 
     async def read(self) -> None:
         """Read what all nodes say, this one too; a failure is noted, and logged once."""
         failed = await self._try(self._read)
         if failed is not None:
             self._note(failed)
-        self._listeners.notify()
+        self._tell_listeners()
+
+    def _tell_listeners(self) -> None:
+        try:
+            self._listeners.notify()
+        except Exception:  # theirs, and no reason to be seen no more
+            log.exception("what listens to the nodes has failed")
 
     async def _try(self, step: Callable[[], Awaitable[None]]) -> Exception | None:
         """Do something with the broker, in bounded time; returns what it raised."""
@@ -237,7 +244,8 @@ class Nodes:
         except (OSError, DnworkerError) as exc:
             return exc
         except Exception as exc:  # ours, and no reason to be seen no more
-            log.exception("a look at the nodes has failed")
+            if self.failure is None:
+                log.exception("a look at the nodes has failed")
             return exc
         return None
 
@@ -264,9 +272,15 @@ class Nodes:
         while True:
             await self._changed_here.wait()
             self._changed_here.clear()
-            if self._timeline.has_more or self._state() != self._told:
+            if self._has_news():
                 await self.look()
             await asyncio.sleep(GAP)
+
+    def _has_news(self) -> bool:
+        try:
+            return self._timeline.has_more or self._state() != self._told
+        except Exception:
+            return True  # the look says what is wrong
 
     async def _follow(self) -> None:
         """Read at once what changes elsewhere, while somebody looks on."""
@@ -304,7 +318,11 @@ class Nodes:
         )
 
     async def _write(self) -> None:
-        self._told = self._state()
+        problem: Exception | None = None
+        try:
+            self._told = self._state()
+        except Exception as exc:  # whoever decides about workers has failed: the node is there all the same
+            problem = exc
         self._see_new([one for one, _ in self._told[1]])
         if await self._registration.write():
             self._timeline.note(Move(at=self._clock.now().timestamp(), kind="back", node=self.name))
@@ -313,6 +331,8 @@ class Nodes:
             new, self._unsaid = self._unsaid, []
             self._timeline.note(*map(self._guessed, new))
         await self._timeline.write()
+        if problem is not None:
+            raise problem
 
     def _see_new(self, held: list[Held]) -> None:
         """Note what is held and is not in the timeline yet."""

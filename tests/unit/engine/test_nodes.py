@@ -377,6 +377,28 @@ async def test_a_step_that_is_told_is_written_at_once_and_once(cluster):
     assert [m.kind for m in b.nodes.moves() if m.worker] == ["failover", "started", "started"]
 
 
+@pytest.mark.parametrize("who", ["held", "listener"])
+async def test_an_error_of_others_is_logged_and_the_node_goes_on(cluster, monkeypatch, caplog, who):
+    a, b = await cluster.open("a", "b")
+
+    def fails():
+        raise ZeroDivisionError(who)
+
+    with caplog.at_level(logging.ERROR, "dnworker.nodes"):
+        if who == "held":
+            monkeypatch.setattr(a.holding, "held", fails)
+        else:
+            a.nodes.listen(fails)
+        a.nodes.notify()
+        await cluster.advance(3 * LIFETIME)
+    assert f"ZeroDivisionError: {who}" in caplog.text
+    assert b.states()["a"] == "up"
+    assert all(not task.done() for task in a.nodes._tasks)
+    monkeypatch.undo()
+    await cluster.advance(2 * BEAT)
+    assert b.states()["a"] == "up"
+
+
 async def test_without_numbers_each_start_of_a_worker_is_a_step(cluster):
     (a,) = await cluster.open("a")
     for _ in range(2):
@@ -521,7 +543,8 @@ async def test_a_runtime_over_memory_is_no_node_and_starts_nothing():
         assert not [task for task in asyncio.all_tasks() if task.get_name().startswith("dnworker node")]
 
 
-async def test_runtimes_that_share_a_broker_see_what_each_other_runs(cluster):
+async def test_runtimes_that_share_a_broker_see_at_once_what_each_other_runs(cluster, monkeypatch):
+    monkeypatch.setattr(nodes_module, "BEAT", 3_600.0)
     one = Runtime(port=0, broker=cluster.member("x").broker, node="one", labels=["gpu"])
     two = Runtime(port=None, broker=cluster.member("y").broker, node="two")
     async with one, two:
