@@ -58,7 +58,15 @@ class Runtime(Engine):
             restored before their next startup.
         retry: which workers are given events again whose handlers have failed, such as
             `{"demo:bridge": "5,backoff=1s..5m,on=OSError"}`, or words as of `serve --retry`.
+        node: what this runtime is called among those that share its broker; by default the host's name and
+            four digits. No two have one name.
+        labels: what this node has, such as `gpu`.
     """
+
+    server: EmbeddedServer | None = None
+    actions: Actions | None = None
+    """What the panel can do beside; set it before the panel is first shown."""
+    _feed: Feed | None = None
 
     def __init__(
         self,
@@ -81,6 +89,8 @@ class Runtime(Engine):
         catchup: Catchup = "skip",
         keep_state: Iterable[str] = (),
         retry: Retry | None = None,
+        node: str | None = None,
+        labels: Iterable[str] = (),
     ) -> None:
         super().__init__(
             token=token,
@@ -97,14 +107,11 @@ class Runtime(Engine):
             catchup=catchup,
             retry=retry,
         )
+        self.nodes.be(node, labels)
         self.tokens.worker_scope = worker_scope
         self.services.observation.is_on = observe
         self.services.keep_state.update(keep_state)
-        self.server: EmbeddedServer | None = None
-        self.actions: Actions | None = None
-        """What the panel can do beside; set it before the panel is first shown."""
         self._host, self._port = host, port
-        self._feed: Feed | None = None
 
     async def start(self) -> None:
         """Listen, if there is a port; returns when the API answers.

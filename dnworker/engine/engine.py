@@ -58,6 +58,8 @@ from dnworker.engine.direct import DirectConnection
 from dnworker.engine.flow import FlowMeter
 from dnworker.engine.lag import LagSampler
 from dnworker.engine.named_workers import NamedWorkers
+from dnworker.engine.node_facts import Facts
+from dnworker.engine.nodes import Nodes
 from dnworker.engine.once import OnceKeys
 from dnworker.engine.own import Declared
 from dnworker.engine.progress import Progress
@@ -215,6 +217,7 @@ class Engine:
         self.bus.watcher = self.history
         self.agents.changed.add(self._release_turns)
         self._listeners.add(self._release_turns)
+        self._listeners.add(self.nodes.notify)
         self.bus.tap(self.history.note_event)
         self.bus.tap(self.flow.published.note_event)
         self.bus.gate = self.storms
@@ -248,6 +251,14 @@ class Engine:
     def deduped(self) -> Deduped:
         """The keys of `client.publish(dedupe=...)`."""
         return Deduped(self.bus, self.clock)
+
+    @cached_property
+    def nodes(self) -> Nodes:
+        """This node among those that share its broker."""
+        # A clock that people set would have it be dead to the others; only tests have a virtual one.
+        clock = RealClock() if isinstance(self.clock, SwitchClock) else self.clock
+        facts = Facts(self.workers, clock, self.history.series.lag, lambda: self.url)
+        return Nodes(lambda: self.bus.broker, clock, facts)
 
     @cached_property
     def flow(self) -> FlowMeter:
@@ -299,6 +310,7 @@ class Engine:
             raise
         self._is_started, self.started_at = True, time.monotonic()
         self.progress.reach("ready")
+        self.nodes.notify()  # the API has an address by now
 
     async def _take(self, loop: asyncio.AbstractEventLoop) -> None:
         """Take what a start needs; `resources` gives it back, also where it was not taken whole."""
@@ -312,6 +324,8 @@ class Engine:
             taken.callback(NamedWorkers(self.capabilities, self.progress, self._named).start(loop))
             taken.enter_context(LagSampler(self.history.series.note_lag).running(loop))
             await self.bus.open(self.runtime_id)
+            await self.nodes.open()
+            self.resources.push_async_callback(self.nodes.close)
             self.dead_letters.open(self.bus.broker)
             self.resources.push_async_callback(self.dead_letters.close)
             self._deliveries.open()

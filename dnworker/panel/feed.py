@@ -93,6 +93,7 @@ class Feed:
         # while some view is visible
         self._listening: list[Callable[[], None]] = []
         self._pump: asyncio.Task[None] | None = None
+        self._end_nodes: Callable[[], None] | None = None
         self._next_look: asyncio.TimerHandle | None = None
 
     @property
@@ -115,6 +116,7 @@ class Feed:
         """Go on for the views that were there when the runtime stopped."""
         if self._is_watched:
             self._listen()
+            self._follow_nodes()
             self.notify()
 
     # -- views -----------------------------------------------------------------------------------------
@@ -141,6 +143,7 @@ class Feed:
         else:
             view.note_alive()
             self._handle(message, view)
+        self._follow_nodes()
         self.notify()
         return message
 
@@ -153,6 +156,7 @@ class Feed:
     def _drop(self, name: str) -> None:
         self._views.pop(name).stop_reading()
         self._unlisten_unless_watched()
+        self._follow_nodes()
 
     def _drop_silent(self, view: View) -> None:
         """Forget a view that does not answer; if it is there after all, it says hello again."""
@@ -267,6 +271,7 @@ class Feed:
         for view in self._views.values():
             view.stop_reading()
         self.model.forget_changes()
+        self._follow_nodes()
         if self._pump is not None:
             self._pump.cancel()
             self._pump = None
@@ -277,6 +282,15 @@ class Feed:
     def _unlisten_unless_watched(self) -> None:
         if not self._is_watched:
             self._unlisten()
+
+    def _follow_nodes(self) -> None:
+        """Hear at once of what other nodes do, while some view shows them."""
+        is_wanted = self.is_listening and any("nodes" in one.looks for one in self.views if one.wants_updates)
+        if is_wanted and self._end_nodes is None:
+            self._end_nodes = self.model.engine.nodes.listen(self.notify)
+        elif not is_wanted and self._end_nodes is not None:
+            self._end_nodes()
+            self._end_nodes = None
 
     def _note_line(self, line: LogLine) -> None:
         if line.event_id is not None and line.source == "runtime" and threading.get_ident() == self._thread:

@@ -109,7 +109,8 @@ class PanelModel:
         """Return what is shown of the runtime itself."""
         engine = self.engine
         named = [one.name for one in engine.capabilities.all() if not one.live]
-        return {
+        shared = {"node": engine.nodes.name} if engine.nodes.is_open else {}
+        return shared | {
             "id": engine.runtime_id,
             "name": named[0] if len(named) == 1 else "dnworker",
             "url": engine.url,

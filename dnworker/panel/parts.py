@@ -17,6 +17,7 @@ from dnworker.panel import (
     capability_part,
     fire_part,
     map_part,
+    nodes_part,
     overview_part,
     palette_part,
     run_part,
@@ -107,6 +108,7 @@ PARTS: dict[str, Part] = {
     "capabilities": Part(_capabilities, lambda: capability_part.CAPABILITY_INTERVAL),
     "sessions": Part(_sessions, lambda: session_parts.SESSIONS_INTERVAL),
     "session": Part(_session, lambda: session_parts.SESSIONS_INTERVAL),
+    "nodes": Part(nodes_part.nodes_to_json, lambda: nodes_part.NODES_INTERVAL),
     "palette": Part(_palette, lambda: palette_part.PALETTE_INTERVAL),
     "tail": Part(_tail, lambda: tail_part.TAIL_INTERVAL),
 }

@@ -14,6 +14,9 @@ from dnworker.server.rights import Right
 
 API_VERSION = "1.0.0"
 
+BROKER_FAILED = "broker_failed"
+"""The `detail` while what keeps the events can accept none; logs, `dnworker nodes` and the panel say why."""
+
 
 class ReloadReport(msgspec.Struct):
     """How the last reload went; times are seconds since the start."""
@@ -27,7 +30,7 @@ class ReloadReport(msgspec.Struct):
 class Report(msgspec.Struct, kw_only=True):
     """How far the runtime is."""
 
-    status: Literal["ok", "starting"] = "ok"
+    status: Literal["ok", "degraded", "starting"] = "ok"
     version: str = API_VERSION
     stage: str
     detail: str | None = None
@@ -49,10 +52,12 @@ class ReloadQuery(Fields):
 
 
 def _report(call: ApiCall) -> Report:
-    progress = call.engine.progress
+    """Return how far it is, without the text of a failure: it may name a file, and anybody may ask."""
+    progress, is_degraded = call.engine.progress, call.engine.bus.broker.failure is not None
     return Report(
+        status="degraded" if is_degraded else "ok",
         stage=progress.stage,
-        detail=progress.detail,
+        detail=progress.detail or (BROKER_FAILED if is_degraded else None),
         elapsed_sec=progress.elapsed,
         timings=dict(progress.timings),
         reload=ReloadReport(
@@ -66,13 +71,16 @@ def _report(call: ApiCall) -> Report:
 
 @endpoint("GET", "/api/health", right=None, answer=Report)
 def health(call: ApiCall) -> object:
-    """Answer that the runtime is there."""
+    """Answer that the runtime is there; `degraded` while its broker can accept no event."""
     return _report(call)
 
 
 @endpoint("GET", "/api/ready", right=None, answer=Report, errors=(503,))
 def ready(call: ApiCall) -> Response:
-    """Answer whether capabilities are loaded and workers were started."""
+    """Answer whether capabilities are loaded and workers were started.
+
+    A runtime whose broker has failed is ready all the same: clients of workers would give up otherwise.
+    """
     report = _report(call)
     if report.stage == "ready":
         return JSONResponse(report)

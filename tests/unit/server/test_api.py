@@ -394,6 +394,21 @@ async def test_ready_is_503_until_what_is_loading_has_started(runtime, http):
     assert (await http.get("/api/ready")).status_code == 200
 
 
+@pytest.mark.clause("6.2 health")
+async def test_a_runtime_whose_broker_has_failed_is_degraded_ready_and_does_not_say_why_to_anybody(
+    runtime, http, monkeypatch
+):
+    for path in ("/api/health", "/api/ready"):
+        fine = (await http.get(path)).json()
+        assert (fine["status"], fine["detail"]) == ("ok", None)
+    monkeypatch.setattr(runtime.bus.broker, "failure", "/home/me/events.db: no space left")
+    for path in ("/api/health", "/api/ready"):
+        answer = await http.get(path)
+        report = answer.json()
+        assert (answer.status_code, report["status"], report["detail"]) == (200, "degraded", "broker_failed")
+        assert "/home/me" not in answer.text
+
+
 # -- files, shell, logs --------------------------------------------------------------------------------
 
 

@@ -6,6 +6,7 @@ import { FireDrawer } from "../views/fire/index.js";
 import { LogDrawer } from "../views/log/index.js";
 import { CapabilityView } from "../views/capability/index.js";
 import { MapView } from "../views/map/index.js";
+import { NodesView } from "../views/nodes/index.js";
 import { OverviewView } from "../views/overview/index.js";
 import { RunsView } from "../views/runs/index.js";
 import { SessionsView } from "../views/sessions/index.js";
@@ -24,6 +25,7 @@ const VIEWS = {
   map: MapView,
   capability: CapabilityView,
   sessions: SessionsView,
+  nodes: NodesView,
 };
 const BARE_KEYS = /^(.|Enter|Escape|Arrow.*|Home|End|Page.*|Delete|Backspace)$/u;
 

@@ -40,7 +40,7 @@ function provided({ provided: find, why }, words) {
 
 /**
  * The groups `{ title, items }` for a query. `known` has `workers` (a map), `found` (the part `palette`), `now`, `why` (why
- * no command can be given, or null), and `provided(words)` (what other parts offer); `act` has a function for each thing that items do. An item is
+ * no command can be given, or null), `hasNodes` (whether there are other runtimes), and `provided(words)` (what other parts offer); `act` has a function for each thing that items do. An item is
  * `{ id, icon, title, ranges, detail, keys, why, run, background }`.
  */
 export function offer(query, known, act) {
@@ -263,7 +263,7 @@ function commands(known, act, all) {
       why,
       run: () => act.openFire(null),
     },
-    ...VIEWS.map((name) => ({
+    ...[...VIEWS, ...(known.hasNodes ? ["Nodes"] : [])].map((name) => ({
       id: `go ${name}`,
       icon: "right",
       title: `Go to ${name}`,

@@ -12,6 +12,7 @@ const VIEWS = [
   ["capability", "Capability"],
   ["sessions", "Sessions"],
 ];
+const NODES = ["nodes", "Nodes"]; // only where the broker is shared
 const IS_MAC = /Mac|iPhone|iPad/.test(globalThis.navigator?.platform ?? "");
 
 function Failing() {
@@ -63,7 +64,8 @@ export function Header({ controls }) {
   const { view } = store.route.value;
   const width = store.width.value;
   const prompts = store.value("attention").value?.prompts;
-  const tabs = VIEWS.map(([name, title]) => [
+  const views = store.value("runtime").value?.node ? [...VIEWS, NODES] : VIEWS;
+  const tabs = views.map(([name, title]) => [
     name,
     name === "sessions" && prompts ? html`${title} <span class="chip">${prompts}</span>` : title,
   ]);

@@ -110,10 +110,12 @@ function Open({ close, near }) {
   const found = kept.current;
   const workers = store.workers.value;
   const why = store.disabled.value;
+  const hasNodes = Boolean(store.value("runtime").value?.node);
   const acts = useMemo(() => actsOf(store, near), [store]);
   const groups = useMemo(
-    () => offer(query, { workers, found, now: store.now(), why, provided: store.commands.find }, acts),
-    [query, workers, found, why],
+    () =>
+      offer(query, { workers, found, now: store.now(), why, hasNodes, provided: store.commands.find }, acts),
+    [query, workers, found, why, hasNodes],
   );
   const items = groups.flatMap((group) => group.items);
   const [at, choose] = useChosen(query, items);
