@@ -121,6 +121,14 @@ def _parsed_payload(envelope: EventEnvelope) -> Any:
 EventEnvelope.payload = property(_parsed_payload, _set_payload)  # type: ignore[assignment]
 
 
+_set_seq = EventEnvelope.__dict__["seq"].__set__
+
+
+def number(envelope: EventEnvelope, seq: int) -> None:
+    """Give an envelope its number, in place: its publisher has it since before it was accepted."""
+    _set_seq(envelope, seq)
+
+
 def own(envelope: EventEnvelope) -> EventEnvelope:
     """Return an envelope whose payload is a dict that only its holders share; itself, if it has one."""
     held = _get_payload(envelope)

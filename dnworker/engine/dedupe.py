@@ -63,9 +63,9 @@ class Deduped:
             if kept.seq:
                 return First(kept.event_id, kept.seq, is_duplicate=True)
             envelope = publish(event_id=kept.event_id, may_exist=not is_fresh)
-            seq = (await self._bus.accepted(envelope)).seq
-            await self._keys.put(worker, key, msgspec.json.encode(_Kept(kept.event_id, seq)))
-            return First(kept.event_id, seq, is_duplicate=seq != envelope.seq)
+            first, is_new = await self._bus.acceptance(envelope)
+            await self._keys.put(worker, key, msgspec.json.encode(_Kept(kept.event_id, first.seq)))
+            return First(kept.event_id, first.seq, is_duplicate=not is_new)
 
     async def _reserve(self, worker: str, key: str) -> tuple[_Kept, bool]:
         """Return what is kept of a key, and whether it was not kept before."""

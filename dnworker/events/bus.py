@@ -13,10 +13,10 @@ from msgspec.structs import replace
 from dnworker.core.clock import Clock, RealClock
 from dnworker.core.envelope import (
     ENVELOPE_BYTES,
-    KINDS_REMEMBERED,
     EventEnvelope,
     encode,
     new_id,
+    number,
     pack,
     pack_read,
 )
@@ -30,6 +30,7 @@ from dnworker.events.brokers.subscription import Subscription
 from dnworker.events.pressure import Pressure
 from dnworker.events.queue_use import QueueUse
 from dnworker.events.scopes import Scopes
+from dnworker.events.subscribers import Subscribers
 
 log = logging.getLogger("dnworker.bus")
 
@@ -50,43 +51,6 @@ class Gate(Protocol):
         """Return whether the event is kept there instead, to be given to `EventBus.release` later."""
 
 
-class _Subscribers:
-    """Which subscriptions want which kind; cached by kind until a subscription of it comes or goes."""
-
-    def __init__(self) -> None:
-        self._all_kinds: dict[Subscriber, None] = {}
-        self._by_kind: dict[str, dict[Subscriber, None]] = {}
-        self._cache: dict[str, tuple[Subscriber, ...]] = {}
-
-    def of_kind(self, kind: str) -> tuple[Subscriber, ...]:
-        found = self._cache.get(kind)
-        if found is None:
-            if len(self._cache) >= KINDS_REMEMBERED:
-                self._cache.clear()
-            found = self._cache[kind] = (*self._by_kind.get(kind, ()), *self._all_kinds)
-        return found
-
-    def add(self, subscription: Subscriber) -> None:
-        if subscription.kinds is None:
-            self._all_kinds[subscription] = None
-            self._cache.clear()
-            return
-        for kind in subscription.kinds:
-            self._by_kind.setdefault(kind, {})[subscription] = None
-            self._cache.pop(kind, None)
-
-    def remove(self, subscription: Subscriber) -> None:
-        if subscription.kinds is None:
-            self._all_kinds.pop(subscription, None)
-            self._cache.clear()
-            return
-        for kind in subscription.kinds:
-            wanting = self._by_kind.get(kind)
-            if wanting is not None and wanting.pop(subscription, 0) is None and not wanting:
-                del self._by_kind[kind]
-            self._cache.pop(kind, None)
-
-
 class EventBus:
     """One counter and one order for all events of a runtime; used from one event loop only."""
 
@@ -103,7 +67,8 @@ class EventBus:
         """What keeps the events."""
         self.use(MemoryBroker() if broker is None else broker)
         self._accepting: dict[str, asyncio.Future[Accepted]] = {}
-        self._untold: dict[int, contextvars.Context] = {}  # what may exist: taps hear of it where it is new
+        self._untold: dict[str, contextvars.Context] = {}
+        """By the id of an event that taps hear of once it is delivered: the context of its publisher."""
         self.watcher: DeliveryWatcher | None = None
         """Is told of events that are not accepted yet; the history."""
         self.refused: Listeners[[EventEnvelope, BaseException]] = Listeners()
@@ -111,7 +76,7 @@ class EventBus:
         self.scopes = Scopes(replay_bytes)
         """What is kept for replay."""
         # Who receives events.
-        self._subscribers = _Subscribers()
+        self._subscribers = Subscribers()
         self._taps: list[tuple[Callable[[EventEnvelope], None], str | None]] = []
         self.pressure = Pressure()
         """Whom publishers wait for."""
@@ -123,6 +88,7 @@ class EventBus:
     def use(self, broker: Broker) -> None:
         """Have another broker keep the events, before `open`."""
         self.broker = broker
+        self._is_numbered = broker.capabilities.numbers_events
         broker.attach(self, self._clock)
 
     async def open(self, run: str) -> None:
@@ -159,7 +125,8 @@ class EventBus:
     ) -> EventEnvelope:
         """Give the event its `seq` and deliver it to every subscriber that wants it, once it is accepted.
 
-        The broker in memory has accepted it when this returns; `accepted` waits for any.
+        The broker in memory has accepted it when this returns; `accepted` waits for any. Where the broker
+        numbers events, `seq` is 0 until then.
 
         Args:
             kind, payload: the event's name, and a JSON object; a copy of it is delivered.
@@ -175,9 +142,8 @@ class EventBus:
         packed, size = pack(payload) if size is None else pack_read(payload, size)
         if session_id is not None:
             self.scopes.buffer(session_id)
-        self._seq += 1
         envelope = EventEnvelope(
-            seq=self._seq,
+            seq=self._next_seq(),
             kind=kind,
             payload=packed,  # type: ignore[arg-type]  # parsed when it is read: see core/envelope.py
             session_id=session_id,
@@ -190,6 +156,13 @@ class EventBus:
         self._submit(envelope, size, only, is_named=event_id is not None, may_exist=may_exist)
         return envelope
 
+    def _next_seq(self) -> int:
+        """Return the number of the next event; 0 where the broker gives it later."""
+        if self._is_numbered:
+            return 0
+        self._seq += 1
+        return self._seq
+
     def _tell(self, envelope: EventEnvelope, only: str | None) -> None:
         for tap, owner in self._taps:
             if only is None or owner is None or owner == only:
@@ -200,8 +173,8 @@ class EventBus:
     ) -> None:
         """Hand an event to the broker, which delivers it; `is_named` if its id was given."""
         invocation, is_held = current_invocation.get(), False
-        if may_exist:
-            self._untold[envelope.seq] = contextvars.copy_context()
+        if may_exist or self._is_numbered:
+            self._untold[envelope.event_id] = contextvars.copy_context()
         else:
             self._tell(envelope, only)
             if invocation is not None and self.gate is not None:
@@ -216,7 +189,10 @@ class EventBus:
     ) -> None:
         """Keep an accepted event for replay, and deliver it; called by the broker."""
         session_id = envelope.session_id
-        if self._untold and (context := self._untold.pop(envelope.seq, None)) is not None:
+        if self._is_numbered:
+            self._seq = envelope.seq
+            is_held = self._introduce(envelope, size, only)
+        elif self._untold and (context := self._untold.pop(envelope.event_id, None)) is not None:
             context.run(self._tell, envelope, only)  # as its publisher
         try:
             self.scopes.append(self.scopes.buffer(session_id), envelope, size)
@@ -234,6 +210,20 @@ class EventBus:
                 except Exception:
                     _note_not_put(subscription, envelope)
 
+    def _introduce(self, envelope: EventEnvelope, size: int, only: str | None) -> bool:
+        """Tell taps of an event that has its number now, as its publisher; return whether it is held back."""
+
+        def introduce() -> bool:
+            self._tell(envelope, only)
+            if current_invocation.get() is None or self.gate is None:
+                return False
+            return self.gate.holds(envelope, size, only)
+
+        context = self._untold.pop(envelope.event_id, None)
+        return (context or contextvars.Context()).run(
+            introduce
+        )  # an event of another runtime has no publisher here
+
     def kept(self, session_id: str | None, after_seq: int) -> list[EventEnvelope]:
         """Return what is kept in memory of a session, or of the runtime's scope, after a `seq`."""
         return [*self.scopes.buffer(session_id).after(after_seq)]
@@ -250,9 +240,12 @@ class EventBus:
         def end(_: object) -> None:
             if self._accepting.get(event_id) is accepted:
                 del self._accepting[event_id]
-            self._untold.pop(envelope.seq, None)
-            if not accepted.cancelled() and (exc := accepted.exception()) is not None:
-                self.refused.notify(envelope, exc)
+            self._untold.pop(event_id, None)
+            if not accepted.cancelled():
+                if (exc := accepted.exception()) is not None:
+                    self.refused.notify(envelope, exc)
+                elif self._is_numbered:
+                    number(envelope, accepted.result().envelope.seq)
             if self.watcher is not None:
                 self.watcher.delivered(envelope)
 
@@ -264,10 +257,12 @@ class EventBus:
         Raises:
             NotStored: the broker could not keep it; nobody has got it.
         """
+        return (await self.acceptance(envelope)).envelope
+
+    async def acceptance(self, envelope: EventEnvelope) -> Accepted:
+        """Return what became of a published event as soon as it is accepted; raises as `accepted` does."""
         accepting = self._accepting.get(envelope.event_id)
-        if accepting is None:
-            return envelope
-        return (await asyncio.shield(accepting)).envelope
+        return Accepted(envelope, is_new=True) if accepting is None else await asyncio.shield(accepting)
 
     def release(self, envelope: EventEnvelope, size: int, only: str | None = None) -> None:
         """Deliver an event that was held back to the workers that want it, or only to one.
@@ -282,7 +277,9 @@ class EventBus:
             return
         anew: EventEnvelope | None = None
         for subscription in self._workers_wanting(envelope, only):
-            if not subscription.goes_by_seq:
+            if (
+                not subscription.goes_by_seq or self._is_numbered
+            ):  # a number of our own would be another event's
                 subscription.put(envelope, size)
                 continue
             if anew is None:

@@ -19,6 +19,7 @@ from dnworker.core.keys import check_key
 
 if TYPE_CHECKING:
     from dnworker.testing.model_server import Breaks, Calls, ModelServer, Refuses, Says, Waits
+    from dnworker.testing.shared_broker import SharedBroker, SharedStore
     from dnworker.workers.worker import Worker
 
 __all__ = [
@@ -30,6 +31,8 @@ __all__ = [
     "ModelServer",
     "Refuses",
     "Says",
+    "SharedBroker",
+    "SharedStore",
     "VirtualClock",
     "Waits",
     "load_worker",
@@ -39,6 +42,10 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
+    if name in ("SharedBroker", "SharedStore"):
+        from dnworker.testing import shared_broker
+
+        return getattr(shared_broker, name)
     if name not in ("Breaks", "Calls", "ModelServer", "Refuses", "Says", "Waits"):
         raise AttributeError(f"module 'dnworker.testing' has no attribute {name!r}")
     # Not at the top: it needs the server's libraries, which a worker script does without.

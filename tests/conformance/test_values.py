@@ -52,3 +52,27 @@ async def test_keys_are_found_by_how_they_begin_in_order(stage):
         await stage.broker.put(key, b"")
     assert await stage.broker.keys("b/") == ["b/1", "b/2"]
     assert await stage.broker.keys("b") == ["b%", "b/1", "b/2"]
+
+
+async def test_entries_are_the_values_under_a_prefix_by_their_keys(stage):
+    for key in ("b.2", "b.1", "a.1", "b"):
+        await stage.broker.put(key, key.encode())
+    found = await stage.broker.entries("b.")
+    assert [(one.key, one.value) for one in found] == [("b.1", b"b.1"), ("b.2", b"b.2")]
+
+
+async def test_who_watches_a_prefix_is_told_of_its_changes_until_it_ends_it(stage):
+    told = asyncio.Event()
+    end = stage.broker.watch("w.", told.set)
+    await stage.broker.put("v.1", b"")
+    await stage.broker.put("w.1", b"")
+    await asyncio.wait_for(told.wait(), 10)
+    told.clear()
+    await stage.broker.delete("w.1")
+    await asyncio.wait_for(told.wait(), 10)
+    end()
+    told.clear()
+    await stage.broker.put("w.2", b"")
+    await stage.broker.get("w.2")
+    await asyncio.sleep(0)
+    assert not told.is_set()

@@ -7,7 +7,7 @@ every broker. `memory` keeps nothing over the end of the process; `sqlite` keeps
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Collection
+from collections.abc import AsyncIterator, Callable, Collection
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
@@ -16,6 +16,7 @@ import msgspec
 
 from dnworker.core.clock import Clock
 from dnworker.core.envelope import EventEnvelope
+from dnworker.events.brokers.messages import Messages
 
 NOW = -1
 """Where a worker begins that the broker does not know: with what is published from now on."""
@@ -35,6 +36,8 @@ class BrokerCapabilities(msgspec.Struct, frozen=True, kw_only=True):
     """Whether it outlives the machine's."""
     is_shared: bool = False
     """Whether several runtimes may work on the same events."""
+    numbers_events: bool = False
+    """Whether it gives events their `seq`, as it accepts them: what is published has 0 until then."""
 
     @property
     def promise(self) -> str:
@@ -80,7 +83,11 @@ class Subscriber(Protocol):
 
 
 class Outlet(Protocol):
-    """Where accepted events go: the bus."""
+    """Where accepted events go: the bus.
+
+    A broker that numbers events delivers all that are accepted, also those of other runtimes, under the
+    number that they have everywhere.
+    """
 
     def deliver(
         self, envelope: EventEnvelope, size: int, only: str | None = None, is_held: bool = False
@@ -263,6 +270,10 @@ class Broker(Protocol):
         """What keeps invocations and states beside the events; None where it keeps none."""
 
     @property
+    def messages(self) -> Messages | None:
+        """What runtimes say to each other beside events; None where it is not shared."""
+
+    @property
     def latest_seq(self) -> int:
         """The `seq` of the newest event that it knows; the bus numbers on from there."""
 
@@ -397,6 +408,16 @@ class Broker(Protocol):
 
     async def keys(self, prefix: str) -> list[str]:
         """Return the keys that begin so, in order."""
+
+    async def entries(self, prefix: str) -> list[Entry]:
+        """Return all values whose keys begin so, by their keys; one that is shared may lag a little."""
+
+    def watch(self, prefix: str, changed: Callable[[], None]) -> Callable[[], None]:
+        """Call `changed` on the loop soon after values change whose keys begin so, whoever writes them.
+
+        Several changes may be one call. What ends by its `seconds` may be told of late, or where nobody else
+        looks on, not at all. Returns the function that ends it.
+        """
 
     async def close(self) -> None:
         """Write what waits, and end; may be called again."""

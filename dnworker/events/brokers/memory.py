@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from bisect import bisect_left
-from collections.abc import Collection, Iterable
+from collections.abc import Callable, Collection, Iterable
 from typing import ClassVar
 
 from msgspec.structs import replace
@@ -24,6 +24,7 @@ from dnworker.events.brokers.base import (
     Outlet,
 )
 from dnworker.events.brokers.memory_consumer import MemoryConsumer, Unhandled
+from dnworker.events.brokers.watches import Watches
 
 IDS_KEPT = 100_000
 """Ids of idempotent events that are remembered."""
@@ -39,6 +40,7 @@ class MemoryBroker:
     name: ClassVar[str] = "memory"
     capabilities: ClassVar[BrokerCapabilities] = BrokerCapabilities()
     journal = None
+    messages = None
     latest_seq = 0
     start = NOW
     failure: str | None = None
@@ -50,6 +52,7 @@ class MemoryBroker:
         self._values: dict[str, tuple[Entry, float | None]] = {}
         self._revision = 0
         self._leases: dict[str, Lease] = {}
+        self._watches = Watches()
         # Workers whose ends are counted: their newest consumers, and what those have left.
         self._counted: set[str] = set()
         self._consumers: dict[str, MemoryConsumer] = {}
@@ -207,14 +210,25 @@ class MemoryBroker:
         self._revision += 1
         entry = Entry(key=key, value=value, revision=self._revision)
         self._values[key] = entry, None if seconds is None else self._clock.monotonic() + seconds
+        self._watches.note(key)
         return entry
 
     async def delete(self, key: str) -> None:
         """Remove a value."""
-        self._values.pop(key, None)
+        if self._values.pop(key, None) is not None:
+            self._watches.note(key)
 
     async def keys(self, prefix: str) -> list[str]:
         """Return the keys that begin so, in order."""
         every = sorted(self._values)
         found = every[bisect_left(every, prefix) :]
         return [key for key in found if key.startswith(prefix) and await self.get(key) is not None]
+
+    async def entries(self, prefix: str) -> list[Entry]:
+        """Return all values whose keys begin so, by their keys."""
+        found = [await self.get(key) for key in await self.keys(prefix)]
+        return [entry for entry in found if entry is not None]
+
+    def watch(self, prefix: str, changed: Callable[[], None]) -> Callable[[], None]:
+        """Call `changed` soon after values change whose keys begin so."""
+        return self._watches.add(prefix, changed)

@@ -95,6 +95,7 @@ class SqliteBroker(Marks, Store, FilePages):
         self.path = Path(os.path.realpath(path))
         self.start = start
         """Where a worker begins that is not known."""
+        self.messages = None
         self.journal = BrokerJournal(self.path)
         """What the runtime notes beside its events."""
         self.outlet: Outlet

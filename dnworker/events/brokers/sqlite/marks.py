@@ -29,6 +29,7 @@ class Marks:
     _writer: GroupWriter | None
 
     def __init__(self) -> None:
+        super().__init__()
         self._marked: dict[str, Cursor] = {}
         self._mark_timer: asyncio.TimerHandle | None = None
         self._in_flight = 0

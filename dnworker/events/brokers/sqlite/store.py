@@ -10,6 +10,7 @@ from typing import TypeVar
 from dnworker.core.clock import Clock
 from dnworker.events.brokers.base import Entry, Lease
 from dnworker.events.brokers.sqlite.reading import FileReader
+from dnworker.events.brokers.watches import Watches
 
 T = TypeVar("T")
 
@@ -19,6 +20,10 @@ class Store:
 
     clock: Clock
     reader: FileReader
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._watches = Watches()
 
     async def do(self, act: Callable[..., T]) -> T:
         """Return what a change of the file returns, once it is on disk."""
@@ -46,15 +51,28 @@ class Store:
         """Write a value; with a `revision` only over that one, 0 for none. None where it is another."""
         now = self._now()
         until = None if seconds is None else now + seconds
-        return await self.do(partial(_put, key=key, value=value, now=now, revision=revision, until=until))
+        put = partial(_put, key=key, value=value, now=now, revision=revision, until=until)
+        written = await self.do(put)
+        if written is not None:
+            self._watches.note(key)
+        return written
 
     async def delete(self, key: str) -> None:
         """Remove a value."""
         await self.do(partial(_delete, key=key))
+        self._watches.note(key)
 
     async def keys(self, prefix: str) -> list[str]:
         """Return the keys that begin so, in order."""
         return await self.reader.run(partial(_keys, prefix=prefix, now=self._now()))
+
+    async def entries(self, prefix: str) -> list[Entry]:
+        """Return all values whose keys begin so, by their keys."""
+        return await self.reader.run(partial(_entries, prefix=prefix, now=self._now()))
+
+    def watch(self, prefix: str, changed: Callable[[], None]) -> Callable[[], None]:
+        """Call `changed` soon after values change whose keys begin so; returns the function that ends it."""
+        return self._watches.add(prefix, changed)
 
     def _now(self) -> float:
         return self.clock.now().timestamp()
@@ -100,6 +118,13 @@ def _keys(connection: sqlite3.Connection, prefix: str, now: float) -> list[str]:
     """Return the keys of values that have not expired, in order."""
     query = f"SELECT key FROM kv WHERE substr(key, 1, ?) = ? AND {_LIVE} ORDER BY key"  # noqa: S608  our own
     return [key for (key,) in connection.execute(query, (len(prefix), prefix, now))]
+
+
+def _entries(connection: sqlite3.Connection, prefix: str, now: float) -> list[Entry]:
+    """Return the values that have not expired, by their keys."""
+    query = f"SELECT key, value, revision FROM kv WHERE substr(key, 1, ?) = ? AND {_LIVE} ORDER BY key"  # noqa: S608
+    rows = connection.execute(query, (len(prefix), prefix, now))
+    return [Entry(key=key, value=value, revision=revision) for key, value, revision in rows]
 
 
 def expire(connection: sqlite3.Connection, now: float) -> None:

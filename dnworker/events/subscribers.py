@@ -1,0 +1,46 @@
+"""`Subscribers`: which subscribers of the bus want which kind."""
+
+from __future__ import annotations
+
+from dnworker.core.envelope import KINDS_REMEMBERED
+from dnworker.events.brokers.base import Subscriber
+
+
+class Subscribers:
+    """Which subscriptions want which kind; cached by kind until a subscription of it comes or goes."""
+
+    def __init__(self) -> None:
+        self._all_kinds: dict[Subscriber, None] = {}
+        self._by_kind: dict[str, dict[Subscriber, None]] = {}
+        self._cache: dict[str, tuple[Subscriber, ...]] = {}
+
+    def of_kind(self, kind: str) -> tuple[Subscriber, ...]:
+        """Return those that want a kind."""
+        found = self._cache.get(kind)
+        if found is None:
+            if len(self._cache) >= KINDS_REMEMBERED:
+                self._cache.clear()
+            found = self._cache[kind] = (*self._by_kind.get(kind, ()), *self._all_kinds)
+        return found
+
+    def add(self, subscription: Subscriber) -> None:
+        """Give it events of its kinds from now on."""
+        if subscription.kinds is None:
+            self._all_kinds[subscription] = None
+            self._cache.clear()
+            return
+        for kind in subscription.kinds:
+            self._by_kind.setdefault(kind, {})[subscription] = None
+            self._cache.pop(kind, None)
+
+    def remove(self, subscription: Subscriber) -> None:
+        """Give it nothing more."""
+        if subscription.kinds is None:
+            self._all_kinds.pop(subscription, None)
+            self._cache.clear()
+            return
+        for kind in subscription.kinds:
+            wanting = self._by_kind.get(kind)
+            if wanting is not None and wanting.pop(subscription, 0) is None and not wanting:
+                del self._by_kind[kind]
+            self._cache.pop(kind, None)

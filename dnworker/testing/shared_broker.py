@@ -1,0 +1,267 @@
+"""`SharedBroker`: a broker of several runtimes in one process, for tests of clusters with virtual time."""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import logging
+from collections.abc import Awaitable, Callable, Collection
+from typing import ClassVar
+
+from msgspec.structs import replace
+
+from dnworker.core.clock import Clock
+from dnworker.core.envelope import EventEnvelope
+from dnworker.core.errors import NotStored
+from dnworker.events.brokers.base import Accepted, BrokerCapabilities, Entry, Lease, Outlet
+from dnworker.events.brokers.memory import MemoryBroker
+from dnworker.events.brokers.messages import Unreachable
+
+log = logging.getLogger("dnworker.testing")
+
+
+class SharedStore(MemoryBroker):
+    """What the brokers of one cluster share: the order of events, keys, values and leases.
+
+    Args:
+        clock: its own clock, by which leases and values end.
+    """
+
+    def __init__(self, clock: Clock) -> None:
+        super().__init__()
+        self._clock = clock
+        self.seq = 0
+        self.brokers: list[SharedBroker] = []
+        """All that are open."""
+        self.events: list[EventEnvelope] = []
+        """All that are accepted, in order."""
+        self.known: dict[str, EventEnvelope] = {}
+
+
+class SharedBroker(MemoryBroker):
+    """One runtime's part of a `SharedStore`; what it is told about leases and values is the store's.
+
+    Its consumers keep nothing over the end of their runtime.
+
+    Args:
+        store: what it shares.
+    """
+
+    name: ClassVar[str] = "shared"
+    capabilities: ClassVar[BrokerCapabilities] = BrokerCapabilities(is_shared=True, numbers_events=True)
+
+    def __init__(self, store: SharedStore) -> None:
+        super().__init__()
+        self.store = store
+        self.is_cut_off = False
+        """Whether it reaches nobody."""
+        self._missed: list[Callable[[], None]] = []
+        self.messages: SharedMessages = SharedMessages(self)  # type: ignore[assignment]
+
+    @property
+    def latest_seq(self) -> int:  # type: ignore[override]
+        """The `seq` of the newest event."""
+        return self.store.seq
+
+    @property
+    def failure(self) -> str | None:  # type: ignore[override]
+        """That it is cut off; None where it is not."""
+        return "it is cut off" if self.is_cut_off else None
+
+    def attach(self, outlet: Outlet, clock: Clock) -> None:
+        """Deliver to `outlet`."""
+        super().attach(outlet, clock)
+
+    async def open(self, run: str) -> None:
+        """Get events and messages from now on."""
+        if self not in self.store.brokers:
+            self.store.brokers.append(self)
+
+    async def close(self) -> None:
+        """Get nothing more; leases stay until they end, as where a runtime is killed."""
+        if self in self.store.brokers:
+            self.store.brokers.remove(self)
+        self.messages.forget()
+
+    def cut_off(self) -> None:
+        """Reach nobody, and be reached by nobody, until `heal`."""
+        self.is_cut_off = True
+
+    def heal(self) -> None:
+        """Reach the others again; events of the meantime come now."""
+        self.is_cut_off = False
+        missed, self._missed = self._missed, []
+        for deliver in missed:
+            deliver()
+
+    def publish(
+        self,
+        envelope: EventEnvelope,
+        size: int,
+        only: str | None = None,
+        is_held: bool = False,
+        *,
+        cause: str | None = None,
+        is_idempotent: bool = False,
+    ) -> asyncio.Future[Accepted]:
+        """Give an event the next number, and deliver it to all brokers on the next turn of the loop."""
+        loop = asyncio.get_running_loop()
+        accepted: asyncio.Future[Accepted] = loop.create_future()
+        if self.is_cut_off:
+            accepted.set_exception(NotStored("the event is not kept: the broker is cut off"))
+            return accepted
+        if is_idempotent and (first := self.store.known.get(envelope.event_id)) is not None:
+            accepted.set_result(Accepted(first, is_new=False))
+            return accepted
+        self.store.seq += 1
+        numbered = replace(envelope, seq=self.store.seq)
+        self.store.events.append(numbered)
+        self.store.known[numbered.event_id] = numbered
+        for broker in self.store.brokers:
+            loop.call_soon(broker.bring, numbered, size, only, is_held, context=contextvars.Context())
+        loop.call_soon(_accept, accepted, Accepted(numbered, is_new=True))
+        return accepted
+
+    def bring(self, envelope: EventEnvelope, size: int, only: str | None, is_held: bool) -> None:
+        """Deliver an event of any broker, or keep it until this one is reached again."""
+        if self.is_cut_off:
+            self._missed.append(lambda: self._outlet.deliver(envelope, size, only, is_held))
+        elif self in self.store.brokers:
+            self._outlet.deliver(envelope, size, only, is_held)
+
+    async def replay(
+        self, session_id: str | None, after_seq: int, *, limit: int = 1_000
+    ) -> list[EventEnvelope]:
+        """Return accepted events of a scope."""
+        found = (one for one in self.store.events if one.session_id == session_id and one.seq > after_seq)
+        return [replace(one, replay=True) for one in found][:limit]
+
+    # -- what the store has ----------------------------------------------------------------------------
+
+    def _reach(self) -> SharedStore:
+        if self.is_cut_off:
+            raise NotStored("the broker is cut off")
+        return self.store
+
+    async def acquire(self, name: str, holder: str, seconds: float) -> Lease | None:
+        """Take a lease; None while another has it."""
+        return await self._reach().acquire(name, holder, seconds)
+
+    async def renew(self, lease: Lease, seconds: float) -> Lease | None:
+        """Hold it longer; None where another has it."""
+        return await self._reach().renew(lease, seconds)
+
+    async def give_back(self, lease: Lease) -> None:
+        """End it now; one that another has is left alone."""
+        await self._reach().give_back(lease)
+
+    async def get(self, key: str) -> Entry | None:
+        """Return a value."""
+        return await self._reach().get(key)
+
+    async def put(
+        self, key: str, value: bytes, *, revision: int | None = None, seconds: float | None = None
+    ) -> Entry | None:
+        """Write a value; with a `revision` only where that is the present one, 0 for none."""
+        return await self._reach().put(key, value, revision=revision, seconds=seconds)
+
+    async def delete(self, key: str) -> None:
+        """Remove a value."""
+        await self._reach().delete(key)
+
+    async def keys(self, prefix: str) -> list[str]:
+        """Return the keys that begin so, in order."""
+        return await self._reach().keys(prefix)
+
+    async def entries(self, prefix: str) -> list[Entry]:
+        """Return all values whose keys begin so, by their keys."""
+        return await self._reach().entries(prefix)
+
+    def watch(self, prefix: str, changed: Callable[[], None]) -> Callable[[], None]:
+        """Call `changed` soon after values change whose keys begin so; while it is cut off, after `heal`."""
+
+        def tell() -> None:
+            if not self.is_cut_off:
+                changed()
+            elif tell not in self._missed:
+                self._missed.append(tell)
+
+        return self.store.watch(prefix, tell)
+
+
+class SharedMessages:
+    """The messages of a `SharedBroker`."""
+
+    def __init__(self, broker: SharedBroker) -> None:
+        self._broker = broker
+        self._listeners: dict[object, tuple[str, Callable[[str, bytes], None]]] = {}
+        self._served: dict[str, Callable[[bytes], Awaitable[bytes]]] = {}
+
+    def tell(self, subject: str, data: bytes) -> None:
+        """Send a message to all who listen."""
+        for one in () if self._broker.is_cut_off else self._others():
+            asyncio.get_running_loop().call_soon(
+                one.messages.hear, subject, data, context=contextvars.Context()
+            )
+
+    def listen(self, subject: str, on_message: Callable[[str, bytes], None]) -> Callable[[], None]:
+        """Call `on_message(subject, data)` with every message from now on."""
+        name = object()
+        self._listeners[name] = subject, on_message
+
+        def end() -> None:
+            self._listeners.pop(name, None)
+
+        return end
+
+    def serve(self, subject: str, answer: Callable[[bytes], Awaitable[bytes]]) -> Callable[[], None]:
+        """Answer the requests of a subject."""
+        self._served[subject] = answer
+
+        def end() -> None:
+            if self._served.get(subject) is answer:
+                del self._served[subject]
+
+        return end
+
+    async def request(self, subject: str, data: bytes, seconds: float) -> bytes:
+        """Return the answer of the runtime that serves a subject."""
+        for one in () if self._broker.is_cut_off else self._others():
+            if (answer := one.messages.answer_of(subject)) is not None:
+                context = contextvars.Context()
+                task = asyncio.get_running_loop().create_task(_awaited(answer(data)), context=context)
+                done, _ = await asyncio.wait({task}, timeout=seconds)
+                if not done:
+                    raise Unreachable(f"no answer to {subject} within {seconds:g} s")
+                return task.result()
+        raise Unreachable(f"nobody serves {subject}")
+
+    def answer_of(self, subject: str) -> Callable[[bytes], Awaitable[bytes]] | None:
+        """Return what answers the requests of a subject here."""
+        return self._served.get(subject)
+
+    def hear(self, subject: str, data: bytes) -> None:
+        """Give a message to who listens here."""
+        for wanted, on_message in [*self._listeners.values()]:
+            if wanted == subject or (wanted.endswith(".>") and subject.startswith(wanted[:-1])):
+                try:
+                    on_message(subject, data)
+                except Exception:
+                    log.exception("what listens to %s has failed", wanted)
+
+    def forget(self) -> None:
+        """Hear and serve nothing more."""
+        self._listeners.clear()
+        self._served.clear()
+
+    def _others(self) -> Collection[SharedBroker]:
+        return [one for one in self._broker.store.brokers if not one.is_cut_off]
+
+
+async def _awaited(answer: Awaitable[bytes]) -> bytes:
+    return await answer
+
+
+def _accept(future: asyncio.Future[Accepted], accepted: Accepted) -> None:
+    if not future.done():
+        future.set_result(accepted)
