@@ -194,8 +194,12 @@ class KeptConsumer(GivenEvents):
         is_low = len(self._queue) <= MOST_EVENTS // 2 and self._bytes <= MOST_BYTES // 2
         return not self._closed and is_low and (bool(self._due) or self._mode is not _Mode.LIVE)
 
+    async def _get_ready(self) -> None:
+        """Return when it is known where it begins."""
+
     async def _read(self) -> None:
         try:
+            await self._get_ready()
             while self._is_to_read():
                 try:
                     await (self._read_due() if self._due else self._read_page())
@@ -255,6 +259,10 @@ class KeptConsumer(GivenEvents):
             return
         if found.reached >= self._upto and not self._closed:
             for envelope, size in self._tail:
+                if envelope.seq <= self._seen:  # it was handled elsewhere, as is known by now
+                    if self._watcher is not None:
+                        self._watcher.delivered(envelope)
+                    continue
                 self._seen = envelope.seq
                 self._enqueue(self._give(envelope, size))
             self._clear_tail()

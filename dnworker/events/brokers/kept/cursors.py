@@ -106,6 +106,10 @@ class Cursor:
         """Return whether it listens to a kind, None for all, since whatever time."""
         return kind in self.kinds or None in self.kinds
 
+    def forget_additions(self) -> None:
+        """Have every kind be one that it listened to all the time, as where it was read again."""
+        self._new_since = {}
+
     def reset(self, start: int) -> None:
         """Begin at a `seq` as if it had never been given an event."""
         self.kinds = dict.fromkeys(self.kinds, start)
