@@ -206,7 +206,18 @@ class JetStreamBroker(Values, Workers):
                 NotStored("the broker is closed; nothing was published; start the runtime first")
             )
             return future
-        return self._outbox.publish(envelope, size, only, is_held, cause, is_idempotent)
+        accepted = self._outbox.publish(envelope, size, only, is_held, cause, is_idempotent)
+        return self._after_claims(accepted) if self._claims else accepted
+
+    def _after_claims(self, accepted: asyncio.Future[Accepted]) -> asyncio.Future[Accepted]:
+        """Have a publisher wait until no worker that has started here can miss its event by a kill."""
+
+        async def wait() -> Accepted:
+            await self.claimed()
+            return await accepted
+
+        task = asyncio.get_running_loop().create_task(wait(), name="dnworker events accepted")
+        return task
 
     def _deliver(self, read: Read) -> None:
         """Give an event of any runtime to the outlet."""

@@ -95,6 +95,7 @@ class Outbox:
         self._sent_bytes = 0
         self._inbox = connected.client.new_inbox()
         self._is_to_resend = False
+        self._is_closed = False
         self._work = asyncio.Event()
         self._lookups: set[asyncio.Task[None]] = set()
         self._task: asyncio.Task[None] | None = None
@@ -111,6 +112,7 @@ class Outbox:
         ends_at = time.monotonic() + seconds
         while (self._waiting or self._sent) and time.monotonic() < ends_at and self.refusal is None:
             await asyncio.sleep(0.005)  # answers come on the loop
+        self._is_closed = True
         if self._task is not None:
             self._task.cancel()
             self._work.set()
@@ -120,6 +122,7 @@ class Outbox:
 
     def abandon(self) -> None:
         """End at once, as where the process is killed."""
+        self._is_closed = True
         for task in (self._task, *self._lookups):
             if task is not None:
                 task.cancel()
@@ -186,7 +189,7 @@ class Outbox:
     # -- to the server ---------------------------------------------------------------------------------
 
     async def _run(self) -> None:
-        while True:
+        while not self._is_closed:  # that it was cancelled may have been swallowed below
             try:
                 if not self._can_send():
                     self._work.clear()
@@ -201,8 +204,6 @@ class Outbox:
             except Exception:
                 log.exception("publishing has failed, and goes on")
                 await asyncio.sleep(RETRY_SECONDS)
-            if self._task is None:  # the client may have swallowed that it was cancelled
-                return
 
     def _can_send(self) -> bool:
         return self._client.is_connected and (

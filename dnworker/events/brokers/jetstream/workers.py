@@ -38,6 +38,9 @@ MOST_CURSORS = 10_000
 LISTED_BYTES = 256_000_000
 """Cursors, and bytes of them, that are read at once."""
 
+CLAIM_SECONDS = 5.0
+"""Seconds for which publishers wait until the server knows of workers that start."""
+
 FAREWELL_SECONDS = 5.0
 """Seconds in which it must be written how far workers are, when the broker is closed."""
 
@@ -68,6 +71,7 @@ class Workers:
         self._cursors: dict[str, Cursor] = {}
         self._keepers: dict[str, CursorKeeper] = {}
         self._marks = Marks(self._keeper_of)
+        self._claims: set[asyncio.Future[None]] = set()
         self._let_go: set[int] = set()
         self._notes: set[asyncio.Task[None]] = set()
 
@@ -100,8 +104,20 @@ class Workers:
         consumer = SharedConsumer(self, cursor, watcher)
         cursor.consumer = cursor.last = consumer
         self.outlet.remember(consumer)
-        self._keepers[worker].claim()
+        self._note_claim(self._keepers[worker].claim())
         return consumer
+
+    def _note_claim(self, claim: asyncio.Future[None]) -> None:
+        self._claims.add(claim)
+        claim.add_done_callback(self._claims.discard)
+
+    async def claimed(self) -> None:
+        """Return when the workers that have started here are known to the server, or after a few seconds.
+
+        What is accepted after that comes to them, whatever is killed.
+        """
+        if self._claims:
+            await asyncio.wait({*self._claims}, timeout=CLAIM_SECONDS)
 
     def _add(self, cursor: Cursor) -> Cursor:
         self._cursors[cursor.worker] = cursor
@@ -126,7 +142,7 @@ class Workers:
         if (known := self._known(worker)) is not None:
             return since if known.kinds else min(known.start, self.delivered_seq)
         self._add(Cursor(worker, {}, since, self.clock.now().isoformat()))
-        self._keepers[worker].claim()
+        self._note_claim(self._keepers[worker].claim())
         return since
 
     def listened(self, worker: str) -> Collection[str]:
@@ -165,12 +181,16 @@ class Workers:
         every.add_done_callback(lambda done: _pass_on(done, future))
         return future
 
-    def note_kinds(self, cursor: Cursor) -> None:
-        """Let all runtimes know which kinds a worker listens to."""
+    async def note_kinds(self, cursor: Cursor) -> None:
+        """Let all runtimes know which kinds a worker listens to.
+
+        Raises:
+            NotStored: the server does not answer.
+        """
         value = msgspec.msgpack.encode(_Known([*cursor.kinds], 0 if cursor.kinds else cursor.handled_to))
         seen = None if self._mirror is None else self._mirror.get(WORKERS, token(cursor.worker))
-        if seen is None or seen.value != value:
-            self._note(WORKERS, cursor.worker, value, KEPT_SECONDS)
+        if self._bucket is not None and (seen is None or seen.value != value):
+            await self._bucket.write(WORKERS, cursor.worker, value, seconds=KEPT_SECONDS)
 
     def _note(self, part: str, key: str, value: bytes, seconds: float) -> None:
         async def write(bucket: Bucket) -> None:
