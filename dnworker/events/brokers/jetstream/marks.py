@@ -65,7 +65,7 @@ class CursorKeeper:
         return self.write()
 
     def write(self) -> asyncio.Future[None]:
-        """Write the cursor as it is; returns when that is done, or fails with `NotStored` if it never will be."""
+        """Write the cursor; returns when that is done, or fails with `NotStored` if it never will be."""
         future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         future.add_done_callback(lambda done: done.cancelled() or done.exception())
         if self.is_lost:
@@ -155,7 +155,7 @@ class CursorKeeper:
             consumer.claimed.set_result(None)
 
     async def _adopt(self) -> int:
-        """Have the cursor be what was written last, with the kinds that are wanted now; return its revision."""
+        """Have the cursor be what was written last, with the kinds of now; return its revision."""
         stored, revision = await self._around.store.read(self.cursor.worker)
         info = await self._around.connected.api.info(self._around.connected.names.events)
         if info is None or info.created != self._around.created:

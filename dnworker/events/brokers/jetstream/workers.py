@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from datetime import timedelta
 
 import msgspec
@@ -31,6 +31,7 @@ from dnworker.events.brokers.jetstream.names import token
 from dnworker.events.brokers.jetstream.pulling import NEWEST_OF_EACH, pull
 from dnworker.events.brokers.jetstream.values import Bucket, holder_of
 from dnworker.events.brokers.kept.cursors import Cursor
+from dnworker.events.brokers.kept.pages import Page, Stored
 
 log = logging.getLogger("dnworker.broker")
 
@@ -58,7 +59,6 @@ class Workers:
     clock: Clock
     outlet: Outlet
     start: int
-    delivered_seq: int
     connected: Connected
     store: CursorStore
     created: str
@@ -74,6 +74,26 @@ class Workers:
         self._claims: set[asyncio.Future[None]] = set()
         self._let_go: set[int] = set()
         self._notes: set[asyncio.Task[None]] = set()
+
+    @property
+    def delivered_seq(self) -> int:
+        """The `seq` of the newest event that this runtime has got."""
+        raise NotImplementedError
+
+    @property
+    def latest_seq(self) -> int:
+        """The `seq` of the newest event that this runtime knows."""
+        raise NotImplementedError
+
+    async def page(
+        self, kinds: dict[str | None, int], after: int, upto: int, *, most: int, max_bytes: int, worker: str
+    ) -> Page:
+        """Return the next events of some kinds, each since its own `seq`, after one up to another."""
+        raise NotImplementedError
+
+    async def by_seq(self, numbers: Sequence[int]) -> list[Stored]:
+        """Return those events of some numbers that are kept and that a worker may get, in that order."""
+        raise NotImplementedError
 
     # -- consumers -------------------------------------------------------------------------------------
 
@@ -172,7 +192,7 @@ class Workers:
             self._marks.mark(cursor)
 
     def write(self, *cursors: Cursor) -> asyncio.Future[None]:
-        """Write cursors now; returns when they are written, or fails with `NotStored` where they never will be."""
+        """Write cursors now; returns when they are written, or fails where they never will be."""
         keepers = [keeper for cursor in cursors if (keeper := self._keeper_of(cursor)) is not None]
         if len(keepers) == 1:
             return keepers[0].write()
