@@ -44,7 +44,22 @@ async def test_namespaces_whose_names_begin_alike_have_nothing_in_common(shared_
             assert (await node.broker.get("key")).value == node.broker.settings.namespace.encode()
 
 
-HOSTILE = ["a.b", "a b", "*", ">", "a.>", "$SYS.x", "ä€😀", "_", "=", "", "x" * 512, "é" * 512, "a\r\nb: c", "\x00"]
+HOSTILE = [
+    "a.b",
+    "a b",
+    "*",
+    ">",
+    "a.>",
+    "$SYS.x",
+    "ä€😀",
+    "_",
+    "=",
+    "",
+    "x" * 512,
+    "é" * 512,
+    "a\r\nb: c",
+    "\x00",
+]
 
 
 @pytest.mark.parametrize("text", HOSTILE, ids=range(len(HOSTILE)))
