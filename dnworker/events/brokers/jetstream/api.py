@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 from datetime import UTC, datetime
 from typing import Any, NamedTuple
@@ -66,6 +67,14 @@ class Api:
     def __init__(self, client: Client, seconds: float = ANSWER_SECONDS) -> None:
         self.client = client
         self._seconds = seconds
+        self.waiting: set[asyncio.Future[Any]] = set()
+        """What waits for an answer on this connection."""
+
+    def note_lost(self) -> None:
+        """Have nobody wait for answers that a lost connection has swallowed."""
+        for future in [*self.waiting]:
+            if not future.done():
+                future.set_exception(Away("the connection was lost"))
 
     async def request(
         self, subject: str, data: bytes = b"", headers: dict[str, str] | None = None
@@ -76,12 +85,25 @@ class Api:
             Away: there is none.
             Refused: the server says no.
         """
+        if not self.client.is_connected:
+            raise Away("the server is away")
+        asking = asyncio.get_running_loop().create_task(
+            self.client.request(subject, data, timeout=self._seconds, headers=headers), name="dnworker asks"
+        )
+        lost: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+        self.waiting.add(lost)
         try:
-            answer = await self.client.request(subject, data, timeout=self._seconds, headers=headers)
+            await asyncio.wait({asking, lost}, return_when=asyncio.FIRST_COMPLETED)
+            if lost.done():
+                lost.result()
+            answer = asking.result()
         except nats.errors.NoRespondersError as exc:
             raise Away("JetStream does not answer: it is off, starts, or has no leader now") from exc
         except (nats.errors.Error, OSError, TimeoutError) as exc:
             raise Away(f"the server does not answer ({why(exc)})") from exc
+        finally:
+            self.waiting.discard(lost)
+            asking.cancel()
         return read_answer(answer.data)
 
     async def ask(self, what: str, body: object = None) -> dict[str, Any]:

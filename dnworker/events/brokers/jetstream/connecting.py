@@ -126,6 +126,7 @@ class Connected:
 
     async def note_lost(self) -> None:
         """Say that the connection is lost."""
+        self.api.note_lost()
         if not self.is_closing:
             self.failure = (
                 f"{self.settings.address} is away since {utc_now()}; "

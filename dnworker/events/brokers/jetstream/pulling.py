@@ -188,6 +188,7 @@ async def pull(
         await remove(client, stream, name)
         return [], True
     subscription = await client.subscribe(inbox, cb=take)
+    api.waiting.add(done)
     try:
         request = {"batch": most, "no_wait": True, "max_bytes": max_bytes}
         await ask_for(client, stream, name, inbox, request)
@@ -196,6 +197,7 @@ async def pull(
                 raise Away(f"{stream} does not answer")
         return found, done.result()
     finally:
+        api.waiting.discard(done)
         if done.done() and not done.cancelled():
             done.exception()
         await end_subscription(subscription)
