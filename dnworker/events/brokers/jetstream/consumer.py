@@ -39,7 +39,8 @@ class SharedConsumer(KeptConsumer):
         self._noted_for = cursor.kinds
         self._sort_aside()
 
-    async def _get_ready(self) -> None:
+    async def get_ready(self) -> None:
+        """Return when the cursor is this runtime's."""
         await asyncio.shield(self.claimed)
 
     def note_position(self) -> None:

@@ -158,50 +158,68 @@ async def pull(
     Raises:
         Away, Refused: they cannot be read now.
     """
-    client, inbox = api.client, api.client.new_inbox()
-    found: list[Raw] = []
-    done: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
-    seen_at = time.monotonic()
-
-    async def take(message: Msg) -> None:
-        nonlocal seen_at
-        seen_at = time.monotonic()
-        one = read(message)
-        if done.done() or (isinstance(one, End) and one.status == 100):
-            return
-        if isinstance(one, Raw):
-            if one.place != len(found) + 1:
-                done.set_exception(Away(f"a message of {stream} was lost on its way"))
-                return
-            found.append(one)
-            if len(found) == most:
-                done.set_result(one.pending == 0)
-        elif one.status == 404:
-            done.set_result(True)
-        elif found and one.status == 409 and "MaxBytes" in one.text:
-            done.set_result(False)
-        else:
-            done.set_exception(Away(f"{stream} cannot be read now ({one.status} {one.text})".strip()))
-
+    client, inbox, pulled = api.client, api.client.new_inbox(), _Pulled(stream, most)
     name, waiting = await create(api, stream, filters, start)
     if not waiting:
         await remove(client, stream, name)
         return [], True
-    subscription = await client.subscribe(inbox, cb=take)
-    api.waiting.add(done)
+    subscription = await client.subscribe(inbox, cb=pulled.take)
+    api.waiting.add(pulled.done)
     try:
         request = {"batch": most, "no_wait": True, "max_bytes": max_bytes}
         await ask_for(client, stream, name, inbox, request)
-        while not (await asyncio.wait({done}, timeout=SILENCE))[0]:
-            if time.monotonic() - seen_at > SILENCE:
-                raise Away(f"{stream} does not answer")
-        return found, done.result()
+        return await pulled.result()
     finally:
-        api.waiting.discard(done)
-        if done.done() and not done.cancelled():
-            done.exception()
+        api.waiting.discard(pulled.done)
         await end_subscription(subscription)
         await remove(client, stream, name)
+
+
+class _Pulled:
+    """What comes for one request, until that is all."""
+
+    def __init__(self, stream: str, most: int) -> None:
+        self._stream = stream
+        self._most = most
+        self._found: list[Raw] = []
+        self._seen_at = time.monotonic()
+        self.done: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
+        self.done.add_done_callback(lambda done: done.cancelled() or done.exception())
+
+    async def take(self, message: Msg) -> None:
+        """Take a message, or the note that no more come."""
+        self._seen_at = time.monotonic()
+        one = read(message)
+        if self.done.done() or (isinstance(one, End) and one.status == 100):
+            return
+        if isinstance(one, End):
+            self._end(one)
+        elif one.place != len(self._found) + 1:
+            self.done.set_exception(Away(f"a message of {self._stream} was lost on its way"))
+        else:
+            self._found.append(one)
+            if len(self._found) == self._most:
+                self.done.set_result(one.pending == 0)
+
+    def _end(self, end: End) -> None:
+        if end.status == 404:
+            self.done.set_result(True)
+        elif self._found and end.status == 409 and "MaxBytes" in end.text:
+            self.done.set_result(False)
+        else:
+            said = f"{end.status} {end.text}".strip()
+            self.done.set_exception(Away(f"{self._stream} cannot be read now ({said})"))
+
+    async def result(self) -> tuple[list[Raw], bool]:
+        """Return all that came, and whether the server has no more.
+
+        Raises:
+            Away: it does not answer, or what it sent did not arrive.
+        """
+        while not (await asyncio.wait({self.done}, timeout=SILENCE))[0]:
+            if time.monotonic() - self._seen_at > SILENCE:
+                raise Away(f"{self._stream} does not answer")
+        return self._found, self.done.result()
 
 
 class StreamReader:

@@ -54,7 +54,7 @@ class KeptConsumer(GivenEvents):
     ) -> None:
         super().__init__(desk, cursor)
         # What it wants, and for whom.
-        self.kinds = _names(cursor)
+        self.kinds = cursor.names
         self.session_id: str | None = None
         self.goes_by_seq = False
         self._watcher = watcher
@@ -194,12 +194,9 @@ class KeptConsumer(GivenEvents):
         is_low = len(self._queue) <= MOST_EVENTS // 2 and self._bytes <= MOST_BYTES // 2
         return not self._closed and is_low and (bool(self._due) or self._mode is not _Mode.LIVE)
 
-    async def _get_ready(self) -> None:
-        """Return when it is known where it begins."""
-
     async def _read(self) -> None:
         try:
-            await self._get_ready()
+            await self.get_ready()
             while self._is_to_read():
                 try:
                     await (self._read_due() if self._due else self._read_page())
@@ -369,7 +366,7 @@ class KeptConsumer(GivenEvents):
         since, wanted = self._desk.seq_of(start), [None] if kinds is None else kinds
         is_behind = any(not self._cursor.hears(kind) for kind in wanted) and since < self._desk.delivered_seq
         self._cursor.listen(dict.fromkeys(wanted, since))
-        self.kinds = _names(self._cursor)
+        self.kinds = self._cursor.names
         if is_behind:
             self._go_back()
         self._desk.outlet.remember(self)
@@ -447,8 +444,3 @@ class KeptConsumer(GivenEvents):
 
 def _has_room(waiting: Sized, size: int) -> bool:
     return len(waiting) < MOST_EVENTS and size < MOST_BYTES
-
-
-def _names(cursor: Cursor) -> frozenset[str] | None:
-    """Return the kinds that a worker listens to; None for all."""
-    return None if None in cursor.kinds else frozenset(kind for kind in cursor.kinds if kind is not None)

@@ -67,6 +67,11 @@ class Cursor:
             is_here=self.consumer is not None,
         )
 
+    @property
+    def names(self) -> frozenset[str] | None:
+        """The kinds that it listens to; None for all."""
+        return None if None in self.kinds else frozenset(kind for kind in self.kinds if kind is not None)
+
     def wants(self, kind: str, seq: int) -> bool:
         """Return whether an event is of a kind that it listened to by then."""
         since = self.kinds.get(kind, self.kinds.get(None))

@@ -102,6 +102,9 @@ class GivenEvents:
         self._delayed: set[int] = set()
         self._delays = Delays(desk.clock, self._come_due)
 
+    async def get_ready(self) -> None:
+        """Return when it is known where it begins."""
+
     def _give(self, envelope: EventEnvelope, size: int) -> Given:
         """Make an event one that the worker is given."""
         seq = envelope.seq
