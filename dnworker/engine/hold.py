@@ -240,22 +240,25 @@ class Hold:
         self._on_lost(why)
 
     async def _ask(self, request: Coroutine[Any, Any, T], within: float = ANSWER_WITHIN) -> T:
-        """Await an answer of the broker.
+        return await answered(self._clock, request, within)
 
-        Raises:
-            NoAnswer: it takes longer than `within` seconds.
-        """
-        asking = apart(request, f"dnworker lease {self.name}, request")
-        waiting = apart(self._clock.sleep(within), f"dnworker lease {self.name}, timer")
-        try:
-            await asyncio.wait({asking, waiting}, return_when=asyncio.FIRST_COMPLETED)
-            if asking.done():
-                return asking.result()
-            raise NoAnswer(f"the broker did not answer within {within:.1f} s")
-        finally:
-            waiting.cancel()
-            if not asking.done():
-                asking.cancel()
+
+async def answered(clock: LeaseClock, request: Coroutine[Any, Any, T], within: float = ANSWER_WITHIN) -> T:
+    """Await an answer of the broker, whatever it raises.
+
+    Raises:
+        NoAnswer: it takes longer than `within` seconds; the request is cancelled then.
+    """
+    asking = apart(request, "dnworker lease, request")
+    waiting = apart(clock.sleep(within), "dnworker lease, timer")
+    try:
+        await asyncio.wait({asking, waiting}, return_when=asyncio.FIRST_COMPLETED)
+        if asking.done():
+            return asking.result()
+        raise NoAnswer(f"the broker did not answer within {within:.1f} s")
+    finally:
+        waiting.cancel()
+        asking.cancel()
 
 
 def apart(coro: Coroutine[Any, Any, T], name: str) -> asyncio.Task[T]:

@@ -93,9 +93,11 @@ def _worker(name: str) -> str:
 def read_seat(data: bytes) -> Seat | None:
     """Return a seat as it was written; None where that is none."""
     try:
-        return msgspec.json.decode(data, type=Seat)
-    except (msgspec.DecodeError, ValueError):
+        seat = msgspec.json.decode(data, type=Seat)
+        check_label(seat.node, "node")  # it is shown, whoever wrote it
+    except ValueError:
         return None
+    return seat
 
 
 class Table:

@@ -8,7 +8,7 @@ from contextlib import suppress
 
 import msgspec
 
-from dnworker.engine.hold import LEASE, RENEW_AFTER, LeaseClock
+from dnworker.engine.hold import LEASE, RENEW_AFTER, LeaseClock, answered
 from dnworker.engine.placement import Seat, Table, read_seat
 from dnworker.events.brokers.base import Broker
 
@@ -50,7 +50,7 @@ class Seats:
         mine = self._mine()
         others = [seat for seat in self.table.seats if seat.holder != mine.holder]
         try:
-            entries = await self._broker().entries(PREFIX)
+            entries = await answered(self._clock, self._broker().entries(PREFIX))
         except OSError as exc:
             self.unreached = str(exc) or type(exc).__name__
         else:
@@ -70,7 +70,8 @@ class Seats:
         if self._written is not None and self._written[0] == seat and now < self._written[1] + RENEW_AFTER:
             return
         try:
-            await self._broker().put(PREFIX + seat.holder, msgspec.json.encode(seat), seconds=LEASE)
+            data = msgspec.json.encode(seat)
+            await answered(self._clock, self._broker().put(PREFIX + seat.holder, data, seconds=LEASE))
         except OSError as exc:
             self.unreached = str(exc) or type(exc).__name__
             return
@@ -79,7 +80,7 @@ class Seats:
     async def remove(self) -> None:
         """Be gone for the others."""
         with suppress(OSError):  # it ends by itself
-            await self._broker().delete(PREFIX + self._mine().holder)
+            await answered(self._clock, self._broker().delete(PREFIX + self._mine().holder))
 
     def take_former(self, worker: str) -> Seat | None:
         """Return the other node that held a worker when that was seen last, and forget it."""

@@ -263,6 +263,7 @@ class ManagedWorker(Generic[R]):
             self.note_standby(why)
             return
         self.why_standby = why
+        self._services.last_runs.leave(self.qualified_name)
         self._lifecycle.to(WorkerState.STANDBY, quiet=True, reason=f"Standby: {why}")
         self._services.on_change(self, announce=False)
 

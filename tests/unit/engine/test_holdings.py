@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import AsyncExitStack, suppress
+from datetime import timedelta
 from types import SimpleNamespace
 
 import pytest
@@ -12,6 +13,7 @@ from dnworker import Worker
 from dnworker.core.clock import VirtualClock
 from dnworker.core.errors import Conflict
 from dnworker.core.lifecycle import ALIVE, WorkerState
+from dnworker.events.brokers.base import BrokerCapabilities
 from dnworker.runtime import Runtime
 from dnworker.testing import SharedBroker, SharedStore
 
@@ -285,3 +287,54 @@ async def test_over_a_broker_that_is_not_shared_nothing_is_held(cluster):
 def test_what_is_no_node_label_or_requirement_is_refused_in_one_line(options, text):
     with pytest.raises(ValueError, match=text):
         Runtime(port=None, **options)
+
+
+class Lasting(SharedBroker):
+    """One that remembers when schedules ran, as the real one does."""
+
+    capabilities = BrokerCapabilities(is_shared=True, numbers_events=True, survives_kill=True)
+
+
+class Behind(VirtualClock):
+    """A clock whose time of day is behind that of another, with which it goes on."""
+
+    def __init__(self, world: VirtualClock, seconds: float) -> None:
+        super().__init__()
+        self._world, self._behind = world, timedelta(seconds=seconds)
+
+    def now(self):
+        return self._world.now() - self._behind
+
+    def monotonic(self) -> float:
+        return self._world.monotonic()
+
+    async def sleep(self, seconds: float) -> None:
+        await self._world.sleep(seconds)
+
+    async def sleep_until(self, when) -> bool:
+        return await self._world.sleep_until(when + self._behind)
+
+
+async def test_a_tick_that_the_node_before_ran_does_not_run_again_where_the_clock_is_behind(cluster):
+    ran = []
+
+    def ticking(node: str, clock: VirtualClock) -> Worker:
+        worker = Worker(name="bridge")
+
+        @worker.every(cron="* * * * *")
+        async def on_minute(client):
+            ran.append((node, f"{clock.now():%H:%M}"))
+
+        return worker
+
+    clocks = {"a": cluster.clock, "b": Behind(cluster.clock, 300)}
+    for name, clock in clocks.items():
+        made = Runtime(port=None, broker=Lasting(cluster.store), clock=clock, node=name)
+        cluster.nodes[name] = await cluster.stack.enter_async_context(made)
+        await made.add(ticking(name, clock), capability="demo")
+    await cluster.clock.advance(61)
+    assert ran == [("a", "00:01")]
+    await cluster.nodes["a"].stop()
+    await cluster.clock.advance(8 * 60)
+    assert cluster.nodes["b"].worker("bridge").state is RUNNING
+    assert ran == [("a", "00:01"), ("b", "00:02"), ("b", "00:03"), ("b", "00:04")]
