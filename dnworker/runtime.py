@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -15,6 +15,7 @@ from dnworker.core.restarts import RestartPolicy
 from dnworker.core.retry_policies import Retry
 from dnworker.core.schedule import Catchup
 from dnworker.engine.engine import Engine
+from dnworker.engine.placement import Place
 from dnworker.engine.tokens import WorkerScope
 
 if TYPE_CHECKING:
@@ -58,9 +59,13 @@ class Runtime(Engine):
             restored before their next startup.
         retry: which workers are given events again whose handlers have failed, such as
             `{"demo:bridge": "5,backoff=1s..5m,on=OSError"}`, or words as of `serve --retry`.
-        node: what this runtime is called among those that share its broker; by default the host's name and
-            four digits. No two have one name.
+        node: the name of this runtime among those that share its broker; by default the machine's, and four
+            hexadecimal digits.
         labels: what this node has, such as `gpu`.
+        require: the labels that a node must have to run a worker, such as `{"demo:bridge": ["gpu"]}`.
+
+    Raises:
+        ValueError: a label, or what `require` names, is none.
     """
 
     server: EmbeddedServer | None = None
@@ -90,7 +95,8 @@ class Runtime(Engine):
         keep_state: Iterable[str] = (),
         retry: Retry | None = None,
         node: str | None = None,
-        labels: Iterable[str] = (),
+        labels: Collection[str] = (),
+        require: Mapping[str, Collection[str]] | None = None,
     ) -> None:
         super().__init__(
             token=token,
@@ -106,8 +112,8 @@ class Runtime(Engine):
             broker=broker,
             catchup=catchup,
             retry=retry,
+            place=Place(node, labels, require),
         )
-        self.nodes.be(node, labels)
         self.tokens.worker_scope = worker_scope
         self.services.observation.is_on = observe
         self.services.keep_state.update(keep_state)

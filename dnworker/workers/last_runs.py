@@ -27,6 +27,10 @@ COUNTED = 1_000
 """Missed runs that are counted at most."""
 
 
+LONGEST_SKEW = timedelta(minutes=10)
+"""How far clocks of nodes that share a broker may be apart for a tick to run once."""
+
+
 class Missed(NamedTuple):
     """How many runs of a schedule were missed, and when the last of them was due."""
 
@@ -62,6 +66,8 @@ class LastRuns:
         self._clock = clock
         self._log_line = log_line
         self._known: set[str] = set()
+        self._ran: dict[str, datetime] = {}
+        """When the node that had a schedule before ran it last, by its clock."""
         self._newest: dict[str, datetime] = {}
         self._writing: dict[str, asyncio.Task[None]] = {}
 
@@ -73,6 +79,7 @@ class LastRuns:
     def begin(self) -> None:
         """Begin anew: called at the start of the runtime, before any worker is."""
         self._known.clear()
+        self._ran.clear()
         if self.makes_up and not self.is_on:
             log.warning(
                 "catchup is 'once', and the broker in memory remembers no run of a schedule: nothing will be "
@@ -91,8 +98,11 @@ class LastRuns:
         entry = await self._broker().get(name)
         last = None if entry is None else msgspec.json.decode(entry.value, type=datetime)
         now = self._clock.now()
+        if last is not None and self._broker().capabilities.is_shared:
+            self._ran[name] = last
         missed = None if last is None or last > now else _missed(spec, last, now)
-        self.begin_with(worker, key, is_new=last is None or last > now or missed is not None)
+        is_ahead = last is not None and last > now and not self.has_run(worker, key, now)
+        self.begin_with(worker, key, is_new=last is None or is_ahead or missed is not None)
         return missed
 
     async def owed(self, worker: str) -> dict[HandlerKey, Missed | None]:
@@ -124,6 +134,16 @@ class LastRuns:
         if is_new:
             self.note(worker, key, self._clock.now())
         return True
+
+    def leave(self, worker: str) -> None:
+        """Forget what was known of a worker that runs on another node from now on."""
+        prefix = _name(worker)
+        self._known = {name for name in self._known if not name.startswith(prefix)}
+
+    def has_run(self, worker: str, key: HandlerKey, due: datetime) -> bool:
+        """Return whether another node has run a tick already, whose clock is ahead of this one's."""
+        ran = self._ran.get(_name(worker, key))
+        return ran is not None and due <= ran <= due + LONGEST_SKEW
 
     def note_run(self, worker: str, key: HandlerKey) -> None:
         """Note that a schedule runs now."""

@@ -73,6 +73,8 @@ class Schedules:
             if self._last_runs is not None:
                 due = self.due.get(key)
                 when = due if isinstance(due, datetime) else self._clock.now()
+                if isinstance(due, datetime) and self._last_runs.has_run(self._invoker.label, key, due):
+                    continue
                 self._last_runs.note(self._invoker.label, key, when)
             if (running := self.begin(key)) is not None:
                 await asyncio.wait({running})
