@@ -90,7 +90,11 @@ class Invocation(msgspec.Struct, eq=False, gc=False):
     muted: bool = False
     """Whether its output is kept in `logs` only, and not in the worker's log."""
     remote_id: str | None = None
-    """Its id, where a worker process gave it one."""
+    """Its id, where a worker process or another node gave it one."""
+    node: str | None = None
+    """The node on which it runs; None where the runtime shares its broker with no other."""
+    is_elsewhere: bool = False
+    """Whether that is another node, which reports it."""
     kept_bytes: int = 0
     """Bytes that the history counts it with."""
     stopped_for: float = 0.0

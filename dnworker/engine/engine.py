@@ -51,6 +51,7 @@ from dnworker.engine.capabilities import CapabilityCollection
 from dnworker.engine.capability import Capability
 from dnworker.engine.catalog import Catalog
 from dnworker.engine.changes import Changes
+from dnworker.engine.cluster import Cluster
 from dnworker.engine.dead_letters import DeadLetters
 from dnworker.engine.dedupe import Deduped
 from dnworker.engine.deliveries import Deliveries
@@ -66,7 +67,7 @@ from dnworker.engine.retries import Retries
 from dnworker.engine.runtime_log import RuntimeLog
 from dnworker.engine.starting import OnWait, Waits
 from dnworker.engine.tokens import Tokens
-from dnworker.engine.unheard import note_unheard
+from dnworker.engine.unheard import note_unheard, why_unheard
 from dnworker.engine.usage import Usage
 from dnworker.engine.worker_log import WorkerLog
 from dnworker.events.brokers.base import Broker, EventJournal
@@ -213,6 +214,9 @@ class Engine:
         self.retries = Retries(self.bus, self.history, self.clock, self.dead_letters, retry_policies(retry))
         self._deliveries = Deliveries(self.bus, self.history, self._is_running, self.retries)
         self.bus.watcher = self.history
+        self.cluster = Cluster(
+            self.bus, self.history, self.clock, lambda *of: why_unheard(self.workers(), *of)
+        )
         self.agents.changed.add(self._release_turns)
         self._listeners.add(self._release_turns)
         self.bus.tap(self.history.note_event)
@@ -312,6 +316,8 @@ class Engine:
             taken.callback(NamedWorkers(self.capabilities, self.progress, self._named).start(loop))
             taken.enter_context(LagSampler(self.history.series.note_lag).running(loop))
             await self.bus.open(self.runtime_id)
+            await self.cluster.open()
+            self.resources.push_async_callback(self.cluster.close)
             self.dead_letters.open(self.bus.broker)
             self.resources.push_async_callback(self.dead_letters.close)
             self._deliveries.open()
@@ -661,6 +667,8 @@ class Engine:
         with self._waits.waiting(trace.event.event_id, depth):
             await waiting.until_quiet(trace, self.history, timeout)
         note_unheard(trace, late, self.workers(), owner)
+        if not late and not trace.invocations:
+            trace.notes = (*trace.notes, *await self.cluster.why_unheard(kind, owner))
         return trace
 
     def _publish_fired(
