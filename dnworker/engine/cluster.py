@@ -18,7 +18,7 @@ from typing import Any
 import msgspec
 
 from dnworker.core.clock import Clock, RealClock, SwitchClock
-from dnworker.core.errors import BrokerError
+from dnworker.core.errors import BrokerError, NotStored
 from dnworker.core.text import clip
 from dnworker.engine.elsewhere import Elsewhere
 from dnworker.engine.reporter import Reporter
@@ -164,7 +164,7 @@ class Cluster:
         try:
             answer = await messages.request(_subject(instance), question, ANSWER_SECONDS)
             texts = msgspec.msgpack.decode(answer, type=list[str]) if len(answer) <= ANSWER_BYTES else []
-        except (Unreachable, BrokerError):
+        except (Unreachable, NotStored, BrokerError):
             return [f"node {node} does not say whether a worker of it listens to {kind}"]
         except (msgspec.MsgspecError, UnicodeDecodeError) as exc:
             log.warning("an answer of node %s cannot be read: %s", node, exc)

@@ -18,7 +18,7 @@ import msgspec
 
 from dnworker.core.clock import Clock
 from dnworker.core.envelope import EventEnvelope
-from dnworker.core.errors import BrokerError
+from dnworker.core.errors import BrokerError, NotStored
 from dnworker.core.invocation import Invocation, current_invocation
 from dnworker.engine import node_reports
 from dnworker.events.brokers.base import Accepted
@@ -119,7 +119,7 @@ class Reporter:
             async with asyncio.timeout(LAST_WORD_SECONDS):
                 while self._waiting or self._queues_changed or self._leaves:
                     await self._log.add(self._batch())
-        except (TimeoutError, BrokerError) as exc:
+        except (TimeoutError, NotStored, BrokerError) as exc:
             log.warning("other nodes are not told that this one ends: %s", exc or "it took too long")
 
     def tell_standing(self) -> None:
@@ -217,7 +217,7 @@ class Reporter:
                 try:
                     await self._log.add(data)
                     break
-                except BrokerError as exc:
+                except (NotStored, BrokerError) as exc:
                     if not is_failing:
                         log.warning("other nodes hear nothing of what runs here: %s", exc)
                     is_failing = True
