@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import contextvars
 from collections.abc import Callable
+from random import Random
+from typing import Any
 
 from dnworker import Runtime, Worker
 from dnworker.core.clock import VirtualClock
+from dnworker.events.brokers.base import Accepted
 from dnworker.testing import SharedBroker, SharedStore
 
 WAIT = 20.0
@@ -20,14 +24,57 @@ async def until(is_so: Callable[[], object]) -> None:
             await asyncio.sleep(0.002)
 
 
+class SlowBroker(SharedBroker):
+    """One to which events and reports come late, each in their order, but not in that of the others.
+
+    Args:
+        store: what it shares.
+        random: how late, up to 5 ms.
+    """
+
+    def __init__(self, store: SharedStore, random: Random) -> None:
+        super().__init__(store)
+        self._random, self._due = random, {"events": 0.0, "reports": 0.0}
+        self._own: dict[str, asyncio.Future[Accepted]] = {}
+        self.reports.hear = self._later("reports", self.reports.hear)
+        self._deliver = super().bring
+
+    def _later(self, what: str, act: Callable[..., None]) -> Callable[..., None]:
+        def later(*args: Any) -> None:
+            loop = asyncio.get_running_loop()
+            self._due[what] = due = max(self._due[what], loop.time() + self._random.random() * 0.005) + 1e-6
+            loop.call_at(due, act, *args, context=contextvars.Context())
+
+        return later
+
+    def publish(self, envelope: Any, *args: Any, **kwargs: Any) -> asyncio.Future[Accepted]:
+        """Accept an event once it is delivered here, as a broker promises."""
+        accepted = super().publish(envelope, *args, **kwargs)
+        if accepted.done():
+            return accepted
+        own = self._own[envelope.event_id] = asyncio.get_running_loop().create_future()
+        return own
+
+    def bring(self, envelope: Any, *args: Any) -> None:
+        """Deliver an event late."""
+        self._later("events", self._bring)(envelope, *args)
+
+    def _bring(self, envelope: Any, *args: Any) -> None:
+        self._deliver(envelope, *args)
+        if (own := self._own.pop(envelope.event_id, None)) is not None:
+            own.set_result(Accepted(envelope, is_new=True))
+
+
 class Clustered:
     """Nodes `n1`, `n2` and so on.
 
     Args:
         count: how many.
+        random: how late events and reports come to each; at once by default.
     """
 
-    def __init__(self, count: int) -> None:
+    def __init__(self, count: int, random: Random | None = None) -> None:
+        self._random = random
         self.clock = VirtualClock()
         self.store = SharedStore(self.clock)
         self.nodes: list[Runtime] = []
@@ -36,7 +83,8 @@ class Clustered:
 
     def make(self) -> Runtime:
         """Make one more node, which is not started."""
-        node = Runtime(port=None, clock=self.clock, broker=SharedBroker(self.store))
+        slow = None if self._random is None else SlowBroker(self.store, self._random)
+        node = Runtime(port=None, clock=self.clock, broker=slow or SharedBroker(self.store))
         self.nodes.append(node)
         node.cluster.node = f"n{len(self.nodes)}"
         return node
