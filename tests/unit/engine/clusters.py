@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextvars
 from collections.abc import Callable
-from random import Random
 from typing import Any
 
 from dnworker import Runtime, Worker
@@ -29,12 +28,12 @@ class SlowBroker(SharedBroker):
 
     Args:
         store: what it shares.
-        random: how late, up to 5 ms.
+        delay: returns how late `events` and `reports` are, in seconds.
     """
 
-    def __init__(self, store: SharedStore, random: Random) -> None:
+    def __init__(self, store: SharedStore, delay: Callable[[str], float]) -> None:
         super().__init__(store)
-        self._random, self._due = random, {"events": 0.0, "reports": 0.0}
+        self.delay, self._due = delay, {"events": 0.0, "reports": 0.0}
         self._own: dict[str, asyncio.Future[Accepted]] = {}
         self.reports.hear = self._later("reports", self.reports.hear)
         self._deliver = super().bring
@@ -42,7 +41,7 @@ class SlowBroker(SharedBroker):
     def _later(self, what: str, act: Callable[..., None]) -> Callable[..., None]:
         def later(*args: Any) -> None:
             loop = asyncio.get_running_loop()
-            self._due[what] = due = max(self._due[what], loop.time() + self._random.random() * 0.005) + 1e-6
+            self._due[what] = due = max(self._due[what], loop.time() + self.delay(what)) + 1e-6
             loop.call_at(due, act, *args, context=contextvars.Context())
 
         return later
@@ -70,11 +69,11 @@ class Clustered:
 
     Args:
         count: how many.
-        random: how late events and reports come to each; at once by default.
+        delay: returns how late `events` and `reports` come to each, in seconds; at once by default.
     """
 
-    def __init__(self, count: int, random: Random | None = None) -> None:
-        self._random = random
+    def __init__(self, count: int, delay: Callable[[str], float] | None = None) -> None:
+        self._delay = delay
         self.clock = VirtualClock()
         self.store = SharedStore(self.clock)
         self.nodes: list[Runtime] = []
@@ -83,7 +82,7 @@ class Clustered:
 
     def make(self) -> Runtime:
         """Make one more node, which is not started."""
-        slow = None if self._random is None else SlowBroker(self.store, self._random)
+        slow = None if self._delay is None else SlowBroker(self.store, self._delay)
         node = Runtime(port=None, clock=self.clock, broker=slow or SharedBroker(self.store))
         self.nodes.append(node)
         node.cluster.node = f"n{len(self.nodes)}"

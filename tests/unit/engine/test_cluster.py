@@ -142,6 +142,15 @@ async def test_an_event_that_is_not_accepted_when_its_handler_ends_belongs_to_th
         assert runs_of(here) == [("a", "n2", "ok"), ("b", "n3", "ok")]
 
 
+async def test_a_report_that_comes_before_its_event_waits_for_it():
+    async with Clustered(3, lambda what: 0.0) as cluster:
+        cluster.nodes[0].bus.broker.delay = lambda what: 0.1 if what == "events" else 0.0
+        await cluster.add(1, publishing("a", "go", "deep"))
+        await cluster.add(2, publishing("b", "deep"))
+        trace = await cluster.nodes[0].fire("go", {}, timeout=10)
+        assert runs_of(trace) == [("a", "n2", "ok"), ("b", "n3", "ok")]
+
+
 async def test_settle_waits_for_what_was_published_here_and_not_for_others():
     async with Clustered(3) as cluster:
         worker, begun, go_on = holding("a", "go")
@@ -346,7 +355,8 @@ kinds = st.lists(
 @given(tree=kinds, seed=st.integers(0, 1_000))
 async def test_a_trace_has_exactly_the_runs_that_ran_anywhere(tree, seed):
     ran: list[tuple[str, str]] = []
-    async with Clustered(3, Random(seed)) as cluster:
+    random = Random(seed)
+    async with Clustered(3, lambda what: random.random() * 0.005) as cluster:
         for n, handlers in enumerate(tree):
             for at, (node, steps) in enumerate(handlers):
                 below = [f"k{n + step}" for step in steps if n + step < len(tree)]
