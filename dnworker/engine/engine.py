@@ -666,9 +666,7 @@ class Engine:
         trace.not_listening, trace.notes = late, starting.silent_notes(self.workers(), kind, owner)
         with self._waits.waiting(trace.event.event_id, depth):
             await waiting.until_quiet(trace, self.history, timeout)
-        note_unheard(trace, late, self.workers(), owner)
-        if not late and not trace.invocations:
-            trace.notes = (*trace.notes, *await self.cluster.why_unheard(kind, owner))
+        await note_unheard(trace, late, self.workers(), owner, self.cluster.why_unheard)
         return trace
 
     def _publish_fired(
