@@ -209,6 +209,66 @@ async def test_an_event_whose_node_is_gone_is_waited_for_until_the_next_node_has
         assert trace.ok
 
 
+async def test_an_event_that_a_worker_leaves_behind_is_waited_for_until_its_next_node_has_it():
+    async with Clustered(3) as cluster:
+        starting, started = publishing("a", "go"), asyncio.Event()
+
+        @starting.on_startup
+        async def on_startup(client):
+            await started.wait()
+
+        adding = asyncio.ensure_future(cluster.nodes[1].add(starting))
+        await until(cluster.nodes[1].bus.listening)
+        await cluster.known()
+        fired = asyncio.ensure_future(cluster.nodes[0].fire("go", {}, timeout=None))
+        await until(lambda: cluster.nodes[1].history.waiting)
+        await cluster.nodes[1].remove("a")
+        await adding
+        await cluster.known()
+        await cluster.add(2, publishing("a", "go", seconds=0.02))
+        assert not fired.done()
+        cluster.nodes[2].bus.release(next(one for one in cluster.store.events if one.kind == "go"), 100)
+        assert runs_of(await fired) == [("a", "n3", "ok")]
+
+
+async def test_a_node_of_the_same_name_takes_the_place_of_one_that_was_killed():
+    async with Clustered(2) as cluster:
+        worker, begun, _ = holding("a", "go")
+        await cluster.add(1, worker)
+        fired = asyncio.ensure_future(cluster.nodes[0].fire("go", {}, timeout=None))
+        await begun.wait()
+        await until(lambda: cluster.nodes[0].history.invocations())
+        cluster.nodes[1].bus.broker.cut_off()
+        again = cluster.make()
+        again.cluster.node = "n2"
+        await again.start()
+        trace = await asyncio.wait_for(fired, 10)
+        assert "how it ended is not known: node n2 was started anew" in "\n".join(trace.lines())
+
+
+async def test_a_burst_is_reported_whole_and_holds_up_no_handler():
+    async with Clustered(2) as cluster:
+        await cluster.add(1, publishing("a", "go"))
+        for _ in range(3_000):
+            cluster.nodes[0].publish("go")
+        await cluster.nodes[0].settle(timeout=20)
+        ran = cluster.nodes[0].history.invocations()
+        assert len(ran) == 3_000
+        assert {one.outcome for one in ran} == {"ok"}
+        assert cluster.nodes[1].cluster.reporter.dropped == 0
+
+
+async def test_a_runtime_that_stops_and_starts_again_reports_again():
+    async with Clustered(2) as cluster:
+        await cluster.add(1, publishing("a", "go"))
+        await cluster.nodes[1].stop()
+        await cluster.nodes[1].start()
+        await cluster.add(1, publishing("b", "go"))
+        trace = await cluster.nodes[0].fire("go", {}, timeout=10)
+        assert ("b", "n2", "ok") in runs_of(trace)
+        assert trace.ok
+
+
 async def test_a_node_that_was_cut_off_for_a_moment_reports_all_when_it_is_back():
     async with Clustered(2) as cluster:
         worker, begun, go_on = holding("a", "go")
