@@ -299,7 +299,7 @@ class History(EventNotes):
         if invocation.kept_bytes:
             self._weigh(invocation)
         self._note_failure(f"{invocation.label} ({source}): {error.brief()}")
-        if self.reported is not None:
+        if self.reported is not None and not invocation.is_elsewhere:
             self.reported.note_unhandled(invocation)
 
     def _note_ended(self, invocation: Invocation) -> None:

@@ -108,6 +108,21 @@ async def test_an_error_of_another_node_is_shown_with_its_frames_and_raised_by_s
         await cluster.nodes[0].settle()  # once
 
 
+async def test_an_error_that_nobody_awaited_is_raised_by_settle_too():
+    async with Clustered(2) as cluster:
+        worker = Worker("a")
+
+        @worker.on_event("go")
+        async def on_go(event, client):
+            cluster.nodes[1].note_unhandled(current_invocation.get(), ValueError("late"))
+
+        await cluster.add(1, worker)
+        trace = await cluster.nodes[0].fire("go", {}, timeout=10)
+        assert [error.is_unhandled for error in trace.errors] == [True]
+        with pytest.raises(HandlerFailed, match=r"a task it started on n2\): ValueError: late"):
+            await cluster.nodes[0].settle()
+
+
 async def test_what_a_handler_printed_comes_with_its_end_within_bounds():
     async with Clustered(2) as cluster:
         worker = Worker("a")
