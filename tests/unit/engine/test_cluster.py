@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from dnworker import Runtime, Worker
 from dnworker.core.clock import VirtualClock
 from dnworker.core.errors import HandlerFailed
-from dnworker.core.invocation import current_invocation
+from dnworker.core.invocation import Invocation, current_invocation
 from dnworker.engine import reporter
 from dnworker.events.brokers.messages import REPORT_BYTES
 from dnworker.events.trace import Trace
@@ -407,6 +407,32 @@ async def test_what_is_no_report_is_left_aside(data, caplog):
         trace = await cluster.nodes[0].fire("go", {}, timeout=10)
         assert runs_of(trace) == [("a", "n2", "ok")]
         assert "cannot be read" in caplog.text
+
+
+async def test_a_traceparent_goes_with_events_over_all_nodes():
+    seen: dict[str, Invocation] = {}
+
+    def noting(name: str, kind: str, *kinds: str) -> Worker:
+        worker = Worker(name)
+
+        @worker.on_event(kind)
+        async def on_it(event, client):
+            seen[name] = current_invocation.get()
+            for below in kinds:
+                await client.publish(below, {})
+
+        return worker
+
+    async with Clustered(3) as cluster:
+        await cluster.add(1, noting("a", "go", "deep"))
+        await cluster.add(2, noting("b", "deep", "deeper"))
+        await cluster.add(0, noting("c", "deeper"))
+        trace = await cluster.nodes[0].fire("go", {}, timeout=10)
+        root = trace.event.event_id
+        assert {one.trace_id for one in seen.values()} == {root}
+        assert seen["a"].parent is None
+        assert seen["b"].parent == seen["a"].span_context == f"00-{root}-{seen['a'].id}-01"
+        assert seen["c"].parent == seen["b"].span_context
 
 
 async def test_a_runtime_by_itself_reports_nothing():
