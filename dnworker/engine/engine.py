@@ -51,6 +51,7 @@ from dnworker.engine.capabilities import CapabilityCollection
 from dnworker.engine.capability import Capability
 from dnworker.engine.catalog import Catalog
 from dnworker.engine.changes import Changes
+from dnworker.engine.cluster import Cluster
 from dnworker.engine.dead_letters import DeadLetters
 from dnworker.engine.dedupe import Deduped
 from dnworker.engine.deliveries import Deliveries
@@ -70,7 +71,7 @@ from dnworker.engine.retries import Retries
 from dnworker.engine.runtime_log import RuntimeLog
 from dnworker.engine.starting import OnWait, Waits
 from dnworker.engine.tokens import Tokens
-from dnworker.engine.unheard import note_unheard
+from dnworker.engine.unheard import note_unheard, why_unheard
 from dnworker.engine.usage import Usage
 from dnworker.engine.worker_log import WorkerLog
 from dnworker.events.brokers.base import Broker, EventJournal
@@ -229,6 +230,13 @@ class Engine:
         self.retries = Retries(self.bus, self.history, self.clock, self.dead_letters, retry_policies(retry))
         self._deliveries = Deliveries(self.bus, self.history, self._is_running, self.retries)
         self.bus.watcher = self.history
+        self.cluster = Cluster(
+            self.holdings.node,
+            self.bus,
+            self.history,
+            self.clock,
+            lambda *of: why_unheard(self.workers(), *of),
+        )
         self.agents.changed.add(self._release_turns)
         self._listeners.add(self._release_turns)
         self._listeners.add(self.nodes.notify)
@@ -342,6 +350,8 @@ class Engine:
             await self.bus.open(self.runtime_id)
             await self.nodes.open()
             self.resources.push_async_callback(self.nodes.close)
+            await self.cluster.open()
+            self.resources.push_async_callback(self.cluster.close)
             await self.holdings.open()
             self.resources.push_async_callback(self.holdings.close)  # where the start fails after this
             self.dead_letters.open(self.bus.broker)
@@ -694,7 +704,7 @@ class Engine:
         trace.not_listening, trace.notes = late, starting.silent_notes(self.workers(), kind, owner)
         with self._waits.waiting(trace.event.event_id, depth):
             await waiting.until_quiet(trace, self.history, timeout)
-        note_unheard(trace, late, self.workers(), owner)
+        await note_unheard(trace, late, self.workers(), owner, self.cluster.why_unheard)
         return trace
 
     def _publish_fired(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Awaitable, Callable, Iterable
 
 from dnworker.core.lifecycle import WorkerState
 from dnworker.events.trace import Trace
@@ -33,13 +33,21 @@ def why_unheard(workers: Iterable[ManagedWorker], kind: str, only: str | None = 
     return [*(_listens(one, "may listen") for one in unknown[:NAMED]), *_more(len(unknown))]
 
 
-def note_unheard(
-    trace: Trace, late: tuple[str, ...], workers: Iterable[ManagedWorker], only: str | None
+async def note_unheard(
+    trace: Trace,
+    late: tuple[str, ...],
+    workers: Iterable[ManagedWorker],
+    only: str | None,
+    ask_others: Callable[[str, str | None], Awaitable[list[str]]],
 ) -> None:
-    """Note in a trace who has not got its event: workers that were still starting (`late`), or are down."""
+    """Note in a trace who has not got its event: workers that were still starting (`late`), or are down.
+
+    `ask_others` returns the same of workers of other nodes, by kind and the name of the only worker.
+    """
     trace.not_listening = late
     if not late and not trace.invocations:
-        trace.notes = (*trace.notes, *why_unheard(workers, trace.event.kind, only))
+        kind = trace.event.kind
+        trace.notes = (*trace.notes, *why_unheard(workers, kind, only), *await ask_others(kind, only))
 
 
 def _listens(worker: ManagedWorker, verb: str) -> str:

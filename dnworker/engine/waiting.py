@@ -31,6 +31,8 @@ async def until_quiet(trace: Trace, history: History, timeout: float | None) -> 
 async def settle(history: History, timeout: float | None) -> None:
     """Return when no event is queued and no handler but tasks is running.
 
+    Of what happens on other nodes, that counts which events have caused that were published here.
+
     Raises:
         HandlerFailed: handlers raised since the last call.
         TimeoutError: something still runs when the time is up; names it.
@@ -39,7 +41,7 @@ async def settle(history: History, timeout: float | None) -> None:
     check_settle()
     try:
         async with time_limit(timeout):
-            await history.wait_idle()
+            await history.wait_settled()
     except TimeoutError:
         raise TimeoutError(_still_running(history, timeout)) from None
     history.raise_failures()
@@ -62,7 +64,14 @@ def check_settle() -> None:
 
 def _still_running(history: History, timeout: float | None) -> str:
     """Return what still runs, and what failed; the failures count as raised then."""
-    running = [i.label for i in history.invocations() if i.outcome == "running" and i.cause != "task"]
+    elsewhere = history.elsewhere
+    running = [
+        i.label if not i.is_elsewhere else f"{i.label} on {i.node}"
+        for i in history.invocations()
+        if i.outcome == "running"
+        and i.cause != "task"
+        and (not i.is_elsewhere or (elsewhere is not None and elsewhere.counts(i)))
+    ]
     text = f"still running after {timeout:g} s: {', '.join(running) or 'queued events'}"
     try:
         history.raise_failures()

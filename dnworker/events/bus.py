@@ -21,7 +21,7 @@ from dnworker.core.envelope import (
     pack_read,
 )
 from dnworker.core.errors import Gone
-from dnworker.core.invocation import current_invocation
+from dnworker.core.invocation import current_invocation, published_as, published_with
 from dnworker.core.limits import Limits
 from dnworker.core.listeners import Listeners
 from dnworker.events.brokers.base import Accepted, Broker, DeliveryWatcher, Subscriber
@@ -73,10 +73,14 @@ class EventBus:
         """Is told of events that are not accepted yet; the history."""
         self.refused: Listeners[[EventEnvelope, BaseException]] = Listeners()
         """Called with events that the broker did not accept, and why."""
+        self.submitted: Listeners[[EventEnvelope, asyncio.Future[Accepted]]] = Listeners()
+        """Called by publishers, in their context, with events that the broker is to number."""
         self.scopes = Scopes(replay_bytes)
         """What is kept for replay."""
         # Who receives events.
         self._subscribers = Subscribers()
+        self.listened: Listeners[[]] = Listeners()
+        """Called after workers have begun or ceased to listen to kinds."""
         self._taps: list[tuple[Callable[[EventEnvelope], None], str | None]] = []
         self.pressure = Pressure()
         """Whom publishers wait for."""
@@ -183,6 +187,8 @@ class EventBus:
         accepted = self.broker.publish(envelope, size, only, is_held, cause=cause, is_idempotent=is_named)
         if accepted is not None:
             self._await(envelope, accepted)
+            if self._is_numbered:
+                self.submitted.notify(envelope, accepted)
 
     def deliver(
         self, envelope: EventEnvelope, size: int, only: str | None = None, is_held: bool = False
@@ -217,8 +223,11 @@ class EventBus:
     def _introduce(self, envelope: EventEnvelope, size: int, only: str | None) -> bool:
         """Tell taps of an event that has its number now, as its publisher; return whether it is held back."""
 
+        traceparent = published_with.get()
+
         def introduce() -> bool:
-            self._tell(envelope, only)
+            with published_as(traceparent):
+                self._tell(envelope, only)
             if current_invocation.get() is None or self.gate is None:
                 return False
             return self.gate.holds(envelope, size, only)
@@ -344,10 +353,18 @@ class EventBus:
     def remember(self, subscription: Subscriber) -> None:
         """Deliver to `subscription` from now on."""
         self._subscribers.add(subscription)
+        if subscription.owner is not None:
+            self.listened.notify()
 
     def forget(self, subscription: Subscriber) -> None:
         """Deliver nothing more to `subscription`."""
         self._subscribers.remove(subscription)
+        if subscription.owner is not None:
+            self.listened.notify()
+
+    def listening(self) -> dict[str, frozenset[str] | None]:
+        """Return which kinds each worker listens to, by its qualified name; None for every kind."""
+        return self._subscribers.of_workers()
 
     def tap(self, listener: Callable[[EventEnvelope], None], owner: str | None = None) -> Callable[[], None]:
         """Call `listener` with every event before its delivery; returns the function that ends it.

@@ -5,57 +5,32 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Container
 from itertools import islice
-from typing import NamedTuple
 
-import msgspec
 from msgspec.structs import replace
 
 from dnworker.core.envelope import EventEnvelope, bytes_of_payload, drop_payload, without_payload
-from dnworker.core.errors import HandlerFailed
 from dnworker.core.handler_error import HandlerError, describe
 from dnworker.core.invocation import INVOCATION_BYTES, Invocation, Outcome, current_invocation
 from dnworker.core.limits import Limits
 from dnworker.core.listeners import Listeners
 from dnworker.core.series import Series
-from dnworker.core.text import clip
 from dnworker.events.causes import Causes
+from dnworker.events.dropped import Dropped, LostRuns
+from dnworker.events.elsewhere import Elsewhere
+from dnworker.events.event_notes import EventNotes
 from dnworker.events.failures import Failures
 from dnworker.events.next_tries import NextTries
+from dnworker.events.unseen_failures import UnseenFailures
 from dnworker.events.waiters import Waiters
 
 EVENTS_KEPT = 10_000
 INVOCATIONS_KEPT = 20_000
-FAILURES_KEPT = 1_000
-"""Events, ended invocations and failures not yet raised that are kept; older ones are dropped."""
-
-LONGEST_FAILURE = 2_000
-"""Characters of a failure that `settle` raises; the invocation has all of it."""
+"""Events and ended invocations that are kept; older ones are dropped."""
 
 _OVERHEAD = 700  # bytes of an event without its payload, kind and ids
 
 
-class Dropped(msgspec.Struct):
-    """How much the history has dropped so far: payloads of kept events, events, invocations, failures."""
-
-    payloads: int = 0
-    events: int = 0
-    invocations: int = 0
-    failures: int = 0
-
-    @property
-    def total(self) -> int:
-        """All of them together."""
-        return self.payloads + self.events + self.invocations + self.failures
-
-
-class LostRuns(NamedTuple):
-    """Invocations of one event that are not kept any more, and how many of them did not end well."""
-
-    runs: int
-    failed: int
-
-
-class History:
+class History(EventNotes):
     """Records events and invocations, knows which event caused which, and waits until they have ended.
 
     Runners report to it. Of what it keeps, the oldest goes first: payloads before the events that had them,
@@ -67,24 +42,18 @@ class History:
     """
 
     def __init__(self, limit: int = Limits().history) -> None:
+        super().__init__()
         # Events by id, oldest first: our own copies, whose payloads are dropped in place. What each caused.
-        self._events: dict[str, EventEnvelope] = {}
         self._order: deque[str] = deque()  # a dict would search for its first key, once many are gone
         self._with_payload: deque[tuple[EventEnvelope, int]] = deque()
         self._by_event: dict[str, list[Invocation]] = {}
         self.causes = Causes()
         self._lost_runs: dict[str, LostRuns] = {}
-        self._losses: dict[str, tuple[str, ...]] = {}
-        """By the id of an event: which workers have not got it, and why."""
-        self._held: dict[str, tuple[str, str]] = {}
-        self._storms: dict[str, str] = {}
-        """By the id of an event: what delivers it, where it is held, and what began its chain; its storm."""
         # Invocations, and events that no worker has taken yet.
         self._ended: deque[Invocation] = deque()
         self._running: dict[Invocation, None] = {}
         self._undelivered: dict[str, int] = {}
-        self._unseen_failures: deque[str] = deque(maxlen=FAILURES_KEPT)
-        self._failures_not_raised = 0
+        self._unseen = UnseenFailures()
         self.failures = Failures()
         """What the newest failed invocations raised; none is kept unless somebody asks for it."""
         self.series, self.next_tries = Series(), NextTries()
@@ -98,6 +67,11 @@ class History:
         self._listeners: Listeners[[Invocation]] = Listeners()
         self.hints: Listeners[[Invocation, str]] = Listeners()
         """Called with what a handler does in vain."""
+        # Other nodes.
+        self.node: str | None = None
+        """The name of this one; None where there are no others."""
+        self.elsewhere: Elsewhere | None = None
+        self._listeners_elsewhere: Listeners[[Invocation]] = Listeners()
 
     @property
     def kept(self) -> int:
@@ -164,12 +138,7 @@ class History:
         self.causes.forget(oldest)
         if self._lost_runs:
             self._lost_runs.pop(oldest, None)
-        if self._losses:
-            self._losses.pop(oldest, None)
-        if self._storms:
-            self._storms.pop(oldest, None)
-        if self._held:
-            self._held.pop(oldest, None)
+        self._forget_notes(oldest)
         self._forget_runs(oldest)
 
     def _forget_runs(self, event_id: str) -> None:
@@ -207,18 +176,37 @@ class History:
 
     def expect(self, envelope: EventEnvelope) -> None:
         """Note that a worker has this event in its queue."""
-        self._undelivered[envelope.event_id] = self._undelivered.get(envelope.event_id, 0) + 1
+        queued = self._undelivered.get(envelope.event_id, 0)
+        self._undelivered[envelope.event_id] = queued + 1
+        if self.reported is not None and not queued:
+            self.reported.note_queue(envelope.event_id)
 
     def delivered(self, envelope: EventEnvelope) -> None:
         """Note that the worker took the event and that its invocations have begun."""
         left = self._undelivered.pop(envelope.event_id, 1)
         if left > 1:
             self._undelivered[envelope.event_id] = left - 1
-        elif self._waiters:
+            return
+        if self.reported is not None:
+            self.reported.note_queue(envelope.event_id)
+        if self._waiters:
             self._waiters.wake()
 
     def begin(self, invocation: Invocation) -> None:
         """Note that an invocation is under way."""
+        if self.node is not None:
+            invocation.node = self.node
+            invocation.parent = None if (e := invocation.event) is None else self.causes.parent(e.event_id)
+        self._keep_begun(invocation)
+        for listener in self._listeners.all:  # not notify(): every event pays for it
+            listener(invocation)
+
+    def begin_elsewhere(self, invocation: Invocation) -> None:
+        """Note that an invocation is under way on another node."""
+        self._keep_begun(invocation)
+        self._listeners_elsewhere.notify(invocation)
+
+    def _keep_begun(self, invocation: Invocation) -> None:
         self._running[invocation] = None
         if (event := invocation.event) is not None:
             # Ours: what an invocation holds must not keep a payload that the limit has dropped.
@@ -231,8 +219,6 @@ class History:
                 caused.append(invocation)
         invocation.kept_bytes = INVOCATION_BYTES
         self._invocation_bytes += INVOCATION_BYTES
-        for listener in self._listeners.all:  # not notify(): every event pays for it
-            listener(invocation)
 
     def end(
         self,
@@ -277,6 +263,26 @@ class History:
         if self._waiters:
             self._waiters.wake()
 
+    def finish_elsewhere(
+        self,
+        invocation: Invocation,
+        outcome: Outcome,
+        error: HandlerError | None,
+        duration: float,
+        *,
+        is_raised: bool,
+    ) -> None:
+        """Note how an invocation of another node ended; `is_raised` if `settle` is to raise its error."""
+        invocation.end(outcome, error)
+        invocation.duration = duration
+        if error is not None and is_raised:
+            place = f"{invocation.label} on {invocation.node}"
+            self._note_failure(f"{place} ({invocation.cause}): {error.brief()}")
+        if self._running.pop(invocation, invocation) is None:
+            self._note_ended(invocation)
+        self._listeners_elsewhere.notify(invocation)
+        self._waiters.wake()
+
     def hint(self, invocation: Invocation, text: str) -> None:
         """Notify of what a handler does in vain."""
         self.hints.notify(invocation, text)
@@ -286,6 +292,8 @@ class History:
         invocation.outcome, invocation.duration = "running", None
         self._running[invocation] = None
         self._weigh(invocation)
+        if self.reported is not None and not invocation.is_elsewhere:
+            self.reported.note_reopened(invocation)
 
     def unhandled(self, invocation: Invocation, error: HandlerError, source: str) -> None:
         """Note an error of something that the invocation started (`source`); `settle` raises it, too."""
@@ -293,6 +301,8 @@ class History:
         if invocation.kept_bytes:
             self._weigh(invocation)
         self._note_failure(f"{invocation.label} ({source}): {error.brief()}")
+        if self.reported is not None and not invocation.is_elsewhere:
+            self.reported.note_unhandled(invocation)
 
     def _note_ended(self, invocation: Invocation) -> None:
         self._ended.append(invocation)
@@ -307,53 +317,29 @@ class History:
             self._shrink()
 
     def _note_failure(self, text: str) -> None:
-        if len(self._unseen_failures) == FAILURES_KEPT:
-            self._failures_not_raised += 1
-            self.dropped.failures += 1
-        self._unseen_failures.append(clip(text, LONGEST_FAILURE))
+        self.dropped.failures += self._unseen.note(text)
 
     # -- what is read ----------------------------------------------------------------------------------
-
-    def note_loss(self, event_id: str, text: str) -> None:
-        """Note that a worker does not get an event that it listens to, and why."""
-        known = self._losses.get(event_id, ())
-        if event_id in self._events and text not in known:
-            self._losses[event_id] = (*known, text)
-
-    def note_storm(self, event_id: str, text: str) -> None:
-        """Note that an event has caused a storm."""
-        if event_id in self._events:
-            self._storms[event_id] = text
-
-    def note_held(self, event_id: str, text: str, root: str) -> None:
-        """Note that an event is held back from workers, what to do about it, and what began its chain."""
-        if event_id in self._events:
-            self._held[event_id] = text, root
-
-    def note_released(self, event_id: str) -> None:
-        """Note that an event is held no more."""
-        self._held.pop(event_id, None)
-
-    def storm_of(self, event_id: str) -> str | None:
-        """Return what storm an event has begun."""
-        return self._storms.get(event_id)
-
-    def held(self, event_id: str) -> str | None:
-        """Return what delivers an event that is held back from workers; None where it is not."""
-        return self._held[event_id][0] if event_id in self._held else None
-
-    def held_below(self, root: str) -> list[str]:
-        """Return what delivers each event that is held of the chain that an event began."""
-        return [text for text, began in self._held.values() if began == root]
-
-    def losses_of(self, event_id: str) -> tuple[str, ...]:
-        """Return which workers have not got an event, and why."""
-        return self._losses.get(event_id, ())
 
     def event(self, event_id: str) -> EventEnvelope | None:
         """Return a kept event; its payload may be gone, as `has_payload` tells."""
         kept = self._events.get(event_id)
         return None if kept is None else replace(kept)
+
+    def peek(self, event_id: str) -> EventEnvelope | None:
+        """Return a kept event itself, to read it now: it must not be changed or held."""
+        return self._events.get(event_id)
+
+    def note_published(self, invocation: Invocation, event_id: str) -> bool:
+        """Note that an invocation of another node has published an event; False where it is not kept."""
+        if (kept := self._events.get(event_id)) is None:
+            return False
+        if self.causes.above(event_id) is None and self.causes.source(event_id) is None:
+            self.causes.note(event_id, invocation)
+            invocation.note_published(kept)
+            if invocation.kept_bytes:
+                self._weigh(invocation)
+        return True
 
     def events(self, count: int = 50) -> list[EventEnvelope]:
         """Return the newest `count` events, oldest first; payloads of old ones may be gone."""
@@ -368,7 +354,7 @@ class History:
         return self._lost_runs.get(event_id, LostRuns(0, 0))
 
     def invocations_of(self, event_id: str) -> list[Invocation]:
-        """Return the invocations that the event has caused so far."""
+        """Return the invocations that the event has caused so far, on any node."""
         return list(self._by_event.get(event_id, ()))
 
     def invocations(self, worker: str | None = None) -> list[Invocation]:
@@ -378,22 +364,31 @@ class History:
 
     def is_quiet(self, event_id: str) -> bool:
         """Return whether everything that the event caused, directly or not, has ended."""
-        waiting = [event_id]
+        waiting, elsewhere = [event_id], self.elsewhere
         while waiting:
             current = waiting.pop()
             if self._undelivered.get(current):
                 return False
+            if elsewhere is not None and elsewhere.is_pending(current):
+                return False
             for invocation in self._by_event.get(current, ()):
                 if invocation.outcome == "running":
+                    return False
+                if elsewhere is not None and elsewhere.has_coming(invocation):
                     return False
                 waiting += [published.event_id for published in invocation.published]
         return True
 
     def is_idle(self, asleep: Container[Invocation] = ()) -> bool:
-        """Return whether no event is queued and no handler runs, but for tasks and those that are asleep."""
+        """Return whether no event is queued and no handler runs here, but for tasks and who is asleep."""
         return not self._undelivered and all(
-            i.cause == "task" or i in asleep or self._waits_for_sleeper(i, asleep) for i in self._running
+            i.cause == "task" or i.is_elsewhere or i in asleep or self._waits_for_sleeper(i, asleep)
+            for i in self._running
         )
+
+    def is_settled(self) -> bool:
+        """Return whether it is idle, and nothing that was published here is queued or runs elsewhere."""
+        return self.is_idle() and (self.elsewhere is None or not self.elsewhere.is_busy())
 
     def _waits_for_sleeper(self, invocation: Invocation, asleep: Container[Invocation]) -> bool:
         """Return whether a turn that the invocation started is asleep: the invocation can only wait."""
@@ -412,6 +407,11 @@ class History:
         while not self.is_quiet(event_id):
             await self._waiters.wait()
 
+    async def wait_settled(self) -> None:
+        """Return when it is idle, and what was published here has ended on other nodes, too."""
+        while not self.is_settled():
+            await self._waiters.wait()
+
     async def wait_idle(self, asleep: Container[Invocation] = ()) -> None:
         """Return when no event is queued and no handler runs, but for tasks and those that are asleep."""
         while not self.is_idle(asleep):
@@ -423,17 +423,19 @@ class History:
         Raises:
             HandlerFailed: there was at least one.
         """
-        failures = list(self._unseen_failures)
-        self._unseen_failures.clear()
-        more, self._failures_not_raised = self._failures_not_raised, 0
-        if more:
-            failures.append(f"and {more:,} that failed before these; the log has them")
-        if failures:
-            raise HandlerFailed(failures)
+        self._unseen.raise_all()
 
     def listen(self, listener: Callable[[Invocation], None]) -> Callable[[], None]:
         """Call `listener` when an invocation begins and when it ends; returns the function that ends it."""
         return self._listeners.add(listener)
+
+    def listen_elsewhere(self, listener: Callable[[Invocation], None]) -> Callable[[], None]:
+        """Call `listener` when one of another node does; returns the function that ends it."""
+        return self._listeners_elsewhere.add(listener)
+
+    def running(self) -> list[Invocation]:
+        """Return the invocations that run here."""
+        return [one for one in self._running if not one.is_elsewhere]
 
     def look_again(self) -> None:
         """Let all waiters check again: something changed that is not noted here."""

@@ -80,6 +80,8 @@ class Span(msgspec.Struct, kw_only=True):
     lines: int = 0
     changes: int = 0
     generation: int | None = None
+    node: str | None = None
+    """Where it ran, of a runtime that shares its broker with others."""
 
 
 @dataclass(slots=True)
@@ -209,6 +211,7 @@ def _call_span(call: Invocation, place: Any, times: SpanTimes, publisher: Invoca
         lines=call.lines_noted,
         changes=len(call.state_changes),
         generation=call.generation,
+        node=call.node,
         text=conversation(call) if call.cause == "turn" else "",
         **place,
     )

@@ -44,3 +44,15 @@ class Subscribers:
             if wanting is not None and wanting.pop(subscription, 0) is None and not wanting:
                 del self._by_kind[kind]
             self._cache.pop(kind, None)
+
+    def of_workers(self) -> dict[str, frozenset[str] | None]:
+        """Return which kinds each worker wants, by its qualified name; None for every kind."""
+        found: dict[str, frozenset[str] | None] = {}
+        for kind, wanting in self._by_kind.items():
+            for one in wanting:
+                if one.owner is not None:
+                    found[one.owner] = (found.get(one.owner) or frozenset()) | {kind}
+        for one in self._all_kinds:
+            if one.owner is not None:
+                found[one.owner] = None
+        return found

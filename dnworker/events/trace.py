@@ -101,6 +101,11 @@ class TracedInvocation:
         return self._invocation.handler
 
     @property
+    def node(self) -> str | None:
+        """The node on which it ran; None where the runtime shares its broker with no other."""
+        return self._invocation.node
+
+    @property
     def key(self) -> HandlerKey | None:
         """The handler's identity in its worker; None of a turn."""
         return self._invocation.key
@@ -354,7 +359,8 @@ class Trace:
             yield Row(depth + 1, "note", remark)
         for run in self.invocations:
             said = f"  {conversation(run.invocation)}" if run.invocation.cause == "turn" else ""
-            text = f"{run.label}  {run.outcome}  {run.took}{said}".rstrip()
+            where = f" on {run.node}" if run.node is not None else ""
+            text = f"{run.label}{where}  {run.outcome}  {run.took}{said}".rstrip()
             bar = ((run.started_at - start) / span, (run.ended_at - start) / span) if span else None
             yield Row(depth + 1, "invocation", text, run.outcome, bar=bar)
             if run.lines_lost:

@@ -111,6 +111,7 @@ def call_to_head(call: Invocation) -> dict[str, Any]:
         "outcome": "error" if call.unhandled else call.outcome,
         "duration": None if call.duration is None else round(call.duration * 1000, 4),
         "generation": call.generation,
+        "node": call.node,
         "warnings": [clip(str(warning), 500) for warning in call.warnings],
         "says": conversation(call) if call.cause == "turn" else "",
     }

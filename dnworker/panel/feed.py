@@ -257,6 +257,7 @@ class Feed:
             engine.listen(self._note_workers),
             engine.logs.listen(self._note_line),
             engine.history.listen(self._note_invocation),
+            engine.history.listen_elsewhere(self._note_invocation),
             engine.bus.tap(self._note_event),
             engine.dead_letters.changed.add(self._note_dead),
         ]

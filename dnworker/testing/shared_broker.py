@@ -13,6 +13,7 @@ from msgspec.structs import replace
 from dnworker.core.clock import Clock
 from dnworker.core.envelope import EventEnvelope
 from dnworker.core.errors import NotStored
+from dnworker.core.invocation import published_as, traceparent_here
 from dnworker.events.brokers.base import Accepted, BrokerCapabilities, Entry, Lease, Outlet
 from dnworker.events.brokers.memory import MemoryBroker
 from dnworker.events.brokers.messages import Unreachable
@@ -36,6 +37,8 @@ class SharedStore(MemoryBroker):
         self.events: list[EventEnvelope] = []
         """All that are accepted, in order."""
         self.known: dict[str, EventEnvelope] = {}
+        self.reports_fail = False
+        """Whether the log of reports takes nothing, as with a full disk."""
 
 
 class SharedBroker(MemoryBroker):
@@ -57,6 +60,7 @@ class SharedBroker(MemoryBroker):
         """Whether it reaches nobody."""
         self._missed: list[Callable[[], object]] = []
         self.messages: SharedMessages = SharedMessages(self)  # type: ignore[assignment]
+        self.reports: SharedReports = SharedReports(self)  # type: ignore[assignment]
 
     @property
     def latest_seq(self) -> int:  # type: ignore[override]
@@ -82,6 +86,7 @@ class SharedBroker(MemoryBroker):
         if self in self.store.brokers:
             self.store.brokers.remove(self)
         self.messages.forget()
+        self.reports.forget()
 
     def cut_off(self) -> None:
         """Reach nobody, and be reached by nobody, until `heal`."""
@@ -117,16 +122,30 @@ class SharedBroker(MemoryBroker):
         numbered = replace(envelope, seq=self.store.seq)
         self.store.events.append(numbered)
         self.store.known[numbered.event_id] = numbered
+        traceparent = traceparent_here()
         for broker in self.store.brokers:
-            loop.call_soon(broker.bring, numbered, size, only, is_held, context=contextvars.Context())
+            context = contextvars.Context()
+            loop.call_soon(broker.bring, numbered, size, only, is_held, traceparent, context=context)
         loop.call_soon(_accept, accepted, Accepted(numbered, is_new=True))
         return accepted
 
-    def bring(self, envelope: EventEnvelope, size: int, only: str | None, is_held: bool) -> None:
+    def miss(self, deliver: Callable[[], None]) -> None:
+        """Deliver something once this one is reached again."""
+        self._missed.append(deliver)
+
+    def bring(
+        self, envelope: EventEnvelope, size: int, only: str | None, is_held: bool, traceparent: str | None
+    ) -> None:
         """Deliver an event of any broker, or keep it until this one is reached again."""
         if self.is_cut_off:
-            self._missed.append(lambda: self._outlet.deliver(envelope, size, only, is_held))
+            self._missed.append(lambda: self._deliver(envelope, size, only, is_held, traceparent))
         elif self in self.store.brokers:
+            self._deliver(envelope, size, only, is_held, traceparent)
+
+    def _deliver(
+        self, envelope: EventEnvelope, size: int, only: str | None, is_held: bool, traceparent: str | None
+    ) -> None:
+        with published_as(traceparent):
             self._outlet.deliver(envelope, size, only, is_held)
 
     async def replay(
@@ -256,6 +275,47 @@ class SharedMessages:
 
     def _others(self) -> Collection[SharedBroker]:
         return [one for one in self._broker.store.brokers if not one.is_cut_off]
+
+
+class SharedReports:
+    """The log of reports of a `SharedBroker`; what comes while it is cut off comes after `heal`."""
+
+    def __init__(self, broker: SharedBroker) -> None:
+        self._broker = broker
+        self._followers: dict[object, Callable[[bytes], None]] = {}
+
+    async def add(self, data: bytes) -> None:
+        """Give a report to all that follow, on the next turn of the loop."""
+        if self._broker.is_cut_off or self._broker.store.reports_fail:
+            raise NotStored("the report is not kept: the broker is cut off")
+        for one in self._broker.store.brokers:
+            asyncio.get_running_loop().call_soon(one.reports.hear, data, context=contextvars.Context())
+        await asyncio.sleep(0)
+
+    def follow(self, on_report: Callable[[bytes], None]) -> Callable[[], None]:
+        """Call `on_report` with every report from now on."""
+        name = object()
+        self._followers[name] = on_report
+
+        def end() -> None:
+            self._followers.pop(name, None)
+
+        return end
+
+    def hear(self, data: bytes) -> None:
+        """Give a report to who follows here, or keep it until the broker is reached again."""
+        if self._broker.is_cut_off:
+            self._broker.miss(lambda: self.hear(data))
+            return
+        for on_report in [*self._followers.values()]:
+            try:
+                on_report(data)
+            except Exception:
+                log.exception("what follows the reports has failed")
+
+    def forget(self) -> None:
+        """Give reports to nobody any more."""
+        self._followers.clear()
 
 
 async def _awaited(answer: Awaitable[bytes]) -> bytes:

@@ -16,7 +16,7 @@ import msgspec
 
 from dnworker.core.clock import Clock
 from dnworker.core.envelope import EventEnvelope
-from dnworker.events.brokers.messages import Messages
+from dnworker.events.brokers.messages import Messages, ReportLog
 
 NOW = -1
 """Where a worker begins that the broker does not know: with what is published from now on."""
@@ -89,7 +89,7 @@ class Outlet(Protocol):
     """Where accepted events go: the bus.
 
     A broker that numbers events delivers all that are accepted, also those of other runtimes, under the
-    number that they have everywhere.
+    number that they have everywhere, and `published_as` what `traceparent_here` was for their publishers.
     """
 
     def deliver(
@@ -277,6 +277,10 @@ class Broker(Protocol):
     @property
     def messages(self) -> Messages | None:
         """What runtimes say to each other beside events; None where it is not shared."""
+
+    @property
+    def reports(self) -> ReportLog | None:
+        """What they report of what runs on them; None where it is not shared."""
 
     @property
     def latest_seq(self) -> int:

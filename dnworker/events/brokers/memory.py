@@ -41,6 +41,7 @@ class MemoryBroker:
     capabilities: ClassVar[BrokerCapabilities] = BrokerCapabilities()
     journal = None
     messages = None
+    reports = None
     latest_seq = 0
     start = NOW
     failure: str | None = None

@@ -46,6 +46,34 @@ class Messages(Protocol):
         """
 
 
+class ReportLog(Protocol):
+    """What runtimes of one namespace report of what runs on them: in one order, kept for a bounded time.
+
+    Everything is called on one loop. What `on_report` raises is logged; it ends nothing.
+    """
+
+    async def add(self, data: bytes) -> None:
+        """Add a report, of `REPORT_BYTES` at most; return once it is kept.
+
+        Raises:
+            NotStored: it cannot be kept now; whether it is, is not known where the answer is lost.
+        """
+
+    def follow(self, on_report: Callable[[bytes], None]) -> Callable[[], None]:
+        """Call `on_report` with every report from now on, those of this runtime too, in the order of the log.
+
+        After a time in which the log could not be reached, it goes on with the oldest that is kept of those
+        that it has not given; one may come twice. Returns the function that ends it.
+        """
+
+
+REPORT_BYTES = 900_000
+"""Bytes of one report: a message of NATS has a million."""
+
+REPORTS_KEPT_SECONDS, REPORTS_KEPT_BYTES = 3_600, 256_000_000
+"""Age and bytes of reports that a log keeps; the oldest go first."""
+
+
 def subject_token(text: str) -> str:
     """Return a text as one token of a subject or a key, which only this text makes.
 

@@ -174,6 +174,7 @@ class WidgetHub:
         runtime, undo = self.runtime, self._listening.callback
         undo(runtime.listen(self.notify))
         undo(runtime.history.listen(self.notify))
+        undo(runtime.history.listen_elsewhere(self.notify))
         undo(runtime.logs.listen(self._note_line))
         undo(runtime.capabilities.own.renamed.add(self._rename))
         self.notify()

@@ -96,6 +96,7 @@ class SqliteBroker(Marks, Store, FilePages):
         self.start = start
         """Where a worker begins that is not known."""
         self.messages = None
+        self.reports = None
         self.journal = BrokerJournal(self.path)
         """What the runtime notes beside its events."""
         self.outlet: Outlet

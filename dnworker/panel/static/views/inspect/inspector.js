@@ -95,12 +95,12 @@ export function Inspector({ selected }) {
   </section>`;
 }
 
-/** Where the code of the call is, and which generation ran. */
+/** Where the code of the call is, which generation ran, and on which node where there are several. */
 function Where({ part }) {
   if (!part.call) return null;
   const place = part.error?.place.text.includes(", line") ? part.error.place : part.source?.place;
   return html`<span class="row s t2 where">
-    ${place && html`<${PlaceLink} place=${place} />`}<span class="t3 nw">${`generation ${part.call.generation}`}</span>
+    ${place && html`<${PlaceLink} place=${place} />`}<span class="t3 nw">${`generation ${part.call.generation}${part.call.node ? ` on ${part.call.node}` : ""}`}</span>
   </span>`;
 }
 

@@ -41,11 +41,14 @@ function Name({ item, narrow }) {
     </div>`;
   const bad = row.outcome === "error";
   const worker = narrow ? nameParts(row.worker)[1] : row.worker;
-  return html`<div class="n" role="gridcell" style=${style} title=${`${row.worker}.${row.handler}`}>
+  return html`<div class="n" role="gridcell" style=${style} title=${`${row.worker}.${row.handler}${onNode(row)}`}>
     ${guide}<i class=${`dot ${DOT[row.outcome] ?? ""}`}></i>
-    <span class=${`nw el ${bad ? "bad" : ""}`}>${worker}<span class=${bad ? "" : "t3"}>.${row.handler}</span></span>${fold}
+    <span class=${`nw el ${bad ? "bad" : ""}`}>${worker}<span class=${bad ? "" : "t3"}>.${row.handler}</span><span class="t3">${onNode(row)}</span></span>${fold}
   </div>`;
 }
+
+/** Where a call ran, where a runtime is one of several. */
+const onNode = (row) => (row.node ? ` on ${row.node}` : "");
 
 /** A kind without its first part, where there is little room below others. */
 function shortKind(kind, level) {
@@ -99,7 +102,7 @@ function wordsOf(row, now, chosen) {
     cancelled: "cancelled",
   };
   const took = duration(row.ran ?? endOf(row, now) - row.started);
-  return `${row.worker}.${row.handler}, ${how[row.outcome] ?? "succeeded"}, ran ${took}`;
+  return `${row.worker}.${row.handler}${onNode(row)}, ${how[row.outcome] ?? "succeeded"}, ran ${took}`;
 }
 
 /** Which rows of a scrolled element can be seen. */
