@@ -128,6 +128,7 @@ class Holdings:
             return
         self._holder, self._is_leaving = f"{self.node}/{secrets.token_hex(4)}", False
         self._holds, self._moved_at, self._unlisted, self._tried = {}, {}, {}, {}
+        self._wake = asyncio.Event()  # of this loop
         self._seats.forget()
         self.is_on = True
         await self._seats.read()

@@ -22,6 +22,8 @@ import {
   SPAN,
   stretches,
   ticksOf,
+  laneOf,
+  nameOf,
 } from "../../dnworker/panel/static/views/workers/lanes.js";
 import {
   description,
@@ -371,4 +373,15 @@ test("a number says by how much it changed, anything else that it is another", (
     ["−400", "changed"],
   );
   assert.equal(changesOf(new Map(), after, new Map(), NOW).size, 0);
+});
+
+test("a worker that stands by says why, is off in the list, and lies in the lane of the stopped ones", () => {
+  assert.deepEqual(stateWord({ state: "standby", standby: "node a holds it" }), [
+    "Standby: node a holds it",
+    "t3",
+  ]);
+  assert.ok(isIn("off", { state: "standby" }));
+  assert.equal(laneOf("standby"), laneOf("stopped"));
+  assert.equal(nameOf("standby"), "Standby");
+  assert.equal(nameOf("gated_off"), "Gated off");
 });

@@ -10,10 +10,12 @@ from types import SimpleNamespace
 import pytest
 
 from dnworker import Worker
-from dnworker.core.clock import VirtualClock
+from dnworker.core.clock import RealClock, VirtualClock
 from dnworker.core.errors import Conflict
 from dnworker.core.lifecycle import ALIVE, WorkerState
 from dnworker.events.brokers.base import BrokerCapabilities
+from dnworker.panel.serialize import Now
+from dnworker.panel.worker_rows import row_to_json
 from dnworker.runtime import Runtime
 from dnworker.testing import SharedBroker, SharedStore
 
@@ -338,3 +340,31 @@ async def test_a_tick_that_the_node_before_ran_does_not_run_again_where_the_cloc
     await cluster.clock.advance(8 * 60)
     assert cluster.nodes["b"].worker("bridge").state is RUNNING
     assert ran == [("a", "00:01"), ("b", "00:02"), ("b", "00:03"), ("b", "00:04")]
+
+
+async def test_the_panel_and_listings_say_why_a_worker_stands_by(cluster):
+    await cluster.join("a", "bridge")
+    b = await cluster.join("b", "bridge")
+    managed = b.worker("bridge")
+    row = row_to_json(managed, {}, series=[], is_failing=False, why_no_rollback=None, now=Now.read())
+    assert (row["state"], row["standby"]) == ("standby", "node a holds it")
+    assert row["disabled"]["start"] == "it stands by: node a holds it"
+    assert "stop" not in row["disabled"]
+    component = managed.component()
+    assert (component.status, component.detail) == ("standby", "node a holds it")
+
+
+def test_a_runtime_can_be_started_again_on_another_loop():
+    store = SharedStore(RealClock())
+    runtime = Runtime(port=None, broker=SharedBroker(store), node="a")
+    fences = []
+
+    async def run(worker: str) -> None:
+        async with runtime:
+            managed = await runtime.add(Worker(name=worker), capability="demo")
+            await asyncio.sleep(0.05)  # it looks on meanwhile
+            fences.append(managed.detail()["fence"])
+
+    asyncio.run(run("one"))
+    asyncio.run(run("two"))
+    assert fences == [1, 1]
