@@ -12,7 +12,7 @@ from dnworker.core.errors import BrokerError, NotStored
 from dnworker.events.brokers.base import BEGINNING
 from dnworker.events.brokers.jetstream import backlog, connecting, cursors, outbox
 
-from ..conformance.stage import handle, handle_next, next_of, numbers
+from ..conformance.stage import handle, handle_next, next_of, numbers, queued_in
 from .nodes import Node, nodes, until
 
 
@@ -57,6 +57,7 @@ async def test_while_the_server_is_away_that_is_said_and_then_it_goes_on(server,
     async with nodes(server, 1) as (node,):
         consumer = node.broker.subscribe("demo:w", ["demo.go"])
         await node.publish(payload={"n": 0})
+        await queued_in(consumer, 1)
         server.kill()
         await until(lambda: node.broker.failure)
         assert f"{server.url} is away since" in node.broker.failure
