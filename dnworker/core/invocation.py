@@ -10,7 +10,8 @@ import itertools
 import re
 import time
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from sys import getsizeof
 from typing import Literal
@@ -95,6 +96,8 @@ class Invocation(msgspec.Struct, eq=False, gc=False):
     """The node on which it runs; None where the runtime shares its broker with no other."""
     is_elsewhere: bool = False
     """Whether that is another node, which reports it."""
+    parent: str | None = None
+    """The `traceparent` with which its event was published, where the runtime shares its broker."""
     kept_bytes: int = 0
     """Bytes that the history counts it with."""
     stopped_for: float = 0.0
@@ -119,6 +122,19 @@ class Invocation(msgspec.Struct, eq=False, gc=False):
         """
         trace = self.event.event_id if self.event is not None else self.id * 2
         return f"00-{trace}-{self.id}-01"
+
+    @property
+    def trace_id(self) -> str:
+        """The id, 32 hexadecimal digits, that all invocations have in common which one event began."""
+        if self.parent is not None and (read := read_traceparent(self.parent)) is not None:
+            return read[0]
+        event_id = "" if self.event is None else self.event.event_id
+        return event_id if _TRACE_ID.fullmatch(event_id) else self.id * 2
+
+    @property
+    def span_context(self) -> str:
+        """The header of W3C Trace Context with which it publishes: the trace goes on over all nodes."""
+        return f"00-{self.trace_id}-{self.id}-01"
 
     @property
     def label(self) -> str:
@@ -220,6 +236,29 @@ feeds_handlers: contextvars.ContextVar[bool] = contextvars.ContextVar(
 )
 """Whether a subscription made here feeds handlers of a worker that reports its invocations."""
 
+published_with: contextvars.ContextVar[str | None] = contextvars.ContextVar(
+    "dnworker_published_with", default=None
+)
+"""The `traceparent` of the event that is delivered here; who notes events keeps it with them."""
+
+
+@contextmanager
+def published_as(traceparent: str | None) -> Iterator[None]:
+    """Say with which `traceparent` the event was published that is delivered in the block."""
+    token = published_with.set(traceparent)
+    try:
+        yield
+    finally:
+        published_with.reset(token)
+
+
+def traceparent_here() -> str | None:
+    """Return the header with which an event that is published here goes on; None outside of handlers."""
+    invocation = current_invocation.get()
+    return None if invocation is None else invocation.span_context
+
+
+_TRACE_ID = re.compile(r"(?!0{32})[0-9a-f]{32}")
 _TRACEPARENT = re.compile(r"[0-9a-f]{2}-([0-9a-f]{32})-([0-9a-f]{16})-[0-9a-f]{2}(?:-.*)?")
 
 

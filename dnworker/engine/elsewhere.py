@@ -179,6 +179,7 @@ class Elsewhere:
         peer = self._peer(batch, now)
         if peer is None or batch.number <= peer.number:
             return  # it came twice
+        peer.why_gone = None
         self._note_gap(peer, batch)
         peer.number, peer.heard_at = batch.number, now
         peer.waiting.append(batch)
@@ -190,12 +191,12 @@ class Elsewhere:
     def _peer(self, batch: Batch, now: float) -> Peer | None:
         """Return the node that a batch is of; None where there are too many."""
         if (known := self._peers.get(batch.instance)) is not None:
-            known.why_gone = None
             return known
         node = shorten(batch.node, LONGEST_NAME)
         for other in self.peers():
             if other.node == node:
                 self._note_gone(other, "was started anew")
+                other.invocations.clear()
         if len(self._peers) >= PEERS_KNOWN:
             gone = next((one for one in self._peers.values() if one.why_gone is not None), None)
             if gone is None:
@@ -254,6 +255,7 @@ class Elsewhere:
             self._runs.compare_running(peer, frozenset(batch.running))
         if batch.leaves:
             self._note_gone(peer, "has left")
+            peer.invocations.clear()
 
     def _read_report(self, peer: Peer, report: node_reports.Report, late: float) -> None:
         match report:
@@ -270,9 +272,7 @@ class Elsewhere:
                     self._note_ours(event_id, invocation)
             case node_reports.Unhandled(id=its_id, error=error):
                 if (invocation := peer.invocations.get(its_id)) is not None:
-                    found = node_reports.taken_error(error)
-                    if found is not None:
-                        invocation.note_unhandled(found)
+                    self._runs.note_unhandled(invocation, error)
             case node_reports.Lost(event_id=event_id, text=text):
                 told = f"{clip(text, LONGEST_SOURCE)} (node {peer.node})"
                 self._history.note_loss(event_id, told, is_elsewhere=True)

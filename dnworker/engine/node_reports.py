@@ -12,7 +12,7 @@ from typing import Any
 import msgspec
 
 from dnworker.core.envelope import EventEnvelope, without_payload
-from dnworker.core.handler_error import HandlerError, bytes_of_error, within_bounds
+from dnworker.core.handler_error import HandlerError, bytes_of_error
 from dnworker.core.handlers import HandlerKey
 from dnworker.core.invocation import WARNINGS_KEPT, Cause, HandlerWarning, Invocation, Outcome
 from dnworker.core.text import clip
@@ -254,11 +254,6 @@ def _bounded_frame(frame: Any) -> Any:
 
 def _bounded_warning(warning: HandlerWarning) -> HandlerWarning:
     return replace(warning, place=clip(warning.place, NAME_TOLD), text=clip(warning.text, LINE_TOLD))
-
-
-def taken_error(error: HandlerError | None) -> HandlerError | None:
-    """Return an error as another node describes it, cut as our own are."""
-    return None if error is None else within_bounds(error)
 
 
 def taken_warnings(warnings: list[HandlerWarning]) -> list[HandlerWarning]:

@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable
 
 from dnworker.core.frames import LONGEST_NAME, LONGEST_SOURCE
+from dnworker.core.handler_error import HandlerError, within_bounds
 from dnworker.core.handlers import HandlerKey
 from dnworker.core.invocation import HandlerWarning, Invocation, Outcome
 from dnworker.core.logs import LogLine
@@ -71,12 +72,19 @@ class PeerRuns:
         for one in node_reports.taken_warnings(report.warnings):
             invocation.note_warning(one)
         for error in report.unhandled[: node_reports.TEXTS_TOLD]:
-            if (found := node_reports.taken_error(error)) is not None:
-                invocation.note_unhandled(found)
+            self.note_unhandled(invocation, error)
         self._note_lines(invocation, report)
         changes = report.changes[: node_reports.TEXTS_TOLD]
         invocation.state_changes = tuple(clip(text, LONGEST_SOURCE) for text in changes)
         self._finish(peer, report.id, invocation, report.outcome, report)
+
+    def note_unhandled(self, invocation: Invocation, error: HandlerError) -> None:
+        """Note an error of something that an invocation started; `settle` raises it where it counts."""
+        found = within_bounds(error)
+        if self._counts(invocation):
+            self._history.unhandled(invocation, found, f"a task it started on {invocation.node}")
+        else:
+            invocation.note_unhandled(found)
 
     def _note_lines(self, invocation: Invocation, report: node_reports.Ended) -> None:
         event_id = None if invocation.event is None else invocation.event.event_id
@@ -99,7 +107,7 @@ class PeerRuns:
         self._history.finish_elsewhere(
             invocation,
             outcome,
-            None if report is None else node_reports.taken_error(report.error),
+            None if report is None else None if report.error is None else within_bounds(report.error),
             ran if report is None else max(0.0, report.duration),
             is_raised=self._counts(invocation),
         )

@@ -21,7 +21,7 @@ from dnworker.core.envelope import (
     pack_read,
 )
 from dnworker.core.errors import Gone
-from dnworker.core.invocation import current_invocation
+from dnworker.core.invocation import current_invocation, published_as, published_with
 from dnworker.core.limits import Limits
 from dnworker.core.listeners import Listeners
 from dnworker.events.brokers.base import Accepted, Broker, DeliveryWatcher, Subscriber
@@ -223,8 +223,11 @@ class EventBus:
     def _introduce(self, envelope: EventEnvelope, size: int, only: str | None) -> bool:
         """Tell taps of an event that has its number now, as its publisher; return whether it is held back."""
 
+        traceparent = published_with.get()
+
         def introduce() -> bool:
-            self._tell(envelope, only)
+            with published_as(traceparent):
+                self._tell(envelope, only)
             if current_invocation.get() is None or self.gate is None:
                 return False
             return self.gate.holds(envelope, size, only)

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import NamedTuple
 
-from dnworker.core.invocation import Invocation
+from dnworker.core.invocation import Invocation, published_with
 
 _publisher: ContextVar[str | None] = ContextVar("dnworker_publisher", default=None)
 
@@ -62,6 +62,8 @@ class Causes:
 
     def __init__(self) -> None:
         self._above: dict[str, str | Source] = {}
+        self._parents: dict[str, str] = {}
+        """The `traceparent` with which an event was published, where other nodes may go on with its trace."""
 
     def note(self, event_id: str, invocation: Invocation | None) -> None:
         """Note who published an event; every event pays for this."""
@@ -70,10 +72,17 @@ class Causes:
             self._above[event_id] = source_of(invocation) if event is None else event.event_id
         elif (name := _publisher.get()) is not None:
             self._above[event_id] = Source(name)
+        if (traceparent := published_with.get()) is not None:
+            self._parents[event_id] = traceparent
 
     def forget(self, event_id: str) -> None:
         """Forget the cause of an event that is not kept any more."""
         self._above.pop(event_id, None)
+        self._parents.pop(event_id, None)
+
+    def parent(self, event_id: str) -> str | None:
+        """Return the `traceparent` with which an event was published; None where that is not known."""
+        return self._parents.get(event_id)
 
     def above(self, event_id: str) -> str | None:
         """Return the id of the event above; None for the first of a run."""

@@ -194,7 +194,9 @@ class History(EventNotes):
 
     def begin(self, invocation: Invocation) -> None:
         """Note that an invocation is under way."""
-        invocation.node = self.node
+        if self.node is not None:
+            invocation.node = self.node
+            invocation.parent = None if (e := invocation.event) is None else self.causes.parent(e.event_id)
         self._keep_begun(invocation)
         for listener in self._listeners.all:  # not notify(): every event pays for it
             listener(invocation)
@@ -299,7 +301,7 @@ class History(EventNotes):
         if invocation.kept_bytes:
             self._weigh(invocation)
         self._note_failure(f"{invocation.label} ({source}): {error.brief()}")
-        if self.reported is not None:
+        if self.reported is not None and not invocation.is_elsewhere:
             self.reported.note_unhandled(invocation)
 
     def _note_ended(self, invocation: Invocation) -> None:

@@ -13,6 +13,7 @@ from msgspec.structs import replace
 from dnworker.core.clock import Clock
 from dnworker.core.envelope import EventEnvelope
 from dnworker.core.errors import NotStored
+from dnworker.core.invocation import published_as, traceparent_here
 from dnworker.events.brokers.base import Accepted, BrokerCapabilities, Entry, Lease, Outlet
 from dnworker.events.brokers.memory import MemoryBroker
 from dnworker.events.brokers.messages import Unreachable
@@ -121,8 +122,10 @@ class SharedBroker(MemoryBroker):
         numbered = replace(envelope, seq=self.store.seq)
         self.store.events.append(numbered)
         self.store.known[numbered.event_id] = numbered
+        traceparent = traceparent_here()
         for broker in self.store.brokers:
-            loop.call_soon(broker.bring, numbered, size, only, is_held, context=contextvars.Context())
+            context = contextvars.Context()
+            loop.call_soon(broker.bring, numbered, size, only, is_held, traceparent, context=context)
         loop.call_soon(_accept, accepted, Accepted(numbered, is_new=True))
         return accepted
 
@@ -130,11 +133,19 @@ class SharedBroker(MemoryBroker):
         """Deliver something once this one is reached again."""
         self._missed.append(deliver)
 
-    def bring(self, envelope: EventEnvelope, size: int, only: str | None, is_held: bool) -> None:
+    def bring(
+        self, envelope: EventEnvelope, size: int, only: str | None, is_held: bool, traceparent: str | None
+    ) -> None:
         """Deliver an event of any broker, or keep it until this one is reached again."""
         if self.is_cut_off:
-            self._missed.append(lambda: self._outlet.deliver(envelope, size, only, is_held))
+            self._missed.append(lambda: self._deliver(envelope, size, only, is_held, traceparent))
         elif self in self.store.brokers:
+            self._deliver(envelope, size, only, is_held, traceparent)
+
+    def _deliver(
+        self, envelope: EventEnvelope, size: int, only: str | None, is_held: bool, traceparent: str | None
+    ) -> None:
+        with published_as(traceparent):
             self._outlet.deliver(envelope, size, only, is_held)
 
     async def replay(

@@ -89,7 +89,7 @@ class Outlet(Protocol):
     """Where accepted events go: the bus.
 
     A broker that numbers events delivers all that are accepted, also those of other runtimes, under the
-    number that they have everywhere.
+    number that they have everywhere, and `published_as` what `traceparent_here` was for their publishers.
     """
 
     def deliver(

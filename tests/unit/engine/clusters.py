@@ -36,7 +36,7 @@ class SlowBroker(SharedBroker):
         self.delay, self._due = delay, {"events": 0.0, "reports": 0.0}
         self._own: dict[str, asyncio.Future[Accepted]] = {}
         self.reports.hear = self._later("reports", self.reports.hear)
-        self._deliver = super().bring
+        self._bring_at_once = super().bring
 
     def _later(self, what: str, act: Callable[..., None]) -> Callable[..., None]:
         def later(*args: Any) -> None:
@@ -59,7 +59,7 @@ class SlowBroker(SharedBroker):
         self._later("events", self._bring)(envelope, *args)
 
     def _bring(self, envelope: Any, *args: Any) -> None:
-        self._deliver(envelope, *args)
+        self._bring_at_once(envelope, *args)
         if (own := self._own.pop(envelope.event_id, None)) is not None:
             own.set_result(Accepted(envelope, is_new=True))
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from dnworker import Runtime, Worker
 from dnworker.core.clock import VirtualClock
 from dnworker.core.errors import HandlerFailed
-from dnworker.core.invocation import current_invocation
+from dnworker.core.invocation import Invocation, current_invocation
 from dnworker.engine import reporter
 from dnworker.events.brokers.messages import REPORT_BYTES
 from dnworker.events.trace import Trace
@@ -106,6 +106,21 @@ async def test_an_error_of_another_node_is_shown_with_its_frames_and_raised_by_s
         with pytest.raises(HandlerFailed, match="notebook:a.on_go on n2"):
             await cluster.nodes[0].settle()
         await cluster.nodes[0].settle()  # once
+
+
+async def test_an_error_that_nobody_awaited_is_raised_by_settle_too():
+    async with Clustered(2) as cluster:
+        worker = Worker("a")
+
+        @worker.on_event("go")
+        async def on_go(event, client):
+            cluster.nodes[1].note_unhandled(current_invocation.get(), ValueError("late"))
+
+        await cluster.add(1, worker)
+        trace = await cluster.nodes[0].fire("go", {}, timeout=10)
+        assert [error.is_unhandled for error in trace.errors] == [True]
+        with pytest.raises(HandlerFailed, match=r"a task it started on n2\): ValueError: late"):
+            await cluster.nodes[0].settle()
 
 
 async def test_what_a_handler_printed_comes_with_its_end_within_bounds():
@@ -206,6 +221,66 @@ async def test_an_event_whose_node_is_gone_is_waited_for_until_the_next_node_has
         assert event is not None
         trace = await fired
         assert runs_of(trace) == [("a", "n3", "ok")]
+        assert trace.ok
+
+
+async def test_an_event_that_a_worker_leaves_behind_is_waited_for_until_its_next_node_has_it():
+    async with Clustered(3) as cluster:
+        starting, started = publishing("a", "go"), asyncio.Event()
+
+        @starting.on_startup
+        async def on_startup(client):
+            await started.wait()
+
+        adding = asyncio.ensure_future(cluster.nodes[1].add(starting))
+        await until(cluster.nodes[1].bus.listening)
+        await cluster.known()
+        fired = asyncio.ensure_future(cluster.nodes[0].fire("go", {}, timeout=None))
+        await until(lambda: cluster.nodes[1].history.waiting)
+        await cluster.nodes[1].remove("a")
+        await adding
+        await cluster.known()
+        await cluster.add(2, publishing("a", "go", seconds=0.02))
+        assert not fired.done()
+        cluster.nodes[2].bus.release(next(one for one in cluster.store.events if one.kind == "go"), 100)
+        assert runs_of(await fired) == [("a", "n3", "ok")]
+
+
+async def test_a_node_of_the_same_name_takes_the_place_of_one_that_was_killed():
+    async with Clustered(2) as cluster:
+        worker, begun, _ = holding("a", "go")
+        await cluster.add(1, worker)
+        fired = asyncio.ensure_future(cluster.nodes[0].fire("go", {}, timeout=None))
+        await begun.wait()
+        await until(lambda: cluster.nodes[0].history.invocations())
+        cluster.nodes[1].bus.broker.cut_off()
+        again = cluster.make()
+        again.cluster.node = "n2"
+        await again.start()
+        trace = await asyncio.wait_for(fired, 10)
+        assert "how it ended is not known: node n2 was started anew" in "\n".join(trace.lines())
+
+
+async def test_a_burst_is_reported_whole_and_holds_up_no_handler():
+    async with Clustered(2) as cluster:
+        await cluster.add(1, publishing("a", "go"))
+        for _ in range(3_000):
+            cluster.nodes[0].publish("go")
+        await cluster.nodes[0].settle(timeout=20)
+        ran = cluster.nodes[0].history.invocations()
+        assert len(ran) == 3_000
+        assert {one.outcome for one in ran} == {"ok"}
+        assert cluster.nodes[1].cluster.reporter.dropped == 0
+
+
+async def test_a_runtime_that_stops_and_starts_again_reports_again():
+    async with Clustered(2) as cluster:
+        await cluster.add(1, publishing("a", "go"))
+        await cluster.nodes[1].stop()
+        await cluster.nodes[1].start()
+        await cluster.add(1, publishing("b", "go"))
+        trace = await cluster.nodes[0].fire("go", {}, timeout=10)
+        assert ("b", "n2", "ok") in runs_of(trace)
         assert trace.ok
 
 
@@ -332,6 +407,32 @@ async def test_what_is_no_report_is_left_aside(data, caplog):
         trace = await cluster.nodes[0].fire("go", {}, timeout=10)
         assert runs_of(trace) == [("a", "n2", "ok")]
         assert "cannot be read" in caplog.text
+
+
+async def test_a_traceparent_goes_with_events_over_all_nodes():
+    seen: dict[str, Invocation] = {}
+
+    def noting(name: str, kind: str, *kinds: str) -> Worker:
+        worker = Worker(name)
+
+        @worker.on_event(kind)
+        async def on_it(event, client):
+            seen[name] = current_invocation.get()
+            for below in kinds:
+                await client.publish(below, {})
+
+        return worker
+
+    async with Clustered(3) as cluster:
+        await cluster.add(1, noting("a", "go", "deep"))
+        await cluster.add(2, noting("b", "deep", "deeper"))
+        await cluster.add(0, noting("c", "deeper"))
+        trace = await cluster.nodes[0].fire("go", {}, timeout=10)
+        root = trace.event.event_id
+        assert {one.trace_id for one in seen.values()} == {root}
+        assert seen["a"].parent is None
+        assert seen["b"].parent == seen["a"].span_context == f"00-{root}-{seen['a'].id}-01"
+        assert seen["c"].parent == seen["b"].span_context
 
 
 async def test_a_runtime_by_itself_reports_nothing():
