@@ -65,6 +65,10 @@ async def test_a_cascade_over_three_nodes_is_one_trace(server):
                 ("notebook:b", "n3", "ok"),
             ]
             assert trace.ok
+        await until(lambda: not third.history.running())
+        (*_, ran) = third.history.invocations("notebook:b")
+        (*_, above) = third.history.invocations("notebook:a")
+        assert ran.parent == f"00-{trace.event.event_id}-{above.id}-01"
 
 
 async def test_what_happened_while_the_server_was_away_comes_afterwards(server):

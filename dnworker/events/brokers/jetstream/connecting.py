@@ -233,7 +233,8 @@ async def _check(connected: Connected) -> None:
         raise BrokerError(f"{address}: {exc}; start the server with JetStream: nats-server -js") from None
     except Refused as exc:
         raise BrokerError(
-            f"{address} has no JetStream for this user ({exc}); enable it for the account, or take another user"
+            f"{address} has no JetStream for this user ({exc}); enable it for the account, "
+            "or take another user"
         ) from None
 
 
