@@ -84,7 +84,7 @@ class Reporter:
         self._unaccepted: dict[Invocation, set[str]] = {}
         # what is due
         self._is_listening_due = self._is_heartbeat_due = True
-        self._asks, self._leaves = True, False
+        self._asks, self._leaves, self._is_closing = True, False, False
         self._listens: dict[str, frozenset[str] | None] = {}
         self._kinds: frozenset[str] | None = frozenset()
         self._number = 0
@@ -111,6 +111,10 @@ class Reporter:
         """Say that this node ends, as far as that can be said soon, and listen no more."""
         self._undo.close()
         self._history.reported = None
+        self._is_closing = True
+        self._wake.set()
+        if self._tasks:  # the batch that is under way is to arrive, or others would miss it
+            await asyncio.wait(self._tasks[:1], timeout=LAST_WORD_SECONDS)
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
@@ -210,10 +214,12 @@ class Reporter:
 
     async def _write_all(self) -> None:
         is_failing = False
-        while True:
+        while not self._is_closing:  # a broker's client may swallow that this task was cancelled
             await self._wake.wait()
+            if self._is_closing:
+                return
             data = self._batch()
-            while True:
+            while not self._is_closing:
                 try:
                     await self._log.add(data)
                     break
@@ -222,9 +228,11 @@ class Reporter:
                         log.warning("other nodes hear nothing of what runs here: %s", exc)
                     is_failing = True
                     await self._clock.sleep(RETRY_SECONDS)
-            if is_failing:
+            if is_failing and not self._is_closing:
                 is_failing = False
                 log.info("other nodes hear of what runs here again")
+            if self._is_closing:
+                return
             await asyncio.sleep(0 if self._waiting or self._queues_changed else GATHERED_SECONDS)
 
     def _batch(self) -> bytes:

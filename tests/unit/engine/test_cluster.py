@@ -374,6 +374,27 @@ async def test_a_node_that_leaves_hands_its_last_reports_over():
         assert cluster.nodes[0].cluster.elsewhere.peers() == []
 
 
+async def test_a_node_ends_though_its_broker_swallows_that_a_report_is_cancelled(monkeypatch):
+    monkeypatch.setattr(reporter, "LAST_WORD_SECONDS", 0.05)
+    async with Clustered(1) as cluster:
+        node, adding = cluster.nodes[0], asyncio.Event()
+        add = node.bus.broker.reports.add
+
+        async def swallow(data: bytes) -> None:
+            adding.set()
+            try:
+                await asyncio.sleep(60)
+            except asyncio.CancelledError:
+                return
+            await add(data)
+
+        monkeypatch.setattr(node.bus.broker.reports, "add", swallow)
+        node.publish("go")
+        await cluster.clock.advance(4)
+        await adding.wait()
+        await asyncio.wait_for(node.stop(), 5)
+
+
 async def test_a_node_that_joins_knows_what_runs():
     async with Clustered(2) as cluster:
         worker, begun, go_on = holding("a", "go")
