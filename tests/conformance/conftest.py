@@ -59,7 +59,11 @@ async def _remove(broker: Broker) -> None:
     import nats
 
     client = await nats.connect(server().url)
-    for stream in (broker.connected.names.events, broker.connected.names.store):
+    for stream in (
+        broker.connected.names.events,
+        broker.connected.names.store,
+        broker.connected.names.reports,
+    ):
         await client.jetstream().delete_stream(stream)
     await client.close()
 

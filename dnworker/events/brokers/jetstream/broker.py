@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from dnworker.core.clock import Clock, RealClock
 from dnworker.core.envelope import EventEnvelope
 from dnworker.core.errors import BrokerError, NotStored
+from dnworker.core.invocation import published_as
 from dnworker.events.brokers.base import NOW, Accepted, BrokerCapabilities, Outlet
 from dnworker.events.brokers.jetstream.backlog import Backlog
 from dnworker.events.brokers.jetstream.connecting import Connected, ServerSettings, connect
@@ -22,10 +23,11 @@ from dnworker.events.brokers.jetstream.messages import NatsMessages
 from dnworker.events.brokers.jetstream.mirror import LET_GO, VALUES, Mirror
 from dnworker.events.brokers.jetstream.outbox import Outbox
 from dnworker.events.brokers.jetstream.reader import EventReader
+from dnworker.events.brokers.jetstream.reports import JetStreamReports
 from dnworker.events.brokers.jetstream.values import Bucket, Values
 from dnworker.events.brokers.jetstream.workers import Workers
 from dnworker.events.brokers.kept.pages import Page, Stored
-from dnworker.events.brokers.messages import Messages
+from dnworker.events.brokers.messages import Messages, ReportLog
 
 log = logging.getLogger("dnworker.broker")
 
@@ -64,6 +66,7 @@ class JetStreamBroker(Values, Workers):
         self._bucket: Bucket | None = None
         self._mirror: Mirror | None = None
         self._messages: NatsMessages | None = None
+        self._reports: JetStreamReports | None = None
         self._outbox: Outbox | None = None
         self._reader: EventReader | None = None
         self._house: asyncio.TimerHandle | None = None
@@ -79,6 +82,11 @@ class JetStreamBroker(Values, Workers):
     def messages(self) -> Messages | None:
         """What runtimes say to each other beside events; None while it is not open."""
         return self._messages
+
+    @property
+    def reports(self) -> ReportLog | None:
+        """What runtimes report of what runs on them; None while it is not open."""
+        return self._reports
 
     @property
     def delivered_seq(self) -> int:
@@ -115,15 +123,18 @@ class JetStreamBroker(Values, Workers):
             self._backlog = Backlog(connected, self.is_let_go)
             self._mirror = Mirror(connected, lambda: self.clock, self._note_change)
             self._messages = NatsMessages(connected)
+            self._reports = JetStreamReports(connected)
             self._outbox = Outbox(connected, self._backlog.first)
             self._reader = EventReader(connected, self._deliver, self._lose)
             self.created = self._reader.created
             connected.on_back += [
                 self._mirror.stream.restart,
                 self._reader.stream.restart,
+                self._reports.reader.restart,
                 self._outbox.resend,
             ]
             await self._mirror.open()
+            await self._reports.open()
             self._note_let_go()
             await self._outbox.open()
             self._reader.stream.start()
@@ -159,9 +170,12 @@ class JetStreamBroker(Values, Workers):
         reader, self._reader = self._reader, None
         mirror, self._mirror = self._mirror, None
         messages, self._messages = self._messages, None
+        reports, self._reports = self._reports, None
         self._outbox = self._bucket = None
         if messages is not None:
             await messages.close(is_abandoned=is_abandoned)
+        if reports is not None:
+            await reports.close()
         for stream in (None if reader is None else reader.stream, None if mirror is None else mirror.stream):
             if stream is not None:
                 await stream.close()
@@ -226,7 +240,8 @@ class JetStreamBroker(Values, Workers):
             size = publication.size
         is_held = read.is_held and publication is not None
         try:
-            was_held = self.outlet.deliver(envelope, size, only, is_held)
+            with published_as(read.traceparent):
+                was_held = self.outlet.deliver(envelope, size, only, is_held)
         except Exception:  # it is accepted, and the next ones are to be delivered
             log.exception("an event of kind %s could not be delivered", envelope.kind)
             was_held = None

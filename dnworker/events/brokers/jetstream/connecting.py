@@ -173,8 +173,8 @@ async def connect(settings: ServerSettings) -> Connected:
     try:
         await _connect(connected)
         await _check(connected)
-        connected.events = await _ensure(connected, _events_config(connected), keep="events")
-        await _ensure(connected, _store_config(connected), keep="values")
+        connected.events = await ensure(connected, _events_config(connected), keep="events")
+        await ensure(connected, _store_config(connected), keep="values")
     except BaseException:
         await connected.close()
         raise
@@ -239,8 +239,18 @@ async def _check(connected: Connected) -> None:
         ) from None
 
 
-async def _ensure(connected: Connected, config: dict[str, Any], *, keep: str) -> StreamInfo:
-    """Return a stream that is there, made now if it was not."""
+async def ensure(connected: Connected, config: dict[str, Any], *, keep: str) -> StreamInfo:
+    """Return a stream that is there, made now if it was not.
+
+    Args:
+        connected: the server.
+        config: what it is like, without what is the same for all of ours.
+        keep: what it has, for errors.
+
+    Raises:
+        BrokerError: the server does not keep it, or it is not ours.
+    """
+    config = config | {"metadata": {"dnworker": FORMAT}}
     name, api = config["name"], connected.api
     try:
         found = await api.info(name)

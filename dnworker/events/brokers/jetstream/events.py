@@ -8,11 +8,15 @@ from urllib.parse import quote, unquote
 from msgspec.structs import replace
 
 from dnworker.core.envelope import EventEnvelope, decode_stored, encode, size_of
+from dnworker.core.invocation import read_traceparent, traceparent_here
 from dnworker.events.brokers.kept.pages import Stored
 
 BY, ONLY, HELD, CAUSE = "Dnw-By", "Dnw-Only", "Dnw-Held", "Dnw-Cause"
 """Headers: which publication of which runtime it is, for which worker alone, whether it was held back, and
 the id of the invocation that published it."""
+
+TRACEPARENT = "traceparent"
+"""Header of W3C Trace Context: the invocation that published it, and the trace that goes on."""
 
 MESSAGE_ID = "Nats-Msg-Id"
 EXPECTED_SEQUENCE = "Nats-Expected-Last-Subject-Sequence"
@@ -28,6 +32,7 @@ class Read(NamedTuple):
     is_held: bool
     by: str
     """The publication that it is."""
+    traceparent: str | None = None
 
     @property
     def stored(self) -> Stored:
@@ -46,6 +51,8 @@ def write_event(
         headers[HELD] = "1"
     if cause is not None:
         headers[CAUSE] = quote(cause)
+    if (traceparent := traceparent_here()) is not None:
+        headers[TRACEPARENT] = traceparent
     return encode(envelope), headers
 
 
@@ -56,13 +63,14 @@ def read_event(data: bytes, headers: dict[str, str], seq: int) -> Read:
         Invalid: it is none.
     """
     envelope = replace(decode_stored(data), seq=seq)
-    only = headers.get(ONLY)
+    only, traceparent = headers.get(ONLY), headers.get(TRACEPARENT)
     return Read(
         envelope,
         size_of(envelope),
         None if only is None else unquote(only),
         HELD in headers,
         headers.get(BY, ""),
+        traceparent if traceparent and read_traceparent(traceparent) is not None else None,
     )
 
 

@@ -60,6 +60,9 @@ class Names:
         self.bucket = f"$KV.dnw-{namespace}"
         self.root = f"dnw.{namespace}"
         self.all_events = f"{self.root}.ev.>"
+        self.reports = f"dnw-{namespace}-reports"
+        """The stream of what nodes report of their invocations."""
+        self.all_reports = f"{self.root}.reports"
 
     def event(self, event_id: str | None, only: str | None, session_id: str | None, kind: str) -> str:
         """Return the subject of an event; its id is part of it where it may be published again."""
