@@ -1,0 +1,1 @@
+"""The broker that several nodes share: NATS with JetStream."""
