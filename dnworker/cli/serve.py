@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from dnworker.capability.discovery import search_path
 from dnworker.capability.flags import parse_cli_flags
+from dnworker.cli.cluster_options import add_cluster_arguments, shared_broker_of
 from dnworker.cli.debug_options import (
     add_debug_arguments,
     check_debugged,
@@ -83,6 +84,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_storm_arguments(parser)
     add_debug_arguments(parser)
     add_state_arguments(parser)
+    add_cluster_arguments(parser)
     parser.add_argument(
         "--no-observe",
         action="store_true",
@@ -222,7 +224,7 @@ def make_runtime(options: argparse.Namespace) -> Runtime:
         keep_state=options.keep_state,
         process_locals=options.locals,
         observe=not options.no_observe,
-        broker=broker_of(options),
+        broker=shared_broker_of(options) or broker_of(options),
         catchup=catchup_of(options),
         retry=retry_of(options),
     )

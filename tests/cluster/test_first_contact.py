@@ -14,9 +14,9 @@ import pytest
 
 from dnworker.core.errors import BrokerError
 from dnworker.events.brokers.jetstream import first_contact
-from dnworker.events.brokers.jetstream.credentials import sign_in_options, tls_context
+from dnworker.events.brokers.jetstream.credentials import is_seed, tls_context
 from dnworker.events.brokers.jetstream.first_contact import check_servers
-from dnworker.events.brokers.jetstream.servers import SignIn, parse_servers
+from dnworker.events.brokers.jetstream.servers import parse_servers
 from scripts.nats_servers import free_ports, nats_server
 
 from .certificates import make_authority, make_certificate
@@ -147,9 +147,7 @@ async def test_missing_and_wrong_credentials_are_refused(tmp_path, jetstream):
         assert await refusal(server.url, user="node", password=SECRET + "x") == (
             f"{place} refuses the credentials (is the user known there?); check the file, or user and password"
         )
-        await check_servers(
-            parse_servers(server.url), sign_in_options(SignIn(user="node", password=SECRET), None)
-        )
+        await check_servers(parse_servers(server.url), {"user": "node", "password": SECRET})
 
 
 async def test_the_seed_of_an_nkey_signs_in(tmp_path, jetstream):
@@ -161,9 +159,10 @@ async def test_the_seed_of_an_nkey_signs_in(tmp_path, jetstream):
     with nats_server(
         tmp_path, config=f"{jetstream}authorization {{ users: [{{ nkey: {key} }}] }}\n"
     ) as server:
-        await check_servers(parse_servers(server.url), sign_in_options(SignIn(), seed))
-        damaged = SEED[:9] + ("A" if SEED[9] != "A" else "B") + SEED[10:]
-        assert "credentials" in await refusal(server.url, nkeys_seed_str=damaged)
+        assert is_seed(seed)
+        await check_servers(parse_servers(server.url), {"nkeys_seed": seed})
+        seed.write_text(SEED[:9] + ("A" if SEED[9] != "A" else "B") + SEED[10:])
+        assert "credentials" in await refusal(server.url, nkeys_seed=seed)
 
 
 async def test_a_user_who_may_not_ask_jetstream_is_told_where_the_permissions_are(

@@ -25,6 +25,10 @@ async def make_durable(context: MagicContext, mode: str | None) -> Note:
     """
     file = _file_of(context, mode)
     before = context.runtime.bus.broker
+    if before.capabilities.is_shared:
+        raise UsageError(
+            "%runtime durable: this notebook shares its events with other nodes; first: %runtime leave"
+        )
     kept = None if before.journal is None else before.journal.path
     try:
         await context.transactions.ready()
@@ -34,7 +38,7 @@ async def make_durable(context: MagicContext, mode: str | None) -> Note:
     if _is_same(file, kept):
         return Note(f"nothing changes: {before.failure or f'{_where(file)} already'}")
     left = await _left_in(context, kept)
-    await _use(context, MemoryBroker() if file is None else await _tried(context, SqliteBroker(file)))
+    await use_broker(context, MemoryBroker() if file is None else await tried(context, SqliteBroker(file)))
     if file is None:
         return Note(f"{_where(file)} again, and are lost when the kernel ends{left}")
     return Note(
@@ -109,7 +113,7 @@ async def _left_in(context: MagicContext, kept: Path | None) -> str:
     return f"; left in {kept} until `%runtime durable {_quoted(kept)}` runs again: {', '.join(stay)}"
 
 
-async def _tried(context: MagicContext, broker: Broker) -> Broker:
+async def tried(context: MagicContext, broker: Broker) -> Broker:
     """Open a broker and close it again, before workers are stopped for it; return it.
 
     Raises:
@@ -122,7 +126,7 @@ async def _tried(context: MagicContext, broker: Broker) -> Broker:
     return broker
 
 
-async def _use(context: MagicContext, broker: Broker) -> None:
+async def use_broker(context: MagicContext, broker: Broker) -> None:
     """Start the runtime with another broker; where that fails, with the one that it had."""
     runtime, startup = context.runtime, context.startup
     before, was_started = runtime.bus.broker, runtime.is_started

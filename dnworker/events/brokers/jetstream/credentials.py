@@ -4,44 +4,26 @@ from __future__ import annotations
 
 import ssl
 from pathlib import Path
-from typing import Any
 
 from dnworker.core.errors import UsageError
-from dnworker.events.brokers.jetstream.servers import SignIn
 
 LARGEST = 65_536
 """Bytes of a file of credentials; one has about a thousand."""
 _JWT_MARK = "-----BEGIN NATS USER JWT-----"
 
 
-def sign_in_options(sign_in: SignIn, creds: Path | None, option: str = "--creds") -> dict[str, Any]:
-    """Return what `nats.connect` is given to sign in with.
-
-    Args:
-        creds: a `.creds` file with a JWT and its seed, or a file with the seed of an nkey.
+def is_seed(creds: Path, option: str = "--creds") -> bool:
+    """Return whether a file has the seed of an nkey; if not, it is a `.creds` file with a JWT and its seed.
 
     Raises:
-        UsageError: the file cannot be read or is neither; it and a password are given at once.
+        UsageError: the file cannot be read or is neither.
     """
-    if creds is None:
-        found = {"user": sign_in.user, "password": sign_in.password, "token": sign_in.token}
-        return {name: value for name, value in found.items() if value}
-    if sign_in:
-        raise UsageError(
-            f"{option} {creds}: there are a user or a token, too, in the address or the environment; "
-            "leave out one"
-        )
     text = _text_of(creds, option)
     if _JWT_MARK in text:
-        return {
-            "user_credentials": str(creds)
-        }  # read again with each connection: it may be replaced meanwhile
-    seeds = [line.strip() for line in text.splitlines() if line.strip().startswith("SU")]
-    if len(seeds) != 1:
-        raise UsageError(
-            f"{option} {creds}: neither a .creds file nor the seed of an nkey (a line that begins with SU)"
-        )
-    return {"nkeys_seed_str": seeds[0]}
+        return False
+    if text.strip().startswith("SU") and len(text.split()) == 1:
+        return True
+    raise UsageError(f"{option} {creds}: neither a .creds file nor the seed of an nkey, which begins with SU")
 
 
 def tls_context(

@@ -31,6 +31,8 @@ CLOSE_SECONDS = 0.5
 LONGEST_INFO = 65_536
 """Bytes of an INFO line, which names all servers of a cluster."""
 PERMISSIONS = "examples/cluster/permissions.conf"
+SIGN_IN = ("user", "token", "user_credentials", "nkeys_seed")
+"""The options of which one is there where there is something to sign in with."""
 OFF_FOR_ACCOUNT = 10039
 """The code of JetStream's error where it is on, but not for the account."""
 
@@ -63,8 +65,8 @@ async def check_servers(servers: Servers, options: Mapping[str, Any]) -> None:
 
     Args:
         servers: where they are.
-        options: what `nats.connect` is given to sign in: `user`, `password`, `token`, `user_credentials`,
-            `nkeys_seed_str`, `tls`.
+        options: what `nats.connect` is given: with what to sign in (`SIGN_IN`, `password`), `tls`,
+            `inbox_prefix`.
 
     Raises:
         BrokerError: none can be used; the text has the reason of each.
@@ -197,7 +199,7 @@ def _tls_problem(exc: ssl.SSLError, place: str) -> str:
 def _sign_in_problem(exc: _Refused, info: ServerInfo, options: Mapping[str, Any], place: str) -> str:
     text = str(exc).lower()
     if "authorization" in text or "authentication" in text:
-        if not any(options.get(name) for name in ("user", "token", "user_credentials", "nkeys_seed_str")):
+        if not any(options.get(name) for name in SIGN_IN):
             return (
                 f"the server at {place} wants credentials; give --creds FILE, or NATS_USER and NATS_PASSWORD "
                 "in the environment"

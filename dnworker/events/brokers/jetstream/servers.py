@@ -19,7 +19,7 @@ SCHEMES = ("nats", "tls")
 DEFAULT_PORT = 4222
 LONGEST = 4_096
 """Characters of the text; a cluster of servers has a handful of addresses."""
-_NAMESPACE = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,31}")
+_NAMESPACE = re.compile(r"[a-z0-9][a-z0-9_-]{0,47}")
 _LIKELY = re.compile(r"[a-z0-9.]{0,16}")
 """A scheme that may be repeated in an error: it has no place for a password."""
 
@@ -45,15 +45,14 @@ class Servers:
     wants_tls: bool = False
     sign_in: SignIn = field(default_factory=SignIn, repr=False)
 
-    @property
-    def urls(self) -> list[str]:
-        """The address of each server, as NATS clients take it."""
-        scheme = "tls" if self.wants_tls else "nats"
+    def urls_with(self, *, is_tls: bool) -> list[str]:
+        """Return the address of each server as NATS clients take it."""
+        scheme = "tls" if is_tls or self.wants_tls else "nats"
         return [f"{scheme}://{written(host, port)}" for host, port in self.hosts]
 
     def __str__(self) -> str:
         """Return the addresses on one line, without what is secret."""
-        return ",".join(self.urls)
+        return ",".join(self.urls_with(is_tls=False))
 
 
 def written(host: str, port: int) -> str:
@@ -99,8 +98,8 @@ def check_namespace(text: str, option: str = "--namespace") -> str:
     """
     if not _NAMESPACE.fullmatch(text):
         raise UsageError(
-            f"{option} {text[:64]!r}: letters, digits, - and _ are wanted, 32 at most, with a letter or "
-            "digit first, such as prod"
+            f"{option} {text[:64]!r}: lower-case letters, digits, - and _ are wanted, 48 at most, "
+            "with a letter or digit first, such as prod-eu"
         )
     return text
 
