@@ -16,6 +16,7 @@ import sys
 import tempfile
 import threading
 import time
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from types import FrameType
@@ -36,7 +37,7 @@ class NotReady(Exception):
 
 
 class Node:
-    """One `dnworker serve`, with a home of its own.
+    """One `dnworker serve`, with a home of its own; tests use it, too.
 
     Args:
         name: of the node.
@@ -44,27 +45,38 @@ class Node:
         broker: the servers.
         token: of its API.
         options: further words of its command line.
+        environment: variables beside those of this process.
     """
 
-    def __init__(self, name: str, directory: Path, broker: str, token: str, options: list[str]) -> None:
+    def __init__(
+        self,
+        name: str,
+        directory: Path,
+        broker: str,
+        token: str,
+        options: Sequence[str] = (),
+        environment: Mapping[str, str] | None = None,
+    ) -> None:
         home = directory / name
         home.mkdir(parents=True)
-        self.name = name
+        self.name, self.token = name, token
         self.url = ""
         self.said = home / "stderr.txt"
         command = [
-            *(sys.executable, "-m", "dnworker", "serve", str(CAPABILITY), "--port", "0", "--json"),
+            *(sys.executable, "-m", "dnworker", "serve", "--port", "0", "--json"),
             *("--broker", broker, "--namespace", NAMESPACE, "--node", name, *options),
         ]
-        environment = os.environ | {"HOME": str(home), "DREADNODE_RUNTIME_TOKEN": token}
-        path = [str(PROJECT), str(PROJECT / "extension"), environment.get("PYTHONPATH", "")]
-        environment["PYTHONPATH"] = os.pathsep.join(filter(None, path))
+        own = {"HOME": str(home), "DREADNODE_RUNTIME_TOKEN": token}
+        inherited = {key: value for key, value in os.environ.items() if not key.startswith("DREADNODE_")}
+        variables = inherited | own | dict(environment or {})
+        path = [str(PROJECT), str(PROJECT / "extension"), variables.get("PYTHONPATH", "")]
+        variables["PYTHONPATH"] = os.pathsep.join(filter(None, path))
         with self.said.open("wb") as errors:
             self.process = subprocess.Popen(
                 command,
                 stdout=subprocess.PIPE,
                 stderr=errors,
-                env=environment,
+                env=variables,
                 cwd=home,
                 start_new_session=True,
             )  # a session of its own: Ctrl-C is for this program, which ends them in order
@@ -149,7 +161,7 @@ def _run(options: argparse.Namespace, stack: ExitStack, stop: threading.Event) -
             return 0
         labels = ["--label", "gpu"] if number == 1 else []
         everywhere = ["--require", "shop:render=gpu", "--keep-state", "shop:orders"]
-        node = Node(f"node-{number}", directory, broker, token, labels + everywhere)
+        node = Node(f"node-{number}", directory, broker, token, [str(CAPABILITY), *labels, *everywhere])
         nodes.append(node)
         stack.callback(node.end)
     for node in nodes:

@@ -10,7 +10,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
@@ -50,14 +50,23 @@ class NatsServer:
         directory: where its files are.
         port: of clients; a free one by default.
         config: lines of its configuration beside `port`; by default JetStream is on, and nothing is secured.
+        environment: variables that its configuration names, beside those of this process.
     """
 
-    def __init__(self, directory: Path, *, port: int | None = None, config: str | None = None) -> None:
+    def __init__(
+        self,
+        directory: Path,
+        *,
+        port: int | None = None,
+        config: str | None = None,
+        environment: Mapping[str, str] | None = None,
+    ) -> None:
         directory.mkdir(parents=True, exist_ok=True)
         self.directory = directory
         self.port = port or free_ports(1)[0]
         self.process: subprocess.Popen[bytes] | None = None
         self._config = directory / "nats.conf"
+        self._environment = dict(os.environ) | dict(environment or {})
         jetstream = f"jetstream {{ store_dir: {json.dumps(str(directory))} }}\n"
         lines = jetstream if config is None else config
         self._config.write_text(f'host: "127.0.0.1"\nport: {self.port}\n{lines}')
@@ -76,7 +85,10 @@ class NatsServer:
         log = self.directory / "nats.log"
         with log.open("ab") as output:
             self.process = subprocess.Popen(
-                [server_program(), "--config", str(self._config)], stdout=output, stderr=output
+                [server_program(), "--config", str(self._config)],
+                stdout=output,
+                stderr=output,
+                env=self._environment,
             )
         until = time.monotonic() + READY_WITHIN
         while time.monotonic() < until and self.process.poll() is None:
@@ -106,9 +118,11 @@ class NatsServer:
 
 
 @contextmanager
-def nats_server(directory: Path, *, config: str | None = None) -> Iterator[NatsServer]:
-    """Run one server while the block runs."""
-    server = NatsServer(directory, config=config)
+def nats_server(
+    directory: Path, *, config: str | None = None, environment: Mapping[str, str] | None = None
+) -> Iterator[NatsServer]:
+    """Run one server while the block runs; arguments as of `NatsServer`."""
+    server = NatsServer(directory, config=config, environment=environment)
     try:
         server.start()
         yield server

@@ -11,13 +11,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from nats_servers import free_ports, nats_server
 
 from dnworker.core.errors import BrokerError
 from dnworker.events.brokers.jetstream import first_contact
 from dnworker.events.brokers.jetstream.credentials import is_seed, tls_context
 from dnworker.events.brokers.jetstream.first_contact import check_servers
 from dnworker.events.brokers.jetstream.servers import parse_servers
-from scripts.nats_servers import free_ports, nats_server
 
 from .certificates import make_authority, make_certificate
 

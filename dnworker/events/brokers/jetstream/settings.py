@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from dnworker.core.errors import UsageError
 from dnworker.events.brokers.jetstream.credentials import is_seed, tls_context
-from dnworker.events.brokers.jetstream.servers import check_namespace, parse_servers, sign_in_of
+from dnworker.events.brokers.jetstream.servers import SignIn, check_namespace, parse_servers, sign_in_of
 
 if TYPE_CHECKING:
     from dnworker.events.brokers.jetstream.connecting import ServerSettings
@@ -56,21 +56,10 @@ def read_settings(
     if namespace is None:
         raise UsageError(f"{option}: name what the nodes have in common, such as --namespace prod")
     check_namespace(namespace)
-    sign_in = servers.sign_in or sign_in_of(environment)
-    if files.creds is not None and sign_in:
-        raise UsageError(
-            f"--creds {files.creds}: there are a user or a token, too, in the address or the environment; "
-            "leave out one"
-        )
+    sign_in = _only(servers.sign_in or sign_in_of(environment), files)
     has_seed = files.creds is not None and is_seed(files.creds)
     context = tls_context(files.ca, files.cert, files.key)
-    try:
-        from dnworker.events.brokers.jetstream.connecting import ServerSettings
-    except ModuleNotFoundError as exc:
-        if exc.name is not None and exc.name.startswith("dnworker"):
-            raise
-        raise UsageError(f"{option} {LACKING}") from exc
-    return ServerSettings(
+    return _kind(option)(
         servers=tuple(servers.urls_with(is_tls=context is not None)),
         namespace=namespace,
         node=node or "node",
@@ -82,3 +71,24 @@ def read_settings(
         tls=context,
         replicas=replicas,
     )
+
+
+def _only(sign_in: SignIn, files: Files) -> SignIn:
+    """Return with what one signs in beside files, unless there are both."""
+    if sign_in and files.creds is not None:
+        raise UsageError(
+            f"--creds {files.creds}: there are a user or a token, too, in the address or the environment; "
+            "leave out one"
+        )
+    return sign_in
+
+
+def _kind(option: str) -> type[ServerSettings]:
+    """Return the class of settings, which needs the library."""
+    try:
+        from dnworker.events.brokers.jetstream.connecting import ServerSettings
+    except ModuleNotFoundError as exc:
+        if exc.name is not None and exc.name.startswith("dnworker"):
+            raise
+        raise UsageError(f"{option} {LACKING}") from exc
+    return ServerSettings
