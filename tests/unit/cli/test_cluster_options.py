@@ -17,7 +17,7 @@ MISTAKES = {
     "natss://host": "--broker natss://: no broker of this kind is known; did you mean nats://?",
     "10.0.0.5:4222": "--broker: an address begins with nats:// or tls://, such as nats://10.0.0.5:4222",
     "": "--broker: an address begins with nats:// or tls://, such as nats://localhost",
-    f"user:{SECRET}@host": "--broker: an address begins with nats:// or tls://",
+    f"user:{SECRET}@host": "--broker: an address begins with nats:// or tls://, such as nats://localhost",
     "nats://": "--broker: an address names no host; nats://HOST:PORT is wanted, several separated by commas",
     "nats://host:port": "--broker: 'host:port' has no port between 1 and 65535; nats://HOST:PORT is wanted, several separated by commas",
     "nats://host:0": "--broker: 'host:0' has no port between 1 and 65535; nats://HOST:PORT is wanted, several separated by commas",
@@ -26,6 +26,11 @@ MISTAKES = {
     "nats://a,tls://b": "--broker: the servers are given as nats:// and tls:// at once; take one of both",
     f"nats://u:{SECRET}@a,nats://u:other@b": "--broker: the servers have different passwords; all nodes sign in as one user",
     f"nats://u:{SECRET},x@host": "--broker: an address has no port between 1 and 65535; nats://HOST:PORT is wanted, several separated by commas"
+    "; in a password, write other characters than letters and digits as %XX",
+    f"nats://u:a,{SECRET}@host": "--broker: an address has no port between 1 and 65535; nats://HOST:PORT is wanted, several separated by commas"
+    "; in a password, write other characters than letters and digits as %XX",
+    f"nats://u:1,{SECRET}@host": "--broker: user and password stand before the first host; in a password, write other characters than letters and digits as %XX",
+    f"nats://u:x@{SECRET}@host": "--broker: there is more than one @; nats://HOST:PORT is wanted, several separated by commas"
     "; in a password, write other characters than letters and digits as %XX",
     f"{SECRET}://host": "--broker this scheme: no broker of this kind is known; nats:// and tls:// (NATS with JetStream) are known",
 }

@@ -20,6 +20,8 @@ DEFAULT_PORT = 4222
 LONGEST = 4_096
 """Characters of the text; a cluster of servers has a handful of addresses."""
 _NAMESPACE = re.compile(r"[a-z0-9][a-z0-9_-]{0,47}")
+_ESCAPE = "in a password, write other characters than letters and digits as %XX"
+_HOST = re.compile(r"[A-Za-z0-9.:-]{1,64}")
 _LIKELY = re.compile(r"[a-z0-9.]{0,16}")
 """A scheme that may be repeated in an error: it has no place for a password."""
 
@@ -78,6 +80,8 @@ def parse_servers(text: str, option: str = "--broker") -> Servers:
         given, separator, rest = part.strip().partition("://")
         if not separator:
             rest = given
+            if "@" in rest:  # it is the rest of a password with a comma more often than one of its own
+                raise UsageError(f"{option}: user and password stand before the first host; {_ESCAPE}")
         elif given.lower() != scheme:
             raise UsageError(
                 f"{option}: the servers are given as nats:// and tls:// at once; take one of both"
@@ -125,8 +129,8 @@ def _scheme_of(text: str, option: str) -> str:
     if separator and scheme in SCHEMES:
         return scheme
     if not separator:
-        example = "" if "@" in text else f", such as nats://{text.strip()[:64] or 'localhost'}"
-        raise UsageError(f"{option}: an address begins with nats:// or tls://{example}")
+        host = text.strip() if _HOST.fullmatch(text.strip()) else "localhost"
+        raise UsageError(f"{option}: an address begins with nats:// or tls://, such as nats://{host}")
     shown = f"{scheme}://" if _LIKELY.fullmatch(scheme) else "this scheme"
     near = closest(scheme, list(SCHEMES))
     guess = f"; did you mean {near}://?" if near else "; nats:// and tls:// (NATS with JetStream) are known"
@@ -143,9 +147,11 @@ def _parse_one(rest: str, option: str, *, is_open: bool) -> tuple[tuple[str, int
     shown = repr(place[:64]) if is_open else "an address"
 
     def refuse(why: str) -> NoReturn:
-        hint = "" if is_open else "; in a password, write other characters than letters and digits as %XX"
+        hint = "" if is_open else f"; {_ESCAPE}"
         raise UsageError(f"{option}: {why}; nats://HOST:PORT is wanted, several separated by commas{hint}")
 
+    if "@" in before:
+        refuse("there is more than one @")
     if place.rstrip("/") != place.partition("/")[0] or set("?#\\ ") & set(place):
         refuse(f"{shown} has a path, question mark or space")
     host, port = "", None
