@@ -1,8 +1,8 @@
 """Accepted events a second over a NATS server, bare and by the broker, also with `sync_interval: always`.
 
 Bare is `nats-py` alone: publish and wait for its confirmation, pull, acknowledge. The broker is a runtime
-with one worker whose handler does nothing, from `client.publish` to the handler's end. Both by as many publishers
-beside each other. Then how long a node that joins takes to its first event.
+with one worker whose handler does nothing, from `client.publish` to the handler's end. Both have as many
+publishers beside each other. Then how long a node that joins takes to its first event.
 """
 
 from __future__ import annotations
