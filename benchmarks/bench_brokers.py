@@ -22,9 +22,10 @@ from dnworker import Runtime, Worker
 from dnworker.core.envelope import EventEnvelope, pack
 from dnworker.core.invocation import Invocation
 from dnworker.events.brokers.base import BEGINNING, Broker
+from dnworker.events.brokers.kept.cursors import Cursor
 from dnworker.events.brokers.memory import MemoryBroker
 from dnworker.events.brokers.sqlite.broker import SqliteBroker
-from dnworker.events.brokers.sqlite.cursors import Cursor, write_cursors
+from dnworker.events.brokers.sqlite.cursors import row_of, write_cursors
 from dnworker.events.brokers.sqlite.notes import ENTRIES_PER_GROUP
 from dnworker.events.bus import EventBus
 from dnworker.events.journal import open_journal
@@ -180,7 +181,7 @@ def _note_handled(connection: sqlite3.Connection, events: list[EventEnvelope]) -
     with connection:
         connection.execute("BEGIN IMMEDIATE")
         insert(connection, "invocations", [ROW["invocations"](1, one, at) for one in ended])
-        write_cursors(connection, {"bench": cursor.row()})
+        write_cursors(connection, {"bench": row_of(cursor)})
     connection.execute("PRAGMA synchronous = FULL")
 
 

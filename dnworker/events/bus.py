@@ -186,8 +186,11 @@ class EventBus:
 
     def deliver(
         self, envelope: EventEnvelope, size: int, only: str | None = None, is_held: bool = False
-    ) -> None:
-        """Keep an accepted event for replay, and deliver it; called by the broker."""
+    ) -> bool:
+        """Keep an accepted event for replay, and deliver it; called by the broker.
+
+        Returns whether it is held back from workers for now.
+        """
         session_id = envelope.session_id
         if self._is_numbered:
             self._seq = envelope.seq
@@ -201,7 +204,7 @@ class EventBus:
         if only is not None:
             for subscription in () if is_held else self._workers_wanting(envelope, only):
                 _put(subscription, envelope, size)
-            return
+            return is_held
         for subscription in self._subscribers.of_kind(envelope.kind):
             is_meant = subscription.session_id is None or subscription.session_id == session_id
             if is_meant and not (is_held and subscription.owner is not None):
@@ -209,6 +212,7 @@ class EventBus:
                     subscription.put(envelope, size)
                 except Exception:
                     _note_not_put(subscription, envelope)
+        return is_held
 
     def _introduce(self, envelope: EventEnvelope, size: int, only: str | None) -> bool:
         """Tell taps of an event that has its number now, as its publisher; return whether it is held back."""

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import hashlib
 import importlib.util
-from collections.abc import AsyncIterator
+import shutil
+import tempfile
+from collections.abc import AsyncIterator, Iterator
+from functools import cache
 from pathlib import Path
 
 import pytest
 
 from dnworker.events.brokers.base import Broker
+from dnworker.testing.nats_server import NatsServer
 
 from .stage import Make, Stage, staged
 
@@ -25,7 +30,41 @@ def _sqlite(directory: Path) -> Broker:
     return SqliteBroker(directory / "events.sqlite")
 
 
-BROKERS: dict[str, Make] = {"memory": _memory, "sqlite": _sqlite}
+@cache
+def server() -> NatsServer:
+    """One server for all tests of this process; it keeps what it is told in a directory of its own."""
+    return NatsServer(Path(tempfile.mkdtemp(prefix="dnworker-nats-"))).start()
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _end_server() -> Iterator[None]:
+    yield
+    if server.cache_info().currsize:
+        server().kill()
+        shutil.rmtree(server().directory)
+
+
+def _jetstream(directory: Path) -> Broker:
+    from dnworker.events.brokers.jetstream.broker import JetStreamBroker
+    from dnworker.events.brokers.jetstream.connecting import ServerSettings
+
+    namespace = hashlib.sha256(str(directory).encode()).hexdigest()[:16]
+    return JetStreamBroker(
+        ServerSettings(servers=(server().url,), namespace=namespace, max_bytes=200_000_000)
+    )
+
+
+async def _remove(broker: Broker) -> None:
+    """Have the server forget a namespace: it reserves the room that its streams may take."""
+    import nats
+
+    client = await nats.connect(server().url)
+    for stream in (broker.connected.names.events, broker.connected.names.store):
+        await client.jetstream().delete_stream(stream)
+    await client.close()
+
+
+BROKERS: dict[str, Make] = {"memory": _memory, "sqlite": _sqlite, "jetstream": _jetstream}
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
@@ -44,3 +83,5 @@ async def stage(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator
                 if not getattr(opened.broker.capabilities, ability):
                     pytest.skip(f"{request.param} does not have {ability}")
         yield opened
+    if request.param == "jetstream":
+        await _remove(opened.broker)

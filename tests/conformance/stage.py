@@ -93,6 +93,11 @@ class Stage:
 
     async def kill(self) -> None:
         """Go on with what is on disk at this moment, as after a SIGKILL."""
+        if self.broker.capabilities.is_shared:
+            await self.broker.abandon()
+            self.outlet, self.broker = FakeOutlet(), self._make(self._directory)
+            await self.open()
+            return
         self._abandoned.append(self.broker)
         image = self._directory.with_name(f"{self._directory.name}-{len(self._abandoned)}")
         # While the writer is in a transaction: files that are copied one after the other are of one moment then.
@@ -176,6 +181,13 @@ async def handle_next(consumer: Consumer, count: int = 1) -> list[EventEnvelope]
         handle(consumer, envelope)
         taken.append(envelope)
     return taken
+
+
+async def queued_in(consumer: Consumer, count: int) -> list[EventEnvelope]:
+    """Return what is queued as soon as it is so many events."""
+    while len(consumer) < count:
+        await asyncio.sleep(0.001)
+    return consumer.queued()
 
 
 def numbers(envelopes: list[EventEnvelope]) -> list[int]:

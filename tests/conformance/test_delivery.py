@@ -8,7 +8,7 @@ import pytest
 
 from dnworker.core.envelope import MAX_PAYLOAD_BYTES, new_id
 
-from .stage import Watcher, handle, handle_next, next_of, numbers
+from .stage import Watcher, handle, handle_next, next_of, numbers, queued_in
 
 
 async def test_a_live_worker_gets_every_event_once_and_in_order(stage):
@@ -24,9 +24,9 @@ async def test_it_gets_the_kinds_that_it_listens_to_and_no_others(stage):
     every = stage.broker.subscribe("demo:every", None)
     await stage.publish("demo.a")
     await stage.publish("demo.b")
-    assert [e.kind for e in one.queued()] == ["demo.a"]
-    assert [e.kind for e in both.queued()] == ["demo.a", "demo.b"]
-    assert [e.kind for e in every.queued()] == ["demo.a", "demo.b"]
+    assert [e.kind for e in await queued_in(both, 2)] == ["demo.a", "demo.b"]
+    assert [e.kind for e in await queued_in(every, 2)] == ["demo.a", "demo.b"]
+    assert [e.kind for e in await queued_in(one, 1)] == ["demo.a"]
 
 
 async def test_a_new_worker_begins_with_what_is_published_from_now_on(stage):
@@ -56,8 +56,8 @@ async def test_an_event_for_one_worker_reaches_no_other(stage):
     yours = stage.broker.subscribe("demo:yours", ["demo.go"])
     await stage.publish("demo.go", {"n": 1}, only="demo:mine")
     await stage.publish("demo.go", {"n": 2})
-    assert numbers(mine.queued()) == [1, 2]
-    assert numbers(yours.queued()) == [2]
+    assert numbers(await queued_in(mine, 2)) == [1, 2]
+    assert numbers(await queued_in(yours, 1)) == [2]
 
 
 async def test_a_kind_that_is_added_later_begins_then_and_the_others_go_on(stage):
@@ -67,7 +67,7 @@ async def test_a_kind_that_is_added_later_begins_then_and_the_others_go_on(stage
     consumer.retarget(["demo.a", "demo.b"])
     await stage.publish("demo.b", {"n": 3})
     await stage.publish("demo.a", {"n": 4})
-    assert numbers(consumer.queued()) == [1, 3, 4]
+    assert numbers(await queued_in(consumer, 3)) == [1, 3, 4]
 
 
 async def test_a_closed_consumer_ends_and_gets_nothing_more(stage):
@@ -119,7 +119,7 @@ async def test_an_id_that_is_known_is_not_delivered_again_and_names_the_first(st
     _, accepted = stage.begin_publish("demo.go", {"n": 2}, event_id=name, is_idempotent=True)
     envelope, is_new = await accepted
     assert (is_new, envelope.seq, envelope.payload) == (False, first.seq, {"n": 1})
-    assert numbers(stage.outlet.delivered) == numbers(consumer.queued()) == [1]
+    assert numbers(stage.outlet.delivered) == numbers(await queued_in(consumer, 1)) == [1]
 
 
 async def test_ids_that_come_together_are_told_apart(stage):

@@ -42,6 +42,9 @@ class BrokerCapabilities(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def promise(self) -> str:
         """What becomes of events that workers have not handled, with the line of docs/guarantees.md."""
+        if self.is_shared:
+            what = "kept by the server until workers have handled them, also where a node is killed"
+            return f"{what} (docs/guarantees.md, the same, with --broker)"
         if not self.survives_kill:
             what = "kept in memory: what workers have not handled is lost when the runtime ends"
             return f"{what} (docs/guarantees.md, queued events of a worker)"
@@ -91,8 +94,10 @@ class Outlet(Protocol):
 
     def deliver(
         self, envelope: EventEnvelope, size: int, only: str | None = None, is_held: bool = False
-    ) -> None:
+    ) -> bool:
         """Take an event that was accepted; called on the loop, in order of `seq`.
+
+        Returns whether it is held back from workers for now.
 
         Args:
             size: bytes that it counts as.

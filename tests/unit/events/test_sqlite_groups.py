@@ -7,8 +7,8 @@ import threading
 
 import pytest
 
+from dnworker.events.brokers.kept.cursors import Cursor
 from dnworker.events.brokers.sqlite import group_commit
-from dnworker.events.brokers.sqlite.cursors import Cursor
 
 from ...conformance.stage import handle, handle_next, next_of, staged
 from .sqlite_brokers import making

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dnworker.events.brokers.base import Outcome
-from dnworker.events.brokers.sqlite import consumer as consumer_module
+from dnworker.events.brokers.kept import consumer as consumer_module
 
 from ...conformance.stage import Stage, handle, staged
 from .sqlite_brokers import making

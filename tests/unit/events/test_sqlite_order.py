@@ -9,7 +9,7 @@ import pytest
 from dnworker.core.envelope import has_payload
 from dnworker.core.errors import NotStored
 from dnworker.events.brokers.base import BEGINNING
-from dnworker.events.brokers.sqlite import consumer as consumer_module
+from dnworker.events.brokers.kept import consumer as consumer_module
 from dnworker.events.brokers.sqlite.broker import SqliteBroker
 from dnworker.events.brokers.sqlite.reading import page
 from dnworker.events.bus import EventBus

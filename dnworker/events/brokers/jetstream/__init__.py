@@ -1,1 +1,1 @@
-"""The broker that several nodes share: NATS with JetStream."""
+"""The broker that many runtimes share, over a NATS server with JetStream: begin with `broker.py`."""

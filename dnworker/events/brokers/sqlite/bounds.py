@@ -10,8 +10,9 @@ from collections.abc import Callable
 from datetime import datetime, timedelta
 from pathlib import Path
 
+from dnworker.events.brokers.kept.cursors import Cursor
 from dnworker.events.brokers.sqlite import store
-from dnworker.events.brokers.sqlite.cursors import Cursor, read_cursors
+from dnworker.events.brokers.sqlite.cursors import read_cursors
 from dnworker.events.journal_rows import note_dropped
 
 log = logging.getLogger("dnworker.broker")

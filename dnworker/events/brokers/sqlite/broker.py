@@ -30,10 +30,11 @@ from dnworker.events.brokers.base import (
     DeliveryWatcher,
     Outlet,
 )
+from dnworker.events.brokers.kept.consumer import KeptConsumer
+from dnworker.events.brokers.kept.cursors import Cursor
 from dnworker.events.brokers.sqlite import reading
 from dnworker.events.brokers.sqlite.bounds import MAX_AGE, MAX_BYTES, Bounds
-from dnworker.events.brokers.sqlite.consumer import SqliteConsumer
-from dnworker.events.brokers.sqlite.cursors import Cursor
+from dnworker.events.brokers.sqlite.cursors import row_of
 from dnworker.events.brokers.sqlite.file import opened_file
 from dnworker.events.brokers.sqlite.group_commit import (
     Call,
@@ -45,6 +46,7 @@ from dnworker.events.brokers.sqlite.group_commit import (
 )
 from dnworker.events.brokers.sqlite.marks import Marks
 from dnworker.events.brokers.sqlite.notes import BrokerJournal
+from dnworker.events.brokers.sqlite.pages import FilePages
 from dnworker.events.brokers.sqlite.reading import FileReader
 from dnworker.events.brokers.sqlite.store import Store
 from dnworker.events.journal_rows import DROPPED_TO, event_row
@@ -67,7 +69,7 @@ WAITING_BYTES = 64_000_000
 """Bytes of events that wait for the disk before further ones are refused."""
 
 
-class SqliteBroker(Marks, Store):
+class SqliteBroker(Marks, Store, FilePages):
     """Accepts an event once it is on disk, and gives each worker what it has not handled, also after a kill.
 
     Args:
@@ -238,7 +240,7 @@ class SqliteBroker(Marks, Store):
         self.delivered_seq = max(self.delivered_seq, envelope.seq)
         if op.is_held:
             for cursor in self._cursors.values():
-                if isinstance(cursor.consumer, SqliteConsumer) and op.only in (None, cursor.worker):
+                if isinstance(cursor.consumer, KeptConsumer) and op.only in (None, cursor.worker):
                     cursor.consumer.note_held(envelope)
         try:
             self.outlet.deliver(envelope, op.size, op.only, op.is_held)
@@ -261,7 +263,7 @@ class SqliteBroker(Marks, Store):
     def let_go(self, held: Collection[int]) -> None:
         """Give no worker these events, by `seq`, which are held back; the log says where that fails."""
         for cursor in self._cursors.values():
-            if isinstance(cursor.consumer, SqliteConsumer):
+            if isinstance(cursor.consumer, KeptConsumer):
                 cursor.consumer.let_go(held)
             else:
                 for seq in held:
@@ -281,7 +283,7 @@ class SqliteBroker(Marks, Store):
         *,
         start: int | None = None,
         watcher: DeliveryWatcher | None = None,
-    ) -> SqliteConsumer:
+    ) -> KeptConsumer:
         """Return the events of a worker that it has not handled, and those that are published from now on.
 
         Raises:
@@ -297,7 +299,7 @@ class SqliteBroker(Marks, Store):
             cursor = self._cursors[worker] = Cursor(worker, wanted, since, self.clock.now().isoformat())
         else:
             cursor.listen(wanted)
-        consumer = SqliteConsumer(self, cursor, watcher, is_new=is_new)
+        consumer = KeptConsumer(self, cursor, watcher, is_new=is_new)
         cursor.consumer = cursor.last = consumer
         self.outlet.remember(consumer)
         self.write(cursor)
@@ -326,11 +328,11 @@ class SqliteBroker(Marks, Store):
         cursor = self._cursors.get(worker)
         return () if cursor is None else [kind for kind in cursor.kinds if kind is not None]
 
-    def consumer(self, worker: str) -> SqliteConsumer | None:
+    def consumer(self, worker: str) -> KeptConsumer | None:
         """Return the open consumer of a worker."""
         cursor = self._cursors.get(worker)
         opened = None if cursor is None else cursor.consumer
-        return opened if isinstance(opened, SqliteConsumer) else None
+        return opened if isinstance(opened, KeptConsumer) else None
 
     def count_ends(self, worker: str, *, is_wanted: bool = True) -> None:
         """Do nothing: the ends of all workers' handlers are counted."""
@@ -373,7 +375,7 @@ class SqliteBroker(Marks, Store):
         if after is not None:
             self._cursors[worker] = after
         try:
-            await self._put_rows({worker: None if after is None else after.row()}, is_patient=False)
+            await self._put_rows({worker: None if after is None else row_of(after)}, is_patient=False)
         except NotStored:
             is_here = after is not None and after.consumer is not None
             if self._cursors.get(worker) is after and not is_here:

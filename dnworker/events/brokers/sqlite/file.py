@@ -12,7 +12,8 @@ from typing import NamedTuple
 import msgspec
 
 from dnworker.core.errors import BrokerError, JournalError
-from dnworker.events.brokers.sqlite.cursors import Cursor, read_cursors
+from dnworker.events.brokers.kept.cursors import Cursor
+from dnworker.events.brokers.sqlite.cursors import read_cursors
 from dnworker.events.damage import JournalDamaged, is_damage
 from dnworker.events.journal import open_journal
 from dnworker.events.journal_lock import Lock

@@ -8,7 +8,8 @@ from functools import partial
 from typing import Any
 
 from dnworker.core.clock import Clock
-from dnworker.events.brokers.sqlite.cursors import Cursor
+from dnworker.events.brokers.kept.cursors import Cursor
+from dnworker.events.brokers.sqlite.cursors import row_of
 from dnworker.events.brokers.sqlite.group_commit import CursorRows, GroupWriter
 
 log = logging.getLogger("dnworker.broker")
@@ -62,7 +63,7 @@ class Marks:
                 if cursor.consumer is not None:
                     cursor.consumer.note_position()
                     cursor.seen_at = self.clock.now().isoformat()
-                rows[worker] = cursor.row()
+                rows[worker] = row_of(cursor)
             except Exception:  # one that cannot be written must not keep the others from it
                 if worker not in self._bad:
                     self._bad.add(worker)

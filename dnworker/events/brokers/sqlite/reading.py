@@ -11,7 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from itertools import chain
 from pathlib import Path
-from typing import NamedTuple, TypeVar
+from typing import TypeVar
 
 import msgspec
 from msgspec.structs import replace
@@ -20,6 +20,7 @@ from dnworker.core.envelope import EventEnvelope, decode_stored
 from dnworker.core.errors import BrokerError, Invalid, JournalError
 from dnworker.core.threads import untraced
 from dnworker.events.brokers.base import CursorInfo
+from dnworker.events.brokers.kept.pages import Page, Stored
 from dnworker.events.brokers.sqlite.cursors import read_cursors
 from dnworker.events.journal import BUSY_SECONDS, open_read_only
 from dnworker.events.journal_schema import VERSION, version_of
@@ -27,21 +28,6 @@ from dnworker.events.journal_schema import VERSION, version_of
 log = logging.getLogger("dnworker.broker")
 
 T = TypeVar("T")
-
-
-class Stored(NamedTuple):
-    """An event as it is in the file."""
-
-    envelope: EventEnvelope
-    size: int
-    only: str | None
-
-
-class Page(NamedTuple):
-    """Events in order, and the `seq` up to which there are no others."""
-
-    events: list[Stored]
-    reached: int
 
 
 class FileReader:

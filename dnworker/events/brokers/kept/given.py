@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import OrderedDict
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -12,9 +12,9 @@ from dnworker.core.clock import Clock
 from dnworker.core.envelope import EventEnvelope, without_payload
 from dnworker.core.errors import NotFound
 from dnworker.events.brokers.base import Outcome, Outlet
-from dnworker.events.brokers.sqlite.cursors import Cursor, Outstanding
-from dnworker.events.brokers.sqlite.delays import Delays
-from dnworker.events.brokers.sqlite.reading import FileReader
+from dnworker.events.brokers.kept.cursors import Cursor, Outstanding
+from dnworker.events.brokers.kept.delays import Delays
+from dnworker.events.brokers.kept.pages import Page, Stored
 
 REMEMBERED = 1_000
 """Events that were handled last and may still be given back; they are kept without their payloads."""
@@ -25,7 +25,6 @@ class Desk(Protocol):
 
     outlet: Outlet
     clock: Clock
-    reader: FileReader
     delivered_seq: int
     """The `seq` of the newest event that the outlet has got."""
     latest_seq: int
@@ -33,6 +32,22 @@ class Desk(Protocol):
 
     def seq_of(self, start: int) -> int:
         """Return the `seq` after which a worker begins."""
+
+    async def page(
+        self, kinds: dict[str | None, int], after: int, upto: int, *, most: int, max_bytes: int, worker: str
+    ) -> Page:
+        """Return the next events of some kinds, each since its own `seq`, after one up to another.
+
+        Raises:
+            BrokerError: they cannot be read now.
+        """
+
+    async def by_seq(self, numbers: Sequence[int]) -> list[Stored]:
+        """Return those events of some numbers that are kept and that a worker may get, in that order.
+
+        Raises:
+            BrokerError: they cannot be read now.
+        """
 
     def mark(self, cursor: Cursor) -> None:
         """Write a cursor soon."""

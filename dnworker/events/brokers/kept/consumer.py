@@ -1,4 +1,4 @@
-"""`SqliteConsumer`: the events of one worker, from the file and live, in one order."""
+"""`KeptConsumer`: the events of one worker, from where they are kept and live, in one order."""
 
 from __future__ import annotations
 
@@ -8,17 +8,15 @@ import enum
 import logging
 from collections import deque
 from collections.abc import Collection, Sized
-from functools import partial
 
 from msgspec.structs import replace
 
 from dnworker.core.envelope import EventEnvelope
 from dnworker.core.errors import BrokerError, NotStored
 from dnworker.events.brokers.base import NOW, DeliveryWatcher
-from dnworker.events.brokers.sqlite.cursors import Cursor, Outstanding
-from dnworker.events.brokers.sqlite.given import Desk, Given, GivenEvents
-from dnworker.events.brokers.sqlite.reading import Page, Stored, by_seq, page
-from dnworker.events.journal_rows import NOBODY
+from dnworker.events.brokers.kept.cursors import Cursor, Outstanding
+from dnworker.events.brokers.kept.given import Desk, Given, GivenEvents
+from dnworker.events.brokers.kept.pages import Stored
 
 log = logging.getLogger("dnworker.broker")
 
@@ -42,7 +40,7 @@ class _Mode(enum.Enum):
     """From the file; what comes from the bus is left there."""
 
 
-class SqliteConsumer(GivenEvents):
+class KeptConsumer(GivenEvents):
     """The events of one worker that it has not handled, then those that are published.
 
     What its reader is too slow for stays in the file, and is read from there in pages. Before a page is given
@@ -196,8 +194,12 @@ class SqliteConsumer(GivenEvents):
         is_low = len(self._queue) <= MOST_EVENTS // 2 and self._bytes <= MOST_BYTES // 2
         return not self._closed and is_low and (bool(self._due) or self._mode is not _Mode.LIVE)
 
+    async def _get_ready(self) -> None:
+        """Return when it is known where it begins."""
+
     async def _read(self) -> None:
         try:
+            await self._get_ready()
             while self._is_to_read():
                 try:
                     await (self._read_due() if self._due else self._read_page())
@@ -205,7 +207,7 @@ class SqliteConsumer(GivenEvents):
                     log.error("%s waits for its events: %s", self.owner, exc)
                     await asyncio.sleep(RETRY_SECONDS)
         except NotStored as exc:  # and never will be
-            log.error("%s gets no more events of the file: %s", self.owner, exc)
+            log.error("%s gets no more events: %s", self.owner, exc)
         finally:
             self._filling = None
         if self._waiter is not None:
@@ -216,7 +218,7 @@ class SqliteConsumer(GivenEvents):
         seqs = [self._due.popleft() for _ in range(min(len(self._due), MOST_EVENTS // 2))]
         turn = self._turn
         try:
-            rows = await self._desk.reader.run(partial(by_seq, numbers=seqs))
+            rows = await self._desk.by_seq(seqs)
         except BrokerError:
             self._due.extendleft(reversed(seqs))
             raise
@@ -224,7 +226,7 @@ class SqliteConsumer(GivenEvents):
             self._due.extendleft(reversed(seqs))
             self._leave_to_pages()
             return
-        wanted = [one for one in rows if self._cursor.hears(one.envelope.kind) and one.only != NOBODY]
+        wanted = [one for one in rows if self._cursor.hears(one.envelope.kind)]
         for seq in set(seqs) - {one.envelope.seq for one in wanted}:  # gone, let go, or not listened to
             self._aside.pop(seq, None)
         await self._give_out(wanted, out_of_order=True)
@@ -235,16 +237,15 @@ class SqliteConsumer(GivenEvents):
             self._mode, self._left, self._upto = _Mode.CATCHING_UP, None, self._desk.delivered_seq
             self._clear_tail()
         room = MOST_EVENTS - len(self._queue)
-        query = partial(
-            page,
-            kinds=self._cursor.kinds,
-            after=self._seen,
-            upto=self._upto,
+        turn = self._turn
+        found = await self._desk.page(
+            self._cursor.kinds,
+            self._seen,
+            self._upto,
             most=room,
             max_bytes=MOST_BYTES // 2,
+            worker=self._cursor.worker,
         )
-        turn = self._turn
-        found: Page = await self._desk.reader.run(query)
         if turn != self._turn:
             return  # it begins earlier since
         self._seen = found.reached
@@ -258,6 +259,10 @@ class SqliteConsumer(GivenEvents):
             return
         if found.reached >= self._upto and not self._closed:
             for envelope, size in self._tail:
+                if envelope.seq <= self._seen:  # it was handled elsewhere, as is known by now
+                    if self._watcher is not None:
+                        self._watcher.delivered(envelope)
+                    continue
                 self._seen = envelope.seq
                 self._enqueue(self._give(envelope, size))
             self._clear_tail()
@@ -310,7 +315,7 @@ class SqliteConsumer(GivenEvents):
     def __len__(self) -> int:
         return len(self._queue)
 
-    def __aiter__(self) -> SqliteConsumer:
+    def __aiter__(self) -> KeptConsumer:
         return self
 
     async def __anext__(self) -> EventEnvelope:

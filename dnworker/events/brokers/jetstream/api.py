@@ -1,0 +1,161 @@
+"""`Api`: what is asked of JetStream by request and answer, and what its refusals mean."""
+
+from __future__ import annotations
+
+import base64
+from datetime import UTC, datetime
+from typing import Any, NamedTuple
+
+import msgspec
+import nats.errors
+from nats.aio.client import Client
+
+from dnworker.core.errors import BrokerError
+
+ANSWER_SECONDS = 5.0
+"""Seconds after which a request that has no answer is given up."""
+
+NO_STREAM = 10059
+NO_MESSAGE = 10037
+NAME_IN_USE = 10058
+WRONG_SEQUENCE = frozenset({10071, 10164})
+"""Numbers of JetStream's errors that mean something here."""
+
+
+class Away(BrokerError):
+    """The server does not answer; what was asked of it may have been done, or not."""
+
+
+class Refused(BrokerError):
+    """The server refuses; `code` is the number of its error, `status` that of its kind, as in HTTP."""
+
+    def __init__(self, text: str, status: int = 0, code: int = 0) -> None:
+        self.status = status
+        self.code = code
+        super().__init__(text)
+
+
+class Message(NamedTuple):
+    """A message of a stream."""
+
+    subject: str
+    seq: int
+    headers: dict[str, str]
+    data: bytes
+
+
+class StreamInfo(NamedTuple):
+    """What a stream is now, as its leader says."""
+
+    created: str
+    """When it was made, which no other stream of its name has."""
+    first_seq: int
+    last_seq: int
+    replicas: int
+    config: dict[str, Any]
+
+
+class Api:
+    """Asks JetStream on one connection.
+
+    Args:
+        client: the connection.
+        seconds: after which an answer is late.
+    """
+
+    def __init__(self, client: Client, seconds: float = ANSWER_SECONDS) -> None:
+        self.client = client
+        self._seconds = seconds
+
+    async def request(
+        self, subject: str, data: bytes = b"", headers: dict[str, str] | None = None
+    ) -> dict[str, Any]:
+        """Return an answer.
+
+        Raises:
+            Away: there is none.
+            Refused: the server says no.
+        """
+        try:
+            answer = await self.client.request(subject, data, timeout=self._seconds, headers=headers)
+        except nats.errors.NoRespondersError as exc:
+            raise Away("JetStream does not answer: it is off, starts, or has no leader now") from exc
+        except (nats.errors.Error, OSError, TimeoutError) as exc:
+            raise Away(f"the server does not answer ({why(exc)})") from exc
+        return read_answer(answer.data)
+
+    async def ask(self, what: str, body: object = None) -> dict[str, Any]:
+        """Return the answer to a request of JetStream's interface; raises as `request` does."""
+        return await self.request(f"$JS.API.{what}", b"" if body is None else msgspec.json.encode(body))
+
+    async def info(self, stream: str) -> StreamInfo | None:
+        """Return what a stream is now; None where there is none."""
+        try:
+            found = await self.ask(f"STREAM.INFO.{stream}")
+        except Refused as exc:
+            if exc.code == NO_STREAM:
+                return None
+            raise
+        return stream_info(found)
+
+    async def message(self, stream: str, **which: object) -> Message | None:
+        """Return a message, from the stream's leader; None where there is none.
+
+        Args:
+            which: `seq`, `last_by_subj`, or `seq` and `next_by_subj`.
+        """
+        try:
+            found = (await self.ask(f"STREAM.MSG.GET.{stream}", which))["message"]
+        except Refused as exc:
+            if exc.code == NO_MESSAGE:
+                return None
+            raise
+        headers = read_headers(base64.b64decode(found.get("hdrs", "")))
+        return Message(found["subject"], found["seq"], headers, base64.b64decode(found.get("data", "")))
+
+
+def stream_info(found: dict[str, Any]) -> StreamInfo:
+    """Return what an answer says of a stream."""
+    state, config = found["state"], found["config"]
+    return StreamInfo(
+        found["created"], state["first_seq"], state["last_seq"], config.get("num_replicas", 1), config
+    )
+
+
+def read_answer(data: bytes) -> dict[str, Any]:
+    """Return what an answer says.
+
+    Raises:
+        Refused: it says no.
+        Away: it is no answer of JetStream's.
+    """
+    try:
+        answer = msgspec.json.decode(data, type=dict[str, Any])
+    except msgspec.DecodeError as exc:
+        raise Away(f"what the server answers cannot be read ({exc})") from exc
+    error = answer.get("error")
+    if error is not None:
+        text = str(error.get("description", "an error without a text"))
+        raise Refused(text, int(error.get("code", 0)), int(error.get("err_code", 0)))
+    return answer
+
+
+def read_headers(raw: bytes) -> dict[str, str]:
+    """Return the headers of a message that came within an answer."""
+    lines = raw.decode("utf-8", "replace").split("\r\n")[1:]
+    return {name: value.strip() for name, colon, value in (line.partition(":") for line in lines) if colon}
+
+
+def why(exc: BaseException) -> str:
+    """Return what an error of the client says, in a few words."""
+    return str(exc).removeprefix("nats: ") or type(exc).__name__
+
+
+def nanoseconds(seconds: float) -> int:
+    """Return a time as JetStream takes it."""
+    return round(seconds * 1_000_000_000)
+
+
+def utc_now() -> str:
+    """Return the time of day, for what a person reads."""
+    return datetime.now(UTC).strftime("%H:%M:%S UTC")

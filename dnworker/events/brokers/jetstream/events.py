@@ -1,0 +1,71 @@
+"""Events as messages of the stream: what is in their headers, and how they are read again."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+from urllib.parse import quote, unquote
+
+from msgspec.structs import replace
+
+from dnworker.core.envelope import EventEnvelope, decode_stored, encode, size_of
+from dnworker.events.brokers.kept.pages import Stored
+
+BY, ONLY, HELD, CAUSE = "Dnw-By", "Dnw-Only", "Dnw-Held", "Dnw-Cause"
+"""Headers: which publication of which runtime it is, for which worker alone, whether it was held back, and the
+id of the invocation that published it."""
+
+MESSAGE_ID = "Nats-Msg-Id"
+EXPECTED_SEQUENCE = "Nats-Expected-Last-Subject-Sequence"
+EXPECTED_SUBJECT = "Nats-Expected-Last-Subject-Sequence-Subject"
+
+
+class Read(NamedTuple):
+    """An event of the stream."""
+
+    envelope: EventEnvelope
+    size: int
+    only: str | None
+    is_held: bool
+    by: str
+    """The publication that it is."""
+
+    @property
+    def stored(self) -> Stored:
+        """Return it as consumers take it."""
+        return Stored(self.envelope, self.size, self.only)
+
+
+def write_event(
+    envelope: EventEnvelope, by: str, only: str | None, is_held: bool, cause: str | None
+) -> tuple[bytes, dict[str, str]]:
+    """Return an event as data and headers."""
+    headers = {BY: by}
+    if only is not None:
+        headers[ONLY] = quote(only)
+    if is_held:
+        headers[HELD] = "1"
+    if cause is not None:
+        headers[CAUSE] = quote(cause)
+    return encode(envelope), headers
+
+
+def read_event(data: bytes, headers: dict[str, str], seq: int) -> Read:
+    """Return an event of the stream under its number there.
+
+    Raises:
+        Invalid: it is none.
+    """
+    envelope = replace(decode_stored(data), seq=seq)
+    only = headers.get(ONLY)
+    return Read(
+        envelope,
+        size_of(envelope),
+        None if only is None else unquote(only),
+        HELD in headers,
+        headers.get(BY, ""),
+    )
+
+
+def bytes_of(headers: dict[str, str]) -> int:
+    """Return how many bytes headers are on the wire."""
+    return 12 + sum(len(name) + len(value.encode()) + 4 for name, value in headers.items()) + 2

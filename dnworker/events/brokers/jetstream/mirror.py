@@ -1,0 +1,178 @@
+"""`Mirror`: the values of the bucket, as one watcher of this runtime sees them; who waits for changes is told."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import unquote
+
+from dnworker.core.clock import Clock
+from dnworker.core.errors import BrokerError
+from dnworker.events.brokers.jetstream.connecting import Connected
+from dnworker.events.brokers.jetstream.names import is_digest, text_of
+from dnworker.events.brokers.jetstream.pulling import NEWEST_OF_EACH, Raw, StreamReader
+
+log = logging.getLogger("dnworker.broker")
+
+OPERATION, MARKER, KEY, SECONDS = "KV-Operation", "Nats-Marker-Reason", "Dnw-Key", "Dnw-Seconds"
+"""Headers: that a value was removed, by whom it was; its key where the subject has a digest of it only; after
+how many seconds it ends."""
+
+VALUES, LEASES, WORKERS, LET_GO, CURSORS, PARTS = "v", "lease", "worker", "letgo", "cursor", "part"
+"""Parts of the bucket. Cursors and what is too long for them are written often, and are not mirrored."""
+
+BEHIND_SECONDS = 5.0
+"""Seconds for which a reader waits until it sees what was written here."""
+
+
+@dataclass(slots=True, frozen=True)
+class Seen:
+    """A value, and since when this runtime knows it."""
+
+    key: str
+    value: bytes
+    revision: int
+    seconds: float | None
+    at: float
+
+
+def is_removal(headers: dict[str, str]) -> bool:
+    """Return whether a message of the bucket says that a value is gone."""
+    return OPERATION in headers or MARKER in headers
+
+
+def seconds_of(headers: dict[str, str]) -> float | None:
+    """Return after how many seconds a value ends; None where it stays."""
+    found = headers.get(SECONDS)
+    return None if found is None else float(found)
+
+
+class Mirror:
+    """Knows what is in the bucket, a moment after it is.
+
+    A value with a time ends here once it was known for so long: by no clock but this runtime's own, which
+    may be wrong by any time. Where the server has ended it before, it ends then.
+    """
+
+    def __init__(
+        self, connected: Connected, clock: Callable[[], Clock], changed: Callable[[str, str], None]
+    ) -> None:
+        self._clock = clock
+        self._changed = changed
+        self._prefix = f"{connected.names.bucket}."
+        self._parts: dict[str, dict[str, Seen]] = {}
+        self._before: dict[str, dict[str, Seen]] | None = None
+        self._reached = 0
+        self._written = 0
+        self._waiting: list[tuple[int, asyncio.Future[None]]] = []
+        self._loaded: asyncio.Future[None] | None = None
+        parts = (VALUES, LEASES, WORKERS, LET_GO)
+        self.stream = StreamReader(
+            connected.api,
+            connected.names.store,
+            [f"{self._prefix}{part}.>" for part in parts],
+            "values reader",
+            begin=self._begin,
+            take=self._take,
+            caught_up=self._caught_up,
+        )
+
+    async def open(self) -> None:
+        """Return when everything was read.
+
+        Raises:
+            BrokerError: it cannot be read in time.
+        """
+        self._loaded = asyncio.get_running_loop().create_future()
+        self.stream.start()
+        try:
+            await asyncio.wait_for(asyncio.shield(self._loaded), 3 * BEHIND_SECONDS)
+        except TimeoutError:
+            raise BrokerError(f"the values cannot be read: {self.stream.failure or 'too slow'}") from None
+
+    # -- what is there ---------------------------------------------------------------------------------
+
+    def get(self, part: str, name: str) -> Seen | None:
+        """Return a value by its token; None where it is not there, or has ended."""
+        found = self._parts.get(part, {}).get(name)
+        return None if found is None or self.has_ended(found) else found
+
+    def all_of(self, part: str) -> list[Seen]:
+        """Return the values of a part."""
+        return [seen for seen in self._parts.get(part, {}).values() if not self.has_ended(seen)]
+
+    def has_ended(self, seen: Seen) -> bool:
+        """Return whether a value was known here for as long as it was to stay."""
+        return seen.seconds is not None and self._clock().monotonic() >= seen.at + seen.seconds
+
+    def ended(self, part: str, name: str, revision: int) -> bool:
+        """Return whether this revision of a value was known here for as long as it was to stay."""
+        found = self._parts.get(part, {}).get(name)
+        return found is not None and found.revision == revision and self.has_ended(found)
+
+    def note_written(self, revision: int) -> None:
+        """Note that this runtime has written a value, which `caught_up` waits for."""
+        self._written = max(self._written, revision)
+
+    async def caught_up(self) -> None:
+        """Return when all is seen that this runtime has written.
+
+        Raises:
+            BrokerError: it is not, in time.
+        """
+        if self._reached >= self._written:
+            return
+        future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._waiting.append((self._written, future))
+        try:
+            await asyncio.wait_for(future, BEHIND_SECONDS)
+        except TimeoutError:
+            raise BrokerError(f"the values cannot be read now: {self.stream.failure or 'too slow'}") from None
+
+    # -- what comes ------------------------------------------------------------------------------------
+
+    async def _begin(self) -> dict[str, Any]:
+        # All anew: what ended while nothing was read leaves no trace.
+        if self._before is None:
+            self._before = self._parts
+        self._parts = {}
+        return NEWEST_OF_EACH
+
+    def _take(self, raw: Raw) -> None:
+        part, _, name = raw.subject.removeprefix(self._prefix).partition(".")
+        held = self._parts.setdefault(part, {})
+        known = (self._before if self._before is not None else self._parts).get(part, {}).get(name)
+        key = unquote(raw.headers.get(KEY, ""), errors="surrogatepass") or (
+            name if is_digest(name) else text_of(name)
+        )
+        is_news = known is None or known.revision != raw.seq
+        if is_removal(raw.headers):
+            held.pop(name, None)
+            is_news = known is not None
+        elif known is not None and known.revision == raw.seq:
+            held[name] = known  # since when it is known stays
+        else:
+            now = self._clock().monotonic()
+            held[name] = Seen(key, raw.data, raw.seq, seconds_of(raw.headers), now)
+        self._note_reached(raw.seq)
+        if is_news:
+            self._changed(part, key)
+
+    def _note_reached(self, seq: int) -> None:
+        self._reached = max(self._reached, seq)
+        while self._waiting and self._waiting[0][0] <= self._reached:
+            _, future = self._waiting.pop(0)
+            if not future.done():
+                future.set_result(None)
+
+    def _caught_up(self) -> None:
+        before, self._before = self._before, None
+        for part, values in (before or {}).items():
+            now = self._parts.get(part, {})
+            for name in values.keys() - now.keys():
+                self._changed(part, values[name].key)
+        if self._loaded is not None and not self._loaded.done():
+            self._loaded.set_result(None)

@@ -1,0 +1,368 @@
+"""`Workers`: the part of the broker that knows how far workers are, here and elsewhere."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Collection
+from datetime import timedelta
+
+import msgspec
+from msgspec.structs import replace
+
+from dnworker.core.clock import Clock
+from dnworker.core.envelope import new_id
+from dnworker.core.errors import BrokerError, Conflict, Invalid, NotFound, NotStored
+from dnworker.events.brokers.base import BEGINNING, NOW, CursorInfo, DeliveryWatcher, Outlet
+from dnworker.events.brokers.jetstream.backlog import Backlog
+from dnworker.events.brokers.jetstream.connecting import Connected
+from dnworker.events.brokers.jetstream.consumer import SharedConsumer
+from dnworker.events.brokers.jetstream.cursors import (
+    FORMAT,
+    KEPT_SECONDS,
+    CursorStore,
+    StoredCursor,
+    decode,
+    pack,
+)
+from dnworker.events.brokers.jetstream.marks import CursorKeeper, Marks
+from dnworker.events.brokers.jetstream.mirror import CURSORS, LET_GO, WORKERS, Mirror, is_removal
+from dnworker.events.brokers.jetstream.names import token
+from dnworker.events.brokers.jetstream.pulling import NEWEST_OF_EACH, pull
+from dnworker.events.brokers.jetstream.values import Bucket, holder_of
+from dnworker.events.brokers.kept.cursors import Cursor
+
+log = logging.getLogger("dnworker.broker")
+
+MOST_CURSORS = 10_000
+LISTED_BYTES = 256_000_000
+"""Cursors, and bytes of them, that are read at once."""
+
+FAREWELL_SECONDS = 5.0
+"""Seconds in which it must be written how far workers are, when the broker is closed."""
+
+
+class _Known(msgspec.Struct, frozen=True):
+    """What all runtimes know of a worker at any time."""
+
+    kinds: list[str | None]
+    start: int
+
+
+class Workers:
+    """Cursors of workers: those that this runtime has, and what is known of the others."""
+
+    clock: Clock
+    outlet: Outlet
+    start: int
+    delivered_seq: int
+    connected: Connected
+    store: CursorStore
+    created: str
+    _backlog: Backlog
+    _bucket: Bucket | None
+    _mirror: Mirror | None
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._cursors: dict[str, Cursor] = {}
+        self._keepers: dict[str, CursorKeeper] = {}
+        self._marks = Marks(self._keeper_of)
+        self._let_go: set[int] = set()
+        self._notes: set[asyncio.Task[None]] = set()
+
+    # -- consumers -------------------------------------------------------------------------------------
+
+    def subscribe(
+        self,
+        worker: str,
+        kinds: Collection[str] | None,
+        *,
+        start: int | None = None,
+        watcher: DeliveryWatcher | None = None,
+    ) -> SharedConsumer:
+        """Return the events of a worker that it has not handled, and those that are published from now on.
+
+        The consumer of another runtime, if there is one, gets nothing more once this one begins.
+
+        Raises:
+            Conflict: a consumer of the worker is open here.
+        """
+        cursor = self._cursors.get(worker)
+        if cursor is not None and cursor.consumer is not None:
+            raise Conflict(f"{worker} has its events already; close its consumer first")
+        since = self.seq_of(self.start if start is None else start)
+        wanted: dict[str | None, int] = {None: since} if kinds is None else dict.fromkeys(kinds, since)
+        if cursor is None:
+            cursor = self._add(Cursor(worker, wanted, since, self.clock.now().isoformat()))
+        else:
+            cursor.listen(wanted)
+        consumer = SharedConsumer(self, cursor, watcher)
+        cursor.consumer = cursor.last = consumer
+        self.outlet.remember(consumer)
+        self._keepers[worker].claim()
+        return consumer
+
+    def _add(self, cursor: Cursor) -> Cursor:
+        self._cursors[cursor.worker] = cursor
+        self._keepers[cursor.worker] = CursorKeeper(self, cursor)
+        return cursor
+
+    def seq_of(self, start: int) -> int:
+        """Return the `seq` after which a worker begins.
+
+        Raises:
+            Invalid: there is no such event yet.
+        """
+        if start > self.delivered_seq or start < NOW:
+            raise Invalid(f"there is no event {start} yet; the newest is {self.delivered_seq}")
+        return self.delivered_seq if start == NOW else max(BEGINNING, start)
+
+    def expect(self, worker: str) -> int:
+        """Note that a worker starts that names its kinds later; returns the `seq` since which they begin."""
+        cursor, since = self._cursors.get(worker), self.seq_of(self.start)
+        if cursor is not None:
+            return since if cursor.kinds else cursor.handled_to
+        if (known := self._known(worker)) is not None:
+            return since if known.kinds else min(known.start, self.delivered_seq)
+        self._add(Cursor(worker, {}, since, self.clock.now().isoformat()))
+        self._keepers[worker].claim()
+        return since
+
+    def listened(self, worker: str) -> Collection[str]:
+        """Return the kinds that a worker has named and still listens to, wherever it is."""
+        if (cursor := self._cursors.get(worker)) is not None:
+            return [kind for kind in cursor.kinds if kind is not None]
+        known = self._known(worker)
+        return () if known is None else [kind for kind in known.kinds if kind is not None]
+
+    def consumer(self, worker: str) -> SharedConsumer | None:
+        """Return the open consumer of a worker."""
+        cursor = self._cursors.get(worker)
+        opened = None if cursor is None else cursor.consumer
+        return opened if isinstance(opened, SharedConsumer) else None
+
+    def count_ends(self, worker: str, *, is_wanted: bool = True) -> None:
+        """Do nothing: the ends of all workers' handlers are counted."""
+
+    # -- what is written of them -----------------------------------------------------------------------
+
+    def _keeper_of(self, cursor: Cursor) -> CursorKeeper | None:
+        return self._keepers.get(cursor.worker) if self._cursors.get(cursor.worker) is cursor else None
+
+    def mark(self, cursor: Cursor) -> None:
+        """Write a cursor soon; not that of a consumer whose worker another runtime has."""
+        if self._keeper_of(cursor) is not None:
+            self._marks.mark(cursor)
+
+    def write(self, *cursors: Cursor) -> asyncio.Future[None]:
+        """Write cursors now; returns when they are written, or fails with `NotStored` where they never will be."""
+        keepers = [keeper for cursor in cursors if (keeper := self._keeper_of(cursor)) is not None]
+        if len(keepers) == 1:
+            return keepers[0].write()
+        every = asyncio.gather(*(keeper.write() for keeper in keepers))
+        future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        every.add_done_callback(lambda done: _pass_on(done, future))
+        return future
+
+    def note_kinds(self, cursor: Cursor) -> None:
+        """Let all runtimes know which kinds a worker listens to."""
+        value = msgspec.msgpack.encode(_Known([*cursor.kinds], 0 if cursor.kinds else cursor.handled_to))
+        seen = None if self._mirror is None else self._mirror.get(WORKERS, token(cursor.worker))
+        if seen is None or seen.value != value:
+            self._note(WORKERS, cursor.worker, value, KEPT_SECONDS)
+
+    def _note(self, part: str, key: str, value: bytes, seconds: float) -> None:
+        async def write(bucket: Bucket) -> None:
+            try:
+                await bucket.write(part, key, value, seconds=seconds)
+            except NotStored as exc:
+                log.warning("other nodes do not hear of %s: %s", key, exc)
+
+        if self._bucket is not None:
+            task = asyncio.get_running_loop().create_task(write(self._bucket), name="dnworker broker note")
+            self._notes.add(task)
+            task.add_done_callback(self._notes.discard)
+
+    def _known(self, worker: str) -> _Known | None:
+        seen = None if self._mirror is None else self._mirror.get(WORKERS, token(worker))
+        return None if seen is None else msgspec.msgpack.decode(seen.value, type=_Known)
+
+    def forget(self, keeper: CursorKeeper) -> None:
+        """Have the cursor of a worker no more: another runtime has it."""
+        worker = keeper.cursor.worker
+        if self._keepers.get(worker) is keeper:
+            del self._keepers[worker], self._cursors[worker]
+            keeper.cursor.last = None
+
+    async def _say_farewell(self) -> None:
+        """Close the consumers of this runtime, and write how far they are."""
+        for cursor in [*self._cursors.values()]:
+            if cursor.consumer is not None:
+                cursor.consumer.close()
+        self._marks.flush()
+        keepers = [*self._keepers.values()]
+        settled = await asyncio.gather(*(keeper.settled(FAREWELL_SECONDS) for keeper in keepers))
+        if late := [
+            keeper.cursor.worker for keeper, is_done in zip(keepers, settled, strict=True) if not is_done
+        ]:
+            log.error("it could not be written how far %s are: they get some events again", ", ".join(late))
+        for keeper in keepers:
+            keeper.abandon()
+        if self._notes:
+            await asyncio.wait(self._notes, timeout=1)
+
+    # -- events that were held back --------------------------------------------------------------------
+
+    def let_go(self, held: Collection[int]) -> None:
+        """Give no worker these events, by `seq`, on any runtime; the log says where that fails."""
+        if not held:
+            return
+        self._let_go.update(held)
+        for cursor in self._cursors.values():
+            if isinstance(cursor.consumer, SharedConsumer):
+                cursor.consumer.let_go(held)
+            else:
+                for seq in held:
+                    cursor.outstanding.pop(seq, None)
+        self._note(LET_GO, new_id(), msgspec.msgpack.encode(sorted(held)), self._age + 24 * 3600)
+        self.write(*self._cursors.values())
+
+    @property
+    def _age(self) -> float:
+        age: timedelta = self.connected.settings.max_age
+        return age.total_seconds()
+
+    def is_let_go(self, seq: int) -> bool:
+        """Return whether no worker is to get an event."""
+        return seq in self._let_go
+
+    def _note_let_go(self) -> None:
+        """Note what other runtimes have let go."""
+        if self._mirror is not None:
+            for seen in self._mirror.all_of(LET_GO):
+                self._let_go.update(msgspec.msgpack.decode(seen.value, type=list[int]))
+
+    # -- all that are known ----------------------------------------------------------------------------
+
+    async def cursors(self) -> list[CursorInfo]:
+        """Return how far each worker is, also of those that are gone.
+
+        Raises:
+            BrokerError: the server does not answer.
+        """
+        found = []
+        for worker, stored in sorted((await self._all_stored()).items()):
+            cursor = self._cursors.get(worker)
+            if cursor is not None and cursor.consumer is not None:
+                cursor.consumer.note_position()
+            else:
+                cursor = Cursor(worker, {}, 0, "")
+                stored.put_into(cursor)
+            waiting = await self._backlog.count(cursor, self._let_go)
+            is_elsewhere = cursor.consumer is None and self._holder(worker) is not None
+            info = cursor.info()
+            found.append(replace(info, pending=info.pending + waiting, is_here=info.is_here or is_elsewhere))
+        return found
+
+    async def _all_stored(self) -> dict[str, StoredCursor]:
+        await asyncio.gather(*(keeper.settled(FAREWELL_SECONDS) for keeper in self._keepers.values()))
+        names = self.connected.names
+        subjects = [f"{names.bucket}.{CURSORS}.>"]
+        raws, is_end = await pull(
+            self.connected.api,
+            names.store,
+            subjects,
+            NEWEST_OF_EACH,
+            most=MOST_CURSORS,
+            max_bytes=LISTED_BYTES,
+        )
+        if not is_end:
+            log.warning("more than %d workers are known; the others are not listed", len(raws))
+        found: dict[str, StoredCursor] = {}
+        for raw in raws:
+            if is_removal(raw.headers):
+                continue
+            stored = decode(raw.data, raw.subject)
+            if stored.parts:
+                whole, _ = await self.store.read(stored.worker)
+                stored = whole or stored
+            found[stored.worker] = stored
+        return found
+
+    def _holder(self, worker: str) -> str | None:
+        return None if self._mirror is None else holder_of(self._mirror, f"hold.{worker}")
+
+    async def reset(self, worker: str, start: int) -> None:
+        """Let a worker that is nowhere begin at `start`.
+
+        Raises:
+            NotFound, Conflict: the broker does not know it; a consumer of it is open, here or elsewhere.
+            Invalid: there is no such event yet.
+            NotStored: it cannot be written.
+        """
+        stored, revision = await self._gone(worker)
+        cursor = Cursor(worker, {}, 0, stored.seen_at)
+        stored.put_into(cursor)
+        cursor.reset(self.seq_of(start))
+        anew = StoredCursor(
+            FORMAT,
+            worker,
+            self.created,
+            new_id(),
+            stored.node,
+            False,
+            [*cursor.kinds.items()],
+            cursor.handled_to,
+            cursor.taken_to,
+            False,
+            stored.seen_at,
+            outstanding=pack(cursor.outstanding),
+        )
+        if await self.store.write(anew, revision) is None:
+            raise Conflict(f"{worker} was started meanwhile; stop it first")
+
+    async def drop(self, worker: str) -> None:
+        """Forget a worker that is nowhere.
+
+        Raises:
+            NotFound, Conflict, NotStored: as of `reset`.
+        """
+        _, revision = await self._gone(worker)
+        if not await self.store.remove(worker, revision):
+            raise Conflict(f"{worker} was started meanwhile; stop it first")
+        if self._bucket is not None:
+            await self._bucket.write(WORKERS, worker, b"", is_removal=True)
+
+    async def _gone(self, worker: str) -> tuple[StoredCursor, int]:
+        """Return the cursor of a worker that runs nowhere; this runtime forgets what it knew of it."""
+        if self.consumer(worker) is not None:
+            raise Conflict(f"{worker} is running; stop it first")
+        if (holder := self._holder(worker)) is not None:
+            raise Conflict(f"{worker} is running, held by {holder}; stop it first")
+        keeper = self._keepers.get(worker)
+        if keeper is not None and not await keeper.settled(FAREWELL_SECONDS):
+            raise NotStored(
+                f"how far {worker} is is not written yet: {self.connected.failure or 'try again'}"
+            )
+        try:
+            stored, revision = await self.store.read(worker)
+        except BrokerError as exc:
+            raise NotStored(str(exc)) from exc
+        if stored is None:
+            known = ", ".join(sorted(await self._all_stored())) or "none"
+            raise NotFound(f"no worker {worker} is known; those that are: {known}")
+        if keeper is not None:
+            self.forget(keeper)
+        return stored, revision
+
+
+def _pass_on(done: asyncio.Future[list[None]], future: asyncio.Future[None]) -> None:
+    problem = None if done.cancelled() else done.exception()
+    if future.done():
+        return
+    if problem is not None:
+        future.set_exception(problem)
+        future.exception()  # most of them nobody waits for
+    else:
+        future.set_result(None)

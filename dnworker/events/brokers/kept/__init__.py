@@ -1,0 +1,1 @@
+"""What brokers that keep events share: cursors of workers, and consumers over them."""
