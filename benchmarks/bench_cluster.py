@@ -16,11 +16,11 @@ from pathlib import Path
 
 import nats
 from common import PROJECT, median, report
-from dnworker.events.brokers.jetstream.broker import JetStreamBroker
-from dnworker.events.brokers.jetstream.connecting import ServerSettings
 
 from dnworker import Runtime, Worker
 from dnworker.core.envelope import EventEnvelope
+from dnworker.events.brokers.jetstream.broker import JetStreamBroker
+from dnworker.events.brokers.jetstream.connecting import ServerSettings
 
 sys.path.insert(0, str(PROJECT / "scripts"))
 from nats_servers import nats_servers

@@ -12,11 +12,11 @@ from pathlib import Path
 import nats
 import pytest
 from cluster import Node
-from dnworker.events.brokers.jetstream.broker import JetStreamBroker
-from dnworker.events.brokers.jetstream.connecting import ServerSettings
 from nats_servers import NatsServer, free_ports, nats_server
 
 from dnworker.core.errors import ApiError, BrokerError
+from dnworker.events.brokers.jetstream.broker import JetStreamBroker
+from dnworker.events.brokers.jetstream.connecting import ServerSettings
 from dnworker.runtime import Runtime
 
 pytestmark = pytest.mark.slow
