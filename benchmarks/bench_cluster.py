@@ -17,13 +17,13 @@ from pathlib import Path
 import nats
 from common import PROJECT, median, report
 
-from dnworker import Runtime, Worker
+from dnworker import Runtime, Worker, WorkerState
 from dnworker.core.envelope import EventEnvelope
 from dnworker.events.brokers.jetstream.broker import JetStreamBroker
 from dnworker.events.brokers.jetstream.connecting import ServerSettings
 
 sys.path.insert(0, str(PROJECT / "scripts"))
-from nats_servers import nats_servers
+from nats_servers import nats_server, nats_servers
 
 PUBLISHERS = (1, 16)
 SECONDS = 2.0
@@ -92,7 +92,9 @@ async def through_broker(url: str, publishers: int) -> tuple[float, float]:
     settings = ServerSettings(servers=(url,), namespace=f"bench-{time.monotonic_ns()}")
     async with Runtime(port=None, broker=JetStreamBroker(settings)) as runtime:
         await runtime.add(worker)
-        await runtime.worker("bench").wait_running(timeout=20)
+        async with asyncio.timeout(20):
+            while runtime.worker("bench").state is not WorkerState.RUNNING:
+                await asyncio.sleep(0.01)
         client = runtime.client()
         began = time.perf_counter()
         until = began + SECONDS
@@ -132,8 +134,6 @@ async def measure() -> dict[str, float]:
     for sync in ("default", "always"):
         config = f"jetstream {{ store_dir: STORE{', sync_interval: always' if sync == 'always' else ''} }}"
         with tempfile.TemporaryDirectory() as directory:
-            from nats_servers import nats_server
-
             place = Path(directory)
             with nats_server(place, config=config.replace("STORE", json.dumps(str(place)))) as server:
                 for publishers in PUBLISHERS:
