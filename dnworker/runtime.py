@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -15,6 +15,7 @@ from dnworker.core.restarts import RestartPolicy
 from dnworker.core.retry_policies import Retry
 from dnworker.core.schedule import Catchup
 from dnworker.engine.engine import Engine
+from dnworker.engine.placement import Place
 from dnworker.engine.tokens import WorkerScope
 
 if TYPE_CHECKING:
@@ -58,7 +59,19 @@ class Runtime(Engine):
             restored before their next startup.
         retry: which workers are given events again whose handlers have failed, such as
             `{"demo:bridge": "5,backoff=1s..5m,on=OSError"}`, or words as of `serve --retry`.
+        node: the name of this runtime among those that share its broker; by default the machine's, and four
+            hexadecimal digits.
+        labels: what this node has, such as `gpu`.
+        require: the labels that a node must have to run a worker, such as `{"demo:bridge": ["gpu"]}`.
+
+    Raises:
+        ValueError: a label, or what `require` names, is none.
     """
+
+    server: EmbeddedServer | None = None
+    actions: Actions | None = None
+    """What the panel can do beside; set it before the panel is first shown."""
+    _feed: Feed | None = None
 
     def __init__(
         self,
@@ -81,6 +94,9 @@ class Runtime(Engine):
         catchup: Catchup = "skip",
         keep_state: Iterable[str] = (),
         retry: Retry | None = None,
+        node: str | None = None,
+        labels: Collection[str] = (),
+        require: Mapping[str, Collection[str]] | None = None,
     ) -> None:
         super().__init__(
             token=token,
@@ -96,15 +112,12 @@ class Runtime(Engine):
             broker=broker,
             catchup=catchup,
             retry=retry,
+            place=Place(node, labels, require),
         )
         self.tokens.worker_scope = worker_scope
         self.services.observation.is_on = observe
         self.services.keep_state.update(keep_state)
-        self.server: EmbeddedServer | None = None
-        self.actions: Actions | None = None
-        """What the panel can do beside; set it before the panel is first shown."""
         self._host, self._port = host, port
-        self._feed: Feed | None = None
 
     async def start(self) -> None:
         """Listen, if there is a port; returns when the API answers.

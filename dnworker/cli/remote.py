@@ -172,6 +172,7 @@ async def _ps(client: RuntimeClient, options: argparse.Namespace) -> int:
         process = row.get("process")
         runs_as = f"process {process['pid'] or '-'}" if process else "in-process"
         why = row["error"] or (f"needs {', '.join(row['when'])}" if row["state"] == "gated_off" else "")
+        why = why or row.get("standby") or ""
         if not why and row.get("reporting") == "none":
             why = f"{SILENT}: {row['why_not_reporting']}"
         lines = (why or "").strip().splitlines() or [""]

@@ -41,6 +41,9 @@ Labels = Mapping[str, Sequence[str]]
 
 LOG_TIMEOUT = 10.0
 
+FENCE = "DNWORKER_FENCE"
+"""Has the number of a node's turn with a worker, in the environment of the worker's process."""
+
 M = TypeVar("M", bound=msgspec.Struct)
 
 _STREAMED = frozenset({"turn.event", "prompt.required", "transport.heartbeat", "turn.cancelled"})
@@ -96,6 +99,7 @@ class RuntimeClient:
         self._labels = {name: list(values) for name, values in default_session_labels.items()}
         self._origin = default_session_origin or environ.get("DREADNODE_SESSION_ORIGIN")
         self._group_id = default_session_group_id or environ.get("DREADNODE_SESSION_GROUP_ID")
+        self._fence = _fence_from(environ)
 
     if not TYPE_CHECKING:  # a type checker would take any name then
 
@@ -118,15 +122,28 @@ class RuntimeClient:
         notify_source: str | None = None,
         labels: Labels | None = None,
         origin: str | None = None,
+        fence: int | None = None,
     ) -> Self:
         """Make a client over any connection."""
-        return cls(
+        client = cls(
             server_url,
             connection=connection,
             default_notify_source=notify_source,
             default_session_labels=labels,
             default_session_origin=origin,
         )
+        client._fence = fence
+        return client
+
+    @property
+    def fence(self) -> int | None:
+        """The number of this node's turn with the worker; None where the runtime shares its broker with none.
+
+        It rises with each node that takes the worker over, and stays the same from start to stop. What
+        accepts writes of the worker can refuse those with a lower number than it has seen: they come from a
+        node that was paused past its turn.
+        """
+        return self._fence
 
     @property
     def connection(self) -> Connection:
@@ -807,6 +824,11 @@ def _answer_fields(response: Any) -> dict[str, Any]:
     fields = {name: getattr(response, name, None) for name in names}
     plain: dict[str, Any] = msgspec.to_builtins(fields)
     return {name: value for name, value in plain.items() if value is not None}
+
+
+def _fence_from(environ: Mapping[str, str]) -> int | None:
+    text = environ.get(FENCE, "")
+    return int(text) if text.isascii() and text.isdecimal() else None
 
 
 def _labels_from(environ: Mapping[str, str]) -> dict[str, list[str]]:

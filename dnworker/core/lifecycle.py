@@ -1,4 +1,6 @@
-"""The seven states of a worker, the steps between them (contract 2.7), and `Lifecycle`, which takes them.
+"""The states of a worker, the steps between them (contract 2.7), and `Lifecycle`, which takes them.
+
+The contract has seven; `standby` is beside them, for a worker that another node of a cluster holds.
 
 A managed worker and the runner of its present start share one `Lifecycle`: the state is stored once.
 """
@@ -26,6 +28,7 @@ class WorkerState(enum.StrEnum):
     STOPPED = "stopped"
     ERROR = "error"
     GATED_OFF = "gated_off"
+    STANDBY = "standby"
 
 
 SHUTDOWN_ERRORS = "shutdown errors: "
@@ -34,13 +37,14 @@ SHUTDOWN_ERRORS = "shutdown errors: "
 _S = WorkerState
 NEXT: dict[WorkerState, frozenset[WorkerState]] = {
     # a worker that is declared and was never started counts as loading
-    _S.LOADING: frozenset({_S.STARTING, _S.ERROR, _S.STOPPING, _S.STOPPED, _S.GATED_OFF}),
+    _S.LOADING: frozenset({_S.STARTING, _S.ERROR, _S.STOPPING, _S.STOPPED, _S.GATED_OFF, _S.STANDBY}),
     _S.STARTING: frozenset({_S.RUNNING, _S.ERROR, _S.STOPPING}),
     _S.RUNNING: frozenset({_S.STOPPING, _S.STOPPED, _S.ERROR}),
     _S.STOPPING: frozenset({_S.STOPPED}),
-    _S.STOPPED: frozenset({_S.LOADING, _S.STARTING, _S.STOPPING, _S.GATED_OFF}),
-    _S.ERROR: frozenset({_S.LOADING, _S.STARTING, _S.STOPPING, _S.STOPPED, _S.GATED_OFF}),
-    _S.GATED_OFF: frozenset({_S.LOADING, _S.STOPPED}),
+    _S.STOPPED: frozenset({_S.LOADING, _S.STARTING, _S.STOPPING, _S.GATED_OFF, _S.STANDBY}),
+    _S.ERROR: frozenset({_S.LOADING, _S.STARTING, _S.STOPPING, _S.STOPPED, _S.GATED_OFF, _S.STANDBY}),
+    _S.GATED_OFF: frozenset({_S.LOADING, _S.STOPPED, _S.STANDBY}),
+    _S.STANDBY: frozenset({_S.LOADING, _S.STOPPED, _S.GATED_OFF, _S.ERROR}),
 }
 
 STATUS = {_S.RUNNING: "ok", _S.ERROR: "error", _S.STOPPED: "stopped", _S.GATED_OFF: "gated_off"}

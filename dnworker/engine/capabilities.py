@@ -25,8 +25,9 @@ from dnworker.engine.own import OwnCapability, relist
 from dnworker.engine.succession import in_place_of, replacing
 from dnworker.workers.inprocess_worker import InProcessWorker, path_worker
 from dnworker.workers.loading import forget_helpers
-from dnworker.workers.managed import ManagedWorker, start_all
+from dnworker.workers.managed import ManagedWorker
 from dnworker.workers.services import Services
+from dnworker.workers.side_by_side import start_all
 from dnworker.workers.subprocess_worker import SubprocessWorker
 from dnworker.workers.worker import Worker
 

@@ -56,10 +56,12 @@ from dnworker.engine.dedupe import Deduped
 from dnworker.engine.deliveries import Deliveries
 from dnworker.engine.direct import DirectConnection
 from dnworker.engine.flow import FlowMeter
+from dnworker.engine.holdings import Holdings
 from dnworker.engine.lag import LagSampler
 from dnworker.engine.named_workers import NamedWorkers
 from dnworker.engine.once import OnceKeys
 from dnworker.engine.own import Declared
+from dnworker.engine.placement import Place
 from dnworker.engine.progress import Progress
 from dnworker.engine.reloads import Reloads
 from dnworker.engine.retries import Retries
@@ -116,6 +118,7 @@ class Engine:
         catchup: with a durable broker, whether a schedule whose runs were missed while no runtime was there
             runs `once` at the start of its worker; by default they are counted, `skip`.
         retry: which workers are given events again whose handlers have failed, by their qualified names.
+        place: what this runtime is called among those that share its broker, and what it may run.
     """
 
     def __init__(
@@ -134,12 +137,12 @@ class Engine:
         broker: Broker | None = None,
         catchup: Catchup = "skip",
         retry: Retry | None = None,
+        place: Place | None = None,
     ) -> None:
         self.clock: Clock = clock or RealClock()
         self.runtime_id = runtime_id or f"rt-{uuid.uuid4().hex[:12]}"
         self.tokens = Tokens(token, file=token_file)
         self.limits, self.progress = limits or Limits(), Progress()
-        # what happens, and what is kept of it
         self.bus = EventBus(self.clock, replay_bytes=self.limits.replay, broker=broker)
         self.history = History(self.limits.history)
         self.storms = self._make_storms()
@@ -148,11 +151,11 @@ class Engine:
         self._worker_log = WorkerLog(self.logs)
         self.log_line, self.failing, self.changes = self._worker_log.add, Failing(), Changes()
         self.guard, self.tools, self.side_threads = Guard(), Tools(), SideThreads()
+        self.holdings = self._make_holdings(place)
         self.services = self._make_services(restart_policy(restart), process_locals, catchup)
         """What workers of this engine are made with."""
         self.capabilities = CapabilityCollection(self.services, flags or {}, capability_dirs)
         self.reloads = Reloads(self.capabilities, self.progress, self.bus, self.look_again)
-        # sessions and who answers in them
         self.agents = Agents(self.capabilities.agents, self.tools, self.clock)
         self.sessions = SessionStore(self.bus, self.clock, self.agents.bind, limit=self.limits.sessions)
         self.turns = Turns(self.bus, self.sessions, self.agents, self.tools, self.history, self.clock)
@@ -185,6 +188,16 @@ class Engine:
             return None
         return Journal(Path(path).absolute(), self.runtime_id, pending_bytes=self.limits.journal)
 
+    def _make_holdings(self, place: Place | None) -> Holdings:
+        return Holdings(
+            place or Place(),
+            broker=lambda: self.bus.broker,
+            clock=self.clock,
+            workers=self.workers,
+            log_line=self.log_line,
+            is_changing=lambda: self.reloads.is_busy,
+        )
+
     def _make_services(
         self, restart: RestartPolicy | None, process_locals: bool, catchup: Catchup
     ) -> Services:
@@ -205,6 +218,7 @@ class Engine:
             why_not_retried=lambda *of: self.retries.why_not_of_process(*of),
             log_files=LogFiles(self.limits.log_file),
             last_runs=LastRuns(lambda: self.bus.broker, self.clock, self.log_line, catchup),
+            holding=self.holdings,
         )
 
     def _connect_parts(self, retry: Retry | None) -> None:
@@ -312,6 +326,8 @@ class Engine:
             taken.callback(NamedWorkers(self.capabilities, self.progress, self._named).start(loop))
             taken.enter_context(LagSampler(self.history.series.note_lag).running(loop))
             await self.bus.open(self.runtime_id)
+            await self.holdings.open()
+            self.resources.push_async_callback(self.holdings.close)  # where the start fails after this
             self.dead_letters.open(self.bus.broker)
             self.resources.push_async_callback(self.dead_letters.close)
             self._deliveries.open()
@@ -369,6 +385,8 @@ class Engine:
             steps.push_async_callback(self.resources.aclose)  # the runtime's log hears nothing afterwards
             steps.callback(self.storms.close)
             steps.push_async_callback(bound.run, self.turns.stop)
+            steps.push_async_callback(self.holdings.close)  # before the broker is
+            self.holdings.leave()
             with because("The runtime stops"):
                 await bound.run(self.capabilities.close)
         return not bound.is_exceeded
@@ -731,6 +749,7 @@ class Engine:
             notify_source=f"capability.{capability}" if capability else None,
             labels={"worker": [worker]} if worker else None,
             origin="worker" if worker else None,
+            fence=self.holdings.fence(f"{capability}:{worker}") if worker is not None else None,
         )
 
     # -- changes ---------------------------------------------------------------------------------------
@@ -758,6 +777,7 @@ class Engine:
             self.log_line(worker.qualified_name, first, source="runtime", level="error")
         self.storms.note_state(worker.qualified_name, is_running=worker.state is WorkerState.RUNNING)
         self._note_health(worker, moved=moved)
+        self.holdings.wake()
         if worker.state is WorkerState.RUNNING:
             self._warn_of_retries(worker)
         else:

@@ -21,7 +21,8 @@ from dnworker.engine.capability import LIVE_CAPABILITY, Capability, undeclared
 from dnworker.engine.checks import run_checks
 from dnworker.engine.gates import follow_gates, note_undeclared
 from dnworker.engine.succession import in_place_of, replacing
-from dnworker.workers.managed import ManagedWorker, start_all
+from dnworker.workers.managed import ManagedWorker
+from dnworker.workers.side_by_side import start_all
 
 
 @dataclass(frozen=True)

@@ -46,10 +46,11 @@ class Reloads:
     @property
     def is_running(self) -> bool:
         """Whether a reload is under way."""
-        return self._scope is not _ANOTHER and self._is_busy
+        return self._scope is not _ANOTHER and self.is_busy
 
     @property
-    def _is_busy(self) -> bool:
+    def is_busy(self) -> bool:
+        """Whether what is loaded changes at the moment."""
         return self._task is not None and not self._task.done()
 
     async def reload(self, capability: str | None = None) -> None:
@@ -87,7 +88,7 @@ class Reloads:
             Conflict: the runtime stops.
             Exception: whatever the change raises.
         """
-        while self._task is not None and self._is_busy:
+        while self._task is not None and self.is_busy:
             await asyncio.wait({self._task})
         self._check_open()
         self._scope = _ANOTHER

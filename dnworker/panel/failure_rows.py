@@ -31,7 +31,7 @@ SPARK = 20
 """Bars of a sparkline, of 45 s each."""
 
 LONGEST_NAME = 250
-_IDLE = (WorkerState.STOPPED, WorkerState.GATED_OFF)
+_IDLE = (WorkerState.STOPPED, WorkerState.GATED_OFF, WorkerState.STANDBY)
 
 Group = list["Failure"]
 """The failures of one cause, the first one first."""

@@ -79,11 +79,13 @@ def why_disabled(
     reasons: dict[str, str] = {}
     if gate and not any(gate.values()):
         reasons["start"] = reasons["restart"] = f"gated off; turn on {' or '.join(gate)}"
+    elif state is WorkerState.STANDBY:
+        reasons["start"] = reasons["restart"] = f"it stands by: {worker.why_standby}"
     elif state not in DOWN:
         reasons["start"] = f"it is {state}"
     if state is not WorkerState.RUNNING:
         reasons.setdefault("restart", f"it is {state}; start it")
-    if state not in (*UP, WorkerState.ERROR):
+    if state not in (*UP, WorkerState.ERROR, WorkerState.STANDBY):
         reasons["stop"] = f"it is {state}"
     if why_no_rollback is not None:
         reasons["rollback"] = why_no_rollback

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 STATES = {
     WorkerState.GATED_OFF: "is gated off",
+    WorkerState.STANDBY: "stands by for another node",
     WorkerState.STOPPED: "is stopped",
     WorkerState.ERROR: "is in error",
     WorkerState.STOPPING: "stops",

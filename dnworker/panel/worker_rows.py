@@ -59,6 +59,7 @@ def row_to_json(
         "inFlight": sum(one.in_flight for key, one in stats.items() if key.decorator != "task"),
         "backlog": worker.waiting,
         "silent": why_silent(worker),
+        "standby": (worker.why_standby or "")[:LONGEST_TEXT],
         "failing": int(is_failing or worker.state is WorkerState.ERROR),
         "p95": p95_of(stats),
         "nextRun": _next_run(worker),

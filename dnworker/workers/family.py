@@ -42,6 +42,11 @@ class Family:
     cgroup: str | None = None
 
 
+def boot_time() -> float:
+    """Return seconds since the machine was started, those in which it slept included where it can tell."""
+    return time.clock_gettime(getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC))
+
+
 def start_time(pid: int) -> int | None:
     """Return when a process started, in ticks since the machine did; None if that is not known."""
     fields = _stat(pid)
@@ -177,6 +182,14 @@ def remove_cgroup(cgroup: str | None) -> bool:
     return cgroup is None or not os.path.isdir(cgroup)  # noqa: PTH112
 
 
+def kill_family(family: Family) -> None:
+    """Kill all processes of a family at once."""
+    signal_group(family, signal.SIGKILL)
+    kill_cgroup(family.cgroup)
+    for process in _outside([family]):
+        send(process, signal.SIGKILL)
+
+
 def end_families(families: Iterable[Family], grace: float = GRACE) -> None:
     """Send SIGTERM to all processes of families, and SIGKILL to those that are left after `grace` seconds."""
     families = list(families)
@@ -245,13 +258,14 @@ def main() -> None:
         signal.signal(number, signal.SIG_IGN)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, IGNORED)
     runtime, families, text = int(sys.argv[1]), dict[str, Family](), b""
+    bounds: dict[str, float] = {}
     waiting, gone = select.poll(), -1
     waiting.register(0, select.POLLIN)
     with suppress(OSError, AttributeError):
         gone = os.pidfd_open(runtime)
         waiting.register(gone, select.POLLIN)
     while True:
-        ready = [handle for handle, _ in waiting.poll(None if gone >= 0 else 1_000)]
+        ready = [handle for handle, _ in waiting.poll(_patience(bounds, is_told=gone >= 0))]
         if 0 not in ready and (gone in ready or os.getppid() != runtime):
             break
         if 0 in ready:
@@ -259,7 +273,8 @@ def main() -> None:
                 break
             *lines, text = (text + chunk).split(b"\n")
             for line in lines:
-                _learn(families, line)
+                _learn(families, bounds, line)
+        _kill_overdue(families, bounds)
     end_families(families.values())
 
 
@@ -271,14 +286,33 @@ def _continue_at_death_of_parent() -> None:
         ctypes.CDLL(None).prctl(1, signal.SIGCONT)  # PR_SET_PDEATHSIG
 
 
-def _learn(families: dict[str, Family], line: bytes) -> None:
-    """Read `[key]`, which has ended, or `[key, group, started, run, cgroup]`."""
+def _patience(bounds: dict[str, float], *, is_told: bool) -> int | None:
+    """Return for how many milliseconds nothing needs to be looked at: the machine may sleep meanwhile."""
+    if bounds:
+        return int(1_000 * max(0.0, min(LOOK_AGAIN, min(bounds.values()) - boot_time()))) + 1
+    return None if is_told else 1_000
+
+
+def _kill_overdue(families: dict[str, Family], bounds: dict[str, float]) -> None:
+    """Kill the runs whose bound has passed: nobody has put it off."""
+    now = boot_time()
+    for key in [key for key, until in bounds.items() if until <= now]:
+        del bounds[key]
+        if (family := families.get(key)) is not None:
+            kill_family(family)
+
+
+def _learn(families: dict[str, Family], bounds: dict[str, float], line: bytes) -> None:
+    """Read `[key]`, which has ended, `[key, until]`, or `[key, group, started, run, cgroup]`."""
     with suppress(ValueError, TypeError):
         key, *fields = json.loads(line)
-        if fields:
+        if len(fields) == 1:
+            bounds[key] = float(fields[0])
+        elif fields:
             families[key] = Family(*fields)
         else:
             families.pop(key, None)
+            bounds.pop(key, None)
 
 
 if __name__ == "__main__":

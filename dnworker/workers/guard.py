@@ -46,6 +46,8 @@ class Guard:
     def __init__(self) -> None:
         self._program: subprocess.Popen[bytes] | None = None
         self._families: dict[str, Family] = {}
+        self._bounds: dict[str, float] = {}
+        """When runs are to be killed, by `family.boot_time`."""
         self._left: dict[str, Family] = {}
         """What a program that was told to end is ending."""
         self._is_closed = False
@@ -80,7 +82,17 @@ class Guard:
     def forget(self, run: str) -> None:
         """Forget a run: all its processes have ended, or none could be spawned."""
         self._families.pop(run, None)
+        self._bounds.pop(run, None)
         self._say(_line(run, None))
+
+    def bound(self, run: str, until: float) -> None:
+        """Kill a run that is watched at `until`, in seconds of `family.boot_time`, unless that is put off.
+
+        The program does it, also while this process is stopped, or its loop is blocked.
+        """
+        if run in self._families:
+            self._bounds[run] = until
+            self._say(_bound_line(run, until))
 
     def kill(self) -> None:
         """Kill every watched group and cgroup at once; may be called on any thread.
@@ -117,6 +129,7 @@ class Guard:
         program, self._program = self._program, None
         self._left |= self._families
         self._families.clear()
+        self._bounds.clear()
         self._let_go()
         if program is not None:
             with suppress(OSError):
@@ -199,6 +212,7 @@ class Guard:
                 with suppress(OSError):
                     fcntl.fcntl(self._pipe, fcntl.F_SETPIPE_SZ, PIPE_BYTES)
             self._unsent = b"".join(_line(key, known) for key, known in self._families.items())
+            self._unsent += b"".join(_bound_line(run, until) for run, until in self._bounds.items())
             with suppress(BlockingIOError):  # before it runs: should this process be killed now, it knows
                 self._unsent = self._unsent[os.write(self._pipe, self._unsent) :]
             # A session of its own: Ctrl-C in the terminal of the runtime must not reach it. And no run of a
@@ -275,6 +289,10 @@ async def _until_ended(program: subprocess.Popen[bytes], seconds: float) -> None
 def _line(key: str, known: Family | None) -> bytes:
     fields = [] if known is None else [known.group, known.started, known.run, known.cgroup]
     return json.dumps([key, *fields]).encode() + b"\n"
+
+
+def _bound_line(run: str, until: float) -> bytes:
+    return json.dumps([run, until]).encode() + b"\n"
 
 
 def _is_stopped(pid: int) -> bool:

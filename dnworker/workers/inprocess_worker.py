@@ -16,7 +16,7 @@ from dnworker.core.envelope import EventEnvelope
 from dnworker.core.errors import Conflict
 from dnworker.core.handlers import HandlerKey
 from dnworker.core.invocation import Invocation
-from dnworker.core.lifecycle import ALIVE, WorkerState
+from dnworker.core.lifecycle import WorkerState
 from dnworker.core.owners import Owner, current_owner
 from dnworker.core.stats import HandlerStats
 from dnworker.workers.escapes import import_of
@@ -70,6 +70,8 @@ class InProcessWorker(ManagedWorker[WorkerRunner]):
         self._next: WorkerRunner | None = None
         """Runs a generation that is to come, until it has taken over."""
         self._is_warming = False
+        self._left: list[WorkerRunner] = []
+        """Those that were stopped, and of which handlers ran on."""
         self._goes_on = False  # whether the next start has the state of now
         self._kept = KeptRuns(lambda: services.bus.broker, self.qualified_name, self._warn_of_state)
 
@@ -90,9 +92,6 @@ class InProcessWorker(ManagedWorker[WorkerRunner]):
 
     def _warn_of_state(self, text: str) -> None:
         self._services.log_line(self.qualified_name, text, source="runtime", level="warning")
-
-    def _let_go(self) -> None:
-        self._losses.flush()
 
     @property
     def worker(self) -> HandlerRegistry | None:
@@ -211,7 +210,7 @@ class InProcessWorker(ManagedWorker[WorkerRunner]):
                 return
             if (now := self._kept.of(beside)) is not None:
                 await now.flush()
-            await self._load_state()
+            await self._before_start()
             runner = self._next = self._runner_of(new, new.make)
             if (kept := self._kept.of(runner)) is not None:
                 kept.hold()
@@ -279,6 +278,8 @@ class InProcessWorker(ManagedWorker[WorkerRunner]):
             self._runner = None  # nothing of it ran, or it was stopped
             if state is WorkerState.GATED_OFF:
                 self._gate_off()
+            elif state is WorkerState.STANDBY:
+                self._be_standby(self.why_standby or "another node holds it")
             elif state is WorkerState.ERROR:
                 self._lifecycle.to(WorkerState.LOADING, quiet=True)
                 self._lifecycle.to(WorkerState.ERROR, error)
@@ -297,21 +298,25 @@ class InProcessWorker(ManagedWorker[WorkerRunner]):
             self._services.on_change(self, announce=False)
             return True
 
-    async def _load_state(self) -> None:
+    async def _before_start(self) -> None:
         await self._kept.load(anew=self.begins_anew)
         self.begins_anew = False
+
+    def _let_go(self) -> None:
+        self._losses.flush()
 
     def _is_kept(self, generation: Generation) -> bool:
         return generation.definition.keep_state or self.qualified_name in self._services.keep_state
 
-    async def _start(self) -> None:
-        if self.state not in ALIVE:
-            await self._load_state()
-        await super()._start()
+    @property
+    def is_running_on(self) -> bool:
+        """Whether a handler runs on that ignores its cancellation."""
+        return any(runner.in_flight for runner in self._left)
 
     async def _stop(self) -> None:
-        kept = self._kept.of(self._runner)
+        kept, runner = self._kept.of(self._runner), self._runner
         await super()._stop()
+        self._left = [one for one in {*self._left, runner} if one is not None and one.in_flight]
         if kept is not None:
             await kept.close()
 

@@ -7,8 +7,8 @@ import contextvars
 import logging
 import sys
 import weakref
-from collections.abc import Coroutine, Iterable
-from contextlib import AbstractAsyncContextManager
+from collections.abc import AsyncIterator, Coroutine, Iterable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from types import CoroutineType, FrameType
 from typing import Any, Protocol
 
@@ -19,6 +19,7 @@ from dnworker.core.invocation import Cause, Invocation, current_invocation
 from dnworker.core.owners import Owner, current_owner
 from dnworker.core.stats import HandlerStats
 from dnworker.core.text import kind_of
+from dnworker.core.time_limits import time_limit
 from dnworker.workers.around import Around
 from dnworker.workers.recorders import Recorder
 from dnworker.workers.tasks import EndedByUser, HandlerTask, KeeperTask, explain_cancellation
@@ -78,6 +79,8 @@ class Invoker:
         self._around = around or Around()
         self._told: set[tuple[HandlerKey | None, str]] = set()
         """What each handler does in vain was told once, until its code changes."""
+        self._limits: set[asyncio.Timeout] = set()
+        """Those within which somebody waits for the end of tasks now."""
         self._ending: weakref.WeakSet[asyncio.Task[Any]] = weakref.WeakSet()
         """The tasks that the runtime itself has cancelled."""
         self._context = contextvars.Context()  # of all our tasks: it knows clock and owner, and nothing else
@@ -248,11 +251,38 @@ class Invoker:
             self.cancel(task)
         if not pending:
             return
-        _, stubborn = await asyncio.wait(pending, timeout=self.grace)
-        for task in stubborn:
+        with suppress(TimeoutError):
+            async with self.within_grace():
+                await asyncio.wait(pending)
+        for task in pending:
+            if task.done():
+                continue
             log.warning(
                 "%s did not end within %g s of being cancelled; left behind", task.get_name(), self.grace
             )
+
+    @asynccontextmanager
+    async def within_grace(self) -> AsyncIterator[None]:
+        """Limit the body to the grace; `hurry` may make that shorter meanwhile.
+
+        Raises:
+            TimeoutError: the time was up before the body ended.
+        """
+        async with time_limit(self.grace) as limit:
+            self._limits.add(limit)
+            try:
+                yield
+            finally:
+                self._limits.discard(limit)
+
+    def hurry(self, grace: float) -> None:
+        """Have a shorter grace from now on, also where somebody waits for the end of tasks already."""
+        self.grace = min(self.grace, grace)
+        end = asyncio.get_running_loop().time() + grace
+        for limit in self._limits:
+            if (when := limit.when()) is not None and when > end:
+                with suppress(RuntimeError):  # its time is up already
+                    limit.reschedule(end)
 
     def note_never_run(self, launched: dict[asyncio.Task[Any], Invocation]) -> None:
         """Record as cancelled what was ended before its first step."""

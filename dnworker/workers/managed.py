@@ -9,7 +9,6 @@ import asyncio
 import contextvars
 import logging
 from collections import deque
-from collections.abc import Iterable
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Generic, Protocol
 
@@ -37,6 +36,9 @@ class Runner(Protocol):
 
     async def stop(self) -> None:
         """End what runs; harmless in any state."""
+
+    def hurry(self, seconds: float) -> None:
+        """Let a stop that follows take so many seconds at most."""
 
 
 if TYPE_CHECKING:
@@ -74,8 +76,10 @@ class ManagedWorker(Generic[R]):
         self._own_restarts: set[asyncio.Task[bool]] = set()
         """Those that its own handlers asked for."""
         self.begins_anew = False  # whether its next start forgets a state that is kept
-        self._is_stopped = False
+        self.is_stopped = False
         """Whether somebody has stopped it since it was made, started or retired."""
+        self.why_standby: str | None = None
+        """Why it stands by here, such as which node holds it; None where it does not."""
 
     @property
     def state(self) -> WorkerState:
@@ -86,6 +90,11 @@ class ManagedWorker(Generic[R]):
     def error(self) -> str | None:
         """Why it is in `error`, or what its shutdown handlers raised."""
         return self._lifecycle.error
+
+    @property
+    def is_running_on(self) -> bool:
+        """Whether something of it runs on, though it was stopped: a handler that ignores its cancellation."""
+        return False
 
     @property
     def losses(self) -> str | None:
@@ -177,7 +186,7 @@ class ManagedWorker(Generic[R]):
             Retired: it was replaced or removed.
         """
         async with self._access.turn():
-            if not self._is_stopped:
+            if not self.is_stopped:
                 await self._start_unless_stopped()
 
     async def resume(self) -> None:
@@ -189,7 +198,7 @@ class ManagedWorker(Generic[R]):
 
         Where it is being replaced, what comes in its place is stopped too.
         """
-        self._is_stopped = True
+        self.is_stopped = True
         await self.halt()
         if self._access.is_retired and (successor := await self._access.successor()) is not None:
             await successor.stop()
@@ -210,6 +219,57 @@ class ManagedWorker(Generic[R]):
                 self._gate_off()
                 self._services.on_change(self, announce=False)
 
+    # -- with other nodes ------------------------------------------------------------------------------
+
+    async def take_up(self) -> None:
+        """Start it if it stands by, and its lease can be had.
+
+        Raises:
+            Retired: it was replaced or removed.
+        """
+        async with self._access.turn():
+            if self.state is WorkerState.STANDBY:
+                await self._start_unless_stopped()
+
+    async def stand_by(self, why: str, *, within: float | None = None) -> None:
+        """Stop it, because another node is to hold it; one that is down stays so.
+
+        Args:
+            why: it stands by, as text.
+            within: seconds in which its handlers must have ended; None gives them the usual grace.
+        """
+        self._hurry(within)
+        if self._is_starting:
+            await self._interrupt_start()
+        async with self._access.stopping():
+            self._hurry(within)
+            if self.state in (WorkerState.STOPPED, WorkerState.GATED_OFF):
+                return
+            await self._stop()
+            self._be_standby(why)
+
+    def note_standby(self, why: str) -> None:
+        """Say why it stands by, where that is another reason by now."""
+        if self.state is WorkerState.STANDBY and why != self.why_standby:
+            self.why_standby = why
+            self._services.on_change(self, announce=False, moved=False)
+
+    def bound_by(self, until: float) -> None:
+        """Take note of when another node may run it, by `hold.boot_time`: nothing of it may run then."""
+
+    def _be_standby(self, why: str) -> None:
+        self._runner = None
+        if self.state is WorkerState.STANDBY:
+            self.note_standby(why)
+            return
+        self.why_standby = why
+        self._lifecycle.to(WorkerState.STANDBY, quiet=True, reason=f"Standby: {why}")
+        self._services.on_change(self, announce=False)
+
+    def _hurry(self, within: float | None) -> None:
+        if within is not None and self._runner is not None:
+            self._runner.hurry(within)
+
     async def restart(self, *, force: bool = False) -> bool:
         """Start again; a running worker is left alone unless `force`. Returns whether it was restarted.
 
@@ -217,8 +277,8 @@ class ManagedWorker(Generic[R]):
         if it does not run then. A handler of the worker may ask for it, and is stopped by it.
 
         Raises:
-            Conflict: its gate is closed, it was removed, it was stopped meanwhile, or its own startup or
-                shutdown handler asks.
+            Conflict: its gate is closed, it was removed, it was stopped meanwhile, another node holds it, or
+                its own startup or shutdown handler asks.
         """
         invocation = current_invocation.get()
         if invocation is None or invocation.worker != self.qualified_name:
@@ -249,6 +309,7 @@ class ManagedWorker(Generic[R]):
                 self._access.give_way()
                 self.restarts += 1
                 await self._start()
+                self._check_held()
                 return True
         except GaveWay:
             if not self._access.is_retired:
@@ -271,7 +332,7 @@ class ManagedWorker(Generic[R]):
         `settle` must follow, once the list of workers is as it is to be. It goes on until `halt` stops it.
         """
         self._access.retire()
-        self._is_stopped = False
+        self.is_stopped = False
 
     def settle(self, listed: ManagedWorker | None) -> None:
         """Say what is in its place by now, after `retire`: itself, another, or nothing."""
@@ -300,6 +361,8 @@ class ManagedWorker(Generic[R]):
                 capability=self.capability,
                 when=list(self.definition.when),
             )
+        if self.state is WorkerState.STANDBY:
+            return ComponentInfo(kind="worker", name=self.name, status="standby", detail=self.why_standby)
         return ComponentInfo(
             kind="worker",
             name=self.name,
@@ -316,6 +379,16 @@ class ManagedWorker(Generic[R]):
 
     def detail(self) -> dict[str, Any]:
         """Return the detail of contract 6.5."""
+        fence, more = self._services.holding.fence(self.qualified_name), dict[str, Any]()
+        if self._services.keeps_state_of(self):
+            more["keeps_state"] = True
+        if self.state is WorkerState.STANDBY:
+            more |= {
+                "standby": self.why_standby,
+                "holder": self._services.holding.holder(self.qualified_name),
+            }
+        if fence is not None:
+            more["fence"] = fence
         return {
             "name": self.name,
             "qualified_name": self.qualified_name,
@@ -325,7 +398,7 @@ class ManagedWorker(Generic[R]):
             "when": list(self.definition.when),
             "kind": "inprocess",
             "handlers": None,
-        } | ({"keeps_state": True} if self._services.keeps_state_of(self) else {})
+        } | more
 
     # -- for the topologies ----------------------------------------------------------------------------
 
@@ -369,11 +442,18 @@ class ManagedWorker(Generic[R]):
         if self.state is WorkerState.STOPPING:
             await self._stop()  # it goes on stopping, though whoever asked for that has been interrupted
         self._access.give_way()
-        self._is_stopped = False
+        self.is_stopped = False
         if self.definition.problem is None and not self._gate_is_open:
             self._gate_off()
             self._services.on_change(self, announce=False, moved=False)
             return
+        if self.definition.problem is None:
+            if (why := await self._services.holding.admit(self.qualified_name)) is not None:
+                self._be_standby(why)
+                return
+            await self._before_start()
+            self._access.give_way()  # or a stop that was asked for meanwhile would wait for the whole start
+        self.why_standby = None
         if self.state is not WorkerState.LOADING:
             self._lifecycle.to(WorkerState.LOADING)
         else:
@@ -391,13 +471,16 @@ class ManagedWorker(Generic[R]):
         self._runner = runner
         await runner.start()
 
+    async def _before_start(self) -> None:
+        """Read what the start needs, once it is known that it takes place here."""
+
     async def _stop(self) -> None:
         self._lifecycle.cause = cause()
         if self._runner is not None:
             await self._runner.stop()
         elif self.state is WorkerState.ERROR:
             self._lifecycle.to(WorkerState.STOPPED)
-        elif self.state is WorkerState.LOADING:  # it was never started
+        elif self.state in (WorkerState.LOADING, WorkerState.STANDBY):  # it was never started
             self._lifecycle.to(WorkerState.STOPPED, quiet=True)
             self._services.on_change(self, announce=False, moved=False)
         self._let_go()
@@ -419,6 +502,14 @@ class ManagedWorker(Generic[R]):
     def _gate_is_open(self) -> bool:
         return gate_is_open(self.definition.when, self._home.flags)
 
+    def _check_held(self) -> None:
+        """Raise Conflict where it stands by after a start."""
+        if self.state is WorkerState.STANDBY:
+            raise Conflict(
+                f"worker {self.qualified_name!r} does not start on this node: {self.why_standby}; "
+                "restart it on the node that holds it"
+            )
+
     def _check_gate(self) -> None:
         if self._gate_is_open:
             return
@@ -430,20 +521,3 @@ class ManagedWorker(Generic[R]):
                 "when": flags,
             }
         )
-
-
-async def start_all(workers: Iterable[ManagedWorker]) -> None:
-    """Start workers side by side; none blocks or fails another, and one that was replaced is left out."""
-    await asyncio.gather(*(_start_unless_retired(worker) for worker in workers))
-
-
-async def _start_unless_retired(worker: ManagedWorker) -> None:
-    try:
-        await worker.start_with_others()
-    except Retired:
-        log.debug("%s was replaced before it was started", worker.qualified_name)
-
-
-async def stop_all(workers: Iterable[ManagedWorker]) -> None:
-    """Stop workers side by side."""
-    await asyncio.gather(*(worker.stop() for worker in workers))

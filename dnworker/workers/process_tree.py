@@ -52,6 +52,11 @@ class ProcessTree:
         if self._guard is not None:
             self._guard.watch(pid, run=self.run, cgroup=cgroup)
 
+    def bound(self, until: float) -> None:
+        """Have the guard kill all of it at `until`, by `family.boot_time`, unless that is put off."""
+        if self._guard is not None:
+            self._guard.bound(self.run, until)
+
     def signal(self, number: int) -> bool:
         """Signal the child's group; returns whether there is one."""
         return family.signal_group(self._family, number)

@@ -22,7 +22,6 @@ from dnworker.core.lifecycle import ALIVE, SHUTDOWN_ERRORS, Lifecycle, WorkerSta
 from dnworker.core.owners import Owner
 from dnworker.core.stats import HandlerStats
 from dnworker.core.text import valid_text
-from dnworker.core.time_limits import time_limit
 from dnworker.workers.around import Around
 from dnworker.workers.dispatch import Dispatch, EventSource
 from dnworker.workers.escapes import Escapes
@@ -37,6 +36,9 @@ if TYPE_CHECKING:
     from dnworker.core.envelope import EventEnvelope
 
 T = TypeVar("T")
+
+STOP_STEPS = 3
+"""Graces that a stop takes at most: of handlers, of shutdown handlers, of these once they are cancelled."""
 
 STOP_GRACE = 5.0
 """Seconds that shutdown handlers get, and that cancelled handlers get to end; the subprocess's grace too."""
@@ -273,6 +275,15 @@ class WorkerRunner:
             self._stopping = self._invoker.spawn(self._stop(), "stop")
         await asyncio.shield(self._stopping)
 
+    def hurry(self, seconds: float) -> None:
+        """Let a stop, also one that is under way, take so many seconds at most."""
+        self._invoker.hurry(seconds / STOP_STEPS)
+
+    @property
+    def in_flight(self) -> bool:
+        """Whether a handler runs; after `stop`, that is one which ignores its cancellation."""
+        return any(not task.done() for task in self._invoker.in_flight)
+
     async def swap(
         self, worker: HandlerRegistry, *, generation: int | None = None, recorder: Recorder | None = None
     ) -> None:
@@ -402,12 +413,13 @@ class WorkerRunner:
 
         if not handlers:
             return failures
-        grace, before = self._invoker.grace, {*self._invoker.in_flight}
+        before = {*self._invoker.in_flight}
         task = self._invoker.spawn(run_all(), "shutdown")
         with suppress(TimeoutError):
-            async with time_limit(grace):
+            async with self._invoker.within_grace():
                 await asyncio.wait({task})
         if not task.done():
+            grace = self._invoker.grace
             failures.append(f"a shutdown handler took longer than {grace:g} s and was cancelled")
             await self._invoker.end([task, *(self._invoker.in_flight.keys() - before)])
         return failures

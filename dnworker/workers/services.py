@@ -130,6 +130,42 @@ class AddLine(Protocol):
         """Add it, tagged with `invocation`, else with the one that runs here."""
 
 
+class Holding(Protocol):
+    """Says which workers run in this runtime, where several share a broker."""
+
+    async def admit(self, worker: str) -> str | None:
+        """Take the lease of a worker that is to start; returns why it may not start here, None if it may."""
+
+    def fence(self, worker: str) -> int | None:
+        """Return the number of this runtime's turn with a worker; None where nothing is shared or held."""
+
+    def until(self, worker: str) -> float | None:
+        """Return when nothing of it may be left here, by `family.boot_time`; None where it is not held."""
+
+    def holder(self, worker: str) -> str | None:
+        """Return the name of the node that holds a worker, as far as is known."""
+
+
+class HoldsAll:
+    """The holding of a runtime that shares its broker with nobody: every worker runs here."""
+
+    async def admit(self, worker: str) -> str | None:
+        """Return None: it may start."""
+        return None
+
+    def fence(self, worker: str) -> int | None:
+        """Return None: turns are not numbered."""
+        return None
+
+    def until(self, worker: str) -> float | None:
+        """Return None: it is held for ever."""
+        return None
+
+    def holder(self, worker: str) -> str | None:
+        """Return None: there is no other node."""
+        return None
+
+
 class WorkerTokens(Protocol):
     """Gives each run of a worker process a token of its own."""
 
@@ -175,6 +211,8 @@ class Services:
     """Remembers when schedules ran."""
     why_not_retried: Callable[[str, str | None], str | None] = lambda *_: None
     """Returns why a worker that is a process is given nothing again, though it is to be."""
+    holding: Holding = field(default_factory=HoldsAll)
+    """Says which workers run here."""
     lives: Lives = field(default_factory=Lives)
     """What is kept of each worker over restarts and reloads."""
     around: Around = field(default_factory=Around)

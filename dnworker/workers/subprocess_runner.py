@@ -50,6 +50,7 @@ class SubprocessWorkerRunner:
         grace_period_s: seconds between SIGTERM and SIGKILL.
         guard: ends the processes if this process dies.
         cgroups: make a cgroup for them, where that is possible.
+        until: when the guard kills them unless `bound` puts that off, by `family.boot_time`; None for never.
     """
 
     DEFAULT_GRACE_PERIOD_S = 5.0
@@ -73,6 +74,7 @@ class SubprocessWorkerRunner:
         grace_period_s: float | None = None,
         guard: Guard | None = None,
         cgroups: Cgroups | None = None,
+        until: float | None = None,
     ) -> None:
         self.lifecycle = lifecycle or Lifecycle()
         self.pid: int | None = None
@@ -87,6 +89,7 @@ class SubprocessWorkerRunner:
         self._grace = self.DEFAULT_GRACE_PERIOD_S if grace_period_s is None else grace_period_s
         self._guard = guard
         self._cgroups = cgroups
+        self._until = until
         self._log_file = log_file
         self._ring: deque[str] = deque(maxlen=self.OUTPUT_BUFFER_LINES)
         self._child: asyncio.subprocess.Process | None = None
@@ -139,6 +142,8 @@ class SubprocessWorkerRunner:
         # hold them open (before Python 3.12.4).
         reading_end, writing_end = os.pipe()
         tree = ProcessTree(self._label, self._guard, self._cgroups)
+        if self._until is not None:
+            tree.bound(self._until)
         try:
             child = await asyncio.create_subprocess_exec(
                 program,
@@ -170,6 +175,18 @@ class SubprocessWorkerRunner:
         if self._stopping is None:
             self._stopping = asyncio.create_task(self._stop(), name=f"{self._label} stop")
         await asyncio.shield(self._stopping)
+
+    def hurry(self, seconds: float) -> None:
+        """Let a stop, also one that is under way, take so many seconds at most."""
+        self._grace = min(self._grace, seconds / 3)
+        if self._stopping is not None:
+            asyncio.get_running_loop().call_later(self._grace, self._signal, signal.SIGKILL)
+
+    def bound(self, until: float) -> None:
+        """Have the guard kill the process at `until`, by `family.boot_time`, also where we stand still."""
+        self._until = until
+        if self._tree is not None:
+            self._tree.bound(until)
 
     async def _stop(self) -> None:
         self.lifecycle.to(WorkerState.STOPPING)

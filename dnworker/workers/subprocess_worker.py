@@ -17,6 +17,7 @@ import msgspec
 from dnworker.capability.environment import RuntimeAddress, interpolate, worker_environment
 from dnworker.capability.flags import flag_variables
 from dnworker.capability.manifest import WorkerDefinition
+from dnworker.client.client import FENCE
 from dnworker.core.causes import because, cause
 from dnworker.core.handlers import HandlerKey
 from dnworker.core.lifecycle import ALIVE, WorkerState
@@ -272,11 +273,10 @@ class SubprocessWorker(ManagedWorker[SubprocessWorkerRunner]):
 
     def _make_runner(self) -> SubprocessWorkerRunner:
         definition, services = self.definition, self._services
-        where, environ = f"worker {self.qualified_name!r}", dict(os.environ)
-        self._token = services.tokens.mint(self.qualified_name)
-        self._spawned_at = time.monotonic()
+        name, environ, where = self.qualified_name, dict(os.environ), f"worker {self.qualified_name!r}"
+        self._token = services.tokens.mint(name)
+        self._spawned_at, word = time.monotonic(), reports.new_word()
         self.connected.clear()
-        name = self.qualified_name
         self._queue = queue_of(
             services.bus,
             name,
@@ -289,18 +289,18 @@ class SubprocessWorker(ManagedWorker[SubprocessWorkerRunner]):
         self.remote = RemoteInvocations(services.history, name, self.generation, self._queue.feed)
         self._is_asked_to_end, self._notices = False, 0
         self._look_again(self._patience_left)
-        word = reports.new_word()
         command = interpolate(definition.command or "", environ, f"{where}, command")
         args = [interpolate(a, environ, f"{where}, args[{n}]") for n, a in enumerate(definition.args)]
         self._note_code(args)
         env = self._reporting(self._environment(environ, self._token, where), word)
-        env.pop(debugging.VARIABLE, None)
-        env |= self._schedules.variables() | self._kept_state_variable()
+        for variable in (debugging.VARIABLE, FENCE):  # of a runtime within a worker
+            env.pop(variable, None)
+        env |= self._schedules.variables() | self._kept_state_variable() | self._fence_variable()
         self._debug = services.debugged.of(name)
         if self._debug is not None:
             args = debugging.with_debugpy(command, args, who=where)
             env[debugging.VARIABLE] = self._debug.variable()
-            services.log_line(self.qualified_name, self._debug.where, source="runtime")
+            services.log_line(name, self._debug.where, source="runtime")
         return SubprocessWorkerRunner(
             command,
             args,
@@ -314,7 +314,12 @@ class SubprocessWorker(ManagedWorker[SubprocessWorkerRunner]):
             qualified_name=self.qualified_name,
             guard=services.guard,
             cgroups=services.cgroups,
+            until=services.holding.until(name),
         )
+
+    def _fence_variable(self) -> dict[str, str]:
+        fence = self._services.holding.fence(self.qualified_name)
+        return {} if fence is None else {FENCE: str(fence)}
 
     def _kept_state_variable(self) -> dict[str, str]:
         return {kept_state.VARIABLE: "1"} if self._services.keeps_state_of(self) else {}
@@ -407,11 +412,18 @@ class SubprocessWorker(ManagedWorker[SubprocessWorkerRunner]):
     async def _start(self) -> None:
         """Start it because somebody asks for it: restarts are counted anew."""
         self._restarts.reset()
+        await to_its_end(super()._start())  # a spawn that is interrupted would leave a process and its pipe
+
+    async def _before_start(self) -> None:
         if self.begins_anew:
             await kept_state.forget(self._services.bus.broker, self.qualified_name)
         self.begins_anew = False
         await self._schedules.look()
-        await to_its_end(super()._start())  # a spawn that is interrupted would leave a process and its pipe
+
+    def bound_by(self, until: float) -> None:
+        """Have the process killed at `until`, also while this runtime stands still."""
+        if self._runner is not None:
+            self._runner.bound(until)
 
     async def _stop(self) -> None:
         was_waiting = self._restarts.cancel()
@@ -443,7 +455,6 @@ class SubprocessWorker(ManagedWorker[SubprocessWorkerRunner]):
                 self._restarts.cancel()  # the wait is over, and this is its task
                 with because(why):
                     await super()._stop()
-                await self._schedules.look()
                 self._access.give_way()
                 self.restarts += 1
                 self.starts_again = True

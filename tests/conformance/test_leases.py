@@ -45,3 +45,28 @@ async def test_a_lease_that_is_given_back_is_free_and_its_number_is_not_used_aga
 async def test_the_present_holder_may_ask_again(stage):
     first = await stage.broker.acquire("job", "a", 10)
     assert (await stage.broker.acquire("job", "a", 20)).fence == first.fence
+
+
+async def test_the_same_holder_has_another_number_after_it_gave_the_lease_back(stage):
+    first = await stage.broker.acquire("job", "a", 10)
+    await stage.broker.give_back(first)
+    second = await stage.broker.acquire("job", "a", 10)
+    assert second.fence > first.fence
+    assert await stage.broker.renew(first, 10) is None
+
+
+async def test_a_lease_is_given_back_by_its_number_however_often_it_was_renewed_since(stage):
+    first = await stage.broker.acquire("job", "a", 10)
+    await stage.clock.advance(3)
+    await stage.broker.renew(first, 10)
+    await stage.broker.give_back(first)  # whose answer to the renewal was lost
+    assert await stage.broker.acquire("job", "b", 10) is not None
+
+
+async def test_a_lease_that_has_ended_may_be_given_back_and_that_harms_no_later_holder(stage):
+    first = await stage.broker.acquire("job", "a", 10)
+    await stage.clock.advance(11)
+    await stage.broker.give_back(first)
+    second = await stage.broker.acquire("job", "b", 10)
+    await stage.broker.give_back(first)
+    assert (await stage.broker.renew(second, 10)).fence == second.fence

@@ -18,6 +18,8 @@ def describe_change(live: LiveWorker, change: Change) -> list[str]:
     lines = [f"{live.name} is {live.state_now}{topology}{how}, generation {live.generation}"]
     if live.state_now is WorkerState.GATED_OFF:
         lines[0] += f"; it needs one of these flags on: {', '.join(live.options.when)}"
+    if live.managed is not None and live.state_now is WorkerState.STANDBY:
+        lines[0] += f": {live.managed.why_standby}"
     lines += [f"  ! {line}" for line in failing(change)]
     for sign, handlers in (("+", change.added), ("~", change.changed), ("-", change.removed)):
         for handler in handlers:

@@ -60,6 +60,8 @@ class NotebookSuggestions(Suggestions):
         """Return what lets a worker run that does not."""
         if worker.definition.problem is not None:  # no restart helps
             return worker.definition.problem
+        if worker.state is WorkerState.STANDBY:
+            return f"nothing: {worker.why_standby}"
         if worker.state is not WorkerState.GATED_OFF:
             return f"%worker restart {worker.name}"
         own = self._engine.capabilities.own

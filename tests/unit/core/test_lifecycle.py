@@ -15,10 +15,9 @@ STATES = st.sampled_from(list(WorkerState))
 
 
 @pytest.mark.clause("2.7 states")
-def test_the_states_are_the_seven_of_the_contract():
-    assert [
-        str(s) for s in WorkerState
-    ] == "loading starting running stopping stopped error gated_off".split()
+def test_the_states_are_the_seven_of_the_contract_and_standby_in_a_cluster():
+    seven = "loading starting running stopping stopped error gated_off".split()
+    assert [str(s) for s in WorkerState] == [*seven, "standby"]
 
 
 @given(STATES, st.lists(STATES, max_size=30))

@@ -350,3 +350,53 @@ async def test_the_end_of_a_guard_is_awaited_also_where_the_kernel_does_not_tell
     program = guard._program
     await guard.aclose()
     assert program.returncode == 0
+
+
+@pytest.fixture
+def sleeper():
+    """Starts processes that a guard is told of; none is left."""
+    guard, started = Guard(), []
+
+    def start(run: str) -> subprocess.Popen:
+        guard.expect(run)
+        process = subprocess.Popen([sys.executable, "-c", SLEEPER], start_new_session=True)
+        started.append(process)
+        guard.watch(process.pid, run=run)
+        return process
+
+    yield guard, start
+    for process in started:
+        process.kill()
+        process.wait()
+    guard.close()
+
+
+def test_a_run_whose_bound_passes_is_killed_by_the_program_and_no_other(sleeper):
+    guard, start = sleeper
+    bounded, other, put_off = start("bounded"), start("other"), start("put off")
+    guard.bound("put off", family.boot_time() + 0.3)
+    guard.bound("put off", family.boot_time() + 60)
+    guard.bound("bounded", family.boot_time() + 0.3)
+    assert wait_until_ended(bounded.pid)  # nothing here has turned meanwhile
+    assert not ended(other.pid)
+    assert not ended(put_off.pid)
+
+
+def test_a_program_that_is_started_again_knows_of_bounds(sleeper):
+    guard, start = sleeper
+    process = start("bounded")
+    guard.bound("bounded", family.boot_time() + 1.0)
+    os.kill(guard.pid, signal.SIGKILL)
+    wait_until_ended(guard.pid)
+    start("another")  # which tells it that the program is gone
+    assert wait_until_ended(process.pid)
+
+
+def test_a_bound_of_a_run_that_has_ended_is_forgotten(sleeper):
+    guard, start = sleeper
+    process = start("bounded")
+    guard.bound("bounded", family.boot_time() + 0.5)
+    guard.forget("bounded")
+    guard.bound("bounded", family.boot_time())  # of a renewal that comes late
+    time.sleep(1.2)
+    assert not ended(process.pid)

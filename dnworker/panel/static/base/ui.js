@@ -110,6 +110,7 @@ const DOTS = {
   stopping: "busy",
   stopped: "stop",
   gated_off: "gate",
+  standby: "gate",
   busy: "busy",
   gone: "gone",
 };

@@ -30,8 +30,9 @@ from dnworker.engine.examine import examine
 from dnworker.engine.output import kept_output
 from dnworker.runtime import Runtime
 from dnworker.workers.inprocess_worker import InProcessWorker
-from dnworker.workers.managed import ManagedWorker, stop_all
+from dnworker.workers.managed import ManagedWorker
 from dnworker.workers.registry import keys_of
+from dnworker.workers.side_by_side import stop_all
 from dnworker.workers.standalone import RUN_SCHEDULES
 from dnworker.workers.subprocess_worker import SubprocessWorker
 from dnworker_jupyter.export.check.observe import START_SECONDS as UP_SECONDS

@@ -18,7 +18,7 @@ from dnworker.core.envelope import EventEnvelope, decode
 from dnworker.core.errors import Conflict
 from dnworker.core.lifecycle import WorkerState
 from dnworker.sessions.policies import resolve_policy
-from dnworker.workers.managed import stop_all
+from dnworker.workers.side_by_side import stop_all
 from dnworker_jupyter.export.check.record import (
     EVENTS_LIMIT,
     Answer,

@@ -7,6 +7,7 @@ const STATES = [
   ["stopping", "stopping", "var(--dn-warn-fill)"],
   ["stopped", "stopped", "var(--dn-off)"],
   ["gated_off", "gated off", "var(--dn-wait)"],
+  ["standby", "standing by", "var(--dn-off)"],
   ["error", "in error", "var(--dn-bad-fill)"],
 ];
 
@@ -135,6 +136,7 @@ const STEPS = {
   stopped: "Stopped",
   error: "Error",
   gated_off: "Gated off",
+  standby: "Standby",
 };
 
 /** What has changed: `Generation 7, cell [9] ran again`, `Error, exited with code 1`. */

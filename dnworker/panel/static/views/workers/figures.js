@@ -29,6 +29,7 @@ export function stateWord(worker) {
     starting: ["Starting", "acc"],
     stopping: ["Stopping", "warn"],
     stopped: ["Stopped", "t3"],
+    standby: [worker.standby ? `Standby: ${worker.standby}` : "Standby", "t3"],
     gated_off: [flags.length ? `Gated by ${flags.join(" or ")}` : "Gated off", "t3"],
   }[worker.state];
 }
@@ -111,7 +112,7 @@ export function sparkLabel({ calls, failed }) {
   return `${calls} ${calls === 1 ? "call" : "calls"} in 15 minutes${failed ? `, ${failed} failed` : ""}`;
 }
 
-const OFF = new Set(["stopped", "gated_off"]);
+const OFF = new Set(["stopped", "gated_off", "standby"]);
 
 /** Whether a worker is in a segment of the list. */
 export function isIn(segment, worker) {

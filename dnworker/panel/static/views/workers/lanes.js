@@ -2,6 +2,9 @@
 
 export const STATES = ["loading", "starting", "running", "stopping", "stopped", "error", "gated_off"];
 export const LANE_NAMES = ["Loading", "Starting", "Running", "Stopping", "Stopped", "Error", "Gated off"];
+/** The lane of a state; a worker that stands by for another node is drawn where it is stopped. */
+export const laneOf = (state) => STATES.indexOf(state === "standby" ? "stopped" : state);
+export const nameOf = (state) => (state === "standby" ? "Standby" : LANE_NAMES[laneOf(state)]);
 export const SPAN = 30 * 60_000; // milliseconds that are shown
 export const NARROWEST = 8; // pixels of a bar, however short it was
 const NOW_WIDTH = 28; // pixels that `Now` takes at the end
@@ -38,7 +41,7 @@ export function barsOf(steps, now, width) {
   }
   return all.map((one, n) => ({
     ...one,
-    lane: STATES.indexOf(one.state),
+    lane: laneOf(one.state),
     x: starts[n],
     width: (starts[n + 1] ?? width) - starts[n],
   }));
@@ -92,5 +95,5 @@ export function sentence(steps, failures) {
   const failed = failures.reduce((n, [, count]) => n + count, 0);
   const count = steps.length - 1;
   const before = count ? `, after ${count} ${count === 1 ? "step" : "steps"}` : "";
-  return `Lifecycle over the last 30 minutes: ${LANE_NAMES[STATES.indexOf(now.state)].toLowerCase()} now${before}; ${failed} failed calls`;
+  return `Lifecycle over the last 30 minutes: ${nameOf(now.state).toLowerCase()} now${before}; ${failed} failed calls`;
 }

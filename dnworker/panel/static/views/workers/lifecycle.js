@@ -3,7 +3,7 @@ import { html, useEffect, useRef, useState } from "../../vendor/vendor.js";
 import { clock, clockSeconds } from "../../base/format.js";
 import { useStore } from "../../base/store.js";
 import { Button, Link } from "../../base/ui.js";
-import { LANE_NAMES, STATES, barsOf, marksOf, reasons, sentence, ticksOf } from "./lanes.js";
+import { LANE_NAMES, barsOf, marksOf, nameOf, reasons, sentence, ticksOf } from "./lanes.js";
 import { Machine } from "./machine.js";
 
 const LEFT = 76; // pixels of the names of the lanes
@@ -19,6 +19,7 @@ const FILLS = {
   stopped: "var(--dn-wait)",
   error: "var(--dn-bad-fill)",
   gated_off: "var(--dn-off)",
+  standby: "var(--dn-off)",
 };
 const middle = (lane) => FIRST + LANE * lane;
 
@@ -55,7 +56,7 @@ function Picture({ life, now, width }) {
         height="8"
         rx="2"
         fill=${FILLS[bar.state]}
-      ><title>${LANE_NAMES[bar.lane]} from ${clockSeconds(bar.from)}</title></rect>`,
+      ><title>${nameOf(bar.state)} from ${clockSeconds(bar.from)}</title></rect>`,
     )}
     ${ticks.map(
       (tick) => html`<rect
@@ -115,7 +116,7 @@ export function Lifecycle({ life, state }) {
       ${shown.map(
         (step, n) => html`<li key=${`${step.at} ${step.state}`} class="s">
           <span class="t3">${clockSeconds(step.at)}</span>
-          <span>${LANE_NAMES[STATES.indexOf(step.state)]}</span>
+          <span>${nameOf(step.state)}</span>
           <bdi class="t2 el" title=${step.reason}>${step.reason}</bdi>
           ${
             n === shown.length - 1 &&

@@ -1,6 +1,6 @@
-// The seven states of a worker and the steps between them; those that it took of late are lit.
+// The states of a worker and the steps between them; those that it took of late are lit.
 import { html } from "../../vendor/vendor.js";
-import { LANE_NAMES, STATES } from "./lanes.js";
+import { nameOf } from "./lanes.js";
 
 const WIDTH = 66;
 const HEIGHT = 20;
@@ -12,6 +12,7 @@ const BOXES = {
   stopped: [4, 1],
   error: [2, 0],
   gated_off: [4, 0],
+  standby: [3, 0], // drawn where several nodes share the workers
 };
 // The steps that people should know; any other is drawn when it was taken (contract 2.7 has them all).
 const STEPS = [
@@ -81,11 +82,13 @@ export function Machine({ steps, state }) {
   const drawn = [...STEPS, ...others].filter(([from, to]) => from in BOXES && to in BOXES && from !== to);
   return html`<svg class="w-machine" viewBox="0 0 404 58" role="img" aria-label=${description(state, way)}>
     ${drawn.map(([from, to]) => html`<${Step} from=${from} to=${to} isTaken=${taken.has(`${from}>${to}`)} />`)}
-    ${Object.keys(BOXES).map((one) => {
-      const [x, y] = centre(one);
-      const here = one === state ? `here is-${one}` : been.has(one) ? "been" : "";
-      return html`<rect class=${`place ${here}`} x=${x - WIDTH / 2} y=${y - HEIGHT / 2} width=${WIDTH} height=${HEIGHT} rx="6" />
-        <text class=${`s3 ${here}`} x=${x} y=${y + 4} text-anchor="middle">${LANE_NAMES[STATES.indexOf(one)]}</text>`;
-    })}
+    ${Object.keys(BOXES)
+      .filter((one) => one !== "standby" || been.has(one))
+      .map((one) => {
+        const [x, y] = centre(one);
+        const here = one === state ? `here is-${one}` : been.has(one) ? "been" : "";
+        return html`<rect class=${`place ${here}`} x=${x - WIDTH / 2} y=${y - HEIGHT / 2} width=${WIDTH} height=${HEIGHT} rx="6" />
+        <text class=${`s3 ${here}`} x=${x} y=${y + 4} text-anchor="middle">${nameOf(one)}</text>`;
+      })}
   </svg>`;
 }
