@@ -5,19 +5,19 @@ from __future__ import annotations
 import argparse
 import os
 import re
-from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from dnworker.cli.durable_options import start_of
 from dnworker.cli.process_title import hide_arguments
 from dnworker.core.errors import UsageError
+from dnworker.engine.placement import check_label
 from dnworker.events.brokers.jetstream.servers import secrets_in
 from dnworker.events.brokers.jetstream.settings import Files, read_settings
 
 if TYPE_CHECKING:
     from dnworker.events.brokers.jetstream.broker import JetStreamBroker
 
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 _WORKER = re.compile(r"[^\s:=]+:[^\s:=]+")
 SECRET_VARIABLES = ("NATS_PASSWORD", "NATS_TOKEN")
 _WITH_BROKER = ("namespace", "creds", "node", "stream_replicas", "broker_ca", "broker_cert", "broker_key")
@@ -87,7 +87,7 @@ def shared_broker_of(options: argparse.Namespace) -> JetStreamBroker | None:
         options.namespace,
         os.environ,
         files,
-        node=node_of(options),
+        node=place_of(options)[0],
         replicas=options.stream_replicas,
     )
     options.broker = settings.address
@@ -95,57 +95,36 @@ def shared_broker_of(options: argparse.Namespace) -> JetStreamBroker | None:
         os.environ.pop(variable, None)  # worker processes inherit the environment
     from dnworker.events.brokers.jetstream.broker import JetStreamBroker
 
-    return JetStreamBroker(settings)
+    return JetStreamBroker(settings, start=start_of(options))
 
 
-def node_of(options: argparse.Namespace) -> str | None:
-    """Return the name of this node; None for one that is made up.
+def place_of(options: argparse.Namespace) -> tuple[str | None, list[str], dict[str, list[str]]]:
+    """Return the name of this node, None for one that is made up, its labels, and those that workers require.
 
     Raises:
-        UsageError: it is no name.
+        UsageError: one of them is no name, or an entry of `--require` is not `CAPABILITY:WORKER=LABEL`.
     """
     node: str | None = options.node
     if node is not None:
-        _check_name(node, f"--node {node[:80]!r}")
-    return node
-
-
-def labels_of(options: argparse.Namespace) -> tuple[str, ...]:
-    """Return what this node has.
-
-    Raises:
-        UsageError: a label is no name.
-    """
-    return _labels(options.label, "--label")
-
-
-def require_of(options: argparse.Namespace) -> dict[str, tuple[str, ...]]:
-    """Return which labels a node must have to run a worker, by the worker's qualified name.
-
-    Raises:
-        UsageError: an entry is not `CAPABILITY:WORKER=LABEL`.
-    """
-    found: dict[str, tuple[str, ...]] = {}
+        _check(node, "--node")
+    labels = [_check(label, "--label") for label in options.label]
+    require: dict[str, list[str]] = {}
     for text in options.require:
-        worker, separator, labels = text.partition("=")
-        if not separator or not _WORKER.fullmatch(worker):
+        worker, _, wanted = text.partition("=")
+        if not wanted or not _WORKER.fullmatch(worker):
             raise UsageError(
                 f"--require {text[:160]!r}: CAP:WORKER=LABEL[,LABEL] is wanted, such as demo:bridge=gpu"
             )
-        wanted = _labels(labels.split(","), f"--require {worker}=")
-        found[worker] = tuple(dict.fromkeys((*found.get(worker, ()), *wanted)))
-    return found
+        checked = [_check(label, f"a label of --require {worker}") for label in wanted.split(",")]
+        require.setdefault(worker, []).extend(checked)
+    return node, labels, require
 
 
-def _labels(texts: Iterable[str], option: str) -> tuple[str, ...]:
-    for text in texts:
-        _check_name(text, f"{option} {text[:80]!r}")
-    return tuple(dict.fromkeys(texts))
-
-
-def _check_name(text: str, what: str) -> None:
-    if not _NAME.fullmatch(text):
-        raise UsageError(f"{what}: letters, digits, '.', '-' and '_' are wanted, 64 at most, such as gpu-1")
+def _check(label: str, what: str) -> str:
+    try:
+        return check_label(label, what)
+    except ValueError as exc:
+        raise UsageError(str(exc)) from exc
 
 
 def _refuse_without_broker(options: argparse.Namespace) -> None:

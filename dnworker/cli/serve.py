@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from dnworker.capability.discovery import search_path
 from dnworker.capability.flags import parse_cli_flags
-from dnworker.cli.cluster_options import add_cluster_arguments, shared_broker_of
+from dnworker.cli.cluster_options import add_cluster_arguments, place_of, shared_broker_of
 from dnworker.cli.debug_options import (
     add_debug_arguments,
     check_debugged,
@@ -209,6 +209,7 @@ def make_runtime(options: argparse.Namespace) -> Runtime:
     exposed = exposure(token_file) if token_file is not None else None
     if exposed is not None and not options.insecure_token_file:
         raise UsageError(f"{exposed}; --insecure-token-file takes it as it is")
+    node, labels, require = place_of(options)
     runtime = Runtime(
         host=options.host,
         port=options.port,
@@ -227,6 +228,9 @@ def make_runtime(options: argparse.Namespace) -> Runtime:
         broker=shared_broker_of(options) or broker_of(options),
         catchup=catchup_of(options),
         retry=retry_of(options),
+        node=node,
+        labels=labels,
+        require=require,
     )
     apply_storm_options(options, runtime)
     return runtime

@@ -85,7 +85,17 @@ def capability(tmp_path_factory: pytest.TempPathFactory) -> Path:
     notebook = nbformat.v4.new_notebook()
     notebook.cells = [nbformat.v4.new_code_cell(text) for text in ("%load_ext dnworker", CELL)]
     nbformat.write(notebook, directory / "counting.ipynb")
-    command = [sys.executable, "-m", "dnworker", "export", "counting.ipynb", "-o", "counting", "--topology", "in-process"]
+    command = [
+        sys.executable,
+        "-m",
+        "dnworker",
+        "export",
+        "counting.ipynb",
+        "-o",
+        "counting",
+        "--topology",
+        "in-process",
+    ]
     variables = os.environ | {"PYTHONPATH": os.pathsep.join([str(PROJECT), str(PROJECT / "extension")])}
     done = subprocess.run(
         command, cwd=directory, env=variables, capture_output=True, text=True, timeout=120, check=False

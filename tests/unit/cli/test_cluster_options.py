@@ -92,11 +92,11 @@ def test_a_file_of_events_and_shared_servers_exclude_each_other(capsys, tmp_path
     [
         (
             ["--node", "a b"],
-            "--node 'a b': letters, digits, '.', '-' and '_' are wanted, 64 at most, such as gpu-1",
+            "--node is 'a b'; letters, digits and -_. are wanted, 100 at most",
         ),
         (
             ["--label", ""],
-            "--label '': letters, digits, '.', '-' and '_' are wanted, 64 at most, such as gpu-1",
+            "--label is ''; letters, digits and -_. are wanted, 100 at most",
         ),
         (
             ["--require", "bridge=gpu"],
@@ -108,7 +108,7 @@ def test_a_file_of_events_and_shared_servers_exclude_each_other(capsys, tmp_path
         ),
         (
             ["--require", "demo:bridge=gpu,"],
-            "--require demo:bridge= '': letters, digits, '.', '-' and '_' are wanted, 64 at most, such as gpu-1",
+            "a label of --require demo:bridge is ''; letters, digits and -_. are wanted, 100 at most",
         ),
     ],
 )
