@@ -23,7 +23,7 @@ def test_a_notebook_joins_others_and_leaves_again(kernel, tmp_path):
     with nats_server(tmp_path / "nats") as server:
         assert kernel.run(CELL).status == "ok"
         said = kernel.run(f"%runtime join {server.url} --namespace demo --node notebook-1")
-        assert f"this notebook is a node of demo at {server.url}" in said.text
+        assert f"this notebook is node notebook-1 of demo at {server.url}" in said.text
         assert "went 1" in kernel.run("%fire demo.go n=1").text
         said = kernel.run("%runtime durable")
         assert "first: %runtime leave" in said.text

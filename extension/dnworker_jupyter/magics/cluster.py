@@ -9,6 +9,7 @@ from pathlib import Path
 
 from dnworker.core.errors import UsageError
 from dnworker.core.files import working_directory
+from dnworker.engine.placement import Place
 from dnworker.events.brokers.jetstream.settings import Files, read_settings
 from dnworker.events.brokers.memory import MemoryBroker
 from dnworker_jupyter.display.tables import Note
@@ -41,19 +42,23 @@ async def join_cluster(context: MagicContext, joining: Joining) -> Note:
     """
     if joining.url is None:
         raise UsageError(f"{WAY}: name the servers, such as {WAY} nats://localhost --namespace prod")
+    try:
+        place = Place(joining.node, joining.labels)
+    except ValueError as exc:
+        raise UsageError(f"{WAY}: {exc}") from exc
     files = Files(
         creds=_file(joining.creds),
         ca=_file(joining.broker_ca),
         cert=_file(joining.broker_cert),
         key=_file(joining.broker_key),
     )
-    settings = read_settings(joining.url, joining.namespace, os.environ, files, node=joining.node, option=WAY)
+    settings = read_settings(joining.url, joining.namespace, os.environ, files, node=place.node, option=WAY)
     from dnworker.events.brokers.jetstream.broker import JetStreamBroker
 
-    await use_broker(context, await tried(context, JetStreamBroker(settings)))
+    await use_broker(context, await tried(context, JetStreamBroker(settings)), place)
     return Note(
-        f"this notebook is a node of {settings.namespace} at {settings.address}; its workers run where no "
-        "other node runs them; %runtime leave takes it out"
+        f"this notebook is node {place.node} of {settings.namespace} at {settings.address}; its workers run "
+        "where no other node runs them; %runtime leave takes it out"
     )
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from dnworker.core.errors import BrokerError, UsageError
 from dnworker.core.files import working_directory
 from dnworker.core.lifecycle import WorkerState
+from dnworker.engine.placement import Place
 from dnworker.events.brokers.base import Broker
 from dnworker.events.brokers.memory import MemoryBroker
 from dnworker.events.brokers.sqlite.broker import SqliteBroker
@@ -126,12 +127,12 @@ async def tried(context: MagicContext, broker: Broker) -> Broker:
     return broker
 
 
-async def use_broker(context: MagicContext, broker: Broker) -> None:
-    """Start the runtime with another broker; where that fails, with the one that it had."""
+async def use_broker(context: MagicContext, broker: Broker, place: Place | None = None) -> None:
+    """Start the runtime with another broker, as a node of a name; where that fails, with the one it had."""
     runtime, startup = context.runtime, context.startup
     before, was_started = runtime.bus.broker, runtime.is_started
     running = await stop_workers(context) if was_started else []
-    runtime.use_broker(broker, startup.journal)
+    runtime.use_broker(broker, startup.journal, place)
     try:
         await startup.ready()
     except Exception:
