@@ -55,7 +55,7 @@ class SharedBroker(MemoryBroker):
         self.store = store
         self.is_cut_off = False
         """Whether it reaches nobody."""
-        self._missed: list[Callable[[], None]] = []
+        self._missed: list[Callable[[], object]] = []
         self.messages: SharedMessages = SharedMessages(self)  # type: ignore[assignment]
 
     @property

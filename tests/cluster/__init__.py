@@ -1,0 +1,1 @@
+"""Several brokers over a real server, which is killed, cut off and emptied."""

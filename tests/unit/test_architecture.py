@@ -31,7 +31,7 @@ FRAMEWORK = {
     "events": "core events/brokers",
     "events/brokers/kept": "core events/brokers",
     "events/brokers/sqlite": "core events events/brokers events/brokers/kept",
-    "events/brokers/jetstream": "core events events/brokers events/brokers/kept",
+    "events/brokers/jetstream": "core events/brokers events/brokers/kept",
     "capability": "core",
     "flow": "core capability",
     "client": "core",

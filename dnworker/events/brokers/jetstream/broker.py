@@ -1,7 +1,7 @@
-"""`JetStreamBroker`: events, and what workers have handled of them, at a NATS server that several runtimes share.
+"""`JetStreamBroker`: events, and what workers have handled of them, at a server that several runtimes share.
 
-The stream has one order of all events (`reader.py` brings it, `outbox.py` adds to it). A worker has a cursor in
-the bucket (`workers.py`, `marks.py`), beside values and leases (`values.py`). Decision 0046 says why.
+The stream has one order of all events (`reader.py` brings it, `outbox.py` adds to it). A worker has a cursor
+in the bucket (`workers.py`, `marks.py`), beside values and leases (`values.py`). Decision 0046 says why.
 """
 
 from __future__ import annotations
@@ -81,7 +81,7 @@ class JetStreamBroker(Values, Workers):
         return self._messages
 
     @property
-    def delivered_seq(self) -> int:  # type: ignore[override]
+    def delivered_seq(self) -> int:
         """The `seq` of the newest event that this runtime has got."""
         return self._newest if self._reader is None else self._reader.seq
 
@@ -199,14 +199,24 @@ class JetStreamBroker(Values, Workers):
         cause: str | None = None,
         is_idempotent: bool = False,
     ) -> asyncio.Future[Accepted]:
-        """Publish an event, deliver it once the server has it; the future raises `NotStored` where it does not."""
+        """Publish an event; the future is done once it is stored and delivered, or raises `NotStored`."""
         if self._outbox is None:
             future: asyncio.Future[Accepted] = asyncio.get_running_loop().create_future()
             future.set_exception(
                 NotStored("the broker is closed; nothing was published; start the runtime first")
             )
             return future
-        return self._outbox.publish(envelope, size, only, is_held, cause, is_idempotent)
+        accepted = self._outbox.publish(envelope, size, only, is_held, cause, is_idempotent)
+        return self._after_claims(accepted) if self._claims else accepted
+
+    def _after_claims(self, accepted: asyncio.Future[Accepted]) -> asyncio.Future[Accepted]:
+        """Have a publisher wait until no worker that has started here can miss its event by a kill."""
+
+        async def wait() -> Accepted:
+            await self.claimed()
+            return await accepted
+
+        return asyncio.get_running_loop().create_task(wait(), name="dnworker events accepted")
 
     def _deliver(self, read: Read) -> None:
         """Give an event of any runtime to the outlet."""

@@ -7,6 +7,7 @@ import asyncio
 from dnworker.events.brokers.base import DeliveryWatcher
 from dnworker.events.brokers.kept.consumer import KeptConsumer
 from dnworker.events.brokers.kept.cursors import Cursor, Outstanding
+from dnworker.events.brokers.kept.delays import Delays
 from dnworker.events.brokers.kept.given import Desk
 
 
@@ -29,6 +30,7 @@ class SharedConsumer(KeptConsumer):
             return
         self._has_begun = True
         self._delays.stop()
+        self._delays = Delays(self._desk.clock, self._come_due)
         self._delayed.clear()
         self._due.clear()
         cursor = self._cursor

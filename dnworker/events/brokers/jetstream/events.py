@@ -11,8 +11,8 @@ from dnworker.core.envelope import EventEnvelope, decode_stored, encode, size_of
 from dnworker.events.brokers.kept.pages import Stored
 
 BY, ONLY, HELD, CAUSE = "Dnw-By", "Dnw-Only", "Dnw-Held", "Dnw-Cause"
-"""Headers: which publication of which runtime it is, for which worker alone, whether it was held back, and the
-id of the invocation that published it."""
+"""Headers: which publication of which runtime it is, for which worker alone, whether it was held back, and
+the id of the invocation that published it."""
 
 MESSAGE_ID = "Nats-Msg-Id"
 EXPECTED_SEQUENCE = "Nats-Expected-Last-Subject-Sequence"

@@ -31,7 +31,7 @@ class Around(Protocol):
     created: str
     """When the stream was made that is read."""
 
-    def note_kinds(self, cursor: Cursor) -> None:
+    async def note_kinds(self, cursor: Cursor) -> None:
         """Let all runtimes know which kinds a worker listens to."""
 
     def forget(self, keeper: CursorKeeper) -> None:
@@ -59,13 +59,13 @@ class CursorKeeper:
         self._waiting: list[asyncio.Future[None]] = []
         self._task: asyncio.Task[None] | None = None
 
-    def claim(self) -> None:
+    def claim(self) -> asyncio.Future[None]:
         """Have the cursor be this runtime's from now on: for a consumer that is new, or to be known."""
         self._is_claimed = False
-        self.write()
+        return self.write()
 
     def write(self) -> asyncio.Future[None]:
-        """Write the cursor as it is; returns when that is done, or fails with `NotStored` if it never will be."""
+        """Write the cursor; returns when that is done, or fails with `NotStored` if it never will be."""
         future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         future.add_done_callback(lambda done: done.cancelled() or done.exception())
         if self.is_lost:
@@ -142,12 +142,12 @@ class CursorKeeper:
             consumer = self.cursor.consumer
             if isinstance(consumer, SharedConsumer) and not consumer.claimed.done():
                 consumer.begin()
+            await self._around.note_kinds(self.cursor)
             written = await self._around.store.write(self._document(), self._revision)
             if written is not None:
                 break
             self._is_known = False  # somebody was faster; who claims last has it
         self._revision, self._is_known, self._is_claimed = written, True, True
-        self._around.note_kinds(self.cursor)
         if self.cursor.consumer is not consumer:
             self._is_claimed = False  # for another consumer, which came meanwhile
             self.write()
@@ -155,7 +155,7 @@ class CursorKeeper:
             consumer.claimed.set_result(None)
 
     async def _adopt(self) -> int:
-        """Have the cursor be what was written last, with the kinds that are wanted now; return its revision."""
+        """Have the cursor be what was written last, with the kinds of now; return its revision."""
         stored, revision = await self._around.store.read(self.cursor.worker)
         info = await self._around.connected.api.info(self._around.connected.names.events)
         if info is None or info.created != self._around.created:
@@ -201,7 +201,7 @@ class CursorKeeper:
         written = await self._around.store.write(self._document(), self._revision)
         if written is not None:
             self._revision = written
-            self._around.note_kinds(self.cursor)
+            await self._around.note_kinds(self.cursor)
             return
         stored, revision = await self._around.store.read(self.cursor.worker)
         if stored is not None and stored.claim == self._claim:

@@ -1,4 +1,4 @@
-"""`Mirror`: the values of the bucket, as one watcher of this runtime sees them; who waits for changes is told."""
+"""`Mirror`: the values of the bucket as one watcher sees them, for all of this runtime."""
 
 from __future__ import annotations
 

@@ -14,7 +14,7 @@ NOTHING = "_"
 """The token of what is not there; `subject_token` makes none that begins so."""
 
 LONGEST_TOKEN = 180
-"""Characters of a token; of a longer text it is a digest: a subject is part of a line that the server bounds."""
+"""Characters of a token; of a longer text it is a digest: the server bounds the line with the subject."""
 
 _NAMESPACE = re.compile(r"[a-z0-9][a-z0-9_-]{0,47}")
 

@@ -1,4 +1,4 @@
-"""`Outbox`: what this runtime publishes, until the server has it and this runtime has seen it in its order."""
+"""`Outbox`: what this runtime publishes, until the server has it and it has come back in its order."""
 
 from __future__ import annotations
 
@@ -95,6 +95,7 @@ class Outbox:
         self._sent_bytes = 0
         self._inbox = connected.client.new_inbox()
         self._is_to_resend = False
+        self._is_closed = False
         self._work = asyncio.Event()
         self._lookups: set[asyncio.Task[None]] = set()
         self._task: asyncio.Task[None] | None = None
@@ -109,8 +110,9 @@ class Outbox:
     async def close(self, seconds: float) -> None:
         """Send what waits, for at most so many seconds, and refuse the rest."""
         ends_at = time.monotonic() + seconds
-        while (self._waiting or self._sent) and time.monotonic() < ends_at and self.refusal is None:
-            await asyncio.sleep(0.005)  # answers come on the loop
+        while self._has_work() and time.monotonic() < ends_at:  # noqa: ASYNC110  answers come on the loop
+            await asyncio.sleep(0.005)
+        self._is_closed = True
         if self._task is not None:
             self._task.cancel()
             self._work.set()
@@ -118,8 +120,12 @@ class Outbox:
             self._task = None
         self.refuse_all("the broker was closed before the server had acknowledged the event")
 
+    def _has_work(self) -> bool:
+        return bool(self._waiting or self._sent) and self.refusal is None
+
     def abandon(self) -> None:
         """End at once, as where the process is killed."""
+        self._is_closed = True
         for task in (self._task, *self._lookups):
             if task is not None:
                 task.cancel()
@@ -172,8 +178,8 @@ class Outbox:
             return "the broker is closed; nothing was published; start the runtime first"
         if self._bytes > WAITING_BYTES:
             return (
-                f"{self._connected.settings.address} is too slow or away: {self._bytes // 1_000_000:,} MB wait "
-                "for it; nothing was published; wait for what you publish, or publish less"
+                f"{self._connected.settings.address} is too slow or away: {self._bytes // 1_000_000:,} MB "
+                "wait for it; nothing was published; wait for what you publish, or publish less"
             )
         return None
 
@@ -186,7 +192,7 @@ class Outbox:
     # -- to the server ---------------------------------------------------------------------------------
 
     async def _run(self) -> None:
-        while True:
+        while not self._is_closed:  # that it was cancelled may have been swallowed below
             try:
                 if not self._can_send():
                     self._work.clear()
@@ -201,8 +207,6 @@ class Outbox:
             except Exception:
                 log.exception("publishing has failed, and goes on")
                 await asyncio.sleep(RETRY_SECONDS)
-            if self._task is None:  # the client may have swallowed that it was cancelled
-                return
 
     def _can_send(self) -> bool:
         return self._client.is_connected and (
@@ -247,7 +251,7 @@ class Outbox:
                 self._fail(
                     one,
                     f"an event of kind {one.envelope.kind[:80]!r} was not stored within "
-                    f"{PUBLISH_SECONDS:.0f} s: {reason}; where only the answer was lost, it may be there still",
+                    f"{PUBLISH_SECONDS:.0f} s: {reason}; where only the answer was lost, it is there still",
                 )
             elif one.sent_at and not one.seq and (one.problem or now > one.sent_at + ANSWER_SECONDS):
                 self._is_to_resend = True

@@ -55,13 +55,13 @@ class EventReader:
             )
         if info.created != self.created:
             self._note_lost(
-                f"the stream {names.events} at {where} was made anew at {info.created}: the events of the one "
-                "before are gone; restart this node to begin with the new one"
+                f"the stream {names.events} at {where} was made anew at {info.created}: the events of the "
+                "one before are gone; restart this node to begin with the new one"
             )
         elif info.last_seq < self.seq:
             self._note_lost(
-                f"the stream {names.events} at {where} has lost its newest events: {info.last_seq} is its last, "
-                f"{self.seq} was delivered here; restart this node to go on with what is there"
+                f"the stream {names.events} at {where} has lost its newest events: {info.last_seq} is its "
+                f"last, {self.seq} was delivered here; restart this node to go on with what is there"
             )
         if self._is_lost:
             raise Away("the stream is not the one that it was")

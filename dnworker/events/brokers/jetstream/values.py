@@ -87,8 +87,8 @@ class Bucket:
             headers[SECONDS] = str(seconds)
         if len(value) + bytes_of(headers) > self._connected.largest:
             raise NotStored(
-                f"the value of {key[:80]!r} has {len(value):,} bytes; {self._connected.settings.address} takes "
-                f"{self._connected.largest:,} (max_payload); keep it in a file, and its name here"
+                f"the value of {key[:80]!r} has {len(value):,} bytes; {self._connected.settings.address} "
+                f"takes {self._connected.largest:,} (max_payload); keep it in a file, and its name here"
             )
         try:
             answer = await self._api.request(self._names.key(part, key), value, headers or None)

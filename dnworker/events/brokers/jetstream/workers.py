@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from datetime import timedelta
 
 import msgspec
@@ -31,12 +31,16 @@ from dnworker.events.brokers.jetstream.names import token
 from dnworker.events.brokers.jetstream.pulling import NEWEST_OF_EACH, pull
 from dnworker.events.brokers.jetstream.values import Bucket, holder_of
 from dnworker.events.brokers.kept.cursors import Cursor
+from dnworker.events.brokers.kept.pages import Page, Stored
 
 log = logging.getLogger("dnworker.broker")
 
 MOST_CURSORS = 10_000
 LISTED_BYTES = 256_000_000
 """Cursors, and bytes of them, that are read at once."""
+
+CLAIM_SECONDS = 5.0
+"""Seconds for which publishers wait until the server knows of workers that start."""
 
 FAREWELL_SECONDS = 5.0
 """Seconds in which it must be written how far workers are, when the broker is closed."""
@@ -55,7 +59,6 @@ class Workers:
     clock: Clock
     outlet: Outlet
     start: int
-    delivered_seq: int
     connected: Connected
     store: CursorStore
     created: str
@@ -68,8 +71,29 @@ class Workers:
         self._cursors: dict[str, Cursor] = {}
         self._keepers: dict[str, CursorKeeper] = {}
         self._marks = Marks(self._keeper_of)
+        self._claims: set[asyncio.Future[None]] = set()
         self._let_go: set[int] = set()
         self._notes: set[asyncio.Task[None]] = set()
+
+    @property
+    def delivered_seq(self) -> int:
+        """The `seq` of the newest event that this runtime has got."""
+        raise NotImplementedError
+
+    @property
+    def latest_seq(self) -> int:
+        """The `seq` of the newest event that this runtime knows."""
+        raise NotImplementedError
+
+    async def page(
+        self, kinds: dict[str | None, int], after: int, upto: int, *, most: int, max_bytes: int, worker: str
+    ) -> Page:
+        """Return the next events of some kinds, each since its own `seq`, after one up to another."""
+        raise NotImplementedError
+
+    async def by_seq(self, numbers: Sequence[int]) -> list[Stored]:
+        """Return those events of some numbers that are kept and that a worker may get, in that order."""
+        raise NotImplementedError
 
     # -- consumers -------------------------------------------------------------------------------------
 
@@ -100,8 +124,20 @@ class Workers:
         consumer = SharedConsumer(self, cursor, watcher)
         cursor.consumer = cursor.last = consumer
         self.outlet.remember(consumer)
-        self._keepers[worker].claim()
+        self._note_claim(self._keepers[worker].claim())
         return consumer
+
+    def _note_claim(self, claim: asyncio.Future[None]) -> None:
+        self._claims.add(claim)
+        claim.add_done_callback(self._claims.discard)
+
+    async def claimed(self) -> None:
+        """Return when the workers that have started here are known to the server, or after a few seconds.
+
+        What is accepted after that comes to them, whatever is killed.
+        """
+        if self._claims:
+            await asyncio.wait({*self._claims}, timeout=CLAIM_SECONDS)
 
     def _add(self, cursor: Cursor) -> Cursor:
         self._cursors[cursor.worker] = cursor
@@ -126,7 +162,7 @@ class Workers:
         if (known := self._known(worker)) is not None:
             return since if known.kinds else min(known.start, self.delivered_seq)
         self._add(Cursor(worker, {}, since, self.clock.now().isoformat()))
-        self._keepers[worker].claim()
+        self._note_claim(self._keepers[worker].claim())
         return since
 
     def listened(self, worker: str) -> Collection[str]:
@@ -156,7 +192,7 @@ class Workers:
             self._marks.mark(cursor)
 
     def write(self, *cursors: Cursor) -> asyncio.Future[None]:
-        """Write cursors now; returns when they are written, or fails with `NotStored` where they never will be."""
+        """Write cursors now; returns when they are written, or fails where they never will be."""
         keepers = [keeper for cursor in cursors if (keeper := self._keeper_of(cursor)) is not None]
         if len(keepers) == 1:
             return keepers[0].write()
@@ -165,12 +201,16 @@ class Workers:
         every.add_done_callback(lambda done: _pass_on(done, future))
         return future
 
-    def note_kinds(self, cursor: Cursor) -> None:
-        """Let all runtimes know which kinds a worker listens to."""
+    async def note_kinds(self, cursor: Cursor) -> None:
+        """Let all runtimes know which kinds a worker listens to.
+
+        Raises:
+            NotStored: the server does not answer.
+        """
         value = msgspec.msgpack.encode(_Known([*cursor.kinds], 0 if cursor.kinds else cursor.handled_to))
         seen = None if self._mirror is None else self._mirror.get(WORKERS, token(cursor.worker))
-        if seen is None or seen.value != value:
-            self._note(WORKERS, cursor.worker, value, KEPT_SECONDS)
+        if self._bucket is not None and (seen is None or seen.value != value):
+            await self._bucket.write(WORKERS, cursor.worker, value, seconds=KEPT_SECONDS)
 
     def _note(self, part: str, key: str, value: bytes, seconds: float) -> None:
         async def write(bucket: Bucket) -> None:

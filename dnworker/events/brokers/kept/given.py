@@ -25,10 +25,14 @@ class Desk(Protocol):
 
     outlet: Outlet
     clock: Clock
-    delivered_seq: int
-    """The `seq` of the newest event that the outlet has got."""
-    latest_seq: int
-    """The `seq` of the newest event that was published."""
+
+    @property
+    def delivered_seq(self) -> int:
+        """The `seq` of the newest event that the outlet has got."""
+
+    @property
+    def latest_seq(self) -> int:
+        """The `seq` of the newest event that was published."""
 
     def seq_of(self, start: int) -> int:
         """Return the `seq` after which a worker begins."""
