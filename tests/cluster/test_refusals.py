@@ -7,14 +7,16 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator
+from importlib.util import find_spec
 from pathlib import Path
 
+import httpx
 import nats
 import pytest
 from cluster import Node
 from nats_servers import NatsServer, free_ports, nats_server
 
-from dnworker.core.errors import ApiError, BrokerError
+from dnworker.core.errors import BrokerError
 from dnworker.events.brokers.jetstream.broker import JetStreamBroker
 from dnworker.events.brokers.jetstream.connecting import ServerSettings
 from dnworker.runtime import Runtime
@@ -125,13 +127,15 @@ async def test_an_event_over_the_servers_limit_is_refused_and_said_with_the_limi
     with nats_server(tmp_path / "nats", config=config) as server:
         settings = ServerSettings(servers=(server.url,), namespace="prod")
         async with Runtime(port=None, broker=JetStreamBroker(settings)) as runtime:
-            with pytest.raises(ApiError) as caught:
+            with pytest.raises(httpx.HTTPStatusError, match="takes 4,096 \\(max_payload\\)") as caught:
                 await runtime.client().publish("demo.large", {"text": "x" * 5_000})
-            assert caught.value.status == 413
-            assert "max_payload" in str(caught.value)
+            assert caught.value.response.status_code == 413
             await runtime.client().publish("demo.small", {"text": "x"})
 
 
+@pytest.mark.skipif(
+    find_spec("dnworker.engine.nodes") is None, reason="nodes know each other's names by records"
+)
 def test_two_nodes_of_one_name(tmp_path, server):
     first = Node("a", tmp_path, server.url, "t" * 40)
     try:
