@@ -17,6 +17,7 @@ from dnworker.events.brokers.jetstream.settings import Files, read_settings
 
 if TYPE_CHECKING:
     from dnworker.events.brokers.jetstream.broker import JetStreamBroker
+    from dnworker.runtime import Runtime
 
 _WORKER = re.compile(r"[^\s:=]+:[^\s:=]+")
 SECRET_VARIABLES = ("NATS_PASSWORD", "NATS_TOKEN")
@@ -118,6 +119,14 @@ def place_of(options: argparse.Namespace) -> tuple[str | None, list[str], dict[s
         checked = [_check(label, f"a label of --require {worker}") for label in wanted.split(",")]
         require.setdefault(worker, []).extend(checked)
     return node, labels, require
+
+
+def joined_to_json(runtime: Runtime) -> dict[str, str]:
+    """Return which node of what a runtime is; nothing where it shares its events with no others."""
+    settings = getattr(runtime.bus.broker, "settings", None)
+    if settings is None:
+        return {}
+    return {"node": runtime.holdings.node, "namespace": settings.namespace, "broker": settings.address}
 
 
 def _check(label: str, what: str) -> str:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from dnworker.capability.discovery import search_path
 from dnworker.capability.flags import parse_cli_flags
-from dnworker.cli.cluster_options import add_cluster_arguments, place_of, shared_broker_of
+from dnworker.cli.cluster_options import add_cluster_arguments, joined_to_json, place_of, shared_broker_of
 from dnworker.cli.debug_options import (
     add_debug_arguments,
     check_debugged,
@@ -306,11 +306,13 @@ def _announce(runtime: Runtime, token_file: Path | None, *, as_json: bool) -> No
     failed = {c.root.name: c.failure for c in runtime.capabilities.all() if c.failure is not None}
     if as_json:
         report: dict[str, Any] = {"ok": True, "url": runtime.url, "workers": workers, "failed": failed}
-        print_json(report | debugged_to_json(runtime))
+        print_json(report | debugged_to_json(runtime) | joined_to_json(runtime))
         return
     where = f"the token is in {token_file}" if token_file else "the token is that of DREADNODE_RUNTIME_TOKEN"
     print(f"serving at {runtime.url}; {where}", flush=True)
     print(f"the panel is at {runtime.url}/panel; `dnworker panel` opens it", flush=True)
+    if joined := joined_to_json(runtime):
+        print("node {node} of the namespace {namespace} at {broker}".format(**joined), flush=True)
     for name, worker in workers.items():
         why = f": {worker['error']}" if worker["error"] else ""
         print(printable(f"  {name} is {worker['state']}{why}"), flush=True)
