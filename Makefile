@@ -10,7 +10,7 @@ AS_ROOT := $(shell test "$$(id -u)" != 0 || echo --allow-root)
 # Not uv's default of hard links: a checkout on another disk than the cache must work without a warning.
 export UV_LINK_MODE ?= copy
 
-.PHONY: lab demo test check lint format bounds bench attack screenshot clean all-tests quick-tests tools environments
+.PHONY: lab demo test check lint format bounds bench attack cluster screenshot clean all-tests quick-tests tools environments
 
 lab: .venv/.lab  ## open the tutorial in JupyterLab
 	$(BIN)/jupyter lab $(AS_ROOT) notebooks/01-quickstart.ipynb
@@ -57,6 +57,10 @@ bounds: .venv/.test  ## unit and kernel tests with the oldest versions that the 
 bench: .venv/.test  ## measure, side by side with the reference
 	$(BIN)/python benchmarks/run.py
 
+SERVERS ?= 1
+cluster: .venv/.cluster  ## a NATS server (three with SERVERS=3), three nodes and the panel; Ctrl-C ends all of it
+	$(BIN)/python scripts/cluster.py --servers $(SERVERS)
+
 attack: .venv/.test  ## attack the runtime with real processes, for some minutes, and print what held
 	$(BIN)/python -m tests.attack
 
@@ -74,6 +78,10 @@ clean:
 
 .venv/.demo: .venv/.base $(PROJECT)
 	$(BIN)/uv pip install --quiet --python $(BIN)/python --editable '.[jupyter]' --group demo
+	@touch $@
+
+.venv/.cluster: .venv/.base $(PROJECT)
+	$(BIN)/uv pip install --quiet --python $(BIN)/python --editable '.[runtime,cluster]' --group cluster
 	@touch $@
 
 .venv/.lab: .venv/.demo $(PROJECT)

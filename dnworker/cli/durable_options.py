@@ -33,14 +33,14 @@ def add_durable_arguments(parser: argparse.ArgumentParser) -> None:
         "--from",
         dest="start",
         metavar="now|beginning|SEQ",
-        help="with --durable: where a worker begins that the file does not know (default: now)",
+        help="with --durable or --broker: where a worker begins that is not known there (default: now)",
     )
     parser.add_argument(
         "--catchup",
         choices=("once", "skip"),
         default="skip",
-        help="with --durable: whether a schedule that was due while nothing ran, runs once at the start "
-        "(default: %(default)s)",
+        help="with --durable or --broker: whether a schedule that was due while nothing ran, runs once at "
+        "the start (default: %(default)s)",
     )
 
 
@@ -51,8 +51,8 @@ def catchup_of(options: argparse.Namespace) -> Catchup:
         UsageError: they are to be made up for, and nothing remembers them.
     """
     catchup: Catchup = options.catchup
-    if catchup == "once" and options.durable is None:
-        raise UsageError("--catchup once: when a schedule ran last is kept with --durable only")
+    if catchup == "once" and not _keeps_events(options):
+        raise UsageError("--catchup once: when a schedule ran last is kept with --durable or --broker only")
     return catchup
 
 
@@ -63,7 +63,7 @@ def broker_of(options: argparse.Namespace) -> SqliteBroker | None:
         UsageError: the options do not go together, or the file is a directory.
     """
     file: Path | None = options.durable
-    start = _start_of(options)
+    start = start_of(options)
     if file is None:
         return None
     if file.is_dir():
@@ -78,7 +78,7 @@ def broker_of(options: argparse.Namespace) -> SqliteBroker | None:
     return SqliteBroker(file, start=start)
 
 
-def _start_of(options: argparse.Namespace) -> int:
+def start_of(options: argparse.Namespace) -> int:
     """Return where a worker begins that the broker does not know.
 
     Raises:
@@ -86,9 +86,15 @@ def _start_of(options: argparse.Namespace) -> int:
     """
     if options.start is None:
         return NOW
-    if options.durable is None:
-        raise UsageError(f"--from {options.start}: events of earlier runs are kept with --durable only")
+    if not _keeps_events(options):
+        raise UsageError(
+            f"--from {options.start}: events of earlier runs are kept with --durable or --broker only"
+        )
     return parse_start(options.start, "--from")
+
+
+def _keeps_events(options: argparse.Namespace) -> bool:
+    return options.durable is not None or options.broker is not None
 
 
 def parse_start(text: str, option: str) -> int:

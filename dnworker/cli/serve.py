@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from dnworker.capability.discovery import search_path
 from dnworker.capability.flags import parse_cli_flags
+from dnworker.cli.cluster_options import add_cluster_arguments, joined_to_json, place_of, shared_broker_of
 from dnworker.cli.debug_options import (
     add_debug_arguments,
     check_debugged,
@@ -83,6 +84,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_storm_arguments(parser)
     add_debug_arguments(parser)
     add_state_arguments(parser)
+    add_cluster_arguments(parser)
     parser.add_argument(
         "--no-observe",
         action="store_true",
@@ -207,6 +209,7 @@ def make_runtime(options: argparse.Namespace) -> Runtime:
     exposed = exposure(token_file) if token_file is not None else None
     if exposed is not None and not options.insecure_token_file:
         raise UsageError(f"{exposed}; --insecure-token-file takes it as it is")
+    node, labels, require = place_of(options)
     runtime = Runtime(
         host=options.host,
         port=options.port,
@@ -222,9 +225,12 @@ def make_runtime(options: argparse.Namespace) -> Runtime:
         keep_state=options.keep_state,
         process_locals=options.locals,
         observe=not options.no_observe,
-        broker=broker_of(options),
+        broker=shared_broker_of(options) or broker_of(options),
         catchup=catchup_of(options),
         retry=retry_of(options),
+        node=node,
+        labels=labels,
+        require=require,
     )
     apply_storm_options(options, runtime)
     return runtime
@@ -300,11 +306,13 @@ def _announce(runtime: Runtime, token_file: Path | None, *, as_json: bool) -> No
     failed = {c.root.name: c.failure for c in runtime.capabilities.all() if c.failure is not None}
     if as_json:
         report: dict[str, Any] = {"ok": True, "url": runtime.url, "workers": workers, "failed": failed}
-        print_json(report | debugged_to_json(runtime))
+        print_json(report | debugged_to_json(runtime) | joined_to_json(runtime))
         return
     where = f"the token is in {token_file}" if token_file else "the token is that of DREADNODE_RUNTIME_TOKEN"
     print(f"serving at {runtime.url}; {where}", flush=True)
     print(f"the panel is at {runtime.url}/panel; `dnworker panel` opens it", flush=True)
+    if joined := joined_to_json(runtime):
+        print("node {node} of the namespace {namespace} at {broker}".format(**joined), flush=True)
     for name, worker in workers.items():
         why = f": {worker['error']}" if worker["error"] else ""
         print(printable(f"  {name} is {worker['state']}{why}"), flush=True)

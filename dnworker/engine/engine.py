@@ -371,12 +371,13 @@ class Engine:
     def _note_end(self) -> None:
         self._is_started = False
 
-    def use_broker(self, broker: Broker, journal: Path | None = None) -> None:
+    def use_broker(self, broker: Broker, journal: Path | None = None, place: Place | None = None) -> None:
         """Have another broker keep the events from the next start on.
 
         Args:
             broker: one that is not open.
             journal: where a broker that has no journal of its own lets it be written; None for nowhere.
+            place: what this node is called among those that share the broker; None for what it was.
 
         Raises:
             Conflict: the runtime runs.
@@ -385,6 +386,10 @@ class Engine:
             raise Conflict("the runtime runs; stop it before something else keeps its events")
         self.bus.use(broker)
         self.journal = self._make_journal(journal)
+        if place is not None:
+            self.holdings.use(place)
+            self.nodes.be(place.node, place.labels)
+            self.cluster.node = place.node
 
     @property
     def is_started(self) -> bool:

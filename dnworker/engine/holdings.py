@@ -29,6 +29,9 @@ log = logging.getLogger("dnworker.cluster")
 LOOK_EVERY = 0.5
 """Seconds after which a node looks at the others' seats where nothing wakes it."""
 
+CANCEL_AGAIN = 0.1
+"""Seconds after which a task is cancelled again that has not ended."""
+
 LOOK_APART = 0.02
 """Seconds between two looks, also where much changes."""
 
@@ -96,7 +99,7 @@ class Holdings:
         log_line: AddLine,
         is_changing: Callable[[], bool] = lambda: False,
     ) -> None:
-        self.node, self.labels, self.require = place.node, place.labels, place.require
+        self.use(place)
         self.moves: Moves | None = None
         """Is told of workers that this node takes."""
         self.is_on = False
@@ -119,6 +122,10 @@ class Holdings:
         self._wake = asyncio.Event()
         self._looking: asyncio.Task[None] | None = None
         self._end_watch: Callable[[], None] = lambda: None
+
+    def use(self, place: Place) -> None:
+        """Be another node from the next `open` on."""
+        self.node, self.labels, self.require = place.node, place.labels, place.require
 
     # -- start and stop --------------------------------------------------------------------------------
 
@@ -147,11 +154,11 @@ class Holdings:
             return
         self._is_leaving = True
         self._end_watch()
-        under_way = [*self._acts.values(), *([self._looking] if self._looking is not None else [])]
-        for task in under_way:
-            task.cancel()
-        if under_way:
-            await asyncio.wait(under_way)
+        under_way = {*self._acts.values(), *([self._looking] if self._looking is not None else [])}
+        while under_way:  # until Python 3.12, wait_for loses a cancellation that comes with its result
+            for task in under_way:
+                task.cancel()
+            _, under_way = await asyncio.wait(under_way, timeout=CANCEL_AGAIN)
         workers = self._listed()
         await asyncio.gather(
             *(self._leave_to_others(hold, workers.get(n)) for n, hold in self._holds.items())

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from dnworker.testing.nats_server import NatsServer
+
+sys.path.insert(0, str(Path(__file__).parents[2] / "scripts"))  # servers and nodes of `make cluster`
 
 
 @pytest.fixture(scope="session")

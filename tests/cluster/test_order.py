@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from dnworker.core.errors import NotStored
+from dnworker.core.errors import NotStored, TooLarge
 
 from ..conformance.stage import handle, next_of
 from .nodes import nodes, until
@@ -93,7 +93,7 @@ async def test_an_event_over_the_limit_of_the_server_is_refused_in_one_line(tmp_
 
     with NatsServer(tmp_path, config="max_payload: 20000") as small:
         async with nodes(small, 1) as (node,):
-            with pytest.raises(NotStored, match=r"has 2\d,\d{3} bytes; nats://127.* takes 20,000") as info:
+            with pytest.raises(TooLarge, match=r"has 2\d,\d{3} bytes; nats://127.* takes 20,000") as info:
                 await node.publish(payload={"text": "x" * 20_000})
             assert "\n" not in str(info.value)
             assert (await node.publish(payload={"text": "x" * 15_000})).seq == 1

@@ -8,6 +8,7 @@ from pathlib import Path
 from dnworker.core.errors import BrokerError, UsageError
 from dnworker.core.files import working_directory
 from dnworker.core.lifecycle import WorkerState
+from dnworker.engine.placement import Place
 from dnworker.events.brokers.base import Broker
 from dnworker.events.brokers.memory import MemoryBroker
 from dnworker.events.brokers.sqlite.broker import SqliteBroker
@@ -25,6 +26,10 @@ async def make_durable(context: MagicContext, mode: str | None) -> Note:
     """
     file = _file_of(context, mode)
     before = context.runtime.bus.broker
+    if before.capabilities.is_shared:
+        raise UsageError(
+            "%runtime durable: this notebook shares its events with other nodes; first: %runtime leave"
+        )
     kept = None if before.journal is None else before.journal.path
     try:
         await context.transactions.ready()
@@ -34,7 +39,7 @@ async def make_durable(context: MagicContext, mode: str | None) -> Note:
     if _is_same(file, kept):
         return Note(f"nothing changes: {before.failure or f'{_where(file)} already'}")
     left = await _left_in(context, kept)
-    await _use(context, MemoryBroker() if file is None else await _tried(context, SqliteBroker(file)))
+    await use_broker(context, MemoryBroker() if file is None else await tried(context, SqliteBroker(file)))
     if file is None:
         return Note(f"{_where(file)} again, and are lost when the kernel ends{left}")
     return Note(
@@ -109,7 +114,7 @@ async def _left_in(context: MagicContext, kept: Path | None) -> str:
     return f"; left in {kept} until `%runtime durable {_quoted(kept)}` runs again: {', '.join(stay)}"
 
 
-async def _tried(context: MagicContext, broker: Broker) -> Broker:
+async def tried(context: MagicContext, broker: Broker) -> Broker:
     """Open a broker and close it again, before workers are stopped for it; return it.
 
     Raises:
@@ -122,12 +127,12 @@ async def _tried(context: MagicContext, broker: Broker) -> Broker:
     return broker
 
 
-async def _use(context: MagicContext, broker: Broker) -> None:
-    """Start the runtime with another broker; where that fails, with the one that it had."""
+async def use_broker(context: MagicContext, broker: Broker, place: Place | None = None) -> None:
+    """Start the runtime with another broker, as a node of a name; where that fails, with the one it had."""
     runtime, startup = context.runtime, context.startup
     before, was_started = runtime.bus.broker, runtime.is_started
     running = await stop_workers(context) if was_started else []
-    runtime.use_broker(broker, startup.journal)
+    runtime.use_broker(broker, startup.journal, place)
     try:
         await startup.ready()
     except Exception:

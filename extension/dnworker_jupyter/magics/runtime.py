@@ -1,19 +1,22 @@
-"""`%runtime`: shows the runtime, examines it, stops it, says what is done about event storms."""
+"""`%runtime`: shows the runtime, examines it, stops it, says what keeps events, and about storms."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from dnworker.core.errors import UsageError
 from dnworker.core.topology import SILENT
 from dnworker_jupyter.display.tables import Note
+from dnworker_jupyter.magics.cluster import Joining, join_cluster, leave_cluster
 from dnworker_jupyter.magics.context import MagicContext
 from dnworker_jupyter.magics.doctor import diagnose
 from dnworker_jupyter.magics.durable import make_durable, stop_workers
 from dnworker_jupyter.magics.storms import show_or_set
 from dnworker_jupyter.syntax.options import Parser
 
-WORDS = ("status", "doctor", "url", "stop", "nest", "storm", "observe", "durable")
+WORDS = ("status", "doctor", "url", "stop", "nest", "storm", "observe", "durable", "join", "leave")
+_OF_JOIN = ("namespace", "node", "label", "creds", "broker_ca", "broker_cert", "broker_key")
 
 
 @dataclass(frozen=True)
@@ -23,11 +26,24 @@ class RuntimeOptions:
     what: str
     mode: str | None = None
     limit: int | None = None
+    # with join
+    namespace: str | None = None
+    node: str | None = None
+    label: Sequence[str] = ()
+    creds: str | None = None
+    broker_ca: str | None = None
+    broker_cert: str | None = None
+    broker_key: str | None = None
 
     @property
     def needs_runtime(self) -> bool:
-        """Whether it waits until the runtime has started; another file is the way out where that fails."""
-        return self.what != "durable"
+        """Whether it waits until the runtime has started; another broker is the way out where that fails."""
+        return self.what not in ("durable", "leave")
+
+    @property
+    def joining(self) -> Joining:
+        """How it joins other nodes."""
+        return Joining(self.mode, self.namespace, *(getattr(self, name) for name in _OF_JOIN[1:]))
 
 
 def runtime_parser() -> Parser:
@@ -37,10 +53,22 @@ def runtime_parser() -> Parser:
     parser.add_argument(
         "mode",
         nargs="?",
-        metavar="hold|warn|off|on|FILE",
-        help="with storm: what is done about one; with observe: on or off; with durable: on, off or a file",
+        metavar="hold|warn|off|on|FILE|URL",
+        help="with storm: what is done about one; with observe: on or off; with durable: on, off or a file; "
+        "with join: the servers, such as nats://10.0.0.5",
     )
     parser.add_argument("--limit", type=int, metavar="N", help="with storm: the events that make one")
+    parser.add_argument("--namespace", metavar="NAME", help="with join: what the nodes have in common")
+    parser.add_argument("--node", metavar="NAME", help="with join: the name of this one")
+    parser.add_argument(
+        "--label", action="append", default=[], help="with join: what this node has, such as gpu"
+    )
+    parser.add_argument(
+        "--creds", metavar="FILE", help="with join: to sign in with; or NATS_USER, NATS_PASSWORD"
+    )
+    parser.add_argument("--broker-ca", metavar="FILE", help="with join: the CA of the servers' certificates")
+    parser.add_argument("--broker-cert", metavar="FILE", help="with join: the certificate of this node")
+    parser.add_argument("--broker-key", metavar="FILE", help="with join: its key")
     return parser
 
 
@@ -49,15 +77,18 @@ async def run_runtime(context: MagicContext, options: RuntimeOptions) -> object:
 
     Raises:
         UsageError: a package is missing, or an option is for something else.
-        BrokerError: the file that is to keep the events cannot be used.
+        BrokerError: the file, or the servers, that are to keep the events cannot be used.
     """
-    takes_mode = options.what in ("storm", "observe", "durable")
+    takes_mode = options.what in ("storm", "observe", "durable", "join")
+    given = [f"--{name.replace('_', '-')}" for name in _OF_JOIN if getattr(options, name)]
+    if given and options.what != "join":
+        raise UsageError(f"%runtime {options.what}: {given[0]} is for %runtime join")
     if (options.mode is not None and not takes_mode) or (
         options.limit is not None and options.what != "storm"
     ):
         raise UsageError(
             f"%runtime {options.what} takes nothing more; %runtime storm takes a mode and --limit, "
-            "%runtime observe takes on or off, and %runtime durable on, off or a file"
+            "%runtime observe takes on or off, %runtime durable on, off or a file, and %runtime join servers"
         )
     match options.what:
         case "storm":
@@ -66,6 +97,10 @@ async def run_runtime(context: MagicContext, options: RuntimeOptions) -> object:
             return _observe(context, options.mode)
         case "durable":
             return await make_durable(context, options.mode)
+        case "join":
+            return await join_cluster(context, options.joining)
+        case "leave":
+            return await leave_cluster(context)
         case "url":
             return Note(str(context.runtime.url))
         case "doctor":

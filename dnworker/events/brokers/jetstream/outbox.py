@@ -14,7 +14,7 @@ from msgspec.structs import replace
 from nats.aio.msg import Msg
 
 from dnworker.core.envelope import EventEnvelope, new_id
-from dnworker.core.errors import BrokerError, NotStored
+from dnworker.core.errors import BrokerError, NotStored, TooLarge
 from dnworker.events.brokers.base import Accepted
 from dnworker.events.brokers.jetstream.api import WRONG_SEQUENCE, Away, Refused, read_answer, why
 from dnworker.events.brokers.jetstream.connecting import Connected
@@ -157,7 +157,7 @@ class Outbox:
             headers |= {EXPECTED_SEQUENCE: "0", EXPECTED_SUBJECT: names.of_id(event_id)}
         if (length := len(data) + bytes_of(headers)) > self._connected.largest:
             future.set_exception(
-                NotStored(
+                TooLarge(
                     f"an event of kind {envelope.kind[:80]!r} has {length:,} bytes; "
                     f"{self._connected.settings.address} takes {self._connected.largest:,} (max_payload); "
                     "publish less at once, such as the name of a file"
