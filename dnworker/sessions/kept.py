@@ -51,6 +51,8 @@ class KeptSession(msgspec.Struct, kw_only=True, omit_defaults=True):
     turns: list[str] = []
     running: str | None = None
     outcome: dict[str, Any] | None = None
+    prompts: list[dict[str, Any]] = []
+    preview: str | None = None
     messages_list: str = ""
     """The id of the list of messages: one that is written anew gets another."""
     messages_end: int = 0
@@ -62,8 +64,14 @@ class KeptSession(msgspec.Struct, kw_only=True, omit_defaults=True):
         """Return the session, with these messages."""
         return Session(messages=messages, **{name: getattr(self, name) for name in _FACTS})
 
+    def facts(self) -> Session:
+        """Return the session of another node, without its messages."""
+        session = self.session([])
+        session.is_here, session.first_text = False, self.preview
+        return session
 
-_OF_MESSAGES = ("messages_list", "messages_end", "messages_left")
+
+_OF_MESSAGES = ("preview", "messages_list", "messages_end", "messages_left")
 _FACTS = tuple(f for f in KeptSession.__struct_fields__ if f not in _OF_MESSAGES)
 
 
@@ -157,7 +165,12 @@ class MessageList:
 
     def key(self, start: int) -> str:
         """Return the key of the page that begins with the message of this number."""
-        return f"{MESSAGES}{self.id}/{start:012d}"
+        return f"{self.prefix}{start:012d}"
+
+    @property
+    def prefix(self) -> str:
+        """How the keys of its pages begin."""
+        return f"{MESSAGES}{self.id}/"
 
     def next(self, session: Session) -> tuple[MessageList, list[Page]]:
         """Return the list as it is to be now, and the pages that are missing for it."""
@@ -202,5 +215,9 @@ def record_of(session: Session, messages: MessageList) -> KeptSession:
     """Return what is kept of a session beside its messages."""
     facts = {name: getattr(session, name) for name in _FACTS}
     return KeptSession(
-        **facts, messages_list=messages.id, messages_end=messages.end, messages_left=messages.left
+        **facts,
+        preview=session.preview,
+        messages_list=messages.id,
+        messages_end=messages.end,
+        messages_left=messages.left,
     )
