@@ -73,6 +73,8 @@ class EventBus:
         """Is told of events that are not accepted yet; the history."""
         self.refused: Listeners[[EventEnvelope, BaseException]] = Listeners()
         """Called with events that the broker did not accept, and why."""
+        self.delivered: Listeners[[EventEnvelope]] = Listeners()
+        """Called with each event that a broker has numbered, once subscribers have it."""
         self.scopes = Scopes(replay_bytes)
         """What is kept for replay."""
         # Who receives events.
@@ -209,6 +211,23 @@ class EventBus:
                     subscription.put(envelope, size)
                 except Exception:
                     _note_not_put(subscription, envelope)
+        if self._is_numbered:
+            self.delivered.notify(envelope)
+
+    def pass_on(self, envelope: EventEnvelope, size: int) -> None:
+        """Deliver an event of a session that no broker keeps; workers, the history and the journal get none.
+
+        It has the number of the newest event of its session that is kept: who resumes after that one has it.
+
+        Raises:
+            Gone: the session was deleted.
+        """
+        buffer = self.scopes.buffer(envelope.session_id)
+        numbered = replace(envelope, seq=buffer.bounds()[0] or self._seq or 1)
+        self.scopes.append(buffer, numbered, size)
+        for subscription in self._subscribers.of_kind(envelope.kind):
+            if subscription.owner is None and subscription.session_id in (None, envelope.session_id):
+                _put(subscription, numbered, size)
 
     def _introduce(self, envelope: EventEnvelope, size: int, only: str | None) -> bool:
         """Tell taps of an event that has its number now, as its publisher; return whether it is held back."""

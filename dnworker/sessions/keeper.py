@@ -68,11 +68,10 @@ class SessionKeeper:
         desk = self._desks[session.session_id] = self._desk(session, messages)
         desk.revision = revision
 
-    def let_go(self, session: Session) -> None:
-        """Write nothing more of a session, which another runtime writes from now on."""
-        desk = self._desks.get(session.session_id)
-        if desk is not None and desk.session is session:
-            del self._desks[session.session_id]
+    def let_go(self, session_id: str) -> None:
+        """Write nothing more of a session, also of one that is being deleted: another runtime may have it."""
+        if (desk := self._desks.pop(session_id, None)) is not None:
+            desk.session.is_here = False
             desk.let_go()
 
     def is_settled(self, session_id: str) -> bool:

@@ -257,6 +257,10 @@ class Trail:
         match raw:
             case {"type": "generationstart"}:
                 self._texts.append("")
+            case {"type": "generationcontent", "data": {"content": str(text), "step": int(step)}} if (
+                0 < step <= len(self._texts)
+            ):
+                self._texts[step - 1] += text
             case {"type": "generationcontent", "data": {"content": str(text)}} if self._texts:
                 self._texts[-1] += text
             case {"type": "toolstart", "data": {"tool_call": {"name": name, "arguments": str(arguments)}}}:
@@ -309,10 +313,15 @@ def _parsed(arguments: str) -> Any:
 
 async def trails(bus: EventBus, session: Session, turns: Sequence[KeptTurn]) -> dict[str, Trail]:
     """Return what is known of these turns of a session."""
-    found = {turn.turn_id: Trail(turn.turn_id, session) for turn in turns}
+    found, seen = {turn.turn_id: Trail(turn.turn_id, session) for turn in turns}, set[str]()
     async for event in _events(bus.broker, session.session_id, min(turn.after_seq for turn in turns)):
         if (trail := found.get(event.turn_id or "")) is not None:
             trail.note(event)
+            seen.add(event.event_id)
+    if bus.broker.messages is not None:  # pieces that no broker has kept, and this runtime has heard
+        for event in bus.kept(session.session_id, 0):
+            if event.event_id not in seen and (trail := found.get(event.turn_id or "")) is not None:
+                trail.note(event)
     return found
 
 

@@ -114,6 +114,7 @@ class SharedSessions:
         self._is_ending = False
         if not self.is_on:
             return
+        self._turns.events.deltas.open()
         await self.elsewhere.open()
         overtaken = self._store.keeper.overtaken.add(self._overtaken)
         self._ends = [
@@ -126,7 +127,7 @@ class SharedSessions:
 
     async def end_serving(self) -> None:
         """Take nothing more over, and answer no other node: what runs here is about to end."""
-        self._is_ending = True
+        self._is_ending = self.is_on
         while self._ends:
             self._ends.pop()()
         for held in self.leases.all():
@@ -141,6 +142,7 @@ class SharedSessions:
         if task is not None:
             task.cancel()
             await asyncio.wait({task})
+        self._turns.events.deltas.close()
         held = [*filter(None, map(self.leases.drop, [one.session_id for one in self.leases.all()]))]
         await asyncio.gather(*map(self.leases.give_back, held))
         if held:
@@ -165,10 +167,10 @@ class SharedSessions:
             Unavailable: the other node does not answer, and its lease has not run out.
             TooLarge: the request has more bytes than nodes send each other.
         """
-        if not self.is_on:
-            return await here()
         if self._is_ending:
             raise Unavailable("this runtime stops; ask another node")
+        if not self.is_on:
+            return await here()
         held = self._use(session_id) or await self._elsewhere(session_id, op, fields)
         if isinstance(held, Answer):
             return held.result()
@@ -302,12 +304,13 @@ class SharedSessions:
 
     def _release(self, session_id: str) -> None:
         """Know a session as one of another node from now on."""
-        if session_id in self._store:
-            session = self._store.get(session_id)
-            if session.is_here:
-                self._turns.let_go(session)
-                self._store.note_elsewhere(record_of(session, MessageList()).facts())
-                self.elsewhere.look_again()
+        session = self._store.get(session_id) if session_id in self._store else None
+        if session is None:  # it may be that its deletion is not written yet
+            self._store.keeper.let_go(session_id)
+        elif session.is_here:
+            self._turns.let_go(session)
+            self._store.note_elsewhere(record_of(session, MessageList()).facts())
+        self.elsewhere.look_again()
 
     def _lose(self, session_id: str) -> None:
         self._release(session_id)

@@ -9,9 +9,11 @@ from typing import TYPE_CHECKING, Any
 
 from dnworker.core.envelope import EventEnvelope, truncate
 from dnworker.core.errors import Gone, NotStored, TooLarge
+from dnworker.sessions.deltas import Deltas
 from dnworker.sessions.restoring import interrupted
 
 if TYPE_CHECKING:
+    from dnworker.core.clock import Clock
     from dnworker.events.bus import EventBus
     from dnworker.sessions.keeper import SessionKeeper
     from dnworker.sessions.session import Session
@@ -31,10 +33,12 @@ class TurnEvents:
     two events of one id the broker takes the first.
     """
 
-    def __init__(self, bus: EventBus) -> None:
+    def __init__(self, bus: EventBus, clock: Clock) -> None:
         self._bus = bus
         self.is_shared = False
         """Whether other runtimes may take sessions over."""
+        self.deltas = Deltas(bus, clock)
+        """Pieces of answers, where runtimes share the broker."""
 
     def accept(self, session: Session, turn: Turn) -> EventEnvelope:
         """Publish that a turn is accepted."""
@@ -87,12 +91,16 @@ class TurnEvents:
         if self.is_shared and (terminal or kind == "turn.started"):
             publish = partial(publish, event_id=_once_id(turn.id, terminal=terminal), may_exist=True)
         try:
-            return publish(payload)
+            if self.is_shared and self.deltas.send(turn, session.session_id, kind, payload):
+                return None
+            event = publish(payload)
         except TooLarge as exc:
-            return publish(truncate(payload, str(exc)))  # never too large: it keeps a tenth of the bound
+            event = publish(truncate(payload, str(exc)))  # never too large: it keeps a tenth of the bound
         except Gone:
             log.info("%s of the deleted session %s is dropped", kind, session.session_id)
             return None
+        turn.last_event_id = event.event_id
+        return event
 
 
 def _once_id(turn_id: str, *, terminal: bool) -> str:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import logging
+from functools import partial
 from types import FrameType
 from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
@@ -60,7 +61,7 @@ class Turns:
         self._history = history
         self._clock = clock
         self._keeper = store.keeper
-        self._events = TurnEvents(bus)
+        self.events = TurnEvents(bus, clock)
 
         # What runs, and what may not yet.
         self._is_stopping = False
@@ -102,7 +103,7 @@ class Turns:
             self._running.add(turn.keeping)
             turn.keeping.add_done_callback(self._running.discard)
         else:
-            self._begin(session, turn, self._events.accept(session, turn))
+            self._begin(session, turn, self.events.accept(session, turn))
         self._store.note_waiting(request.size)
         queue.waiting.append(turn)  # last: a turn that could not be accepted must not be waited for
         self._held.discard(session)
@@ -130,7 +131,7 @@ class Turns:
         return turn
 
     def _publish_raw(self, session: Session, turn: Turn, kind: str, raw: RawEvent) -> None:
-        self._events.publish(session, turn, kind, {"event_type": str(raw["type"]), "raw_event": raw})
+        self.events.publish(session, turn, kind, {"event_type": str(raw["type"]), "raw_event": raw})
         if kind == "prompt.required":
             self._note_prompts(session)
 
@@ -147,7 +148,7 @@ class Turns:
     async def _keep(self, session: Session, turn: Turn) -> None:
         """Accept a turn as soon as it outlives a kill; one that cannot be kept is dropped."""
         try:
-            accepted = await self._events.keep(session, turn, self._keeper)
+            accepted = await self.events.keep(session, turn, self._keeper)
         except BaseException as exc:
             if turn in (waiting := self.queue(session).waiting):
                 waiting.remove(turn)
@@ -234,10 +235,12 @@ class Turns:
             NotFound: there is no such session.
             NotStored: it is deleted, and that cannot be kept now; it is tried again.
         """
-        queue = self.queue(self._store.get(session_id))
+        queue = self.queue(session := self._store.get(session_id))
         queue.is_ending = True  # no turn may begin while those under way end
         try:
             await self.cancel(session_id, drop_queued=True, reason="session_deleted")
+            if self._keeper.is_shared:  # their ends, which could not be published again once it is deleted
+                await self._store.kept(session)
         finally:
             queue.is_ending = False
         await self._store.kept(self._store.delete(session_id))
@@ -248,7 +251,7 @@ class Turns:
         """Take up the sessions and turns that outlived the end of a runtime, before anybody is answered."""
         self._is_stopping = False
         self._keeper.open()
-        self._events.is_shared = self._keeper.is_shared
+        self.events.is_shared = self._keeper.is_shared
         if self._keeper.is_on and not self._keeper.is_shared:
             for session, turns in (await restoring.read(self._bus, self._store)).items():
                 await self.take_up(session, turns)
@@ -291,7 +294,7 @@ class Turns:
             active.finished = active.cancelled = True
             if active.task is not None:
                 active.task.cancel()
-        self._keeper.let_go(session)
+        self._keeper.let_go(session.session_id)
 
     def release(self, *, without_agent: bool = False) -> None:
         """Let turns run that outlived the end of a runtime, and whose agent is there.
@@ -309,12 +312,8 @@ class Turns:
         """Cancel every turn, waiting or under way; those that wait and are kept run after the next start."""
         self._is_stopping = self._keeper.is_on
         sessions = [session for session in self._store.list() if session.is_here]
-        await asyncio.gather(
-            *(
-                self.cancel(s.session_id, drop_queued=not self._keeper.is_on, reason="runtime_stopped")
-                for s in sessions
-            )
-        )
+        cancel = partial(self.cancel, drop_queued=not self._keeper.is_on, reason="runtime_stopped")
+        await asyncio.gather(*(cancel(session.session_id) for session in sessions))
         self._held.clear()
         if self._keeper.is_on:
             await self._keeper.close()
@@ -365,12 +364,12 @@ class Turns:
             answer = self._agents.answering(session, turn)
         except TurnFailure as exc:
             raw = {"type": "error", "error": str(exc)}
-            self._events.publish(session, turn, "turn.event", {"event_type": "error", "raw_event": raw})
+            self.events.publish(session, turn, "turn.event", {"event_type": "error", "raw_event": raw})
             raise
         if turn.request.reset:
             session.messages.clear()
         session.model = turn.model or session.model
-        if await self._events.begin(session, turn, is_kept=(kept := self._keeper.is_on)) is not None and kept:
+        if await self.events.begin(session, turn, is_kept=(kept := self._keeper.is_on)) is not None and kept:
             session.running = turn.id
             self._store.note(session)
         try:
@@ -400,7 +399,7 @@ class Turns:
 
     def _finish(self, session: Session, turn: Turn, kind: str, payload: dict[str, Any]) -> None:
         if not turn.finished:
-            last = self._events.publish(session, turn, kind, payload, terminal=True)
+            last = self.events.publish(session, turn, kind, payload, terminal=True)
             turn.finished = True
             if turn.id in session.turns:
                 session.turns.remove(turn.id)

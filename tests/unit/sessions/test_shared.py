@@ -8,7 +8,7 @@ import httpx
 import pytest
 
 from dnworker.core.errors import CommandError, NotStored
-from dnworker.sessions import keeper
+from dnworker.sessions import deltas, keeper
 
 from .cluster import Cluster, echo, start_turn
 
@@ -390,3 +390,90 @@ async def test_the_end_of_a_turn_that_the_broker_did_not_take_is_published_again
     assert (await cluster.ended(turn_id)).payload["response_text"] == "you said hello"
     assert len({event.event_id for event in refused}) == 1
     assert len(await two.client().fetch_session_messages("s")) == 2
+
+
+# -- pieces of answers ---------------------------------------------------------------------------------
+
+
+async def pieces(turn):
+    for n in range(20):
+        turn.say(f"{n} ")
+        await asyncio.sleep(0)
+        if n == 9:
+            await turn.call_tool("look", result="seen")
+
+
+async def test_pieces_of_an_answer_come_to_every_node_in_order_and_are_not_stored(cluster, nodes):
+    one, two = nodes
+    one.agents.default(pieces)
+    await one.client().create_session(session_id="s")
+    seen = [node.bus.subscribe(session_id="s") for node in nodes]
+    done = await two.client().run_turn(session_id="s", message="m")
+    assert done["response_text"] == "".join(f"{n} " for n in range(10, 20))
+    heard = []
+    for subscription in seen:
+        events = []
+        while (event := subscription.take()) is not None:
+            events.append(event)
+        types = [e.payload.get("event_type", e.kind) for e in events]
+        heard.append(types)
+        texts = [e.payload["raw_event"]["data"]["content"] for e in events if said(e)]
+        assert texts == [f"{n} " for n in range(20)]
+        assert types.index("generationstart") < types.index("generationcontent")
+        assert types.index("toolstart") == types.index("generationcontent") + 10
+        assert types[-1] == "turn.completed"
+        assert [e.seq for e in events] == sorted(e.seq for e in events)
+    assert heard[0] == heard[1]
+    assert not [e for e in cluster.events() if said(e)]
+    assert [e for e in cluster.events() if e.payload.get("event_type") == "toolstart"]
+
+
+def said(event):
+    return event.payload.get("event_type") == "generationcontent"
+
+
+async def test_a_client_of_another_node_streams_the_answer(nodes):
+    one, two = nodes
+    one.agents.default(pieces)
+    await one.client().create_session(session_id="s")
+    texts = []
+    async for event in two.client().stream_chat(session_id="s", message="m"):
+        if isinstance(event, dict) and event.get("type") == "generationcontent":
+            texts.append(event["data"]["content"])
+    assert texts == [f"{n} " for n in range(20)]
+
+
+async def test_the_pieces_that_were_heard_of_a_turn_are_in_its_failure(cluster, nodes):
+    one, two = nodes
+
+    async def forever(turn):
+        turn.say("half ")
+        turn.say("of it")
+        await asyncio.Event().wait()
+
+    one.agents.default(forever)
+    turn_id = await start_turn(one)
+    await cluster.until(lambda: [e for e in two.bus.kept("s", None) if said(e)])
+    await asyncio.sleep(0)
+    one.bus.broker.cut_off()
+    assert (await cluster.ended(turn_id, seconds=20)).payload["partial_response"] == "half of it"
+
+
+async def test_a_node_that_joins_in_the_middle_of_an_answer_passes_its_pieces_on(cluster, monkeypatch):
+    monkeypatch.setattr(deltas, "WAIT", 0.01)
+    gate = asyncio.Event()
+
+    async def late(turn):
+        turn.say("a")
+        await gate.wait()
+        turn.say("b")
+        await asyncio.Event().wait()
+
+    one = await cluster.join(late)
+    await start_turn(one)
+    await cluster.until(lambda: [e for e in one.bus.kept("s", None) if said(e)])
+    two = await cluster.join()
+    subscription = two.bus.subscribe(session_id="s")
+    gate.set()
+    event = await asyncio.wait_for(anext(aiter(subscription)), 2)
+    assert event.payload["raw_event"]["data"]["content"] == "b"
