@@ -89,7 +89,7 @@ class SharedSessions:
         """Of sessions that are being taken over or given back, with how many want to do so."""
         # While it is open.
         self.is_on = False
-        """Whether other nodes may have sessions."""
+        """Whether other nodes may have sessions; also after the end, until something else keeps events."""
         self._is_ending = False
         self._task: asyncio.Task[None] | None = None
         self._wake = asyncio.Event()
@@ -147,7 +147,6 @@ class SharedSessions:
         await asyncio.gather(*map(self.leases.give_back, held))
         if held:
             self._messages.tell(FREE, b"")
-        self.is_on = False
 
     # -- what is asked of sessions ---------------------------------------------------------------------
 
@@ -168,7 +167,7 @@ class SharedSessions:
             TooLarge: the request has more bytes than nodes send each other.
         """
         if self._is_ending:
-            raise Unavailable("this runtime stops; ask another node")
+            raise Unavailable("this runtime stops, or has stopped; ask another node")
         if not self.is_on:
             return await here()
         held = self._use(session_id) or await self._elsewhere(session_id, op, fields)
@@ -186,19 +185,19 @@ class SharedSessions:
         Raises:
             NotFound: there is none.
         """
-        if not self.is_on or self.leases.get(session_id) is not None:
+        if not self.is_on or self._is_ending or self.leases.get(session_id) is not None:
             return self._store.get(session_id)
         return await self.elsewhere.find(session_id)
 
     async def look(self, session_id: str | None) -> None:
         """Find a session that this runtime has not heard of yet; nothing is said where there is none."""
-        if self.is_on and session_id is not None and session_id not in self._store:
+        if self.is_on and not self._is_ending and session_id is not None and session_id not in self._store:
             with suppress(NotFound):
                 await self.elsewhere.find(session_id)
 
     async def all(self) -> list[Session]:
         """Return all sessions, the newest change first."""
-        if self.is_on:
+        if self.is_on and not self._is_ending:
             with suppress(NotStored):
                 await self.elsewhere.refresh()
         return self._store.list()
@@ -214,7 +213,7 @@ class SharedSessions:
 
     async def ask(self, session_id: str, op: str) -> Any:
         """Return what the node says that runs a session; None where no other node runs it now."""
-        if not self.is_on or self.leases.get(session_id) is not None:
+        if not self.is_on or self._is_ending or self.leases.get(session_id) is not None:
             return None
         try:
             answer = await self._request(session_id, op, {}, 5.0)
