@@ -308,6 +308,7 @@ class Engine:
             await self._take(self._loop)
             self.services.last_runs.begin()
             await self.turns.restore()
+            self.resources.push_async_callback(self.commands.shared.close)
             await self.commands.shared.open()
             await self._open()
         except BaseException:

@@ -6,6 +6,7 @@ The server, the panel and clients in this process call it; `execute` does what a
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import Awaitable, Callable
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
@@ -28,6 +29,9 @@ if TYPE_CHECKING:
 
 CATCH_UP_SECONDS = 5.0
 """Seconds that a snapshot of another node waits for the events before it to come here."""
+
+_OF_SESSIONS = re.compile(r"/api/sessions(/(?!\.)[^/?#]+){0,2}(\?[^#]*)?")
+"""The paths of the API that nodes call for each other."""
 
 CallApi = Callable[[dict[str, Any]], Awaitable[dict[str, Any]]]
 """Calls the API of this runtime: method, path, query and body; returns status and body."""
@@ -166,6 +170,8 @@ class SessionCommands:
                 session = self._store.get(session_id)
                 return snapshot(session, self._turns.queue(session), self._bus.bounds(session_id)[0])
             case "api":
+                if not _OF_SESSIONS.fullmatch(str(fields.get("path"))):
+                    raise Invalid(f"no node does {fields.get('path')!r:.100} for another")
                 return await self._call_api(fields)
         raise Invalid(f"this node does not know {op!r}: it has another version")
 

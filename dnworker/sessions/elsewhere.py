@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import logging
+import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
@@ -21,8 +22,8 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("dnworker.sessions")
 
-PAUSE = 0.05
-"""Seconds between two looks at all sessions, however often they change."""
+PAUSE, SHARE = 0.05, 20
+"""Seconds between two looks at all sessions, however often they change, or so many times what a look took."""
 
 
 class Elsewhere:
@@ -73,8 +74,9 @@ class Elsewhere:
         try:
             while self._is_stale:
                 self._is_stale = False
+                began = time.monotonic()
                 await self.refresh()
-                await asyncio.sleep(PAUSE)
+                await asyncio.sleep(max(PAUSE, SHARE * (time.monotonic() - began)))
         except NotStored as exc:
             log.info("the sessions of other nodes are not known now: %s", exc)
         except Exception:

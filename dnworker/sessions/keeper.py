@@ -8,12 +8,14 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from dnworker.core.envelope import EventEnvelope, own
+from dnworker.core.envelope import EventEnvelope, own, truncate
 from dnworker.core.errors import Gone, Invalid, NotStored
 from dnworker.core.listeners import Listeners
+from dnworker.sessions import parts
 from dnworker.sessions.kept import (
     DELETED,
     DELETED_FOR,
+    MESSAGES,
     SESSIONS,
     TURNS,
     MessageList,
@@ -31,6 +33,9 @@ log = logging.getLogger("dnworker.sessions")
 
 RETRY_SECONDS = 1.0
 """Seconds after which what could not be written is tried again."""
+
+MOST_TRIES = 60
+"""How often the messages of an answer are tried, where runtimes share the broker, before the turn ends without."""
 
 
 class SessionKeeper:
@@ -109,13 +114,13 @@ class SessionKeeper:
     async def kept_or_said(self, session: Session, what: str) -> None:
         """Return as soon as the session as it is now is kept, or it was said that it cannot be.
 
-        Where runtimes share the broker, it is kept, or another runtime has the session by then.
+        Where runtimes share the broker it is tried for a minute: by then it is kept, or another has the session.
         """
-        while True:
+        for tries_left in reversed(range(MOST_TRIES)):
             try:
                 await self.kept(session)
             except NotStored as exc:
-                if self.is_shared and session.is_here and self.is_on:
+                if tries_left and self.is_shared and session.is_here and self.is_on:
                     await asyncio.sleep(RETRY_SECONDS)
                     continue
                 log.warning("%s of session %s are in memory alone: %s", what, session.session_id, exc)
@@ -292,14 +297,26 @@ class _Desk:
         await self._last_events()
         session, broker, before = self.session, self._broker, self._messages
         messages, pages = before.next(session)
-        record = msgspec.json.encode(record_of(session, messages))
+        record = self._record(messages)
         for page in pages:
-            await broker.put(messages.key(page.start), msgspec.json.encode(page.messages))
+            key, value = messages.key(page.start), msgspec.json.encode(page.messages)
+            await (parts.put(broker, key, value) if self._keeper.is_shared else broker.put(key, value))
         await self._put(SESSIONS + session.session_id, record)
         self._messages = messages
         kept = {messages.key(start) for start in messages.starts}
         await self._drop([key for key in map(before.key, before.starts) if key not in kept])
         await self._drop_ended()
+
+    def _record(self, messages: MessageList) -> bytes:
+        """Return the record; a shared one has no more than a broker takes."""
+        kept = record_of(self.session, messages)
+        record = msgspec.json.encode(kept)
+        if self._keeper.is_shared and len(record) > parts.LARGEST:
+            if kept.outcome is not None:  # as in its event, which could not be larger either
+                kept.outcome = truncate(kept.outcome, "the record of its session would be too large")
+            kept.prompts = []
+            record = msgspec.json.encode(kept)
+        return record
 
     async def _put(self, key: str, record: bytes) -> None:
         """Write the record; where runtimes share the broker, over the one that is known, or not at all."""
@@ -365,7 +382,10 @@ class _Desk:
 
     async def _drop(self, keys: list[str]) -> None:
         for key in keys:
-            await self._broker.delete(key)
+            if self._keeper.is_shared and key.startswith(MESSAGES):
+                await parts.delete(self._broker, key)
+            else:
+                await self._broker.delete(key)
 
 
 def _moved(session: Session) -> NotStored:

@@ -13,6 +13,7 @@ import msgspec
 
 from dnworker.core.envelope import EventEnvelope
 from dnworker.core.errors import NotFound, Unavailable
+from dnworker.sessions import parts
 from dnworker.sessions.kept import (
     DELETED,
     MESSAGES,
@@ -216,7 +217,8 @@ async def _values(broker: Broker, keys: Iterable[str], type_: type[T]) -> list[t
             if entry is None:
                 continue
             try:
-                found.append((entry.key, msgspec.json.decode(entry.value, type=type_)))
+                value = await parts.whole(broker, entry.value)
+                found.append((entry.key, msgspec.json.decode(value, type=type_)))
             except msgspec.MsgspecError as exc:
                 log.warning("%s of %s cannot be read, and is left as it is: %s", entry.key, broker.name, exc)
     return found

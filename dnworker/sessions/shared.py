@@ -137,7 +137,8 @@ class SharedSessions:
             await self.elsewhere.close()
 
     async def close(self) -> None:
-        """Give all sessions back, once their turns have ended or are written."""
+        """Give all sessions back, once their turns have ended or are written; may be called again."""
+        await self.end_serving()
         task, self._task = self._task, None
         if task is not None:
             task.cancel()

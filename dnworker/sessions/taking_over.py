@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import msgspec
+
 from dnworker.core.errors import Unavailable
 from dnworker.sessions import restoring
 from dnworker.sessions.kept import DELETED, SESSIONS, TURNS, KeptSession, KeptTurn
@@ -13,6 +15,14 @@ if TYPE_CHECKING:
     from dnworker.events.bus import EventBus
     from dnworker.sessions.store import SessionStore
     from dnworker.sessions.turns import Turns
+
+
+class _Waiting(msgspec.Struct):
+    """What is to be known of every turn, without its message."""
+
+    session_id: str
+    number: int
+    agent: str
 
 
 class TakingOver:
@@ -68,9 +78,9 @@ class TakingOver:
 
     async def waiting(self) -> dict[str, str]:
         """Return all sessions with turns that have not ended, with the agent of the first."""
-        found: dict[str, KeptTurn] = {}
+        found: dict[str, _Waiting] = {}
         for entry in await self._broker.entries(TURNS):
-            turn = restoring.decoded(entry, KeptTurn)
+            turn = restoring.decoded(entry, _Waiting)
             if turn is not None:
                 first = found.setdefault(turn.session_id, turn)
                 if turn.number < first.number:

@@ -7,7 +7,7 @@ import asyncio
 import httpx
 import pytest
 
-from dnworker.core.errors import CommandError, NotStored
+from dnworker.core.errors import CommandError, Invalid, NotStored
 from dnworker.sessions import deltas, keeper
 
 from .cluster import Cluster, echo, start_turn
@@ -477,3 +477,48 @@ async def test_a_node_that_joins_in_the_middle_of_an_answer_passes_its_pieces_on
     gate.set()
     event = await asyncio.wait_for(anext(aiter(subscription)), 2)
     assert event.payload["raw_event"]["data"]["content"] == "b"
+
+
+# -- bounds --------------------------------------------------------------------------------------------
+
+
+async def test_an_answer_that_is_larger_than_a_value_is_kept_in_parts(cluster, nodes):
+    one, two = nodes
+    text = "é" * 800_000
+    one.agents.default(lambda turn: text)
+    await one.client().run_turn(session_id="s", message="m")
+    assert max(len(entry.value) for entry in await one.bus.broker.entries("")) < 1_000_000
+    assert (await two.client().fetch_session_messages("s"))[-1]["content"] == text
+    await cluster.until(lambda: cluster.owner() is None, seconds=10)
+    await two.client().rewind_session("s", from_seq=1)
+    await two.client().run_turn(session_id="s", message="n")
+    assert await one.bus.broker.keys("sessions.parts/") == []
+    said = [m["content"] for m in await one.client().fetch_session_messages("s")]
+    assert said == ["m", "n", "you said n"]
+
+
+async def test_a_request_that_is_too_large_for_another_node_is_refused(nodes):
+    one, two = nodes
+    await one.client().create_session(session_id="s")
+    with pytest.raises(CommandError, match="gets at most 1,000,000"):
+        await start_turn(two, "x" * 1_000_000)
+
+
+@pytest.mark.parametrize("path", ["/api/files", "/api/sessions/../files", "/api/sessions/a/b/c", None])
+async def test_a_node_calls_nothing_but_sessions_for_another(nodes, path):
+    with pytest.raises(Invalid):
+        await nodes[0].commands.execute("api", "s", {"method": "GET", "path": path, "body": ""})
+
+
+async def test_a_start_that_fails_leaves_nothing_behind(cluster, monkeypatch):
+    runtime = await cluster.join()
+    await runtime.stop()
+
+    async def fail():
+        raise OSError("no")
+
+    monkeypatch.setattr(runtime, "_open", fail)
+    with pytest.raises(OSError, match="no"):
+        await runtime.start()
+    names = {task.get_name() for task in asyncio.all_tasks()}
+    assert not names & {"session leases", "sessions of other nodes"}
