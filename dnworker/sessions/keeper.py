@@ -35,7 +35,7 @@ RETRY_SECONDS = 1.0
 """Seconds after which what could not be written is tried again."""
 
 MOST_TRIES = 60
-"""How often the messages of an answer are tried, where runtimes share the broker, before the turn ends without."""
+"""How often the messages of an answer are tried, where runtimes share the broker."""
 
 
 class SessionKeeper:
@@ -114,7 +114,7 @@ class SessionKeeper:
     async def kept_or_said(self, session: Session, what: str) -> None:
         """Return as soon as the session as it is now is kept, or it was said that it cannot be.
 
-        Where runtimes share the broker it is tried for a minute: by then it is kept, or another has the session.
+        Where runtimes share the broker it is tried for a minute, unless another has the session by then.
         """
         for tries_left in reversed(range(MOST_TRIES)):
             try:

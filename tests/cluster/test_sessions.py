@@ -146,3 +146,27 @@ async def test_the_turns_of_a_runtime_that_is_killed_go_on_in_another(shared_ser
         assert (failed.kind, failed.payload["retryable"]) == ("turn.failed", True)
         assert failed.payload["partial_response"] == "half "
         assert [e.payload["response_text"] for e in others] == ["you said m1", "you said m2"]
+
+
+async def test_an_answer_that_is_larger_than_the_server_takes_is_there_on_both(shared_server):
+    text = "x" * 2_500_000
+    async with runtimes(shared_server, reply=lambda turn: text) as (one, two):
+        await one.client().run_turn(session_id="s", message="m")
+        assert (await two.client().fetch_session_messages("s"))[-1]["content"] == text
+
+
+async def test_a_turn_goes_on_while_the_server_is_restarted(server):
+    gate = asyncio.Event()
+
+    async def wait(turn):
+        await gate.wait()
+        return "done"
+
+    async with runtimes(server, reply=wait) as (one, two):
+        running = asyncio.create_task(two.client().run_turn(session_id="s", message="m"))
+        await until(lambda: "s" in one.sessions and one.sessions.get("s").running)
+        server.kill()
+        gate.set()
+        server.start()
+        assert (await asyncio.wait_for(running, 40))["response_text"] == "done"
+        assert len(await one.client().fetch_session_messages("s")) == 2
