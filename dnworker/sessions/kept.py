@@ -68,6 +68,7 @@ class KeptSession(msgspec.Struct, kw_only=True, omit_defaults=True):
         """Return the session of another node, without its messages."""
         session = self.session([])
         session.is_here, session.first_text = False, self.preview
+        session.counted = max(0, self.messages_end - self.messages_dropped)
         return session
 
 

@@ -92,6 +92,10 @@ class Session:
     """Bytes that the store counts it with."""
     is_here: bool = True
     """Whether this runtime runs its turns and writes it; of another node's there are facts alone."""
+    counted: int = 0
+    """The messages that it has, of a session whose messages are not here."""
+    newest: list[Message] | None = None
+    """The last of them, once somebody here has read them."""
     first_text: str | None = None
     """The beginning of its first message, of a session whose messages are not here."""
     _counted: tuple[list[Message] | None, int, int] = (None, 0, 0)
@@ -106,6 +110,11 @@ class Session:
         size += sum(message.bytes_used() for message in self.messages[count:])
         self._counted = self.messages, len(self.messages), size
         return _SESSION_BYTES + 4 * labels + size
+
+    @property
+    def count(self) -> int:
+        """How many messages it has."""
+        return len(self.messages) if self.is_here else self.counted
 
     @property
     def preview(self) -> str | None:

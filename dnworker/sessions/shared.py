@@ -309,7 +309,8 @@ class SharedSessions:
             self._store.keeper.let_go(session_id)
         elif session.is_here:
             self._turns.let_go(session)
-            self._store.note_elsewhere(record_of(session, MessageList()).facts())
+            messages = MessageList(end=session.messages_dropped + len(session.messages))
+            self._store.note_elsewhere(record_of(session, messages).facts())
         self.elsewhere.look_again()
 
     def _lose(self, session_id: str) -> None:

@@ -182,6 +182,10 @@ class SessionStore:
         while len(self._begin_after) > DELETED_KNOWN:
             self._begin_after.popitem(last=False)
 
+    def prompts_elsewhere(self) -> int:
+        """Return how many prompts are open in sessions that other nodes run."""
+        return sum(len(session.prompts) for session in self._sessions.values() if not session.is_here)
+
     def note_elsewhere(self, facts: Session) -> None:
         """Take the facts of a session that another node has, in place of those that were known."""
         session_id = facts.session_id

@@ -79,7 +79,8 @@ class Turns:
 
     def open_prompts(self) -> int:
         """Return how many prompts wait for a person, in whatever session."""
-        return sum(len(queue.prompts) for queue in self._queues.values())
+        elsewhere = self._store.prompts_elsewhere() if self._keeper.is_shared else 0
+        return sum(len(queue.prompts) for queue in self._queues.values()) + elsewhere
 
     def start(self, session: Session, request: TurnRequest) -> Turn:
         """Accept a turn; it runs when those before it in its session have ended.

@@ -8,6 +8,7 @@ import httpx
 import pytest
 
 from dnworker.core.errors import CommandError, Invalid, NotStored
+from dnworker.panel.session_parts import one_to_json
 from dnworker.sessions import deltas, keeper
 
 from .cluster import Cluster, echo, start_turn
@@ -522,3 +523,22 @@ async def test_a_start_that_fails_leaves_nothing_behind(cluster, monkeypatch):
         await runtime.start()
     names = {task.get_name() for task in asyncio.all_tasks()}
     assert not names & {"session leases", "sessions of other nodes"}
+
+
+# -- the panel -----------------------------------------------------------------------------------------
+
+
+async def test_the_panel_shows_what_a_session_of_another_node_says_and_asks(cluster, nodes):
+    one, two = nodes
+
+    async def ask(turn):
+        return turn.message if turn.message == "m" else await turn.ask("which?", ["red", "blue"])
+
+    one.agents.default(ask)
+    await one.client().run_turn(session_id="s", message="m")
+    await start_turn(one, "n")
+    await cluster.until(lambda: two.sessions.get("s").prompts)
+    mine, theirs = [(await one_to_json(node, "s"))["detail"] for node in nodes]
+    assert {**mine, "underWay": [], "agent": None} == {**theirs, "underWay": [], "agent": None}
+    assert [m["content"] for m in theirs["history"]] == ["m", "m"]
+    assert two.turns.open_prompts() == one.turns.open_prompts() == 1
