@@ -6,10 +6,10 @@ import asyncio
 import contextvars
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import TYPE_CHECKING
 
-from dnworker.core.errors import NotFound, NotStored
+from dnworker.core.errors import NotFound
 from dnworker.events.brokers.base import Entry
 from dnworker.sessions import restoring
 from dnworker.sessions.kept import DELETED, SESSIONS, KeptSession
@@ -21,6 +21,9 @@ if TYPE_CHECKING:
     from dnworker.sessions.store import SessionStore
 
 log = logging.getLogger("dnworker.sessions")
+
+TRY_AGAIN = 1.0
+"""Seconds after which the sessions are read again where they could not be."""
 
 PAUSE, SHARE = 0.05, 20
 """Seconds between two looks at all sessions, however often they change, or so many times what a look took."""
@@ -75,10 +78,13 @@ class Elsewhere:
             while self._is_stale:
                 self._is_stale = False
                 began = time.monotonic()
-                await self.refresh()
+                try:
+                    await self.refresh()
+                except OSError as exc:  # the broker is away; it is tried again
+                    log.info("the sessions of other nodes are not known now: %s", exc)
+                    self._is_stale = True
+                    await asyncio.sleep(TRY_AGAIN)
                 await asyncio.sleep(max(PAUSE, SHARE * (time.monotonic() - began)))
-        except NotStored as exc:
-            log.info("the sessions of other nodes are not known now: %s", exc)
         except Exception:
             log.exception("the sessions of other nodes cannot be read")
         finally:
@@ -88,20 +94,27 @@ class Elsewhere:
         """Read the facts of all sessions that changed.
 
         Raises:
-            NotStored: the broker is away; what was known stays.
+            NotStored, BrokerError: the broker is away; what was known stays.
         """
         entries = {one.key.removeprefix(SESSIONS): one for one in await self._broker.entries(SESSIONS)}
         deleted = {one.key.removeprefix(DELETED): one for one in await self._broker.entries(DELETED)}
         for session_id, entry in entries.items():
             if not self._is_ours(session_id):
                 self._note(session_id, entry, deleted.get(session_id))
-        for session in self._store.list():
-            if not session.is_here and session.session_id not in entries:
-                self._forget(session.session_id)
+        await self._forget_missing(entries)
         for session_id in deleted.keys() - entries.keys():
             if not self._is_ours(session_id) and not self._bus.is_deleted(session_id):
                 self._forget(session_id)
                 self._bus.delete_session(session_id)
+
+    async def _forget_missing(self, listed: Collection[str]) -> None:
+        """Forget sessions that are gone: those that a list lacks, which may lag, are looked for one by one."""
+        for session in [
+            one for one in self._store.list() if not one.is_here and one.session_id not in listed
+        ]:
+            session_id = session.session_id
+            if await self._broker.get(SESSIONS + session_id) is None and not self._is_ours(session_id):
+                self._forget(session_id)
 
     def _note(self, session_id: str, entry: Entry, mark: Entry | None) -> None:
         """Take the record of one session; an older one than is known is none."""
@@ -129,7 +142,7 @@ class Elsewhere:
         try:
             entry = await self._broker.get(SESSIONS + session_id)
             mark = None if entry is None else await self._broker.get(DELETED + session_id)
-        except NotStored:
+        except OSError:  # NotStored and BrokerError are
             if session_id not in self._store:
                 raise
             return self._store.get(session_id)

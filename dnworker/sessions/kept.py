@@ -57,6 +57,8 @@ class KeptSession(msgspec.Struct, kw_only=True, omit_defaults=True):
     """The id of the list of messages: one that is written anew gets another."""
     messages_end: int = 0
     """The number after its last message; the first has the number `messages_dropped`."""
+    messages_starts: list[int] = []
+    """The numbers with which its pages begin, where runtimes share the broker: lists of keys may lag there."""
     messages_left: list[str] = []
     """The keys of pages that could not be read: they are not its messages any more, and go with it."""
 
@@ -72,7 +74,7 @@ class KeptSession(msgspec.Struct, kw_only=True, omit_defaults=True):
         return session
 
 
-_OF_MESSAGES = ("preview", "messages_list", "messages_end", "messages_left")
+_OF_MESSAGES = ("preview", "messages_list", "messages_end", "messages_starts", "messages_left")
 _FACTS = tuple(f for f in KeptSession.__struct_fields__ if f not in _OF_MESSAGES)
 
 
@@ -166,12 +168,7 @@ class MessageList:
 
     def key(self, start: int) -> str:
         """Return the key of the page that begins with the message of this number."""
-        return f"{self.prefix}{start:012d}"
-
-    @property
-    def prefix(self) -> str:
-        """How the keys of its pages begin."""
-        return f"{MESSAGES}{self.id}/"
+        return f"{MESSAGES}{self.id}/{start:012d}"
 
     def next(self, session: Session) -> tuple[MessageList, list[Page]]:
         """Return the list as it is to be now, and the pages that are missing for it."""
@@ -220,5 +217,6 @@ def record_of(session: Session, messages: MessageList) -> KeptSession:
         preview=session.preview,
         messages_list=messages.id,
         messages_end=messages.end,
+        messages_starts=messages.starts,
         messages_left=messages.left,
     )

@@ -76,9 +76,7 @@ async def read(bus: EventBus, store: SessionStore) -> dict[Session, list[KeptTur
 
 async def load(bus: EventBus, store: SessionStore, entry: Entry, record: KeptSession) -> Session:
     """Give the store a session that another runtime had, with its messages, and have it written from here."""
-    prefix = MessageList(record.messages_list).prefix
-    starts = [start_of(key) for key in await bus.broker.keys(prefix)]
-    session = await _session(store, bus.broker, record, starts, entry.revision)
+    session = await _session(store, bus.broker, record, record.messages_starts, entry.revision)
     store.let_go(record.session_id)
     store.adopt([session])
     return session
@@ -97,7 +95,7 @@ async def messages_of(broker: Broker, session_id: str) -> list[Message]:
             raise NotFound(f"no live session {session_id!r}; create it first")
         record = msgspec.json.decode(entry.value, type=KeptSession)
         messages = MessageList(record.messages_list)
-        keys = [key for key in await broker.keys(messages.prefix) if start_of(key) < record.messages_end]
+        keys = [messages.key(start) for start in record.messages_starts]
         found = await _values(broker, keys, list[Message])
         first = record.messages_dropped - (start_of(found[0][0]) if found else 0)
         read = [message for _, page in found for message in page][max(0, first) :]

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import msgspec
 
-from dnworker.core.errors import ApiError, DnworkerError, NotFound, NotStored, Unavailable
+from dnworker.core.errors import ApiError, DnworkerError, NotFound, Unavailable
 from dnworker.events.brokers.messages import Unreachable
 from dnworker.sessions.elsewhere import Elsewhere
 from dnworker.sessions.kept import MessageList, record_of
@@ -199,7 +199,7 @@ class SharedSessions:
     async def all(self) -> list[Session]:
         """Return all sessions, the newest change first."""
         if self.is_on and not self._is_ending:
-            with suppress(NotStored):
+            with suppress(OSError):  # NotStored and BrokerError are: what is known is shown
                 await self.elsewhere.refresh()
         return self._store.list()
 
@@ -233,7 +233,7 @@ class SharedSessions:
                     return answer
             if self._clock.monotonic() - asked >= REQUEST_SECONDS - 1:  # it may do it yet
                 raise Unavailable(f"the node that runs session {session_id!r} does not answer")
-            if await self._take_over(session_id) and (held := self._use(session_id)) is not None:
+            if await self._try_take_over(session_id) and (held := self._use(session_id)) is not None:
                 return held
             if self._clock.monotonic() >= deadline:
                 raise Unavailable(f"the node that ran session {session_id!r} is gone; try again")
@@ -273,6 +273,15 @@ class SharedSessions:
         if (held := self.leases.get(session_id)) is not None:
             held.users += 1
         return held
+
+    async def _try_take_over(self, session_id: str) -> bool:
+        """Do what `_take_over` does, and raise what clients are told."""
+        try:
+            return await self._take_over(session_id)
+        except ApiError:
+            raise
+        except OSError as exc:
+            raise Unavailable(f"session {session_id!r} cannot be had now: {exc}") from exc
 
     async def _take_over(self, session_id: str) -> bool:
         """Run a session here if nobody does; returns whether it runs here.
@@ -395,7 +404,7 @@ class SharedSessions:
             ):
                 try:
                     await self._take_over(session_id)
-                except ApiError as exc:
+                except (ApiError, OSError) as exc:
                     log.info("session %s is not taken over: %s", session_id, exc)
 
     async def _answers(self, session_id: str, agent: str) -> bool:

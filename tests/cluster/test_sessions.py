@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import signal
 import sys
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -114,6 +115,9 @@ async def main():
             events = await runtime.client()._connection.start_turn("s", {"message": f"m{n}"})
             events.close()
         print("started", flush=True)
+        while runtime.sessions.get("s").is_here:
+            await asyncio.sleep(0.05)
+        print("left", flush=True)
         await asyncio.Event().wait()
 
 asyncio.run(main())
@@ -146,6 +150,36 @@ async def test_the_turns_of_a_runtime_that_is_killed_go_on_in_another(shared_ser
         assert (failed.kind, failed.payload["retryable"]) == ("turn.failed", True)
         assert failed.payload["partial_response"] == "half "
         assert [e.payload["response_text"] for e in others] == ["you said m1", "you said m2"]
+
+
+async def test_a_runtime_that_stood_still_for_long_leaves_its_turns_to_the_other(shared_server):
+    async with runtimes(shared_server, 1) as (one,):
+        namespace = one.bus.broker.settings.namespace
+        seen = []
+        one.bus.tap(lambda e: seen.append(e) if e.session_id == "s" else None)
+        process = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-c", KILLED, shared_server.url, namespace),
+            stdout=asyncio.subprocess.PIPE,
+        )
+        try:
+            assert {await process.stdout.readline() for _ in range(2)} == {b"begun\n", b"started\n"}
+            process.send_signal(signal.SIGSTOP)
+            await until(lambda: len([e for e in seen if e.terminal]) == 3)
+            process.send_signal(signal.SIGCONT)
+            await one.client().run_turn(session_id="s", message="m3")  # while the other wakes
+            while b"runs here no longer" not in (
+                line := await asyncio.wait_for(process.stderr.readline(), 20)
+            ):
+                assert line
+        finally:
+            process.kill()
+            await process.communicate()
+        ends = [e for e in seen if e.terminal]
+        assert [e.kind for e in ends] == ["turn.failed", *["turn.completed"] * 3]
+        assert len({e.turn_id for e in ends}) == 4
+        began = [e.turn_id for e in seen if e.kind == "turn.started"]
+        assert len(set(began)) == len(began) == 4
+        assert len(await one.client().fetch_session_messages("s")) == 6
 
 
 async def test_an_answer_that_is_larger_than_the_server_takes_is_there_on_both(shared_server):
