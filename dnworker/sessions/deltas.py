@@ -1,7 +1,8 @@
 """`Deltas`: pieces of answers on their way to all nodes, which no broker keeps; used by `turn_events.py`.
 
 A piece names the event of its turn that was published before it. A node passes it on once it has delivered
-that event, or after a second; one that comes too late for its place is dropped: later events have the text.
+that event, or after a second. One that is overtaken by a later event comes behind it; after the end of the
+turn none comes: the last event has the text.
 """
 
 from __future__ import annotations
@@ -136,10 +137,11 @@ class Deltas:
     def _take(self, after: str | None, envelope: EventEnvelope, size: int) -> None:
         place = self._place(envelope.turn_id or "")
         newest = place.delivered[-1] if place.delivered else None
-        if place.has_ended or (after != newest and after in place.delivered):
-            log.debug("a piece of the answer of %s comes too late", envelope.turn_id)
+        if place.has_ended:  # its last event has the text
+            log.debug("a piece of the answer of %s comes after its end", envelope.turn_id)
             return
-        if after is None or (after == newest and not place.waiting):
+        is_late = after != newest and after in place.delivered
+        if after is None or is_late or (after == newest and not place.waiting):
             self._pass_on(envelope, size)
             return
         place.waiting.append((after, envelope, size))
