@@ -542,3 +542,29 @@ async def test_the_panel_shows_what_a_session_of_another_node_says_and_asks(clus
     assert {**mine, "underWay": [], "agent": None} == {**theirs, "underWay": [], "agent": None}
     assert [m["content"] for m in theirs["history"]] == ["m", "m"]
     assert two.turns.open_prompts() == one.turns.open_prompts() == 1
+
+
+async def test_a_piece_that_an_event_overtakes_comes_behind_it_and_none_after_the_end(
+    cluster, nodes, monkeypatch
+):
+    one, two = nodes
+    gate, late, messages = asyncio.Event(), [], two.bus.broker.messages
+    hear = messages.hear
+    monkeypatch.setattr(messages, "hear", lambda *m: late.append(m) if "deltas" in m[0] else hear(*m))
+
+    async def gated(turn):
+        turn.say("a")
+        await turn.call_tool("look", result="seen")
+        await gate.wait()
+        turn.say("b")
+
+    one.agents.default(gated)
+    turn_id = await start_turn(one)
+    await cluster.until(lambda: [e for e in two.bus.kept("s", 0) if e.payload.get("event_type") == "toolend"])
+    hear(*late.pop())
+    gate.set()
+    await cluster.ended(turn_id)
+    await cluster.until(lambda: late and [e for e in two.bus.kept("s", 0) if e.terminal])
+    hear(*late.pop())
+    texts = [e.payload["raw_event"]["data"]["content"] for e in two.bus.kept("s", 0) if said(e)]
+    assert texts == ["a"]
