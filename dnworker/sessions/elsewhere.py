@@ -108,7 +108,7 @@ class Elsewhere:
                 self._bus.delete_session(session_id)
 
     async def _forget_missing(self, listed: Collection[str]) -> None:
-        """Forget sessions that are gone: those that a list lacks, which may lag, are looked for one by one."""
+        """Forget sessions that are gone: those that a list lacks, which may lag, are looked for by key."""
         for session in [
             one for one in self._store.list() if not one.is_here and one.session_id not in listed
         ]:

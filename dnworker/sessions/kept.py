@@ -58,7 +58,7 @@ class KeptSession(msgspec.Struct, kw_only=True, omit_defaults=True):
     messages_end: int = 0
     """The number after its last message; the first has the number `messages_dropped`."""
     messages_starts: list[int] = []
-    """The numbers with which its pages begin, where runtimes share the broker: lists of keys may lag there."""
+    """The numbers with which its pages begin: where runtimes share the broker, lists of keys may lag."""
     messages_left: list[str] = []
     """The keys of pages that could not be read: they are not its messages any more, and go with it."""
 
