@@ -127,6 +127,12 @@ class NotStored(ApiError, OSError):
     status = 507
 
 
+class Unavailable(ApiError):
+    """The node that something runs on does not answer now; it may be tried again."""
+
+    status = 503
+
+
 class ManifestError(_Plain, ValueError):
     """A manifest breaks rules; `problems` holds one message for each, with line, column and code."""
 

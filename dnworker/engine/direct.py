@@ -20,16 +20,17 @@ if TYPE_CHECKING:
     from dnworker.engine.dedupe import Deduped
     from dnworker.engine.once import OnceKeys
     from dnworker.events.bus import EventBus
-    from dnworker.sessions.store import SessionStore
-    from dnworker.sessions.turns import Turns
+    from dnworker.sessions.commands import SessionCommands
 
 
 class Callee(Protocol):
     """What a client in this process calls; an `Engine` is one."""
 
     bus: EventBus
-    sessions: SessionStore
-    turns: Turns
+
+    @property
+    def commands(self) -> SessionCommands:
+        """What clients want of sessions and turns."""
 
     @property
     def once(self) -> OnceKeys:
@@ -107,6 +108,7 @@ class DirectConnection:
     ) -> dict[str, Any]:
         """Publish as soon as slow worker processes have room; returns when the event is accepted."""
         with _as_http():
+            await self._callee.commands.shared.look(session_id)
             if self._callee.bus.pressure:
                 check_publishable(kind)
                 await self._callee.bus.pressure.room(kind, session_id)
@@ -140,23 +142,20 @@ class DirectConnection:
         with _as_command():
             request = TurnRequest(**fields)
             request.check()  # first: a turn that is refused creates no session
-            session = self._callee.sessions.create(session_id)
+            await self._callee.commands.open(session_id)
             subscription = self._callee.bus.subscribe(session_id=session_id)
             try:
-                turn = self._callee.turns.start(session, request)
-                await turn.accepted()
+                turn_id = await self._callee.commands.start(session_id, request)
             except BaseException:
                 subscription.close()
                 raise
-        return _DirectTurn(turn.id, subscription)
+        return _DirectTurn(turn_id, subscription)
 
     async def cancel_turn(self, session_id: str, fields: dict[str, Any]) -> str:
         """Cancel a turn; returns `cancelled`, or `idle` when there was none."""
 
         with _as_command():
-            status = await self._callee.turns.cancel(session_id, **fields)
-            await self._callee.sessions.kept_by_id(session_id)
-            return status
+            return await self._callee.commands.cancel(session_id, **fields)
 
     async def respond(self, session_id: str, fields: dict[str, Any]) -> None:
         """Answer the prompt that the fields name."""
@@ -167,13 +166,12 @@ class DirectConnection:
                 response = check_response(fields)
             except ValueError as exc:
                 raise CommandError(str(exc), 400) from exc
-            self._callee.turns.respond(session_id, response)
-            await self._callee.sessions.kept_by_id(session_id)
+            await self._callee.commands.respond(session_id, response)
 
     async def watch(self, session_id: str) -> None:
         """Create the session; its events are on the bus."""
         with _as_command():
-            await self._callee.sessions.kept(self._callee.sessions.create(session_id))
+            await self._callee.commands.watch(session_id)
 
     async def unwatch(self, session_id: str) -> None:
         """Do nothing: `watch` subscribes to nothing."""
@@ -198,6 +196,22 @@ class _DirectTurn:
 
     def close(self) -> None:
         self._subscription.close()
+
+
+async def call_app(app: ASGIApp, request: dict[str, Any]) -> dict[str, Any]:
+    """Call the API for another node, which has checked who may; returns status and body.
+
+    Args:
+        app: the API of this runtime.
+        request: method, path with query, and body as text.
+    """
+    transport = httpx.ASGITransport(app=app)
+    async with httpx.AsyncClient(transport=transport, base_url="http://in-process", timeout=None) as http:  # noqa: S113
+        headers = {"Content-Type": "application/json"} if request["body"] else {}
+        answer = await http.request(
+            request["method"], request["path"], content=request["body"] or None, headers=headers
+        )
+        return {"status": answer.status_code, "body": answer.text}
 
 
 @contextmanager

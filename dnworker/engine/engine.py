@@ -28,6 +28,7 @@ from dnworker.core.errors import Conflict, Invalid, NotFound
 from dnworker.core.files import working_directory
 from dnworker.core.handler_error import describe
 from dnworker.core.invocation import Invocation
+from dnworker.core.lease_time import lease_clock
 from dnworker.core.lifecycle import STATUS, WorkerState
 from dnworker.core.limits import Limits
 from dnworker.core.listeners import Listeners
@@ -55,7 +56,7 @@ from dnworker.engine.cluster import Cluster
 from dnworker.engine.dead_letters import DeadLetters
 from dnworker.engine.dedupe import Deduped
 from dnworker.engine.deliveries import Deliveries
-from dnworker.engine.direct import DirectConnection
+from dnworker.engine.direct import DirectConnection, call_app
 from dnworker.engine.flow import FlowMeter
 from dnworker.engine.holdings import Holdings
 from dnworker.engine.lag import LagSampler
@@ -83,6 +84,7 @@ from dnworker.events.journal_writer import Journal
 from dnworker.events.storms import Storm, Storms
 from dnworker.events.trace import Trace
 from dnworker.sessions.agents import Agents
+from dnworker.sessions.commands import SessionCommands
 from dnworker.sessions.store import SessionStore
 from dnworker.sessions.tools import Tools
 from dnworker.sessions.turns import Turns
@@ -266,6 +268,19 @@ class Engine:
         return OnceKeys(self.bus, self.clock)
 
     @cached_property
+    def commands(self) -> SessionCommands:
+        """What clients want of sessions and turns, on whichever node they run."""
+        return SessionCommands(
+            self.bus,
+            self.sessions,
+            self.turns,
+            self.agents,
+            clock=lease_clock(self.clock),
+            holder=f"{self.runtime_id} {uuid.uuid4().hex[:8]}",
+            call_api=lambda request: call_app(self.app, request),
+        )
+
+    @cached_property
     def catalog(self) -> Catalog:
         """What agents can be given."""
         return Catalog(self.capabilities, self.tools)
@@ -328,6 +343,8 @@ class Engine:
             await self._take(self._loop)
             self.services.last_runs.begin()
             await self.turns.restore()
+            self.resources.push_async_callback(self.commands.shared.close)
+            await self.commands.shared.open()
             await self._open()
         except BaseException:
             await self.resources.aclose()
@@ -415,8 +432,10 @@ class Engine:
             steps.callback(self._kill_what_is_left, bound)
             steps.push_async_callback(self.resources.aclose)  # the runtime's log hears nothing afterwards
             steps.callback(self.storms.close)
+            steps.push_async_callback(bound.run, self.commands.shared.close)
             steps.push_async_callback(bound.run, self.turns.stop)
             steps.push_async_callback(self.holdings.close)  # before the broker is
+            steps.push_async_callback(self.commands.shared.end_serving)
             self.holdings.leave()
             with because("The runtime stops"):
                 await bound.run(self.capabilities.close)
@@ -696,7 +715,7 @@ class Engine:
             NotFound: there is no worker of the name `only`.
             UsageError: a handler would wait for itself.
         """
-        _check_fired(kind, session_id, timeout)
+        await self._check_fired(kind, payload, session_id, timeout)
         owner = None if only is None else self.worker(only).qualified_name
         publish = partial(self._publish_fired, kind, payload, session_id, turn_id, owner)
         if not wait:
@@ -734,11 +753,23 @@ class Engine:
         self.fired.notify(event)
         return event
 
-    def _session_of(self, kind: str, payload: object, session_id: str | None) -> str | None:
-        """Return the session of a fired event, made live if it is not; None when its kind has none."""
+    async def _check_fired(
+        self, kind: str, payload: object, session_id: str | None, timeout: float | None
+    ) -> None:
+        """Check what a notebook may get wrong, and find the session on other nodes."""
+        _check_fired(kind, session_id, timeout)
+        await self.commands.ensure(self._session_named(kind, payload, session_id))
+
+    def _session_named(self, kind: str, payload: object, session_id: str | None) -> str | None:
+        """Return the session of a fired event; None when its kind has none."""
         if session_id is None and belongs_to_session(kind):
             named = payload.get("session_id") if isinstance(payload, dict) else None
             session_id = named if isinstance(named, str) and named else DEFAULT_SESSION
+        return session_id
+
+    def _session_of(self, kind: str, payload: object, session_id: str | None) -> str | None:
+        """Return the session of a fired event, made live if it is not; None when its kind has none."""
+        session_id = self._session_named(kind, payload, session_id)
         if session_id is not None:
             self.sessions.ensure(session_id)
         return session_id

@@ -14,51 +14,19 @@ from collections.abc import Callable, Coroutine
 from contextlib import suppress
 from typing import Any, Protocol, TypeVar
 
-from dnworker.core.clock import Clock, RealClock, SwitchClock
+from dnworker.core.lease_time import (
+    ANSWER_WITHIN,
+    LEASE,
+    RENEW_AFTER,
+    STOP_AFTER,
+    TRY_AGAIN,
+    LeaseClock,
+)
 from dnworker.events.brokers.base import Lease
-from dnworker.workers.family import boot_time
 
 log = logging.getLogger("dnworker.cluster")
 
 T = TypeVar("T")
-
-LEASE = 10.0
-"""Seconds that a lease lasts."""
-
-RENEW_AFTER = 3.0
-"""Seconds after which it is renewed."""
-
-STOP_AFTER = 7.0
-"""Seconds after which the handlers of a worker stop whose lease could not be renewed."""
-
-TRY_AGAIN = 0.5
-"""Seconds after which a renewal that failed is tried again."""
-
-ANSWER_WITHIN = 3.0
-"""Seconds that the broker may take to answer."""
-
-
-class LeaseClock(Protocol):
-    """What leases are timed by."""
-
-    def monotonic(self) -> float:
-        """Return seconds that never go back."""
-
-    async def sleep(self, seconds: float) -> None:
-        """Return after `seconds`."""
-
-
-class BootClock(RealClock):
-    """The machine's clock, which goes on while the machine sleeps: `time.monotonic` stands still then."""
-
-    def monotonic(self) -> float:
-        """Return seconds since the machine was started."""
-        return boot_time()
-
-
-def lease_clock(clock: Clock) -> LeaseClock:
-    """Return what leases go by in a runtime: the machine's time, also where the clock may stand still."""
-    return BootClock() if isinstance(clock, RealClock | SwitchClock) else clock
 
 
 class Leases(Protocol):

@@ -16,8 +16,9 @@ from typing import Any, Protocol
 
 from dnworker.core.causes import because
 from dnworker.core.clock import Clock
+from dnworker.core.lease_time import BootClock, lease_clock
 from dnworker.core.lifecycle import WorkerState
-from dnworker.engine.hold import BootClock, Hold, apart, lease_clock
+from dnworker.engine.hold import Hold, apart
 from dnworker.engine.placement import Place, Seat, why_nowhere
 from dnworker.engine.seats import Seats
 from dnworker.events.brokers.base import Broker

@@ -8,7 +8,8 @@ from contextlib import suppress
 
 import msgspec
 
-from dnworker.engine.hold import LEASE, RENEW_AFTER, LeaseClock, answered
+from dnworker.core.lease_time import LEASE, RENEW_AFTER, LeaseClock
+from dnworker.engine.hold import answered
 from dnworker.engine.placement import Seat, Table, read_seat
 from dnworker.events.brokers.base import Broker
 

@@ -30,7 +30,7 @@ from dnworker.events.brokers.subscription import Subscription
 from dnworker.events.pressure import Pressure
 from dnworker.events.queue_use import QueueUse
 from dnworker.events.scopes import Scopes
-from dnworker.events.subscribers import Subscribers
+from dnworker.events.subscribers import Subscribers, note_not_put, put
 
 log = logging.getLogger("dnworker.bus")
 
@@ -75,6 +75,8 @@ class EventBus:
         """Called with events that the broker did not accept, and why."""
         self.submitted: Listeners[[EventEnvelope, asyncio.Future[Accepted]]] = Listeners()
         """Called by publishers, in their context, with events that the broker is to number."""
+        self.delivered: Listeners[[EventEnvelope]] = Listeners()
+        """Called with each event that a broker has numbered, once subscribers have it."""
         self.scopes = Scopes(replay_bytes)
         """What is kept for replay."""
         # Who receives events.
@@ -209,7 +211,7 @@ class EventBus:
             log.debug("event %s: its session was deleted", envelope.event_id)
         if only is not None:
             for subscription in () if is_held else self._workers_wanting(envelope, only):
-                _put(subscription, envelope, size)
+                put(subscription, envelope, size)
             return is_held
         for subscription in self._subscribers.of_kind(envelope.kind):
             is_meant = subscription.session_id is None or subscription.session_id == session_id
@@ -217,8 +219,25 @@ class EventBus:
                 try:  # as `_put`: a call for each event costs
                     subscription.put(envelope, size)
                 except Exception:
-                    _note_not_put(subscription, envelope)
+                    note_not_put(subscription, envelope)
+        if self._is_numbered:
+            self.delivered.notify(envelope)
         return is_held
+
+    def pass_on(self, envelope: EventEnvelope, size: int) -> None:
+        """Deliver an event of a session that no broker keeps; workers, the history and the journal get none.
+
+        It has the number of the newest event of its session that is kept: who resumes after that one has it.
+
+        Raises:
+            Gone: the session was deleted.
+        """
+        buffer = self.scopes.buffer(envelope.session_id)
+        numbered = replace(envelope, seq=buffer.bounds()[0] or self._seq or 1)
+        self.scopes.append(buffer, numbered, size)
+        for subscription in self._subscribers.of_kind(envelope.kind):
+            if subscription.owner is None and subscription.session_id in (None, envelope.session_id):
+                put(subscription, numbered, size)
 
     def _introduce(self, envelope: EventEnvelope, size: int, only: str | None) -> bool:
         """Tell taps of an event that has its number now, as its publisher; return whether it is held back."""
@@ -423,16 +442,3 @@ class EventBus:
     def is_deleted(self, session_id: str) -> bool:
         """Return whether the session was deleted and not opened since."""
         return self.scopes.is_deleted(session_id)
-
-
-def _put(subscriber: Subscriber, envelope: EventEnvelope, size: int) -> None:
-    """Give an event to a subscriber; one that fails keeps it from no other."""
-    try:
-        subscriber.put(envelope, size)
-    except Exception:
-        _note_not_put(subscriber, envelope)
-
-
-def _note_not_put(subscriber: Subscriber, envelope: EventEnvelope) -> None:
-    whom = subscriber.owner or "a client"
-    log.exception("an event of kind %s could not be delivered to %s", envelope.kind, whom)

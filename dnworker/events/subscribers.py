@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
-from dnworker.core.envelope import KINDS_REMEMBERED
+import logging
+
+from dnworker.core.envelope import KINDS_REMEMBERED, EventEnvelope
 from dnworker.events.brokers.base import Subscriber
+
+log = logging.getLogger("dnworker.bus")
 
 
 class Subscribers:
@@ -56,3 +60,17 @@ class Subscribers:
             if one.owner is not None:
                 found[one.owner] = None
         return found
+
+
+def put(subscriber: Subscriber, envelope: EventEnvelope, size: int) -> None:
+    """Give an event to a subscriber; one that fails keeps it from no other."""
+    try:
+        subscriber.put(envelope, size)
+    except Exception:
+        note_not_put(subscriber, envelope)
+
+
+def note_not_put(subscriber: Subscriber, envelope: EventEnvelope) -> None:
+    """Log, within an `except`, that a subscriber did not get an event."""
+    whom = subscriber.owner or "a client"
+    log.exception("an event of kind %s could not be delivered to %s", envelope.kind, whom)

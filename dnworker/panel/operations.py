@@ -181,13 +181,13 @@ async def _respond(request: messages.Respond, view: View, model: PanelModel) -> 
     response = Response(
         request_id=request.request, action=action, answers=request.answers, decision=request.decision
     )
-    model.engine.turns.respond(request.session, response)
+    await model.engine.commands.respond(request.session, response)
     return None
 
 
 @operation(messages.Cancel)
 async def _cancel(request: messages.Cancel, view: View, model: PanelModel) -> Answer:
-    await model.engine.turns.cancel(request.session, request.turn)
+    await model.engine.commands.cancel(request.session, request.turn)
     return None
 
 

@@ -61,7 +61,8 @@ async def palette_to_json(model: PanelModel, query: str, now: float, pace: Pace)
         "runs": runs,
         "count": count,
         "sessions": [
-            [s.session_id, (s.title or s.session_id)[:LONGEST_NAME], len(queue(s).prompts)] for s in sessions
+            [s.session_id, (s.title or s.session_id)[:LONGEST_NAME], len(queue(s).prompts) or len(s.prompts)]
+            for s in sessions
         ],
         "flags": [
             [c.name, f.name, f.effective, why_fixed(f.source), *c.effect_of(f.name)]

@@ -80,7 +80,7 @@ async def _sessions(model: PanelModel, wanted: Wanted, pace: Pace) -> Any:
 
 
 async def _session(model: PanelModel, wanted: Wanted, pace: Pace) -> Any:
-    return session_parts.one_to_json(model.engine, str(wanted.get("session")))
+    return await session_parts.one_to_json(model.engine, str(wanted.get("session")))
 
 
 async def _palette(model: PanelModel, wanted: Wanted, pace: Pace) -> Any:

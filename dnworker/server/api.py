@@ -8,7 +8,7 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, ClassVar, get_origin
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, get_origin
 from urllib.parse import unquote
 
 import msgspec
@@ -67,6 +67,8 @@ class Endpoint:
     answer: Any = dict[str, Any]
     errors: tuple[int, ...] = ()
     right: Right | None = Right.OPERATE
+    session: Literal["", "live", "any"] = ""
+    """Whether it is served where its session runs, and whether there must be one: `live`."""
 
     @property
     def summary(self) -> str:
@@ -105,7 +107,10 @@ class Endpoint:
         raw = b"" if self.body is None else await read_body(receive)
         body = None if self.body is None else self._read(raw, self.body)
         path = {k: v.replace(ESCAPED_SLASH, "/") for k, v in scope.get("path_params", {}).items()}
-        answer = self.handler(ApiCall(scope["engine"], scope, receive, path, query, body, len(raw)))
+        call = ApiCall(scope["engine"], scope, receive, path, query, body, len(raw))
+        if self.session and call.engine.commands.shared.is_on:
+            return await where_it_runs(call, self, raw)
+        answer = self.handler(call)
         return await answer if inspect.isawaitable(answer) else answer
 
     def _read(self, body: bytes, shape: type[Fields]) -> Any:
@@ -118,6 +123,40 @@ class Endpoint:
     @cached_property
     def _decoder(self) -> Any:
         return msgspec.json.Decoder(self.body)
+
+
+class _Here:
+    """What a handler of this runtime has answered."""
+
+    def __init__(self, answer: Any) -> None:
+        self.answer = answer
+
+
+async def where_it_runs(call: ApiCall, endpoint: Endpoint, body: bytes) -> Any:
+    """Serve a call on the node that runs its session: this one, if no other does."""
+    shared = call.engine.commands.shared
+    session_id = call.path.get("session_id") or getattr(call.body, "session_id", None)
+
+    async def here() -> _Here:
+        answer = endpoint.handler(call)
+        return _Here(await answer if inspect.isawaitable(answer) else answer)
+
+    if not session_id:
+        return (await here()).answer
+    if endpoint.session == "live":
+        await shared.find(session_id)
+    path = call.scope.get("raw_path") or call.scope["path"].encode()
+    if query := call.scope["query_string"]:
+        path = path.partition(b"?")[0] + b"?" + query
+    request = {
+        "method": endpoint.method,
+        "path": path.decode("latin-1"),
+        "body": body.decode("utf-8", "replace"),
+    }
+    answered = await shared.call(session_id, "api", request, here)
+    if isinstance(answered, _Here):
+        return answered.answer
+    return Response(answered["body"], answered["status"], media_type="application/json")
 
 
 def endpoint(method: str, path: str, **declared: Any) -> Callable[[Handler], Endpoint]:

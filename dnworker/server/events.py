@@ -76,6 +76,7 @@ async def publish_to_session(call: ApiCall) -> object:
 async def _publish(call: ApiCall, session_id: str | None) -> Published:
     body, engine = call.body, call.engine
     check_publishable(body.kind)
+    await engine.commands.shared.look(session_id)
     if engine.bus.pressure:
         await while_there(call.receive, engine.bus.pressure.room(body.kind, session_id))
     publish = partial(engine.publish, body.kind, body.payload, session_id=session_id, size=call.size)

@@ -21,7 +21,6 @@ from dnworker.events.bus import SUBSCRIBER_LIMIT
 from dnworker.server.cutting import within
 from dnworker.server.rights import COMMANDS, Right, lacks
 from dnworker.sessions.prompts import check_response
-from dnworker.sessions.session import Session
 from dnworker.sessions.turn import TurnRequest
 
 if TYPE_CHECKING:
@@ -185,8 +184,7 @@ class _Socket:
     async def subscribe(self, command: Command) -> None:
         """Send the session's state, what was missed, and everything from now on."""
         fields = msgspec.convert(command.payload, _Subscribe)
-        session = self._session(command)
-        await self._engine.sessions.kept(session)
+        session = await self._engine.commands.watch(_session_id(command))
         self._unsubscribe(session.session_id)
         bus = self._engine.bus
         earlier: list[EventEnvelope] | None = []
@@ -205,8 +203,8 @@ class _Socket:
         )
         over = asyncio.Event()
         subscription.on_overflow = partial(self._fell_behind, over)
-        snapshot = self._snapshot(session, latest)
         try:
+            snapshot = await self._engine.commands.snapshot(session.session_id)
             await self._answer(command, "command.ack", {"op": "subscribe"})
             if missed:
                 gap = {"after_seq": fields.after_seq, "latest_seq": latest, "oldest_buffered_seq": oldest}
@@ -236,17 +234,15 @@ class _Socket:
             generate_params_extra=fields.generate_params_extra or {},
             metadata=fields.metadata or {},
         )
-        request.check()
-        turn = self._engine.turns.start(self._session(command), request)
-        await turn.accepted()
-        return {"turn_id": turn.id}
+        return {"turn_id": await self._engine.commands.start(_session_id(command), request)}
 
     async def cancel(self, command: Command) -> dict[str, Any]:
         """Cancel a turn; its last event goes out before the ack."""
         fields = msgspec.convert(command.payload, _Cancel)
         session_id = _session_id(command)
-        status = await self._engine.turns.cancel(session_id, fields.turn_id, drop_queued=fields.drop_queued)
-        await self._engine.sessions.kept_by_id(session_id)
+        status = await self._engine.commands.cancel(
+            session_id, fields.turn_id, drop_queued=fields.drop_queued
+        )
         if (pumped := self._pumps.get(session_id)) is not None:
             await pumped[0].drained()
         return {"status": status}
@@ -257,8 +253,7 @@ class _Socket:
             response = check_response(command.payload)
         except ValueError as exc:
             raise _Problem(str(exc)) from exc
-        self._engine.turns.respond(_session_id(command), response)
-        await self._engine.sessions.kept_by_id(_session_id(command))
+        await self._engine.commands.respond(_session_id(command), response)
         return {"request_id": response.request_id, "status": "resolved"}
 
     # -- what goes out ---------------------------------------------------------------------------------
@@ -297,30 +292,6 @@ class _Socket:
             connection_id=self._id, command_id=command_id, session_id=session_id, kind=kind, payload=payload
         )
         await self._socket.send_text(msgspec.json.encode(frame).decode())
-
-    def _session(self, command: Command) -> Session:
-        """Return the command's session, created if need be."""
-        return self._engine.sessions.create(command.session_id)
-
-    def _snapshot(self, session: Session, latest: int) -> dict[str, Any]:
-        queue = self._engine.turns.queue(session)
-        prompts = [msgspec.to_builtins(pending.prompt) for pending in queue.prompts.values()]
-        active = queue.active
-        return {
-            "schema_version": SCHEMA_VERSION,
-            "session_id": session.session_id,
-            "latest_seq": latest,
-            "active_turn_id": active.id if active else None,
-            "queued_turn_ids": [turn.id for turn in queue.waiting],
-            "turn_phase": queue.phase,
-            "pending_prompt": prompts[0] if prompts else None,
-            "pending_prompts": prompts,
-            "sync_status": {"state": "disabled", "last_error": None, "last_attempt_at": None},
-            "draft_state": {
-                "text_visible": bool(active and active.transcript.text),
-                "last_generation_input_tokens": session.last_input_tokens,
-            },
-        }
 
     def _unsubscribe(self, session_id: str) -> None:
         if session_id in self._pumps:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import uuid
+from functools import partial
 from typing import Annotated, Any, ClassVar, Literal
 
 import msgspec
@@ -11,12 +13,16 @@ from dnworker.core.errors import ApiError, Conflict, NotFound
 from dnworker.core.models import SessionWire, iso
 from dnworker.server.api import ApiCall, Fields, endpoint
 from dnworker.server.rights import Right
+from dnworker.sessions import snapshots
 from dnworker.sessions.checks import check_names
 from dnworker.sessions.policies import resolve_policy
 from dnworker.sessions.queue import TurnQueue
 from dnworker.sessions.session import Message, Session
 
 NO_PLATFORM = "this runtime has no platform"
+
+live = partial(endpoint, session="live")
+"""Declares what is done to a session that is there, on the node that runs it."""
 
 
 class NewMessage(Fields):
@@ -163,21 +169,10 @@ class PolicyState(Deleted, kw_only=True):
     policy_display_label: str
 
 
-class SessionStatus(msgspec.Struct, kw_only=True):
-    """What one session is doing."""
-
-    session_id: str
-    active_turn_id: str | None
-    is_busy: bool
-    queue_depth: int
-    turn_phase: str
-    pending_prompt: bool
-
-
 class Statuses(msgspec.Struct):
     """What every session is doing."""
 
-    sessions: dict[str, SessionStatus]
+    sessions: dict[str, snapshots.SessionStatus]
 
 
 def _session(call: ApiCall) -> Session:
@@ -185,19 +180,33 @@ def _session(call: ApiCall) -> Session:
 
 
 @endpoint("GET", "/api/sessions", right=Right.SESSIONS, query=SessionsQuery, answer=list[SessionWire])
-def listing(call: ApiCall) -> object:
+async def listing(call: ApiCall) -> object:
     """List the live sessions, the newest change first."""
-    return [session.info() for session in call.engine.sessions.list()]
+    return [session.info() for session in await call.engine.commands.shared.all()]
 
 
 @endpoint(
-    "POST", "/api/sessions", right=Right.SESSIONS, body=CreateSession, answer=SessionWire, errors=(409, 507)
+    "POST",
+    "/api/sessions",
+    right=Right.SESSIONS,
+    body=CreateSession,
+    answer=SessionWire,
+    errors=(409, 507),
+    session="any",
 )
 async def create(call: ApiCall) -> object:
     """Create a session, or return the live one of that id."""
+    shared = call.engine.commands.shared
+    if call.body.session_id is None and shared.is_on:
+        session_id = str(uuid.uuid4())
+        return await shared.call(session_id, "open", {}, lambda: _create(call, session_id))
+    return await _create(call, call.body.session_id)
+
+
+async def _create(call: ApiCall, session_id: str | None) -> SessionWire:
     body: CreateSession = call.body
     session = call.engine.sessions.create(
-        body.session_id,
+        session_id,
         capability=body.capability,
         agent=body.agent,
         model=body.model,
@@ -213,10 +222,10 @@ async def create(call: ApiCall) -> object:
 
 
 @endpoint("GET", "/api/sessions/status", right=Right.SESSIONS, answer=Statuses)
-def status(call: ApiCall) -> object:
+async def status(call: ApiCall) -> object:
     """Tell what every session is doing."""
-    queue = call.engine.turns.queue
-    return Statuses({s.session_id: _status(s, queue(s)) for s in call.engine.sessions.list()})
+    queue, sessions = call.engine.turns.queue, await call.engine.commands.shared.all()
+    return Statuses({s.session_id: snapshots.status(s, queue(s)) for s in sessions})
 
 
 @endpoint("GET", "/api/sessions/browse", right=Right.SESSIONS, query=BrowseQuery)
@@ -233,12 +242,12 @@ def facets(call: ApiCall) -> object:
 
 
 @endpoint("GET", "/api/sessions/{session_id}", right=Right.SESSIONS, answer=SessionWire, errors=(404,))
-def get(call: ApiCall) -> object:
+async def get(call: ApiCall) -> object:
     """Return one session."""
-    return _session(call).info()
+    return (await call.engine.commands.shared.find(call.path["session_id"])).info()
 
 
-@endpoint("DELETE", "/api/sessions/{session_id}", right=Right.SESSIONS, answer=Deleted, errors=(404,))
+@live("DELETE", "/api/sessions/{session_id}", right=Right.SESSIONS, answer=Deleted, errors=(404,))
 async def delete(call: ApiCall) -> object:
     """Cancel what a session does, and end it."""
     session_id = call.path["session_id"]
@@ -249,17 +258,17 @@ async def delete(call: ApiCall) -> object:
 @endpoint(
     "GET", "/api/sessions/{session_id}/messages", right=Right.SESSIONS, answer=list[Message], errors=(404,)
 )
-def messages(call: ApiCall) -> object:
+async def messages(call: ApiCall) -> object:
     """Return the messages of a session, oldest first."""
     shown = []
-    for message in _session(call).messages:
+    for message in await call.engine.commands.shared.messages(call.path["session_id"]):
         fields = msgspec.to_builtins(message)
         fields.pop("created_at")
         shown.append(fields)
     return shown
 
 
-@endpoint(
+@live(
     "POST",
     "/api/sessions/{session_id}/title",
     right=Right.SESSIONS,
@@ -277,7 +286,7 @@ async def title(call: ApiCall) -> object:
     return Titled("ok", session.session_id, title=session.title)
 
 
-@endpoint(
+@live(
     "POST",
     "/api/sessions/{session_id}/policy",
     right=Right.SESSIONS,
@@ -303,7 +312,7 @@ async def policy(call: ApiCall) -> object:
     )
 
 
-@endpoint("POST", "/api/sessions/{session_id}/cancel", right=Right.TURNS, answer=Deleted, errors=(404,))
+@live("POST", "/api/sessions/{session_id}/cancel", right=Right.TURNS, answer=Deleted, errors=(404,))
 async def cancel(call: ApiCall) -> object:
     """Cancel the session's active turn."""
     session = _session(call)
@@ -312,7 +321,7 @@ async def cancel(call: ApiCall) -> object:
     return Deleted(status, session.session_id)
 
 
-@endpoint("POST", "/api/sessions/{session_id}/compact", right=Right.TURNS, body=Guidance, errors=(404,))
+@live("POST", "/api/sessions/{session_id}/compact", right=Right.TURNS, body=Guidance, errors=(404,))
 async def compact(call: ApiCall) -> object:
     """Replace the session's messages by a summary."""
     session = _session(call)
@@ -321,7 +330,14 @@ async def compact(call: ApiCall) -> object:
     return answer
 
 
-@endpoint("POST", "/api/sessions/{session_id}/restore", right=Right.SESSIONS, body=Restore, errors=(400, 409))
+@endpoint(
+    "POST",
+    "/api/sessions/{session_id}/restore",
+    session="any",
+    right=Right.SESSIONS,
+    body=Restore,
+    errors=(400, 409),
+)
 async def restore(call: ApiCall) -> object:
     """Make the session what it was when it was saved; it is created if need be."""
     body: Restore = call.body
@@ -350,17 +366,18 @@ async def restore(call: ApiCall) -> object:
 
 
 @endpoint("GET", "/api/sessions/{session_id}/rewind/candidates", right=Right.SESSIONS, errors=(404,))
-def rewind_candidates(call: ApiCall) -> object:
+async def rewind_candidates(call: ApiCall) -> object:
     """Tell to which of its messages the session can go back: those of the user."""
+    said = await call.engine.commands.shared.messages(call.path["session_id"])
     found = [
         {"seq": number, "content": message.content, "created_at": message.created_at}
-        for number, message in enumerate(_session(call).messages)
+        for number, message in enumerate(said)
         if message.role == "user"
     ]
     return {"status": "ok", "candidates": found}
 
 
-@endpoint("POST", "/api/sessions/{session_id}/rewind", right=Right.SESSIONS, body=Rewind, errors=(404,))
+@live("POST", "/api/sessions/{session_id}/rewind", right=Right.SESSIONS, body=Rewind, errors=(404,))
 async def rewind(call: ApiCall) -> object:
     """Drop a message and all after it."""
     session = _session(call)
@@ -406,17 +423,6 @@ def change_group(call: ApiCall) -> object:
 
 def _queue(call: ApiCall) -> TurnQueue:
     return call.engine.turns.queue(_session(call))
-
-
-def _status(session: Session, queue: TurnQueue) -> SessionStatus:
-    return SessionStatus(
-        session_id=session.session_id,
-        active_turn_id=queue.active.id if queue.active else None,
-        is_busy=queue.active is not None,
-        queue_depth=len(queue.waiting),
-        turn_phase=queue.phase,
-        pending_prompt=bool(queue.prompts),
-    )
 
 
 def _messages(call: ApiCall, given: list[NewMessage] | None) -> list[Message] | None:

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING
 
 import msgspec
 
-from dnworker.core.envelope import EventEnvelope
-from dnworker.core.errors import Invalid, NotStored
+from dnworker.core.envelope import EventEnvelope, own, truncate
+from dnworker.core.errors import Gone, Invalid, NotStored
+from dnworker.core.listeners import Listeners
+from dnworker.sessions import parts
 from dnworker.sessions.kept import (
     DELETED,
     DELETED_FOR,
+    MESSAGES,
     SESSIONS,
     TURNS,
     MessageList,
@@ -32,6 +34,9 @@ log = logging.getLogger("dnworker.sessions")
 RETRY_SECONDS = 1.0
 """Seconds after which what could not be written is tried again."""
 
+MOST_TRIES = 60
+"""How often the messages of an answer are tried, where runtimes share the broker."""
+
 
 class SessionKeeper:
     """Writes each session that changed, one write after the other; what changes meanwhile is one write.
@@ -43,13 +48,19 @@ class SessionKeeper:
         self._bus = bus
         self.is_on = False
         """Whether what is noted is written; set at the start of the runtime."""
+        self.is_shared = False
+        """Whether other runtimes may write the same sessions: a record goes over the one that is known."""
+        self.overtaken: Listeners[[Session]] = Listeners()
+        """Called with a session that another runtime has written meanwhile: it is that one's now."""
         self._desks: dict[str, _Desk] = {}
         self._last_turn = 0
         self._is_full = False
 
     def open(self) -> None:
         """Begin, if the broker survives a kill."""
-        self.is_on = self._bus.broker.capabilities.survives_kill
+        can = self._bus.broker.capabilities
+        self.is_shared = can.is_shared
+        self.is_on = can.survives_kill or can.is_shared
         self._desks.clear()
 
     async def close(self) -> None:
@@ -57,13 +68,24 @@ class SessionKeeper:
         self.is_on = False
         await asyncio.gather(*(desk.close() for desk in [*self._desks.values()]))
 
-    def adopt(self, session: Session, messages: MessageList) -> None:
-        """Take a session that was read, with its messages as they are written."""
-        self._desks[session.session_id] = self._desk(session, messages)
+    def adopt(self, session: Session, messages: MessageList, revision: int = 0) -> None:
+        """Take a session that was read, with its messages as they are written, and its record's revision."""
+        desk = self._desks[session.session_id] = self._desk(session, messages)
+        desk.revision = revision
+
+    def let_go(self, session_id: str) -> None:
+        """Write nothing more of a session, also of one that is being deleted: another runtime may have it."""
+        if (desk := self._desks.pop(session_id, None)) is not None:
+            desk.session.is_here = False
+            desk.let_go()
+
+    def is_settled(self, session_id: str) -> bool:
+        """Return whether nothing of a session waits to be written."""
+        return (desk := self._desks.get(session_id)) is None or desk.is_settled
 
     def note(self, session: Session) -> None:
         """Note that a session has changed; one that was deleted stays so."""
-        if self.is_on and not session.is_deleted:
+        if self.is_on and session.is_here and not session.is_deleted:
             self._desk_of(session).note()
 
     def note_deleted(self, session: Session) -> None:
@@ -73,7 +95,7 @@ class SessionKeeper:
 
     def note_turn_ended(self, session: Session, turn_id: str, last: EventEnvelope | None) -> None:
         """Note that a turn has ended, with its last event."""
-        if self.is_on and not session.is_deleted:
+        if self.is_on and session.is_here and not session.is_deleted:
             desk = self._desk_of(session)
             desk.ended.append((turn_id, last))
             desk.note()
@@ -84,15 +106,25 @@ class SessionKeeper:
         Raises:
             NotStored: it cannot be, such as for a full disk; it is tried again.
         """
+        if self.is_on and not session.is_here:
+            raise _moved(session)
         if self.is_on and (desk := self._desks.get(session.session_id)) is not None:
             await desk.written()
 
     async def kept_or_said(self, session: Session, what: str) -> None:
-        """Return as soon as the session as it is now is kept, or it was said that it cannot be."""
-        try:
-            await self.kept(session)
-        except NotStored as exc:
-            log.warning("%s of session %s are in memory alone: %s", what, session.session_id, exc)
+        """Return as soon as the session as it is now is kept, or it was said that it cannot be.
+
+        Where runtimes share the broker it is tried for a minute, unless another has the session by then.
+        """
+        for tries_left in reversed(range(MOST_TRIES)):
+            try:
+                await self.kept(session)
+            except NotStored as exc:
+                if tries_left and self.is_shared and session.is_here and self.is_on:
+                    await asyncio.sleep(RETRY_SECONDS)
+                    continue
+                log.warning("%s of session %s are in memory alone: %s", what, session.session_id, exc)
+            return
 
     async def keep_turn(self, session: Session, turn: Turn) -> None:
         """Return as soon as a turn is kept.
@@ -121,14 +153,14 @@ class SessionKeeper:
         return desk
 
     def _desk(self, session: Session, messages: MessageList, before: _Desk | None = None) -> _Desk:
-        return _Desk(self._bus, session, messages, before, self._finish, self._note_room)
+        return _Desk(self, self._bus, session, messages, before)
 
-    def _finish(self, desk: _Desk) -> None:
+    def finish(self, desk: _Desk) -> None:
         """Forget a session that is gone."""
         if desk.session.is_deleted and self._desks.get(desk.session.session_id) is desk:
             del self._desks[desk.session.session_id]
 
-    def _note_room(self, problem: str | None) -> None:
+    def note_room(self, problem: str | None) -> None:
         """Say it once when sessions cannot be written, and once when they can again."""
         if problem is not None and not self._is_full:
             log.warning("sessions cannot be kept: %s; it is tried again every second", problem)
@@ -142,12 +174,11 @@ class _Desk:
 
     def __init__(
         self,
+        keeper: SessionKeeper,
         bus: EventBus,
         session: Session,
         messages: MessageList,
         before: _Desk | None,
-        finish: Callable[[_Desk], None],
-        note_room: Callable[[str | None], None],
     ) -> None:
         # What it is about.
         self.session = session
@@ -155,8 +186,10 @@ class _Desk:
         """Turns that have ended, with their last events."""
         self._bus = bus
         self._before = before  # the session of this id that was deleted
-        self._finish = finish
-        self._note_room = note_room
+        self._keeper = keeper
+        self.revision = 0
+        """That of the record as it was written last, or read."""
+        self._sent: bytes | None = None  # a record that may be written: the broker did not answer
         # What is written, and what is not.
         self._messages = messages
         self._changes = 0
@@ -180,6 +213,8 @@ class _Desk:
         Raises:
             NotStored: it cannot be.
         """
+        if not self.session.is_here:
+            raise _moved(self.session)
         if self._written < self._changes:
             future = asyncio.get_running_loop().create_future()
             self._waiting.append((self._changes, future))
@@ -194,6 +229,22 @@ class _Desk:
         if self._retry is not None:
             self._retry.cancel()
             log.warning("the last changes of session %s are not kept", self.session.session_id)
+
+    @property
+    def is_settled(self) -> bool:
+        """Whether nothing waits to be written."""
+        return self._task is None and self._written == self._changes
+
+    def let_go(self) -> None:
+        """Write nothing more; who waits hears that it is not kept."""
+        self._written = self._changes
+        self._begin()
+        if self._task is not None:
+            self._task.cancel()
+        waiting, self._waiting = self._waiting, []
+        for _, future in waiting:
+            if not future.done():
+                future.set_exception(_moved(self.session))
 
     def _begin(self) -> None:
         if self._retry is not None:
@@ -214,18 +265,20 @@ class _Desk:
                 self._written = reached
                 self._answer(None)
         except OSError as exc:  # NotStored and BrokerError are
-            self._note_room(str(exc))
+            if not self.session.is_here:
+                return
+            self._keeper.note_room(str(exc))
             self._answer(exc)
             self._retry = asyncio.get_running_loop().call_later(RETRY_SECONDS, self._begin)
         except Exception as exc:  # who waits must hear of it
             log.exception("session %s cannot be kept", self.session.session_id)
             self._answer(exc)
         else:
-            self._note_room(None)
+            self._keeper.note_room(None)
         finally:
             self._task = None
         if self._written == self._changes:
-            self._finish(self)
+            self._keeper.finish(self)
 
     def _answer(self, problem: Exception | None) -> None:
         waiting, self._waiting = self._waiting, []
@@ -244,20 +297,71 @@ class _Desk:
         await self._last_events()
         session, broker, before = self.session, self._broker, self._messages
         messages, pages = before.next(session)
-        record = msgspec.json.encode(record_of(session, messages))
+        record = self._record(messages)
         for page in pages:
-            await broker.put(messages.key(page.start), msgspec.json.encode(page.messages))
-        await broker.put(SESSIONS + session.session_id, record)
+            key, value = messages.key(page.start), msgspec.json.encode(page.messages)
+            await (parts.put(broker, key, value) if self._keeper.is_shared else broker.put(key, value))
+        await self._put(SESSIONS + session.session_id, record)
         self._messages = messages
         kept = {messages.key(start) for start in messages.starts}
         await self._drop([key for key in map(before.key, before.starts) if key not in kept])
         await self._drop_ended()
 
+    def _record(self, messages: MessageList) -> bytes:
+        """Return the record; a shared one has no more than a broker takes."""
+        kept = record_of(self.session, messages)
+        record = msgspec.json.encode(kept)
+        if self._keeper.is_shared and len(record) > parts.LARGEST:
+            if kept.outcome is not None:  # as in its event, which could not be larger either
+                kept.outcome = truncate(kept.outcome, "the record of its session would be too large")
+            kept.prompts = []
+            record = msgspec.json.encode(kept)
+        return record
+
+    async def _put(self, key: str, record: bytes) -> None:
+        """Write the record; where runtimes share the broker, over the one that is known, or not at all."""
+        if not self._keeper.is_shared:
+            await self._broker.put(key, record)
+            return
+        before, self._sent = self._sent, record
+        entry = await self._broker.put(key, record, revision=self.revision)
+        if entry is None:
+            found = await self._broker.get(key)
+            if found is None or found.value not in (before, record):
+                self._keeper.overtaken.notify(self.session)
+                raise _moved(self.session)
+            entry = await self._broker.put(key, record, revision=found.revision)  # ours, unanswered
+        if entry is None:
+            raise NotStored(f"session {self.session.session_id!r} changed while it was written")
+        self.revision, self._sent = entry.revision, None
+
     async def _last_events(self) -> None:
         """Wait until turns that have ended have their last event for good, or can never have it."""
-        for _, last in [*self.ended]:
-            if last is not None:
-                await _end_of(self._bus.accepted(last))
+        for number, (turn_id, last) in enumerate([*self.ended]):
+            if last is None:
+                continue
+            seq = last.seq
+            try:
+                seq = (await self._bus.accepted(last)).seq
+            except NotStored as exc:  # one that is refused is said by the bus
+                log.debug("the last event of a turn is not kept: %s", exc)
+            if self._keeper.is_shared and not seq:  # the broker was away: the same event is published again
+                self.ended[number] = turn_id, self._publish_again(last)
+                raise NotStored(f"the end of {turn_id} is not published yet")
+
+    def _publish_again(self, last: EventEnvelope) -> EventEnvelope | None:
+        try:
+            return self._bus.publish(
+                last.kind,
+                own(last).payload,
+                session_id=last.session_id,
+                turn_id=last.turn_id,
+                terminal=True,
+                event_id=last.event_id,
+                may_exist=True,
+            )
+        except Gone:
+            return None
 
     async def _delete(self) -> None:
         session_id = self.session.session_id
@@ -278,12 +382,11 @@ class _Desk:
 
     async def _drop(self, keys: list[str]) -> None:
         for key in keys:
-            await self._broker.delete(key)
+            if self._keeper.is_shared and key.startswith(MESSAGES):
+                await parts.delete(self._broker, key)
+            else:
+                await self._broker.delete(key)
 
 
-async def _end_of(accepting: Awaitable[object]) -> None:
-    """Wait until an event is kept; one that is refused is said by the bus."""
-    try:
-        await accepting
-    except NotStored as exc:
-        log.debug("the last event of a turn is not kept: %s", exc)
+def _moved(session: Session) -> NotStored:
+    return NotStored(f"session {session.session_id!r} has moved to another node; try again")

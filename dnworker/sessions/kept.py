@@ -51,10 +51,14 @@ class KeptSession(msgspec.Struct, kw_only=True, omit_defaults=True):
     turns: list[str] = []
     running: str | None = None
     outcome: dict[str, Any] | None = None
+    prompts: list[dict[str, Any]] = []
+    preview: str | None = None
     messages_list: str = ""
     """The id of the list of messages: one that is written anew gets another."""
     messages_end: int = 0
     """The number after its last message; the first has the number `messages_dropped`."""
+    messages_starts: list[int] = []
+    """The numbers with which its pages begin: where runtimes share the broker, lists of keys may lag."""
     messages_left: list[str] = []
     """The keys of pages that could not be read: they are not its messages any more, and go with it."""
 
@@ -62,8 +66,15 @@ class KeptSession(msgspec.Struct, kw_only=True, omit_defaults=True):
         """Return the session, with these messages."""
         return Session(messages=messages, **{name: getattr(self, name) for name in _FACTS})
 
+    def facts(self) -> Session:
+        """Return the session of another node, without its messages."""
+        session = self.session([])
+        session.is_here, session.first_text = False, self.preview
+        session.counted = max(0, self.messages_end - self.messages_dropped)
+        return session
 
-_OF_MESSAGES = ("messages_list", "messages_end", "messages_left")
+
+_OF_MESSAGES = ("preview", "messages_list", "messages_end", "messages_starts", "messages_left")
 _FACTS = tuple(f for f in KeptSession.__struct_fields__ if f not in _OF_MESSAGES)
 
 
@@ -202,5 +213,10 @@ def record_of(session: Session, messages: MessageList) -> KeptSession:
     """Return what is kept of a session beside its messages."""
     facts = {name: getattr(session, name) for name in _FACTS}
     return KeptSession(
-        **facts, messages_list=messages.id, messages_end=messages.end, messages_left=messages.left
+        **facts,
+        preview=session.preview,
+        messages_list=messages.id,
+        messages_end=messages.end,
+        messages_starts=messages.starts,
+        messages_left=messages.left,
     )

@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import msgspec
 
 from dnworker.core.envelope import EventEnvelope
+from dnworker.core.errors import NotFound, Unavailable
+from dnworker.sessions import parts
 from dnworker.sessions.kept import (
     DELETED,
     MESSAGES,
@@ -25,7 +27,7 @@ from dnworker.sessions.kept import (
 from dnworker.sessions.session import Message, Session
 
 if TYPE_CHECKING:
-    from dnworker.events.brokers.base import Broker
+    from dnworker.events.brokers.base import Broker, Entry
     from dnworker.events.bus import EventBus
     from dnworker.sessions.store import SessionStore
 
@@ -35,6 +37,9 @@ T = TypeVar("T")
 
 AT_ONCE = 200
 """Values that are read at the same time."""
+
+READ_AGAIN, READ_AGAIN_SECONDS = 20, 0.05
+"""How often messages are read that change meanwhile, and the seconds between."""
 
 PAGE = 1_000
 """Events that are read at once."""
@@ -69,6 +74,70 @@ async def read(bus: EventBus, store: SessionStore) -> dict[Session, list[KeptTur
     return await _turns(store, broker, adopted)
 
 
+async def load(bus: EventBus, store: SessionStore, entry: Entry, record: KeptSession) -> Session:
+    """Give the store a session that another runtime had, with its messages, and have it written from here."""
+    session = await _session(store, bus.broker, record, record.messages_starts, entry.revision)
+    store.let_go(record.session_id)
+    store.adopt([session])
+    return session
+
+
+async def messages_of(broker: Broker, session_id: str) -> list[Message]:
+    """Return the messages of a session that another node has, as they are written.
+
+    Raises:
+        NotFound: there is no such session.
+        Unavailable: they change too quickly to be read, or cannot be.
+    """
+    for _ in range(READ_AGAIN):
+        entry = await broker.get(SESSIONS + session_id)
+        if entry is None:
+            raise NotFound(f"no live session {session_id!r}; create it first")
+        record = msgspec.json.decode(entry.value, type=KeptSession)
+        messages = MessageList(record.messages_list)
+        keys = [messages.key(start) for start in record.messages_starts]
+        found = await _values(broker, keys, list[Message])
+        first = record.messages_dropped - (start_of(found[0][0]) if found else 0)
+        read = [message for _, page in found for message in page][max(0, first) :]
+        count = record.messages_end - record.messages_dropped
+        if len(read) >= count:  # the newest page may have more by now
+            return read[:count]
+        await asyncio.sleep(READ_AGAIN_SECONDS)
+    raise Unavailable(f"the messages of session {session_id!r} cannot be read now; try again")
+
+
+async def turns_of(
+    broker: Broker, store: SessionStore, session_id: str, listed: Sequence[str]
+) -> list[KeptTurn]:
+    """Return the turns of a session that have not ended, in their order.
+
+    Args:
+        broker: keeps them.
+        store: numbers its turns on from there.
+        session_id: whose.
+        listed: those that its record names, which are read whatever the list of keys lags.
+    """
+    found: dict[str, KeptTurn] = {}
+    for entry in await broker.entries(TURNS):
+        if (turn := decoded(entry, KeptTurn)) is not None and turn.session_id == session_id:
+            found[turn.turn_id] = turn
+    missing = [TURNS + turn_id for turn_id in listed if turn_id not in found]
+    found |= {turn.turn_id: turn for _, turn in await _values(broker, missing, KeptTurn)}
+    turns = sorted(found.values(), key=lambda turn: turn.number)
+    for turn in turns:
+        store.keeper.number_from(turn.number)
+    return turns
+
+
+def decoded(entry: Entry, type_: type[T]) -> T | None:
+    """Return a value; None where it cannot be read, which is said."""
+    try:
+        return msgspec.json.decode(entry.value, type=type_)
+    except msgspec.MsgspecError as exc:
+        log.warning("%s cannot be read, and is left as it is: %s", entry.key, exc)
+        return None
+
+
 async def _deleted(broker: Broker, records: Iterable[KeptSession]) -> set[str]:
     """Return the ids of deleted sessions, without those of which a later one was made."""
     live = {record.session_id: record.since_seq for record in records}
@@ -93,7 +162,9 @@ async def _pages(broker: Broker) -> dict[str, list[int]]:
     return found
 
 
-async def _session(store: SessionStore, broker: Broker, record: KeptSession, starts: list[int]) -> Session:
+async def _session(
+    store: SessionStore, broker: Broker, record: KeptSession, starts: list[int], revision: int = 0
+) -> Session:
     """Return a session with its messages; a page that its record does not count was never told to anybody."""
     messages = MessageList(record.messages_list)
     await _drop(broker, [messages.key(start) for start in starts if start >= record.messages_end])
@@ -115,7 +186,7 @@ async def _session(store: SessionStore, broker: Broker, record: KeptSession, sta
         starts = []
     last = read[-1] if read else None
     end = record.messages_end if messages.id == record.messages_list else 0
-    store.keeper.adopt(session, MessageList(messages.id, starts, end, last, left))
+    store.keeper.adopt(session, MessageList(messages.id, starts, end, last, left), revision)
     return session
 
 
@@ -144,7 +215,8 @@ async def _values(broker: Broker, keys: Iterable[str], type_: type[T]) -> list[t
             if entry is None:
                 continue
             try:
-                found.append((entry.key, msgspec.json.decode(entry.value, type=type_)))
+                value = await parts.whole(broker, entry.value)
+                found.append((entry.key, msgspec.json.decode(value, type=type_)))
             except msgspec.MsgspecError as exc:
                 log.warning("%s of %s cannot be read, and is left as it is: %s", entry.key, broker.name, exc)
     return found
@@ -185,6 +257,10 @@ class Trail:
         match raw:
             case {"type": "generationstart"}:
                 self._texts.append("")
+            case {"type": "generationcontent", "data": {"content": str(text), "step": int(step)}} if (
+                0 < step <= len(self._texts)
+            ):
+                self._texts[step - 1] += text
             case {"type": "generationcontent", "data": {"content": str(text)}} if self._texts:
                 self._texts[-1] += text
             case {"type": "toolstart", "data": {"tool_call": {"name": name, "arguments": str(arguments)}}}:
@@ -207,19 +283,25 @@ class Trail:
             return None
         if self._outcome is not None:
             return "turn.completed", self._outcome
-        return "turn.failed", self._interrupted()
-
-    def _interrupted(self) -> dict[str, Any]:
         spent = self._times[-1] - self._times[0] if self._times else None
-        message = "the runtime ended while this turn ran; it can be started again"
-        return {
-            "turn_id": self._turn_id,
-            "error": {"type": "TurnInterrupted", "message": message},
+        return "turn.failed", interrupted(self._turn_id) | {
             "partial_response": next((text for text in reversed(self._texts) if text), None),
             "tool_calls_attempted": self._calls,
             "duration_ms": 0 if spent is None else round(spent.total_seconds() * 1000),
-            "retryable": True,
         }
+
+
+def interrupted(turn_id: str) -> dict[str, Any]:
+    """Return what `turn.failed` says of a turn whose runtime has ended, or has lost its session."""
+    message = "the runtime ended while this turn ran; it can be started again"
+    return {
+        "turn_id": turn_id,
+        "error": {"type": "TurnInterrupted", "message": message},
+        "partial_response": None,
+        "tool_calls_attempted": [],
+        "duration_ms": 0,
+        "retryable": True,
+    }
 
 
 def _parsed(arguments: str) -> Any:
@@ -231,10 +313,15 @@ def _parsed(arguments: str) -> Any:
 
 async def trails(bus: EventBus, session: Session, turns: Sequence[KeptTurn]) -> dict[str, Trail]:
     """Return what is known of these turns of a session."""
-    found = {turn.turn_id: Trail(turn.turn_id, session) for turn in turns}
+    found, seen = {turn.turn_id: Trail(turn.turn_id, session) for turn in turns}, set[str]()
     async for event in _events(bus.broker, session.session_id, min(turn.after_seq for turn in turns)):
         if (trail := found.get(event.turn_id or "")) is not None:
             trail.note(event)
+            seen.add(event.event_id)
+    if bus.broker.messages is not None:  # pieces that no broker has kept, and this runtime has heard
+        for event in bus.kept(session.session_id, 0):
+            if event.event_id not in seen and (trail := found.get(event.turn_id or "")) is not None:
+                trail.note(event)
     return found
 
 

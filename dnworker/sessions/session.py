@@ -84,10 +84,20 @@ class Session:
     """The turns that were accepted and have not ended."""
     running: str | None = None
     """The turn whose agent has begun and not ended."""
+    prompts: list[dict[str, Any]] = field(default_factory=list)
+    """The prompts that are open, as JSON, where other nodes are to know them."""
     outcome: dict[str, Any] | None = None
     """What `turn.completed` says of the turn whose messages were added last, until it has ended."""
     kept_bytes: int = 0
     """Bytes that the store counts it with."""
+    is_here: bool = True
+    """Whether this runtime runs its turns and writes it; of another node's there are facts alone."""
+    counted: int = 0
+    """The messages that it has, of a session whose messages are not here."""
+    newest: list[Message] | None = None
+    """The last of them, once somebody here has read them."""
+    first_text: str | None = None
+    """The beginning of its first message, of a session whose messages are not here."""
     _counted: tuple[list[Message] | None, int, int] = (None, 0, 0)
     """A list of messages, how many of them were counted, and their bytes: most changes only add some."""
 
@@ -100,6 +110,17 @@ class Session:
         size += sum(message.bytes_used() for message in self.messages[count:])
         self._counted = self.messages, len(self.messages), size
         return _SESSION_BYTES + 4 * labels + size
+
+    @property
+    def count(self) -> int:
+        """How many messages it has."""
+        return len(self.messages) if self.is_here else self.counted
+
+    @property
+    def preview(self) -> str | None:
+        """The beginning of the first message of the user."""
+        first = next((m.content for m in self.messages if m.role == "user"), self.first_text)
+        return None if first is None else first[:PREVIEW_LENGTH]
 
     @property
     def directory(self) -> Path:
@@ -117,7 +138,6 @@ class Session:
 
     def info(self) -> SessionWire:
         """Return the session as the API shows it."""
-        first = next((m.content for m in self.messages if m.role == "user"), None)
         return SessionWire(
             session_id=self.session_id,
             group_id=self.group_id,
@@ -130,7 +150,7 @@ class Session:
             agent=self.agent,
             model=self.model,
             title=self.title,
-            preview=None if first is None else first[:PREVIEW_LENGTH],
+            preview=self.preview,
             policy_name=self.policy.name,
             policy_is_autonomous=self.policy.autonomous,
             policy_display_label=self.policy.label,

@@ -21,6 +21,9 @@ from dnworker.sessions.session import Message, Session
 
 log = logging.getLogger("dnworker.sessions")
 
+DELETED_KNOWN = 10_000
+"""Deleted sessions whose beginning is remembered: one of the same id that is made anew begins later."""
+
 Bind = Callable[[str | None, str | None], tuple[str | None, str | None]]
 """Finds the capability and the agent of a new session from those requested; raises Conflict."""
 
@@ -45,6 +48,7 @@ class SessionStore:
         self._sessions: OrderedDict[str, Session] = OrderedDict()  # that changed longest ago first
         self._kept = 0  # bytes of sessions with their messages
         self._waiting = 0  # bytes of turns that wait or run
+        self._begin_after: OrderedDict[str, int] = OrderedDict()
         self.dropped = 0
         """Messages that had to go because the limit was used up."""
 
@@ -172,6 +176,31 @@ class SessionStore:
             self._weigh(session)
         self._shrink()
 
+    def begin_after(self, session_id: str, since_seq: int) -> None:
+        """Let a session that is made anew begin later than the deleted one of its id."""
+        self._begin_after[session_id] = since_seq
+        while len(self._begin_after) > DELETED_KNOWN:
+            self._begin_after.popitem(last=False)
+
+    def prompts_elsewhere(self) -> int:
+        """Return how many prompts are open in sessions that other nodes run."""
+        return sum(len(session.prompts) for session in self._sessions.values() if not session.is_here)
+
+    def note_elsewhere(self, facts: Session) -> None:
+        """Take the facts of a session that another node has, in place of those that were known."""
+        session_id = facts.session_id
+        is_new = session_id not in self._sessions
+        self.let_go(session_id)
+        self._sessions[session_id] = facts
+        if is_new:
+            self._bus.open_session(session_id, self._bus.latest_seq)
+        self._weigh(facts)
+
+    def let_go(self, session_id: str) -> None:
+        """Know nothing more of a session, which is not deleted by that; harmless when there is none."""
+        if (session := self._sessions.pop(session_id, None)) is not None:
+            self._kept -= session.kept_bytes
+
     def touch(self, session: Session) -> None:
         """Note that the session changed now; messages of others go if all take more than the limit."""
         session.updated_at = iso(self._clock.now())
@@ -243,6 +272,8 @@ class SessionStore:
         self.get(session_id)
         self._bus.publish("session.deleted", {"session_id": session_id}, session_id=session_id)
         session = self._sessions.pop(session_id)
+        if self.keeper.is_shared:
+            self.begin_after(session_id, session.since_seq)
         self._kept -= session.kept_bytes
         session.is_deleted = True
         self._bus.delete_session(session_id)
@@ -267,7 +298,7 @@ class SessionStore:
 
     def _add(self, session_id: str, **facts: Any) -> Session:
         now = iso(self._clock.now())
-        seq = self._bus.latest_seq
+        seq = max(self._bus.latest_seq, self._begin_after.pop(session_id, -1) + 1)
         session = Session(session_id=session_id, created_at=now, updated_at=now, since_seq=seq, **facts)
         self._sessions[session_id] = session
         self._bus.open_session(session_id)

@@ -81,6 +81,9 @@ class TurnRequest:
 class Turn:
     """One turn of a session, from acceptance to its one terminal event."""
 
+    last_event_id: str | None = None
+    """The newest event of it that was published, pieces of its answer aside that no broker keeps."""
+
     def __init__(
         self,
         session: Session,

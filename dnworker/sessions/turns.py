@@ -13,8 +13,8 @@ from types import FrameType
 from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
-from dnworker.core.envelope import EventEnvelope, new_id, truncate
-from dnworker.core.errors import Conflict, Gone, TooLarge
+from dnworker.core.envelope import EventEnvelope, new_id
+from dnworker.core.errors import Conflict
 from dnworker.core.invocation import Invocation, current_invocation
 from dnworker.core.models import iso
 from dnworker.sessions import restoring
@@ -24,8 +24,11 @@ from dnworker.sessions.kept import KeptTurn
 from dnworker.sessions.prompts import PromptCancelled, Response
 from dnworker.sessions.queue import TurnQueue
 from dnworker.sessions.session import Session
+from dnworker.sessions.snapshots import prompts_of
 from dnworker.sessions.store import SessionStore
+from dnworker.sessions.transcript import RawEvent
 from dnworker.sessions.turn import Turn, TurnFailure, TurnRequest
+from dnworker.sessions.turn_events import BegunElsewhere, TurnEvents
 
 if TYPE_CHECKING:
     from dnworker.core.clock import Clock
@@ -58,6 +61,7 @@ class Turns:
         self._history = history
         self._clock = clock
         self._keeper = store.keeper
+        self.events = TurnEvents(bus, clock)
 
         # What runs, and what may not yet.
         self._is_stopping = False
@@ -75,7 +79,8 @@ class Turns:
 
     def open_prompts(self) -> int:
         """Return how many prompts wait for a person, in whatever session."""
-        return sum(len(queue.prompts) for queue in self._queues.values())
+        elsewhere = self._store.prompts_elsewhere() if self._keeper.is_shared else 0
+        return sum(len(queue.prompts) for queue in self._queues.values()) + elsewhere
 
     def start(self, session: Session, request: TurnRequest) -> Turn:
         """Accept a turn; it runs when those before it in its session have ended.
@@ -99,7 +104,7 @@ class Turns:
             self._running.add(turn.keeping)
             turn.keeping.add_done_callback(self._running.discard)
         else:
-            self._begin(session, turn, self._publish_accepted(session, turn))
+            self._begin(session, turn, self.events.accept(session, turn))
         self._store.note_waiting(request.size)
         queue.waiting.append(turn)  # last: a turn that could not be accepted must not be waited for
         self._held.discard(session)
@@ -118,9 +123,7 @@ class Turns:
             prompts=self.queue(session).prompts,
             agent=agent,
             model=model,
-            publish=lambda kind, raw: self._publish(
-                session, turn, kind, {"event_type": str(raw["type"]), "raw_event": raw}
-            ),
+            publish=lambda kind, raw: self._publish_raw(session, turn, kind, raw),
             judge=lambda model, call: self._agents.judge(model, turn, call),
             tools=self._tools,
             clock=self._clock,
@@ -128,28 +131,25 @@ class Turns:
         )
         return turn
 
+    def _publish_raw(self, session: Session, turn: Turn, kind: str, raw: RawEvent) -> None:
+        self.events.publish(session, turn, kind, {"event_type": str(raw["type"]), "raw_event": raw})
+        if kind == "prompt.required":
+            self._note_prompts(session)
+
+    def _note_prompts(self, session: Session) -> None:
+        if self._keeper.is_shared:  # other nodes are to know what is asked
+            session.prompts = prompts_of(self.queue(session))
+            self._store.note(session)
+
     def _begin(self, session: Session, turn: Turn, accepted: EventEnvelope | None) -> None:
         session.turns.append(turn.id)
         turn.invocation.event = accepted
         self._history.begin(turn.invocation)
 
-    def _publish_accepted(self, session: Session, turn: Turn) -> EventEnvelope:
-        payload = {
-            "agent": turn.request.agent,
-            "model": turn.request.model,
-            "reset": turn.request.reset,
-            "message_length": len(turn.request.message),
-            "queue_depth": turn.depth,
-        }
-        return self._bus.publish("turn.accepted", payload, session_id=session.session_id, turn_id=turn.id)
-
     async def _keep(self, session: Session, turn: Turn) -> None:
         """Accept a turn as soon as it outlives a kill; one that cannot be kept is dropped."""
         try:
-            await self._keeper.keep_turn(session, turn)
-            await self._store.kept(session)
-            accepted = self._publish_accepted(session, turn)
-            await self._bus.accepted(accepted)
+            accepted = await self.events.keep(session, turn, self._keeper)
         except BaseException as exc:
             if turn in (waiting := self.queue(session).waiting):
                 waiting.remove(turn)
@@ -227,6 +227,7 @@ class Turns:
             session.allowed_tools.add(pending.prompt.tool_approval.tool_name)
             self._store.note(session)
         pending.answer.set_result(response.decision or response.answers)
+        self._note_prompts(session)
 
     async def end_session(self, session_id: str) -> None:
         """Cancel what the session does, then delete it, so that it stays deleted.
@@ -235,10 +236,12 @@ class Turns:
             NotFound: there is no such session.
             NotStored: it is deleted, and that cannot be kept now; it is tried again.
         """
-        queue = self.queue(self._store.get(session_id))
+        queue = self.queue(session := self._store.get(session_id))
         queue.is_ending = True  # no turn may begin while those under way end
         try:
             await self.cancel(session_id, drop_queued=True, reason="session_deleted")
+            if self._keeper.is_shared:  # their ends, which could not be published again once it is deleted
+                await self._store.kept(session)
         finally:
             queue.is_ending = False
         await self._store.kept(self._store.delete(session_id))
@@ -249,12 +252,13 @@ class Turns:
         """Take up the sessions and turns that outlived the end of a runtime, before anybody is answered."""
         self._is_stopping = False
         self._keeper.open()
-        if self._keeper.is_on:
+        self.events.is_shared = self._keeper.is_shared
+        if self._keeper.is_on and not self._keeper.is_shared:
             for session, turns in (await restoring.read(self._bus, self._store)).items():
-                await self._take_up(session, turns)
+                await self.take_up(session, turns)
             self.release()
 
-    async def _take_up(self, session: Session, turns: list[KeptTurn]) -> None:
+    async def take_up(self, session: Session, turns: list[KeptTurn]) -> None:
         """End the turn that ran when the runtime ended, and let those wait that had not begun."""
         trails = await restoring.trails(self._bus, session, turns)
         queue = self.queue(session)
@@ -274,8 +278,24 @@ class Turns:
                     say = "%s of session %s is dropped: nothing says that it was accepted; start it again"
                     log.warning(say, turn.id, session.session_id)
                 self._keeper.note_turn_ended(session, turn.id, None)
-        session.running = session.outcome = None
+        session.running, session.outcome, session.prompts = None, None, []
         self._store.note(session)
+
+    def let_go(self, session: Session) -> None:
+        """Leave a session to the runtime that takes it over: nothing more is published of its turns."""
+        session.is_here = False
+        self._held.discard(session)
+        queue = self.queue(session)
+        while queue.waiting:
+            if (turn := queue.waiting.popleft()).is_kept:  # else its keeping is about to fail
+                turn.finished = True
+                self._store.note_waiting(-turn.request.size)
+                self._history.end(turn.invocation, cancelled=True)
+        if (active := queue.active) is not None:
+            active.finished = active.cancelled = True
+            if active.task is not None:
+                active.task.cancel()
+        self._keeper.let_go(session.session_id)
 
     def release(self, *, without_agent: bool = False) -> None:
         """Let turns run that outlived the end of a runtime, and whose agent is there.
@@ -292,13 +312,9 @@ class Turns:
     async def stop(self) -> None:
         """Cancel every turn, waiting or under way; those that wait and are kept run after the next start."""
         self._is_stopping = self._keeper.is_on
-        sessions = self._store.list()
-        await asyncio.gather(
-            *(
-                self.cancel(s.session_id, drop_queued=not self._keeper.is_on, reason="runtime_stopped")
-                for s in sessions
-            )
-        )
+        sessions = [session for session in self._store.list() if session.is_here]
+        cancel = partial(self.cancel, drop_queued=not self._keeper.is_on, reason="runtime_stopped")
+        await asyncio.gather(*(cancel(session.session_id) for session in sessions))
         self._held.clear()
         if self._keeper.is_on:
             await self._keeper.close()
@@ -320,7 +336,7 @@ class Turns:
         queue = self.queue(session)
         if queue.active is not None or not queue.waiting or not queue.waiting[0].is_kept:
             return
-        if session in self._held or self._is_stopping:
+        if session in self._held or self._is_stopping or not session.is_here:
             return
         turn = queue.active = queue.waiting.popleft()
         # An empty context: what started the turn must not leak into it.
@@ -336,6 +352,8 @@ class Turns:
             await self._answer(session, turn)
         except asyncio.CancelledError:
             self._finish_cancelled(session, turn)
+        except BegunElsewhere:
+            self._finish(session, turn, "turn.failed", restoring.interrupted(turn.id))
         except BaseException as exc:  # whatever a script raises ends its turn, and nothing else
             turn.error = exc
             self._finish_failed(session, turn, *type_and_message(exc))
@@ -347,14 +365,12 @@ class Turns:
             answer = self._agents.answering(session, turn)
         except TurnFailure as exc:
             raw = {"type": "error", "error": str(exc)}
-            self._publish(session, turn, "turn.event", {"event_type": "error", "raw_event": raw})
+            self.events.publish(session, turn, "turn.event", {"event_type": "error", "raw_event": raw})
             raise
         if turn.request.reset:
             session.messages.clear()
         session.model = turn.model or session.model
-        started = self._publish(session, turn, "turn.started", {"agent": turn.agent, "model": turn.model})
-        if self._keeper.is_on and started is not None:  # first: a turn that has begun is not begun again
-            await self._bus.accepted(started)
+        if await self.events.begin(session, turn, is_kept=(kept := self._keeper.is_on)) is not None and kept:
             session.running = turn.id
             self._store.note(session)
         try:
@@ -384,7 +400,7 @@ class Turns:
 
     def _finish(self, session: Session, turn: Turn, kind: str, payload: dict[str, Any]) -> None:
         if not turn.finished:
-            last = self._publish(session, turn, kind, payload, terminal=True)
+            last = self.events.publish(session, turn, kind, payload, terminal=True)
             turn.finished = True
             if turn.id in session.turns:
                 session.turns.remove(turn.id)
@@ -414,7 +430,7 @@ class Turns:
             return
         queue.active = None
         queue.prompts.clear()
-        session.running = session.outcome = None
+        session.running, session.outcome, session.prompts = None, None, []
         self._store.note_waiting(-turn.request.size)
         self._store.touch(session)
         expected = issubclass(type(turn.error), TurnFailure | PromptCancelled)
@@ -423,22 +439,6 @@ class Turns:
 
     def _duration(self, turn: Turn) -> int:
         return 0 if turn.started_at is None else round((self._clock.monotonic() - turn.started_at) * 1000)
-
-    def _publish(
-        self, session: Session, turn: Turn, kind: str, payload: dict[str, Any], *, terminal: bool = False
-    ) -> EventEnvelope | None:
-        if turn.finished:
-            return None  # cancelled, and the agent ignored that
-        publish = partial(
-            self._bus.publish, kind, session_id=session.session_id, turn_id=turn.id, terminal=terminal
-        )
-        try:
-            return publish(payload)
-        except TooLarge as exc:
-            return publish(truncate(payload, str(exc)))  # never too large: it keeps a tenth of the bound
-        except Gone:
-            log.info("%s of the deleted session %s is dropped", kind, session.session_id)
-            return None
 
 
 def turn_run_by(frame: FrameType) -> Turn | None:

@@ -7,9 +7,10 @@ import asyncio
 import pytest
 
 from dnworker.core.clock import RealClock, SwitchClock, VirtualClock
-from dnworker.engine import hold
-from dnworker.engine.hold import LEASE, BootClock, Hold, NoAnswer, lease_clock
+from dnworker.core.lease_time import LEASE, BootClock, lease_clock
+from dnworker.engine.hold import Hold, NoAnswer
 from dnworker.testing import SharedStore
+from dnworker.workers.family import boot_time
 
 
 class Slow:
@@ -168,4 +169,4 @@ def test_leases_go_by_the_machines_clock_also_where_a_notebooks_stands_still():
     assert isinstance(lease_clock(SwitchClock()), BootClock)
     virtual = VirtualClock()
     assert lease_clock(virtual) is virtual
-    assert hold.boot_time() <= BootClock().monotonic()
+    assert boot_time() <= BootClock().monotonic()

@@ -15,6 +15,7 @@ from dnworker.core.lifecycle import WorkerState
 from dnworker.engine import hold
 from dnworker.runtime import Runtime
 from dnworker.testing import SharedBroker, SharedStore
+from dnworker.workers.family import boot_time
 from tests.unit.capabilities import make_capability
 
 LASTING = """
@@ -80,10 +81,10 @@ async def test_a_process_whose_runtime_stands_still_is_killed_before_its_lease_e
         await a.load(capability)
         await until(lambda: "fence 1" in lines_of(a))
         pid = a.worker("bridge").detail()["process"]["pid"]
-        blocked_from = hold.boot_time()
-        while is_alive(pid) and hold.boot_time() < blocked_from + 10:
+        blocked_from = boot_time()
+        while is_alive(pid) and boot_time() < blocked_from + 10:
             time.sleep(0.02)
-        assert hold.boot_time() - blocked_from < 2.0
+        assert boot_time() - blocked_from < 2.0
 
 
 def test_a_client_in_a_process_reads_the_number(monkeypatch):
