@@ -1,4 +1,4 @@
-"""The examples of workers in other languages, as processes of a real runtime."""
+"""The examples, in a real runtime: workers in other languages, and the capability of a cluster."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ import pytest
 from dnworker import Runtime, WorkerState
 
 EXAMPLES = Path(__file__).parents[2] / "examples" / "other-languages"
+CLUSTER = Path(__file__).parents[2] / "examples" / "cluster" / "capability"
 
 
 @pytest.fixture
@@ -48,3 +49,14 @@ async def test_a_shell_worker_publishes_on_its_schedule_and_stops_when_it_is_tol
     await worker.stop()
     assert (worker.state, worker.error) == (WorkerState.STOPPED, None)
     assert worker.detail()["process"]["recent_output"][-1] == "stopping"
+
+
+async def test_the_capability_of_a_cluster_bills_and_renders_what_is_ordered():
+    async with Runtime() as runtime:
+        await runtime.load(CLUSTER)
+        await runtime.worker("orders").stop()
+        trace = await runtime.fire("shop.order.placed", {"number": 7})
+        assert trace.ok, trace
+        billed = [event.payload for event in runtime.history.events() if event.kind == "shop.order.billed"]
+        assert {"number": 7} in billed
+        assert "shop:render.render  ok" in str(trace)
