@@ -135,25 +135,29 @@ class Hold:
     async def give_back(self) -> None:
         """Let another have it at once; where the broker cannot be asked, it ends by itself.
 
-        Nothing of the worker may run any more.
+        Nothing of the worker may run any more. From the call on it is not held: who starts must take it anew.
         """
         async with self._one_at_a_time:
+            lease = self._leave()
             await self._end_keeper()
-            lease, self._lease = self._lease or self._left, None
-            self._left = None
             if lease is None:
                 return
             try:
                 await self._ask(self._leases().give_back(lease))
+                self._left = None
             except OSError as exc:
-                self._left = lease
                 log.info("%s could not be given back, and ends within %g s: %s", self.name, LEASE, exc)
 
     async def abandon(self) -> None:
         """Renew it no longer, and let it end by itself: something of the worker may run on."""
         async with self._one_at_a_time:
+            self._leave()
             await self._end_keeper()
-            self._left, self._lease = self._lease or self._left, None
+
+    def _leave(self) -> Lease | None:
+        """Hold it no longer, at once; returns what the broker may still count as held."""
+        self._left, self._lease = self._lease or self._left, None
+        return self._left
 
     async def _end_keeper(self) -> None:
         keeper, self._keeper = self._keeper, None
@@ -185,11 +189,14 @@ class Hold:
             wait = RENEW_AFTER
 
     async def _renew(self, within: float) -> bool:
-        assert self._lease is not None
-        sent = self._clock.monotonic()
-        renewed = await self._ask(self._leases().renew(self._lease, LEASE), min(within, ANSWER_WITHIN))
+        lease, sent = self._lease, self._clock.monotonic()
+        if lease is None:
+            return True
+        renewed = await self._ask(self._leases().renew(lease, LEASE), min(within, ANSWER_WITHIN))
         if renewed is None:
             return False
+        if self._lease is not lease:
+            return True  # it was given back meanwhile
         self._lease, self._sent = renewed, sent
         self._on_renewed()
         return True

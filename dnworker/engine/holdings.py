@@ -12,13 +12,14 @@ import logging
 import secrets
 from collections.abc import Callable, Coroutine, Iterable, Mapping
 from contextlib import suppress
-from typing import Any, Protocol
+from typing import Any
 
 from dnworker.core.causes import because
 from dnworker.core.clock import Clock
 from dnworker.core.lease_time import BootClock, lease_clock
-from dnworker.core.lifecycle import WorkerState
+from dnworker.core.lifecycle import ALIVE, WorkerState
 from dnworker.engine.hold import Hold, apart
+from dnworker.engine.hold_listeners import AddLine, Moves
 from dnworker.engine.placement import Place, Seat, why_nowhere
 from dnworker.engine.seats import Seats
 from dnworker.events.brokers.base import Broker
@@ -55,27 +56,6 @@ KILL_BEFORE = 0.5
 """Seconds before the end of a lease at which nothing of its worker is left, whatever it takes."""
 
 _DOWN = frozenset({WorkerState.STOPPED, WorkerState.GATED_OFF, WorkerState.STANDBY})
-
-
-class Moves(Protocol):
-    """Notes which node holds which worker from now on."""
-
-    def note(self, worker: str, fence: int, former: str | None, why: str) -> object:
-        """Note that this node has taken a worker.
-
-        Args:
-            worker: its qualified name.
-            fence: of this holder.
-            former: the name of the node that held it before; None where none is known.
-            why: `started`, `handed over` or `failover`.
-        """
-
-
-class AddLine(Protocol):
-    """Adds a line to a worker's log."""
-
-    def __call__(self, worker: str, text: str, *, source: str, level: str = "info") -> object:
-        """Add it."""
 
 
 class Holdings:
@@ -118,7 +98,7 @@ class Holdings:
         self._acts: dict[str, asyncio.Task[None]] = {}
         """What is under way about workers: one thing each."""
         self._handing_over: str | None = None
-        self._stops: set[asyncio.Task[None]] = set()
+        self._stops: dict[str, asyncio.Task[None]] = {}
         """Of workers whose leases are lost."""
         self._wake = asyncio.Event()
         self._looking: asyncio.Task[None] | None = None
@@ -169,7 +149,7 @@ class Holdings:
 
     async def _leave_to_others(self, hold: Hold, worker: ManagedWorker | None) -> None:
         """Give a lease back, or let it end by itself where something of its worker may run on."""
-        if worker is None or (worker.state in _DOWN and not worker.is_running_on):
+        if worker is None or (worker.state in _DOWN and worker.is_at_rest):
             await hold.give_back()
         else:
             await hold.abandon()
@@ -293,7 +273,9 @@ class Holdings:
             hold.check()
         await self._seats.read()
         workers, plan = self._listed(), self._seats.table.assigned()
-        for worker in workers.values():
+        for name, worker in workers.items():
+            if worker.state in ALIVE and not self._hold(name).is_kept:
+                self._stop_soon(worker, "it runs without its lease")
             if worker.state is WorkerState.STANDBY:
                 self._look_at(worker, plan)
         self._give_back_unwanted(workers)
@@ -343,11 +325,13 @@ class Holdings:
     def _give_back_unwanted(self, workers: Mapping[str, ManagedWorker]) -> None:
         """Give back the leases of workers that are not to run here any more."""
         for name, hold in self._holds.items():
-            worker = workers.get(name)
-            if not hold.is_kept or name in self._acts or (worker is not None and worker.is_running_on):
-                continue
-            if self._is_gone(name) if worker is None else self._is_unwanted(worker):
-                self._act(name, self._give_back(hold))
+            if hold.is_kept and name not in self._acts and self._may_give_back(name, workers.get(name)):
+                self._act(name, self._give_back_still(name))
+
+    def _may_give_back(self, name: str, worker: ManagedWorker | None) -> bool:
+        if worker is None:
+            return self._is_gone(name)
+        return worker.is_at_rest and self._is_unwanted(worker)
 
     def _is_unwanted(self, worker: ManagedWorker) -> bool:
         if self._is_leaving:
@@ -362,8 +346,12 @@ class Holdings:
         since = self._unlisted.setdefault(name, now)
         return self._is_leaving or (now >= since + UNLISTED_FOR and not self._is_changing())
 
-    async def _give_back(self, hold: Hold) -> None:
-        await hold.give_back()
+    async def _give_back_still(self, name: str) -> None:
+        if self._may_give_back(name, self._listed().get(name)):  # or it was started meanwhile
+            await self._give_back(name)
+
+    async def _give_back(self, name: str) -> None:
+        await self._hold(name).give_back()
         await self._seats.write()
 
     def _renewed(self, worker: str) -> None:
@@ -375,10 +363,14 @@ class Holdings:
         text = f"it stops on this node, {self.node}: {why}"
         self._log_line(worker, text, source="runtime", level="warning")
         if (one := self._listed().get(worker)) is not None:
-            stop = apart(self._stop_lost(one, why), f"dnworker holdings, {worker} is lost")
-            self._stops.add(stop)
-            stop.add_done_callback(self._stops.discard)
+            self._stop_soon(one, why)
         self.wake()
+
+    def _stop_soon(self, worker: ManagedWorker, why: str) -> None:
+        name = worker.qualified_name
+        if name not in self._stops:
+            self._stops[name] = apart(self._stop_lost(worker, why), f"dnworker holdings, {name} is lost")
+            self._stops[name].add_done_callback(lambda _: self._stops.pop(name))
 
     async def _stop_lost(self, worker: ManagedWorker, why: str) -> None:
         left = self._hold(worker.qualified_name).until - KILL_BEFORE - self._clock.monotonic()
@@ -414,9 +406,11 @@ class Holdings:
                 return
             with because(f"Handed over to node {taker.node}"):
                 await worker.stand_by(f"it is handed over to node {taker.node}")
-            if await self._has_ended(worker):
+            has_ended = await self._has_ended(worker)
+            # Somebody may have started it again, or replaced it: then it stays.
+            if has_ended and worker.is_at_rest and self._listed().get(name) is worker:
                 self._seats.take_former(name)
-                await self._give_back(self._hold(name))
+                await self._give_back(name)
                 await self._until_taken(name)
         except OSError as exc:
             log.info("%s is not handed over: %s", name, exc)

@@ -85,6 +85,11 @@ class Access(Generic[W]):
             raise GaveWay
 
     @property
+    def is_taken(self) -> bool:
+        """Whether somebody starts or stops the worker at the moment."""
+        return self._lock.locked()
+
+    @property
     def is_retired(self) -> bool:
         """Whether it was replaced or removed, or is about to be."""
         return self._succession is not None

@@ -97,6 +97,12 @@ class ManagedWorker(Generic[R]):
         return False
 
     @property
+    def is_at_rest(self) -> bool:
+        """Whether nothing of it runs, and nobody starts or stops it at the moment."""
+        moving = (WorkerState.STARTING, WorkerState.RUNNING, WorkerState.STOPPING)
+        return self.state not in moving and not self._access.is_taken and not self.is_running_on
+
+    @property
     def losses(self) -> str | None:
         """How many events it has not got, and why; None while there are none."""
         return None

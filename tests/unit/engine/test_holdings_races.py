@@ -1,0 +1,137 @@
+"""Leases of workers that are started, stopped or replaced while they are given back."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import AsyncExitStack, suppress
+
+import pytest
+
+from dnworker import Worker
+from dnworker.core.clock import turn_loop
+from dnworker.core.lifecycle import ALIVE, WorkerState
+from tests.unit.engine.test_holdings import Cluster
+
+RUNNING, STANDBY = WorkerState.RUNNING, WorkerState.STANDBY
+
+
+@pytest.fixture
+async def cluster():
+    async with AsyncExitStack() as stack:
+        yield Cluster(stack)
+
+
+async def passes(cluster, is_so, seconds: float = 20.0) -> None:
+    """Let virtual time pass until something is so."""
+    end = cluster.clock.monotonic() + seconds
+    while not is_so():
+        assert cluster.clock.monotonic() < end, "it does not come"
+        await cluster.clock.advance(0.05)
+
+
+def alive(cluster, name: str) -> list[str]:
+    return [
+        node
+        for node, runtime in cluster.nodes.items()
+        for worker in runtime.workers()
+        if worker.name == name and worker.state in ALIVE
+    ]
+
+
+async def stays_alone(cluster, name: str, seconds: float = 40.0) -> None:
+    """Check that a worker runs on one node at most all the time, and on one at the end."""
+    for _ in range(int(seconds / 0.25)):
+        assert len(alive(cluster, name)) <= 1
+        await cluster.clock.advance(0.25)
+    assert len(alive(cluster, name)) == 1
+
+
+def slow_to_stop(cluster, node: str, name: str, free: asyncio.Event) -> Worker:
+    worker = cluster.worker(node, name)
+
+    @worker.on_shutdown
+    async def on_shutdown(client):
+        await free.wait()
+
+    return worker
+
+
+def stubborn(name: str, free: asyncio.Event) -> Worker:
+    """Return a worker whose handler ignores its cancellation until `free` is set."""
+    worker = Worker(name=name)
+
+    @worker.on_event("tick")
+    async def on_tick(event, client):
+        while not free.is_set():
+            with suppress(asyncio.CancelledError):
+                await free.wait()
+
+    return worker
+
+
+async def two_that_hand_over(cluster, make) -> tuple[asyncio.Event, object]:
+    """Have node a begin to hand w1 over to b, whose stop lasts until the event is set."""
+    free = asyncio.Event()
+    a = await cluster.join("a")
+    managed = await a.add(make(free), capability="demo")
+    await a.add(cluster.worker("a", "w2"), capability="demo")
+    b = await cluster.join("b")
+    await b.add(cluster.worker("b", "w1"), capability="demo")
+    return free, managed
+
+
+async def test_a_worker_that_is_restarted_while_it_is_handed_over_runs_on_one_node(cluster):
+    free, managed = await two_that_hand_over(cluster, lambda free: slow_to_stop(cluster, "a", "w1", free))
+    await passes(cluster, lambda: managed.state is WorkerState.STOPPING)
+    restart = asyncio.create_task(managed.restart())
+    await turn_loop()
+    free.set()
+    await cluster.settle()
+    await asyncio.gather(restart, return_exceptions=True)
+    await stays_alone(cluster, "w1")
+
+
+async def test_a_worker_that_is_replaced_while_it_is_handed_over_runs_on_one_node(cluster):
+    free, managed = await two_that_hand_over(cluster, lambda free: slow_to_stop(cluster, "a", "w1", free))
+    await passes(cluster, lambda: managed.state is WorkerState.STOPPING)
+    reload = asyncio.create_task(cluster.nodes["a"].reload())
+    await turn_loop()
+    free.set()
+    await cluster.settle()
+    await asyncio.gather(reload, return_exceptions=True)
+    await stays_alone(cluster, "w1")
+
+
+async def test_a_worker_that_is_started_while_its_handler_runs_on_after_a_hand_over_keeps_its_lease(cluster):
+    free, managed = await two_that_hand_over(cluster, lambda free: stubborn("w1", free))
+    managed._runner._invoker.grace = 0.01
+    cluster.nodes["a"].publish("tick")
+    await passes(cluster, lambda: managed.state is STANDBY)
+    await managed.start()
+    assert managed.state is RUNNING
+    free.set()
+    await stays_alone(cluster, "w1")
+
+
+async def test_a_worker_that_is_stopped_and_started_at_once_runs_on_one_node(cluster):
+    await cluster.join("a", "w1")
+    await cluster.join("b", "w1")
+    managed = cluster.nodes["a"].worker("w1")
+    for turns in range(12):
+        await managed.stop()
+        await turn_loop(turns)
+        await managed.start()
+        await stays_alone(cluster, "w1", 3)
+        if managed.state is STANDBY:
+            await cluster.nodes["b"].worker("w1").stop()
+            await passes(cluster, lambda: managed.state is RUNNING)
+            await cluster.nodes["b"].worker("w1").start()
+
+
+async def test_a_worker_that_runs_without_its_lease_stops_and_takes_it_anew(cluster):
+    a = await cluster.join("a", "w1")
+    await a.holdings._holds["demo:w1"].abandon()
+    await cluster.clock.advance(1)
+    assert a.worker("w1").state is RUNNING
+    assert a.worker("w1").detail()["fence"] == 2
+    assert alive(cluster, "w1") == ["a"]
