@@ -2,6 +2,12 @@
 
 from __future__ import annotations
 
+import pytest
+
+from dnworker.core.clock import SwitchClock
+
+from .stage import FakeOutlet
+
 
 async def test_a_lease_has_one_holder(stage):
     lease = await stage.broker.acquire("job", "a", 10)
@@ -70,3 +76,20 @@ async def test_a_lease_that_has_ended_may_be_given_back_and_that_harms_no_later_
     second = await stage.broker.acquire("job", "b", 10)
     await stage.broker.give_back(first)
     assert (await stage.broker.renew(second, 10)).fence == second.fence
+
+
+@pytest.mark.needs("is_shared")
+async def test_a_clock_that_somebody_sets_ends_nothing_of_other_nodes(stage):
+    await stage.broker.acquire("job", "a", 10)
+    await stage.broker.put("seat", b"a", seconds=10)
+    notebook, clock = stage._make(stage._directory), SwitchClock()
+    notebook.attach(FakeOutlet(), clock)
+    await notebook.open("notebook")
+    try:
+        clock.be_virtual()
+        await clock.advance(3600)
+        assert await notebook.acquire("job", "b", 10) is None
+        assert await notebook.keys("seat") == ["seat"]
+        assert await notebook.put("seat", b"b", revision=0) is None
+    finally:
+        await notebook.close()

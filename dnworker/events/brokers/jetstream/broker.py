@@ -14,6 +14,7 @@ from dnworker.core.clock import Clock, RealClock
 from dnworker.core.envelope import EventEnvelope
 from dnworker.core.errors import BrokerError, NotStored
 from dnworker.core.invocation import published_as
+from dnworker.core.lease_time import lease_clock
 from dnworker.events.brokers.base import NOW, Accepted, BrokerCapabilities, Outlet
 from dnworker.events.brokers.jetstream.backlog import Backlog
 from dnworker.events.brokers.jetstream.connecting import Connected, ServerSettings, connect
@@ -121,7 +122,7 @@ class JetStreamBroker(Values, Workers):
             self._bucket = Bucket(connected)
             self.store = CursorStore(connected, self._bucket)
             self._backlog = Backlog(connected, self.is_let_go)
-            self._mirror = Mirror(connected, lambda: self.clock, self._note_change)
+            self._mirror = Mirror(connected, lease_clock(self.clock), self._note_change)
             self._messages = NatsMessages(connected)
             self._reports = JetStreamReports(connected)
             self._outbox = Outbox(connected, self._backlog.first)

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import unquote
 
-from dnworker.core.clock import Clock
 from dnworker.core.errors import BrokerError
+from dnworker.core.lease_time import LeaseClock
 from dnworker.events.brokers.jetstream.connecting import Connected
 from dnworker.events.brokers.jetstream.names import is_digest, text_of
 from dnworker.events.brokers.jetstream.pulling import NEWEST_OF_EACH, Raw, StreamReader
@@ -53,13 +53,12 @@ def seconds_of(headers: dict[str, str]) -> float | None:
 class Mirror:
     """Knows what is in the bucket, a moment after it is.
 
-    A value with a time ends here once it was known for so long: by no clock but this runtime's own, which
-    may be wrong by any time. Where the server has ended it before, it ends then.
+    A value with a time ends here once it was known for so long: by no clock but this machine's own, which
+    may be wrong by any time, and never by one that somebody sets, as in a notebook. Where the server has
+    ended it before, it ends then.
     """
 
-    def __init__(
-        self, connected: Connected, clock: Callable[[], Clock], changed: Callable[[str, str], None]
-    ) -> None:
+    def __init__(self, connected: Connected, clock: LeaseClock, changed: Callable[[str, str], None]) -> None:
         self._clock = clock
         self._changed = changed
         self._prefix = f"{connected.names.bucket}."
@@ -106,7 +105,7 @@ class Mirror:
 
     def has_ended(self, seen: Seen) -> bool:
         """Return whether a value was known here for as long as it was to stay."""
-        return seen.seconds is not None and self._clock().monotonic() >= seen.at + seen.seconds
+        return seen.seconds is not None and self._clock.monotonic() >= seen.at + seen.seconds
 
     def ended(self, part: str, name: str, revision: int) -> bool:
         """Return whether this revision of a value was known here for as long as it was to stay."""
@@ -155,7 +154,7 @@ class Mirror:
         elif known is not None and known.revision == raw.seq:
             held[name] = known  # since when it is known stays
         else:
-            now = self._clock().monotonic()
+            now = self._clock.monotonic()
             held[name] = Seen(key, raw.data, raw.seq, seconds_of(raw.headers), now)
         self._note_reached(raw.seq)
         if is_news:
