@@ -106,6 +106,7 @@ class Holdings:
 
     def use(self, place: Place) -> None:
         """Be another node from the next `open` on."""
+        self.place = place
         self.node, self.labels, self.require = place.node, place.labels, place.require
 
     # -- start and stop --------------------------------------------------------------------------------

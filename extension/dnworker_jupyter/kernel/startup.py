@@ -99,7 +99,7 @@ class RuntimeStartup:
             self._engine.journal = None
             await self._engine.start()
         while self._workers_to_start:
-            await self._engine.worker(self._workers_to_start.pop(0)).restart()
+            await self._engine.worker(self._workers_to_start.pop(0)).start()  # another node may hold it
 
     def _keep(self, task: asyncio.Task[None]) -> None:
         # `ready` waits for the same start, and raises what it raised.

@@ -49,8 +49,8 @@ async def make_durable(context: MagicContext, mode: str | None) -> Note:
 
 
 async def stop_workers(context: MagicContext) -> list[str]:
-    """Stop the runtime; return which workers ran, which start with it again."""
-    up = (WorkerState.RUNNING, WorkerState.STARTING)
+    """Stop the runtime; return which workers ran or stood by, which start with it again."""
+    up = (WorkerState.RUNNING, WorkerState.STARTING, WorkerState.STANDBY)
     running = [worker.qualified_name for worker in context.runtime.workers() if worker.state in up]
     try:
         await context.runtime.stop()
@@ -130,14 +130,14 @@ async def tried(context: MagicContext, broker: Broker) -> Broker:
 async def use_broker(context: MagicContext, broker: Broker, place: Place | None = None) -> None:
     """Start the runtime with another broker, as a node of a name; where that fails, with the one it had."""
     runtime, startup = context.runtime, context.startup
-    before, was_started = runtime.bus.broker, runtime.is_started
+    before, was, was_started = runtime.bus.broker, runtime.holdings.place, runtime.is_started
     running = await stop_workers(context) if was_started else []
     runtime.use_broker(broker, startup.journal, place)
     try:
         await startup.ready()
     except Exception:
         await startup.stop()
-        runtime.use_broker(before, startup.journal)
+        runtime.use_broker(before, startup.journal, was)
         if was_started:
             startup.note_stopped(running)
             await startup.ready()
