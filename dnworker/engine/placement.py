@@ -17,6 +17,10 @@ LABEL_LENGTH = 100
 """Characters that a label, or the name of a node, may have."""
 
 
+SEAT_BYTES = 1_000_000
+"""Bytes that a seat may have; a larger one does not count."""
+
+
 class Seat(msgspec.Struct, frozen=True, kw_only=True):
     """What a node says of itself."""
 
@@ -92,10 +96,14 @@ def _worker(name: str) -> str:
 
 def read_seat(data: bytes) -> Seat | None:
     """Return a seat as it was written; None where that is none."""
+    if len(data) > SEAT_BYTES:
+        return None
     try:
         seat = msgspec.json.decode(data, type=Seat)
-        check_label(seat.node, "node")  # it is shown, whoever wrote it
-    except ValueError:
+        check_label(seat.node, "node")  # it is shown, whoever wrote it, as labels are
+        for label in (*seat.labels, *(one for labels in seat.requires.values() for one in labels)):
+            check_label(label)
+    except (ValueError, RecursionError, OverflowError):
         return None
     return seat
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 
 import msgspec
@@ -11,12 +11,15 @@ import msgspec
 from dnworker.core.lease_time import LEASE, RENEW_AFTER, LeaseClock
 from dnworker.engine.hold import answered
 from dnworker.engine.placement import Seat, Table, read_seat
-from dnworker.events.brokers.base import Broker
+from dnworker.events.brokers.base import Broker, Entry
 
 log = logging.getLogger("dnworker.cluster")
 
 PREFIX = "seat."
 """How the keys of seats begin."""
+
+OLD_AFTER = LEASE + 2.0
+"""Seconds after which a seat that nobody has written again does not count."""
 
 
 class Seats:
@@ -36,11 +39,13 @@ class Seats:
         self._written: tuple[Seat, float] | None = None
         self._former: dict[str, Seat] = {}
         self._orphaned: dict[str, float] = {}
+        self._seen: dict[str, tuple[int | None, float]] = {}
+        """The revision of each seat that was read, and since when it is that one."""
 
     def forget(self) -> None:
         """Know nothing, as at a start."""
         self.table, self.unreached, self._written = Table([]), None, None
-        self._former, self._orphaned = {}, {}
+        self._former, self._orphaned, self._seen = {}, {}, {}
 
     def watch(self, changed: Callable[[], None]) -> Callable[[], None]:
         """Call `changed` when a seat changes; returns the end of it."""
@@ -56,14 +61,26 @@ class Seats:
             self.unreached = str(exc) or type(exc).__name__
         else:
             self.unreached = None
-            found = [seat for entry in entries if (seat := read_seat(entry.value)) is not None]
+            found = [seat for entry in self._fresh(entries) if (seat := _seat_of(entry)) is not None]
             if len(found) < len(entries):
-                log.debug("%d seats cannot be read, and do not count", len(entries) - len(found))
+                log.debug("%d seats are old or no seats, and do not count", len(entries) - len(found))
             others = [seat for seat in found if seat.holder != mine.holder]
         self.table = Table([*others, self._mine()])
         for seat in others:
             self._former.update(dict.fromkeys(seat.holds, seat))
         self._note_orphans()
+
+    def _fresh(self, entries: Sequence[Entry]) -> list[Entry]:
+        """Return those that were written in the last seconds, as far as is known here.
+
+        A seat ends by itself; one that somebody wrote without an end would keep its workers for ever.
+        """
+        now, before = self._clock.monotonic(), self._seen
+        self._seen = {}
+        for entry in entries:
+            revision, since = before.get(entry.key, (None, now))
+            self._seen[entry.key] = entry.revision, since if revision == entry.revision else now
+        return [entry for entry in entries if now <= self._seen[entry.key][1] + OLD_AFTER]
 
     async def write(self) -> None:
         """Write this node's seat where it has changed, and now and then, or the others take it for gone."""
@@ -101,3 +118,9 @@ class Seats:
         wanted = {worker for seat in self.table.seats for worker in seat.wants}
         orphans = (worker for worker in wanted if self.table.holder(worker) is None)
         self._orphaned = {worker: self._orphaned.get(worker, now) for worker in orphans}
+
+
+def _seat_of(entry: Entry) -> Seat | None:
+    """Return the seat at a key; None where what is there is none, or that of another key."""
+    seat = read_seat(entry.value)
+    return seat if seat is not None and entry.key == PREFIX + seat.holder else None
