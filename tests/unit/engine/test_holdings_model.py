@@ -95,6 +95,10 @@ class ModelWorker:
         self.fences: list[int] = []
         self._turn = asyncio.Lock()
 
+    @property
+    def is_at_rest(self) -> bool:
+        return self.state not in AT_ONCE and not self._turn.locked()
+
     async def start(self) -> None:
         async with self._turn:
             await self._start()
