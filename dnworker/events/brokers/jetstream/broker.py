@@ -129,7 +129,7 @@ class JetStreamBroker(Values, Workers):
             self._reader = EventReader(connected, self._deliver, self._lose)
             self.created = self._reader.created
             connected.on_back += [
-                self._mirror.stream.restart,
+                self._mirror.restart,
                 self._reader.stream.restart,
                 self._reports.reader.restart,
                 self._outbox.resend,

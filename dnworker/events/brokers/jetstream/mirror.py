@@ -59,11 +59,13 @@ class Mirror:
     """
 
     def __init__(self, connected: Connected, clock: LeaseClock, changed: Callable[[str, str], None]) -> None:
+        self._connected = connected
         self._clock = clock
         self._changed = changed
         self._prefix = f"{connected.names.bucket}."
         self._parts: dict[str, dict[str, Seen]] = {}
-        self._before: dict[str, dict[str, Seen]] | None = None
+        self._anew: dict[str, set[str]] | None = None
+        """While all is read again: what of it came by now. The rest is what it was before."""
         self._reached = 0
         self._written = 0
         self._waiting: list[tuple[int, asyncio.Future[None]]] = []
@@ -92,6 +94,11 @@ class Mirror:
         except TimeoutError:
             raise BrokerError(f"the values cannot be read: {self.stream.failure or 'too slow'}") from None
 
+    def restart(self) -> None:
+        """Read everything again, as after the connection was lost; until then, what is known stays."""
+        self._begin_anew()
+        self.stream.restart()
+
     # -- what is there ---------------------------------------------------------------------------------
 
     def get(self, part: str, name: str) -> Seen | None:
@@ -117,12 +124,14 @@ class Mirror:
         self._written = max(self._written, revision)
 
     async def caught_up(self) -> None:
-        """Return when all is seen that this runtime has written.
+        """Return when all is seen that this runtime has written, and that was there when it came back.
 
         Raises:
-            BrokerError: it is not, in time.
+            BrokerError: it is not, in time, or the server is away.
         """
-        if self._reached >= self._written:
+        if self._connected.failure is not None:
+            raise BrokerError(f"the values cannot be read now: {self._connected.failure}")
+        if self._anew is None and self._reached >= self._written:
             return
         future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._waiting.append((self._written, future))
@@ -134,16 +143,19 @@ class Mirror:
     # -- what comes ------------------------------------------------------------------------------------
 
     async def _begin(self) -> dict[str, Any]:
-        # All anew: what ended while nothing was read leaves no trace.
-        if self._before is None:
-            self._before = self._parts
-        self._parts = {}
+        self._begin_anew()
         return NEWEST_OF_EACH
+
+    def _begin_anew(self) -> None:
+        """Read all anew: what ended while nothing was read leaves no trace. Until then what is known stays."""
+        self._anew = {}
 
     def _take(self, raw: Raw) -> None:
         part, _, name = raw.subject.removeprefix(self._prefix).partition(".")
         held = self._parts.setdefault(part, {})
-        known = (self._before if self._before is not None else self._parts).get(part, {}).get(name)
+        known = held.get(name)
+        if self._anew is not None:
+            self._anew.setdefault(part, set()).add(name)
         key = unquote(raw.headers.get(KEY, ""), errors="surrogatepass") or (
             name if is_digest(name) else text_of(name)
         )
@@ -151,9 +163,7 @@ class Mirror:
         if is_removal(raw.headers):
             held.pop(name, None)
             is_news = known is not None
-        elif known is not None and known.revision == raw.seq:
-            held[name] = known  # since when it is known stays
-        else:
+        elif is_news:  # else, since when it is known stays
             now = self._clock.monotonic()
             held[name] = Seen(key, raw.data, raw.seq, seconds_of(raw.headers), now)
         self._note_reached(raw.seq)
@@ -162,16 +172,23 @@ class Mirror:
 
     def _note_reached(self, seq: int) -> None:
         self._reached = max(self._reached, seq)
-        while self._waiting and self._waiting[0][0] <= self._reached:
+        self._tell_waiting()
+
+    def _tell_waiting(self) -> None:
+        while self._anew is None and self._waiting and self._waiting[0][0] <= self._reached:
             _, future = self._waiting.pop(0)
             if not future.done():
                 future.set_result(None)
 
     def _caught_up(self) -> None:
-        before, self._before = self._before, None
-        for part, values in (before or {}).items():
-            now = self._parts.get(part, {})
-            for name in values.keys() - now.keys():
-                self._changed(part, values[name].key)
+        anew, self._anew = self._anew, None
+        gone = [
+            (part, values.pop(name).key)
+            for part, values in (self._parts.items() if anew is not None else ())
+            for name in values.keys() - (anew or {}).get(part, set())
+        ]
+        self._tell_waiting()
+        for part, key in gone:
+            self._changed(part, key)
         if self._loaded is not None and not self._loaded.done():
             self._loaded.set_result(None)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import time
 from collections import deque
@@ -95,6 +96,9 @@ class Outbox:
         self._sent_bytes = 0
         self._inbox = connected.client.new_inbox()
         self._is_to_resend = False
+        self._looks_at = 0.0
+        self._troubled: set[str] = set()
+        """Those sent that are to be sent again: nothing new passes them."""
         self._is_closed = False
         self._work = asyncio.Event()
         self._lookups: set[asyncio.Task[None]] = set()
@@ -196,10 +200,10 @@ class Outbox:
             try:
                 if not self._can_send():
                     self._work.clear()
-                    try:
+                    with contextlib.suppress(TimeoutError):
                         await asyncio.wait_for(self._work.wait(), RETRY_SECONDS)
-                    except TimeoutError:
-                        self._look_at_times()
+                if time.monotonic() >= self._looks_at:  # whatever it was that came
+                    self._look_at_times()
                 await self._send()
             except (nats.errors.Error, OSError) as exc:
                 log.debug("events wait for the server: %s", why(exc))
@@ -211,14 +215,19 @@ class Outbox:
     def _can_send(self) -> bool:
         return self._client.is_connected and (
             self._is_to_resend
-            or (bool(self._waiting) and len(self._sent) < UNDER_WAY and self._sent_bytes < UNDER_WAY_BYTES)
+            or (
+                bool(self._waiting)
+                and not self._troubled
+                and len(self._sent) < UNDER_WAY
+                and self._sent_bytes < UNDER_WAY_BYTES
+            )
         )
 
     async def _send(self) -> None:
         if self._is_to_resend and self._client.is_connected:
             self._is_to_resend = False
             for one in [*self._sent.values()]:  # in their order, which the server keeps
-                if not one.seq:
+                if not one.seq and not one.is_ended:
                     await self._send_one(one)
         while self._waiting and self._can_send() and not self._is_to_resend:
             one = self._waiting.popleft()
@@ -237,10 +246,12 @@ class Outbox:
     def resend(self) -> None:
         """Send again what is not acknowledged, as after the connection was lost."""
         self._is_to_resend = True
+        self._looks_at = 0.0  # what is too late is not sent again: the server may know its id no more
         self._work.set()
 
     def _look_at_times(self) -> None:
         now = time.monotonic()
+        self._looks_at = now + RETRY_SECONDS
         for one in [*self._sent.values(), *self._waiting]:
             if now > one.ends_at and one.seq:
                 log.error("event %d is kept, and was not read again for %.0f s", one.seq, PUBLISH_SECONDS)
@@ -253,10 +264,18 @@ class Outbox:
                     f"an event of kind {one.envelope.kind[:80]!r} was not stored within "
                     f"{PUBLISH_SECONDS:.0f} s: {reason}; where only the answer was lost, it is there still",
                 )
-            elif one.sent_at and not one.seq and (one.problem or now > one.sent_at + ANSWER_SECONDS):
-                self._is_to_resend = True
+            elif one.name in self._sent and not one.seq:
+                if now > one.sent_at + ANSWER_SECONDS:
+                    self._note_trouble(one, "no acknowledgement came")
+                self._is_to_resend |= one.name in self._troubled
         while self._waiting and self._waiting[0].is_ended:
             self._waiting.popleft()
+
+    def _note_trouble(self, one: Publication, problem: str) -> None:
+        """Have a publication sent again soon, and nothing new before it is acknowledged."""
+        if not one.is_ended:
+            one.problem = problem
+            self._troubled.add(one.name)
 
     # -- from the server -------------------------------------------------------------------------------
 
@@ -272,19 +291,25 @@ class Outbox:
             self._refused(one, exc)
             return
         except Away as exc:
-            one.problem = str(exc)  # it is sent again soon
+            self._note_trouble(one, str(exc))
             return
         if one.is_idempotent and answer.get("duplicate"):
             self._look_up(one)
             return
-        one.seq = int(answer["seq"])
+        self._acknowledge(one, int(answer["seq"]))
+
+    def _acknowledge(self, one: Publication, seq: int) -> None:
+        one.seq = seq
+        if self._troubled:
+            self._troubled.discard(one.name)
+            self._work.set()
         self._end_if_done(one)
 
     def _refused(self, one: Publication, exc: Refused) -> None:
         if one.is_idempotent and exc.code in WRONG_SEQUENCE:
             self._look_up(one)
         elif exc.status == 503 and exc.code not in FULL:
-            one.problem = str(exc)
+            self._note_trouble(one, str(exc))
         else:
             self._fail(
                 one,
@@ -304,13 +329,12 @@ class Outbox:
         try:
             first = await self._first(one.envelope.event_id)
         except BrokerError as exc:
-            one.problem = str(exc)
+            self._note_trouble(one, str(exc))
             return
         if first is None:  # it is being written at this moment, or is gone
-            one.problem = "its id is known, and its event is not there"
+            self._note_trouble(one, "its id is known, and its event is not there")
         elif first.by == one.name:
-            one.seq = first.envelope.seq
-            self._end_if_done(one)
+            self._acknowledge(one, first.envelope.seq)
         elif not one.is_ended:
             self._end(one)
             if not one.future.done():
@@ -341,6 +365,7 @@ class Outbox:
             return
         one.is_ended = True
         self._bytes -= one.size
+        self._troubled.discard(one.name)
         if self._sent.pop(one.name, None) is not None:
             self._sent_bytes -= one.size
         self._work.set()

@@ -378,6 +378,11 @@ class Workers:
         """Return the cursor of a worker that runs nowhere; this runtime forgets what it knew of it."""
         if self.consumer(worker) is not None:
             raise Conflict(f"{worker} is running; stop it first")
+        try:
+            if self._mirror is not None:
+                await self._mirror.caught_up()
+        except BrokerError as exc:
+            raise NotStored(str(exc)) from exc
         if (holder := self._holder(worker)) is not None:
             raise Conflict(f"{worker} is running, held by {holder}; stop it first")
         keeper = self._keepers.get(worker)
