@@ -15,6 +15,7 @@ from collections.abc import Awaitable, Callable, Iterable
 from dnworker.core.clock import Clock
 from dnworker.core.errors import Conflict, DnworkerError
 from dnworker.core.listeners import Listeners
+from dnworker.core.task_ends import end_tasks
 from dnworker.core.text import shorten
 from dnworker.engine.node_facts import Facts
 from dnworker.engine.node_records import (
@@ -155,9 +156,7 @@ class Nodes:
         if not self.is_open:
             return
         tasks, self._tasks = self._tasks, []
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await end_tasks(*tasks)
         self._unwatch()
         self._timeline.note(Move(at=self._clock.now().timestamp(), kind="left", node=self.name))
         try:

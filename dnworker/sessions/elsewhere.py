@@ -10,6 +10,7 @@ from collections.abc import Callable, Collection
 from typing import TYPE_CHECKING
 
 from dnworker.core.errors import NotFound
+from dnworker.core.task_ends import end_tasks
 from dnworker.events.brokers.base import Entry
 from dnworker.sessions import restoring
 from dnworker.sessions.kept import DELETED, SESSIONS, KeptSession
@@ -64,8 +65,7 @@ class Elsewhere:
             self._ends.pop()()
         task, self._task = self._task, None
         if task is not None:
-            task.cancel()
-            await asyncio.wait({task})
+            await end_tasks(task)
 
     def look_again(self) -> None:
         """Read what changed, soon."""
