@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from dnworker.cli.durable_options import start_of
 from dnworker.cli.process_title import hide_arguments
 from dnworker.core.errors import UsageError
-from dnworker.engine.placement import check_label
+from dnworker.engine.node_names import check_name
 from dnworker.events.brokers.jetstream.servers import secrets_in
 from dnworker.events.brokers.jetstream.settings import Files, read_settings
 
@@ -131,7 +131,7 @@ def joined_to_json(runtime: Runtime) -> dict[str, str]:
 
 def _check(label: str, what: str) -> str:
     try:
-        return check_label(label, what)
+        return check_name(label, what)
     except ValueError as exc:
         raise UsageError(str(exc)) from exc
 

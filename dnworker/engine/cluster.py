@@ -17,6 +17,7 @@ import msgspec
 
 from dnworker.core.clock import Clock, RealClock, SwitchClock
 from dnworker.core.errors import BrokerError, NotStored
+from dnworker.core.task_ends import end_tasks
 from dnworker.core.text import clip
 from dnworker.engine.elsewhere import Elsewhere
 from dnworker.engine.reporter import Reporter
@@ -91,9 +92,7 @@ class Cluster:
         self._undo.close()
         if self.reporter is not None:
             await self.reporter.close()
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await end_tasks(*self._tasks)
         if self.elsewhere is not None:
             self.elsewhere.close()
         self._history.node = self._history.elsewhere = None

@@ -18,6 +18,7 @@ from dnworker.core.envelope import EventEnvelope, decode, encode
 from dnworker.core.errors import BrokerError, Conflict, NotFound, NotStored
 from dnworker.core.handler_error import HandlerError
 from dnworker.core.listeners import Listeners
+from dnworker.core.task_ends import end_tasks
 from dnworker.events.brokers.base import Broker
 
 log = logging.getLogger("dnworker.retries")
@@ -111,8 +112,7 @@ class DeadLetters:
             await asyncio.wait(self._writing.values())
         loading, self._loading = self._loading, None
         if loading is not None:
-            loading.cancel()
-            await asyncio.gather(loading, return_exceptions=True)
+            await end_tasks(loading)
 
     async def ready(self) -> None:
         """Return when all is known that the broker keeps, and what has come is written.

@@ -11,7 +11,6 @@ import asyncio
 import contextvars
 import logging
 from collections.abc import Callable, Coroutine
-from contextlib import suppress
 from typing import Any, Protocol, TypeVar
 
 from dnworker.core.lease_time import (
@@ -22,6 +21,7 @@ from dnworker.core.lease_time import (
     TRY_AGAIN,
     LeaseClock,
 )
+from dnworker.core.task_ends import end_tasks
 from dnworker.events.brokers.base import Lease
 
 log = logging.getLogger("dnworker.cluster")
@@ -162,9 +162,7 @@ class Hold:
     async def _end_keeper(self) -> None:
         keeper, self._keeper = self._keeper, None
         if keeper is not None and keeper is not asyncio.current_task():
-            keeper.cancel()
-            with suppress(asyncio.CancelledError):
-                await asyncio.wait({keeper})
+            await end_tasks(keeper)
 
     async def _keep(self) -> None:
         """Renew the lease until it is lost."""

@@ -18,6 +18,7 @@ from dnworker.core.causes import because
 from dnworker.core.clock import Clock
 from dnworker.core.lease_time import BootClock, lease_clock
 from dnworker.core.lifecycle import ALIVE, WorkerState
+from dnworker.core.task_ends import end_tasks
 from dnworker.engine.hold import Hold, apart
 from dnworker.engine.hold_listeners import AddLine, Moves
 from dnworker.engine.placement import Place, Seat, why_nowhere
@@ -30,9 +31,6 @@ log = logging.getLogger("dnworker.cluster")
 
 LOOK_EVERY = 0.5
 """Seconds after which a node looks at the others' seats where nothing wakes it."""
-
-CANCEL_AGAIN = 0.1
-"""Seconds after which a task is cancelled again that has not ended."""
 
 LOOK_APART = 0.02
 """Seconds between two looks, also where much changes."""
@@ -136,11 +134,7 @@ class Holdings:
             return
         self._is_leaving = True
         self._end_watch()
-        under_way = {*self._acts.values(), *([self._looking] if self._looking is not None else [])}
-        while under_way:  # until Python 3.12, wait_for loses a cancellation that comes with its result
-            for task in under_way:
-                task.cancel()
-            _, under_way = await asyncio.wait(under_way, timeout=CANCEL_AGAIN)
+        await end_tasks(*self._acts.values(), self._looking)
         workers = self._listed()
         await asyncio.gather(
             *(self._leave_to_others(hold, workers.get(n)) for n, hold in self._holds.items())

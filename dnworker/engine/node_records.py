@@ -7,20 +7,11 @@ judged by them, for clocks differ. `nodes.py` writes and reads the records.
 from __future__ import annotations
 
 import os
-import re
 import socket
-import unicodedata
-import uuid
 from collections.abc import Iterable
 from typing import Literal, NamedTuple, Protocol
 
 import msgspec
-
-from dnworker.core.errors import UsageError
-
-LONGEST_NAME = 100
-LONGEST_LABEL, LABELS = 100, 32
-"""Characters of a label, and how many a node has at most."""
 
 WORKERS_TOLD = 250
 """Workers that a record lists, those with most events that wait first; it counts the others."""
@@ -154,41 +145,6 @@ class NodeRow(msgspec.Struct, kw_only=True):
     lag_ms: float | None = None
     failure: str | None = None
     workers: list[HeldWorker] = []
-
-
-def node_name(name: str | None) -> str:
-    """Return the name of a node, by default one of the host's name and four random digits.
-
-    Raises:
-        UsageError: the name is empty, too long, or has spaces or control characters.
-    """
-    if name is None:
-        host = re.sub(r"[^\w.-]", "-", socket.gethostname().partition(".")[0]) or "node"
-        return f"{host[: LONGEST_NAME - 5]}-{uuid.uuid4().hex[:4]}"
-    _check(name, "--node", LONGEST_NAME)
-    return name
-
-
-def node_labels(labels: Iterable[str]) -> list[str]:
-    """Return the labels of a node, each once, in their order.
-
-    Raises:
-        UsageError: one is empty, too long, or has spaces or control characters; or there are too many.
-    """
-    found = list(dict.fromkeys(labels))
-    for label in found:
-        _check(label, "--label", LONGEST_LABEL)
-    if len(found) > LABELS:
-        raise UsageError(f"--label: there are {len(found)}; a node has {LABELS} at most")
-    return found
-
-
-def _check(text: str, option: str, longest: int) -> None:
-    if not text or len(text) > longest or any(unicodedata.category(c)[0] in "ZC" for c in text):
-        shown = text if len(text) <= longest else f"{text[:20]}..."
-        raise UsageError(
-            f"{option} {shown!r}: 1 to {longest} characters without spaces are wanted, such as gpu-1"
-        )
 
 
 def host_and_pid() -> tuple[str, int]:

@@ -15,8 +15,10 @@ from collections.abc import Awaitable, Callable, Iterable
 from dnworker.core.clock import Clock
 from dnworker.core.errors import Conflict, DnworkerError
 from dnworker.core.listeners import Listeners
+from dnworker.core.task_ends import end_tasks
 from dnworker.core.text import shorten
 from dnworker.engine.node_facts import Facts
+from dnworker.engine.node_names import check_labels, check_name, default_node
 from dnworker.engine.node_records import (
     LONGEST_FAILURE,
     Held,
@@ -24,8 +26,6 @@ from dnworker.engine.node_records import (
     Move,
     NodeRecord,
     NodeRow,
-    node_labels,
-    node_name,
 )
 from dnworker.engine.node_registration import BEAT, LIFETIME, PAST, PREFIX, NameTaken, Registration
 from dnworker.engine.node_sightings import Sightings
@@ -57,7 +57,7 @@ class Nodes:
         labels: of this node.
 
     Raises:
-        UsageError: the name or a label is none.
+        ValueError: the name or a label is none.
     """
 
     def __init__(
@@ -72,8 +72,8 @@ class Nodes:
         self._broker = broker
         self._clock = clock
         self._facts = facts
-        self.name = node_name(name)
-        self.labels = node_labels(labels)
+        self.name = default_node() if name is None else check_name(name, "node")
+        self.labels = check_labels([*labels])
         self.holdings: Holdings = facts
         """Says which workers are held here; by default all that run."""
         self.failure: str | None = None
@@ -119,13 +119,13 @@ class Nodes:
         """Have another name or other labels from the next start on.
 
         Raises:
-            UsageError: the name or a label is none.
+            ValueError: the name or a label is none.
             Conflict: the node is there.
         """
         if self.is_open:
             raise Conflict(f"this runtime is node {self.name!r}; stop it before it gets another name")
-        self.name = self.name if name is None else node_name(name)
-        self.labels = self.labels if labels is None else node_labels(labels)
+        self.name = self.name if name is None else check_name(name, "node")
+        self.labels = self.labels if labels is None else check_labels([*labels])
 
     # -- start and end ---------------------------------------------------------------------------------
 
@@ -155,9 +155,7 @@ class Nodes:
         if not self.is_open:
             return
         tasks, self._tasks = self._tasks, []
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await end_tasks(*tasks)
         self._unwatch()
         self._timeline.note(Move(at=self._clock.now().timestamp(), kind="left", node=self.name))
         try:

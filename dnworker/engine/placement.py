@@ -6,16 +6,12 @@ where they do not, the lease decides.
 
 from __future__ import annotations
 
-import secrets
-import socket
 from collections.abc import Collection, Iterable, Mapping
 from zlib import crc32
 
 import msgspec
 
-LABEL_LENGTH = 100
-"""Characters that a label, or the name of a node, may have."""
-
+from dnworker.engine.node_names import check_labels, check_name, default_node
 
 SEAT_BYTES = 1_000_000
 """Bytes that a seat may have; a larger one does not count."""
@@ -56,35 +52,11 @@ class Place:
         labels: Collection[str] = (),
         require: Mapping[str, Collection[str]] | None = None,
     ) -> None:
-        self.node = default_node() if node is None else check_label(node, "node")
-        self.labels = _checked("labels", labels)
+        self.node = default_node() if node is None else check_name(node, "node")
+        self.labels = check_labels(labels)
         self.require = {
-            _worker(name): _checked(f"require of {name}", of) for name, of in (require or {}).items()
+            _worker(name): check_labels(of, f"require of {name}") for name, of in (require or {}).items()
         }
-
-
-def default_node() -> str:
-    """Return a name for this node: that of the machine, and four hexadecimal digits."""
-    machine = "".join(one if one.isascii() and one.isalnum() else "-" for one in socket.gethostname())
-    return f"{machine[:60].strip('-') or 'node'}-{secrets.token_hex(2)}"
-
-
-def check_label(label: str, what: str = "label") -> str:
-    """Return a label, or the name of a node.
-
-    Raises:
-        ValueError: it is empty, too long, or has other characters than letters, digits and `-_.`.
-    """
-    is_text = isinstance(label, str) and 0 < len(label) <= LABEL_LENGTH
-    if not is_text or not all(one.isascii() and (one.isalnum() or one in "-_.") for one in label):
-        raise ValueError(f"{what} is {label!r}; letters, digits and -_. are wanted, {LABEL_LENGTH} at most")
-    return label
-
-
-def _checked(what: str, labels: Collection[str]) -> list[str]:
-    if isinstance(labels, str):
-        raise ValueError(f"{what} is {labels!r}; a list is wanted: [{labels!r}]")
-    return sorted({check_label(label, f"a label of {what}") for label in labels})
 
 
 def _worker(name: str) -> str:
@@ -100,9 +72,9 @@ def read_seat(data: bytes) -> Seat | None:
         return None
     try:
         seat = msgspec.json.decode(data, type=Seat)
-        check_label(seat.node, "node")  # it is shown, whoever wrote it, as labels are
-        for label in (*seat.labels, *(one for labels in seat.requires.values() for one in labels)):
-            check_label(label)
+        check_name(seat.node, "node")  # it is shown, whoever wrote it, as labels are
+        for labels in (seat.labels, *seat.requires.values()):
+            check_labels(labels)
     except (ValueError, RecursionError, OverflowError):
         return None
     return seat

@@ -20,6 +20,7 @@ from dnworker.core.clock import Clock
 from dnworker.core.envelope import EventEnvelope
 from dnworker.core.errors import BrokerError, NotStored
 from dnworker.core.invocation import Invocation, current_invocation
+from dnworker.core.task_ends import end_tasks
 from dnworker.engine import node_reports
 from dnworker.events.brokers.base import Accepted
 from dnworker.events.brokers.messages import REPORT_BYTES, ReportLog
@@ -115,9 +116,7 @@ class Reporter:
         self._wake.set()
         if self._tasks:  # the batch that is under way is to arrive, or others would miss it
             await asyncio.wait(self._tasks[:1], timeout=LAST_WORD_SECONDS)
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await end_tasks(*self._tasks)
         self._leaves = self._is_heartbeat_due = True
         try:
             async with asyncio.timeout(LAST_WORD_SECONDS):

@@ -10,6 +10,7 @@ from collections.abc import Callable, Collection
 from typing import TYPE_CHECKING
 
 from dnworker.core.errors import NotFound
+from dnworker.core.task_ends import end_tasks
 from dnworker.events.brokers.base import Entry
 from dnworker.sessions import restoring
 from dnworker.sessions.kept import DELETED, SESSIONS, KeptSession
@@ -25,8 +26,9 @@ log = logging.getLogger("dnworker.sessions")
 TRY_AGAIN = 1.0
 """Seconds after which the sessions are read again where they could not be."""
 
-PAUSE, SHARE = 0.05, 20
-"""Seconds between two looks at all sessions, however often they change, or so many times what a look took."""
+PAUSE, SHARE, LONGEST_PAUSE = 0.05, 20, 5.0
+"""Seconds between two looks at all sessions, however often they change, or so many times what a look took,
+but no more seconds than the last: a server may be slow once."""
 
 
 class Elsewhere:
@@ -63,8 +65,7 @@ class Elsewhere:
             self._ends.pop()()
         task, self._task = self._task, None
         if task is not None:
-            task.cancel()
-            await asyncio.wait({task})
+            await end_tasks(task)
 
     def look_again(self) -> None:
         """Read what changed, soon."""
@@ -80,11 +81,11 @@ class Elsewhere:
                 began = time.monotonic()
                 try:
                     await self.refresh()
+                    pause = min(max(PAUSE, SHARE * (time.monotonic() - began)), LONGEST_PAUSE)
                 except OSError as exc:  # the broker is away; it is tried again
                     log.info("the sessions of other nodes are not known now: %s", exc)
-                    self._is_stale = True
-                    await asyncio.sleep(TRY_AGAIN)
-                await asyncio.sleep(max(PAUSE, SHARE * (time.monotonic() - began)))
+                    self._is_stale, pause = True, TRY_AGAIN
+                await asyncio.sleep(pause)
         except Exception:
             log.exception("the sessions of other nodes cannot be read")
         finally:

@@ -17,6 +17,7 @@ import msgspec
 
 from dnworker.core.errors import ApiError, DnworkerError, NotFound, Unavailable
 from dnworker.core.lease_time import RENEW_AFTER, TRY_AGAIN, LeaseClock
+from dnworker.core.task_ends import end_tasks
 from dnworker.events.brokers.messages import Unreachable
 from dnworker.sessions.elsewhere import Elsewhere
 from dnworker.sessions.kept import MessageList, record_of
@@ -142,8 +143,7 @@ class SharedSessions:
         await self.end_serving()
         task, self._task = self._task, None
         if task is not None:
-            task.cancel()
-            await asyncio.wait({task})
+            await end_tasks(task)
         self._turns.events.deltas.close()
         held = [*filter(None, map(self.leases.drop, [one.session_id for one in self.leases.all()]))]
         await asyncio.gather(*map(self.leases.give_back, held))

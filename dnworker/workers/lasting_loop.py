@@ -60,6 +60,13 @@ def _is_known(loop: Any) -> bool:
     )
 
 
+class _TurnHandle(asyncio.Handle):
+    """The callback that turns the loop: what it raises leaves the loop, whatever it is."""
+
+    def _run(self) -> None:
+        self._context.run(self._callback, *self._args)  # type: ignore[attr-defined]  # each Handle has them
+
+
 class _Turning:
     """Turns one loop from within a callback, for any number of runtimes."""
 
@@ -86,7 +93,8 @@ class _Turning:
     def _post(self) -> None:
         if not self._is_posted and not self._loop.is_closed():
             self._is_posted = True
-            self._loop.call_soon(self._turn, context=contextvars.Context())
+            # Not by call_soon: its handle would log what a signal handler raises, and keep it from going on.
+            self._loop._ready.append(_TurnHandle(self._turn, (), self._loop, contextvars.Context()))
 
     def _turn(self) -> None:
         loop = self._loop

@@ -98,7 +98,7 @@ class Clustered:
         for node in self.nodes:
             if (broker := node.bus.broker).is_cut_off:
                 broker.heal()
-            await node.stop()
+            await node.stop(within=2)  # one that fails is to end, too
 
     async def add(self, at: int, worker: Worker) -> None:
         """Run a worker on one node; returns once all know what it listens to."""

@@ -10,11 +10,11 @@ import msgspec
 import pytest
 
 from dnworker import Runtime, Worker
-from dnworker.core.errors import Conflict, NotStored, UsageError
+from dnworker.core.errors import Conflict, NotStored
 from dnworker.core.handlers import HandlerKey
 from dnworker.core.stats import HandlerStats
 from dnworker.engine import nodes as nodes_module
-from dnworker.engine.node_records import LABELS, WORKERS_TOLD, bounded, node_labels, node_name
+from dnworker.engine.node_records import WORKERS_TOLD, bounded
 from dnworker.engine.node_registration import BEAT, LIFETIME, NameTaken
 from dnworker.engine.node_sightings import PASTS_KEPT
 from dnworker.engine.node_timeline import MOVES_KEPT
@@ -491,24 +491,6 @@ async def test_a_look_that_hangs_is_given_up_and_the_node_goes_on(cluster, monke
         assert "TimeoutError" in (a.nodes.failure or "")
     await a.nodes.look()
     assert a.nodes.failure is None
-
-
-@pytest.mark.parametrize("name", ["", "a b", "a\n", "x" * 101, "\x1b[31m"])
-def test_a_name_or_label_that_is_none_is_refused_in_one_line(name):
-    for check in (node_name, lambda text: node_labels([text])):
-        with pytest.raises(UsageError, match="characters without spaces") as refused:
-            check(name)
-        assert str(refused.value).isprintable()
-
-
-def test_too_many_labels_are_refused():
-    with pytest.raises(UsageError, match="32 at most"):
-        node_labels([f"l{n}" for n in range(LABELS + 1)])
-
-
-def test_a_node_has_a_name_of_its_own_by_default():
-    assert node_name(None) != node_name(None)
-    assert re.fullmatch(r".+-[0-9a-f]{4}", node_name(None))
 
 
 async def test_a_record_lists_the_workers_with_most_that_waits_and_counts_the_rest(cluster):

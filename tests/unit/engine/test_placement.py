@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dnworker.engine.placement import Place, Seat, Table, default_node, read_seat, why_nowhere
+from dnworker.engine.node_names import LABELS, default_node
+from dnworker.engine.placement import Place, Seat, Table, read_seat, why_nowhere
 
 WORKERS = [f"demo:w{number}" for number in range(8)]
 
@@ -112,3 +113,15 @@ def test_a_node_has_a_name_of_its_own(monkeypatch):
 def test_a_label_is_letters_digits_and_few_signs(label):
     with pytest.raises(ValueError, match="letters, digits and -_. are wanted, 100 at most"):
         Place(labels=[label])
+
+
+def test_a_node_has_so_many_labels_at_most():
+    assert len(Place(labels=[f"l{n}" for n in range(LABELS)]).labels) == LABELS
+    with pytest.raises(ValueError, match="labels has 33 labels; 32 are taken at most"):
+        Place(labels=[f"l{n}" for n in range(LABELS + 1)])
+
+
+def test_a_long_name_is_shown_by_its_beginning():
+    with pytest.raises(ValueError, match="wanted, 100 at most") as refused:
+        Place("x" * 10_000)
+    assert len(str(refused.value)) < 160

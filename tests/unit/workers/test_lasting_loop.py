@@ -6,6 +6,7 @@ import asyncio
 import contextvars
 import gc
 import os
+import signal
 import sys
 import weakref
 
@@ -224,3 +225,26 @@ def test_a_worker_that_cannot_be_told_does_not_end_the_loop(caplog):
 
     asyncio.run(main())
     assert "it could not be told" in caplog.text
+
+
+@pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="this platform has no timer that signals")
+def test_what_a_signal_handler_raises_leaves_the_loop_as_without_us():
+    class TooLate(BaseException):
+        pass
+
+    def too_late(*_):
+        raise TooLate
+
+    async def main():
+        with lasting(asyncio.get_running_loop(), nothing):
+            await turn()
+            signal.setitimer(signal.ITIMER_REAL, 0.02)
+            await asyncio.Event().wait()
+
+    before = signal.signal(signal.SIGALRM, too_late)
+    try:
+        with pytest.raises(TooLate):
+            asyncio.run(main())
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)

@@ -104,6 +104,7 @@ class Api:
         finally:
             self.waiting.discard(lost)
             asking.cancel()
+            asking.add_done_callback(_is_of_no_use)  # the client may swallow that, and fail later
         return read_answer(answer.data)
 
     async def ask(self, what: str, body: object = None) -> dict[str, Any]:
@@ -134,6 +135,12 @@ class Api:
             raise
         headers = read_headers(base64.b64decode(found.get("hdrs", "")))
         return Message(found["subject"], found["seq"], headers, base64.b64decode(found.get("data", "")))
+
+
+def _is_of_no_use(asking: asyncio.Task[Any]) -> None:
+    """Take note of how a request has ended that nobody waits for."""
+    if not asking.cancelled():
+        asking.exception()
 
 
 def stream_info(found: dict[str, Any]) -> StreamInfo:

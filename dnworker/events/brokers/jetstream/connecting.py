@@ -17,6 +17,7 @@ import nats.errors
 from nats.aio.client import Client
 
 from dnworker.core.errors import BrokerError
+from dnworker.core.task_ends import end_tasks
 from dnworker.events.brokers.jetstream.api import (
     NAME_IN_USE,
     Api,
@@ -48,6 +49,9 @@ MARKER_SECONDS = 60
 
 CONNECT_SECONDS = 10.0
 """Seconds in which one of the servers must take the first connection."""
+
+CLOSE_SECONDS = 5.0
+"""Seconds in which the connection must have ended, before it is given up."""
 
 RECONNECT_SECONDS = 0.5
 PING_SECONDS = 5
@@ -188,10 +192,18 @@ class Connected:
         """End the connection; what it was given to send is sent where that is possible at once."""
         self.is_closing = True
         if not self.client.is_closed:
-            try:
-                await asyncio.wait_for(self.client.close(), 5)
-            except (nats.errors.Error, OSError, TimeoutError) as exc:
-                log.debug("%s: the connection did not end well: %s", self.settings.address, why(exc))
+            # In a task of its own: a server may stand still, and the client swallows cancellations.
+            closing = asyncio.get_running_loop().create_task(
+                self._close(), name="dnworker closes a connection"
+            )
+            await asyncio.wait({closing}, timeout=CLOSE_SECONDS)
+            await end_tasks(closing, within=1)
+
+    async def _close(self) -> None:
+        try:
+            await self.client.close()
+        except (nats.errors.Error, OSError, TimeoutError) as exc:
+            log.debug("%s: the connection did not end well: %s", self.settings.address, why(exc))
 
 
 async def connect(settings: ServerSettings) -> Connected:

@@ -11,6 +11,7 @@ from typing import Any
 import nats.errors
 from nats.aio.msg import Msg
 
+from dnworker.core.task_ends import end_tasks
 from dnworker.events.brokers.jetstream.api import why
 from dnworker.events.brokers.jetstream.connecting import Connected
 from dnworker.events.brokers.messages import Unreachable
@@ -167,10 +168,7 @@ class NatsMessages:
         if sending is not None and not is_abandoned:
             await asyncio.wait({sending}, timeout=1)
         self._is_closed = True
-        tasks = [*self._tasks]
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await end_tasks(*self._tasks)
 
 
 async def _end(beginning: asyncio.Task[Any]) -> None:

@@ -16,6 +16,7 @@ from nats.aio.msg import Msg
 
 from dnworker.core.envelope import EventEnvelope, new_id
 from dnworker.core.errors import BrokerError, NotStored, TooLarge
+from dnworker.core.task_ends import end_tasks
 from dnworker.events.brokers.base import Accepted
 from dnworker.events.brokers.jetstream.api import WRONG_SEQUENCE, Away, Refused, read_answer, why
 from dnworker.events.brokers.jetstream.connecting import Connected
@@ -118,9 +119,8 @@ class Outbox:
             await asyncio.sleep(0.005)
         self._is_closed = True
         if self._task is not None:
-            self._task.cancel()
             self._work.set()
-            await asyncio.gather(self._task, *self._lookups, return_exceptions=True)
+            await end_tasks(self._task, *self._lookups)
             self._task = None
         self.refuse_all("the broker was closed before the server had acknowledged the event")
 

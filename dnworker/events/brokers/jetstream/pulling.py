@@ -19,6 +19,7 @@ from nats.aio.msg import Msg
 
 from dnworker.core.envelope import new_id
 from dnworker.core.errors import BrokerError
+from dnworker.core.task_ends import end_tasks
 from dnworker.events.brokers.jetstream.api import Api, Away, nanoseconds, why
 
 log = logging.getLogger("dnworker.broker")
@@ -283,11 +284,8 @@ class StreamReader:
     async def close(self) -> None:
         """Give nothing more."""
         self._is_closed = True
-        tasks = [task for task in (self._task, self._asking) if task is not None]
-        for task in tasks:
-            task.cancel()
         self._broken.set()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await end_tasks(self._task, self._asking)
         await self._end_consumer()
 
     async def _run(self) -> None:
