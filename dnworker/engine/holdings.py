@@ -367,8 +367,11 @@ class Holdings:
         await self._seats.write()
 
     def _renewed(self, worker: str) -> None:
-        if (until := self.until(worker)) is not None and (one := self._listed().get(worker)) is not None:
-            one.bound_by(until)
+        if (until := self.until(worker)) is None:
+            return
+        for one in self._workers():  # a dict of all would be made for each of hundreds of renewals
+            if worker.endswith(one.name) and one.qualified_name == worker:
+                one.bound_by(until)
 
     def _lost(self, worker: str, why: str) -> None:
         """Stop a worker before another node can start it."""

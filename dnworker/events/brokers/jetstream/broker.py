@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from dnworker.core.clock import Clock, RealClock
 from dnworker.core.envelope import EventEnvelope
 from dnworker.core.errors import BrokerError, NotStored
-from dnworker.core.invocation import published_as
+from dnworker.core.invocation import published_with
 from dnworker.events.brokers.base import NOW, Accepted, BrokerCapabilities, Outlet
 from dnworker.events.brokers.jetstream.backlog import Backlog
 from dnworker.events.brokers.jetstream.connecting import Connected, ServerSettings, connect
@@ -239,12 +239,14 @@ class JetStreamBroker(Values, Workers):
         if publication is not None:
             size = publication.size
         is_held = read.is_held and publication is not None
+        token = published_with.set(read.traceparent)  # not published_as(): every event pays for it
         try:
-            with published_as(read.traceparent):
-                was_held = self.outlet.deliver(envelope, size, only, is_held)
+            was_held = self.outlet.deliver(envelope, size, only, is_held)
         except Exception:  # it is accepted, and the next ones are to be delivered
             log.exception("an event of kind %s could not be delivered", envelope.kind)
             was_held = None
+        finally:
+            published_with.reset(token)
         if is_held or was_held:
             self._note_held(envelope, only)
         if publication is not None and self._outbox is not None:

@@ -97,6 +97,8 @@ class Outbox:
         self._is_to_resend = False
         self._is_closed = False
         self._work = asyncio.Event()
+        self._is_look_due = False
+        self._timer: asyncio.TimerHandle | None = None
         self._lookups: set[asyncio.Task[None]] = set()
         self._task: asyncio.Task[None] | None = None
         self.refusal: str | None = None
@@ -106,13 +108,14 @@ class Outbox:
         """Begin to send."""
         await self._client.subscribe(f"{self._inbox}.*", cb=self._take_answer)
         self._task = asyncio.get_running_loop().create_task(self._run(), name="dnworker events outbox")
+        self._tick()
 
     async def close(self, seconds: float) -> None:
         """Send what waits, for at most so many seconds, and refuse the rest."""
         ends_at = time.monotonic() + seconds
         while self._has_work() and time.monotonic() < ends_at:  # noqa: ASYNC110  answers come on the loop
             await asyncio.sleep(0.005)
-        self._is_closed = True
+        self._stop_ticking()
         if self._task is not None:
             self._task.cancel()
             self._work.set()
@@ -125,11 +128,16 @@ class Outbox:
 
     def abandon(self) -> None:
         """End at once, as where the process is killed."""
-        self._is_closed = True
+        self._stop_ticking()
         for task in (self._task, *self._lookups):
             if task is not None:
                 task.cancel()
         self._task = None
+
+    def _stop_ticking(self) -> None:
+        self._is_closed = True
+        if self._timer is not None:
+            self._timer.cancel()
 
     # -- from publishers -------------------------------------------------------------------------------
 
@@ -191,15 +199,22 @@ class Outbox:
 
     # -- to the server ---------------------------------------------------------------------------------
 
+    def _tick(self) -> None:
+        """Have a look at the times be due, now and then: a timeout of each wait costs more than a wait."""
+        if not self._is_closed:
+            self._is_look_due = True
+            self._work.set()
+            self._timer = asyncio.get_running_loop().call_later(RETRY_SECONDS, self._tick)
+
     async def _run(self) -> None:
         while not self._is_closed:  # that it was cancelled may have been swallowed below
             try:
                 if not self._can_send():
                     self._work.clear()
-                    try:
-                        await asyncio.wait_for(self._work.wait(), RETRY_SECONDS)
-                    except TimeoutError:
-                        self._look_at_times()
+                    await self._work.wait()
+                if self._is_look_due:
+                    self._is_look_due = False
+                    self._look_at_times()
                 await self._send()
             except (nats.errors.Error, OSError) as exc:
                 log.debug("events wait for the server: %s", why(exc))
@@ -343,7 +358,8 @@ class Outbox:
         self._bytes -= one.size
         if self._sent.pop(one.name, None) is not None:
             self._sent_bytes -= one.size
-        self._work.set()
+        if self._waiting:
+            self._work.set()
 
     def _fail(self, one: Publication, problem: str) -> None:
         was_sent = one.name in self._sent
