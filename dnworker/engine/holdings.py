@@ -36,7 +36,7 @@ CANCEL_AGAIN = 0.1
 LOOK_APART = 0.02
 """Seconds between two looks, also where much changes."""
 
-TRY_APART = 0.4
+TRY_APART = 0.2
 """Seconds between two tries to take the same worker."""
 
 PATIENCE = 2.0
@@ -280,7 +280,8 @@ class Holdings:
     async def _until_woken(self) -> None:
         if self._wake.is_set():
             return
-        timer = apart(self._clock.sleep(LOOK_EVERY), "dnworker holdings, timer")
+        seconds = TRY_APART if self._seats.has_orphans else LOOK_EVERY
+        timer = apart(self._clock.sleep(seconds), "dnworker holdings, timer")
         woken = apart(self._wake.wait(), "dnworker holdings, woken")
         try:
             await asyncio.wait({timer, woken}, return_when=asyncio.FIRST_COMPLETED)

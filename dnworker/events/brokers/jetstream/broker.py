@@ -176,9 +176,10 @@ class JetStreamBroker(Values, Workers):
             await messages.close(is_abandoned=is_abandoned)
         if reports is not None:
             await reports.close()
-        for stream in (None if reader is None else reader.stream, None if mirror is None else mirror.stream):
-            if stream is not None:
-                await stream.close()
+        if reader is not None:
+            await reader.stream.close()
+        if mirror is not None:
+            await mirror.close()
         await self.connected.close()
 
     def _keep_house(self) -> None:
