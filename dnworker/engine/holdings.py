@@ -35,7 +35,7 @@ LOOK_EVERY = 0.5
 LOOK_APART = 0.02
 """Seconds between two looks, also where much changes."""
 
-TRY_APART = 0.4
+TRY_APART = 0.2
 """Seconds between two tries to take the same worker."""
 
 PATIENCE = 2.0
@@ -255,7 +255,8 @@ class Holdings:
     async def _until_woken(self) -> None:
         if self._wake.is_set():
             return
-        timer = apart(self._clock.sleep(LOOK_EVERY), "dnworker holdings, timer")
+        seconds = TRY_APART if self._seats.has_orphans else LOOK_EVERY
+        timer = apart(self._clock.sleep(seconds), "dnworker holdings, timer")
         woken = apart(self._wake.wait(), "dnworker holdings, woken")
         try:
             await asyncio.wait({timer, woken}, return_when=asyncio.FIRST_COMPLETED)
@@ -350,8 +351,11 @@ class Holdings:
         await self._seats.write()
 
     def _renewed(self, worker: str) -> None:
-        if (until := self.until(worker)) is not None and (one := self._listed().get(worker)) is not None:
-            one.bound_by(until)
+        if (until := self.until(worker)) is None:
+            return
+        for one in self._workers():  # a dict of all would be made for each of hundreds of renewals
+            if worker.endswith(one.name) and one.qualified_name == worker:
+                one.bound_by(until)
 
     def _lost(self, worker: str, why: str) -> None:
         """Stop a worker before another node can start it."""

@@ -32,6 +32,10 @@ log = logging.getLogger("dnworker.cluster")
 GATHERED_SECONDS = 0.02
 """How long reports gather after a batch, by the machine's clock."""
 
+AT_ONCE = 3
+"""Batches that follow each other without that: who waits for one event need not wait for it, and a stream of
+events does not make a batch of each."""
+
 HEARTBEAT_SECONDS = 3.0
 """How often a node says how it stands though nothing happens."""
 
@@ -212,7 +216,7 @@ class Reporter:
             self._wake.set()
 
     async def _write_all(self) -> None:
-        is_failing = False
+        is_failing, at_once = False, 0
         while not self._is_closing:  # a broker's client may swallow that this task was cancelled
             await self._wake.wait()
             if self._is_closing:
@@ -232,7 +236,13 @@ class Reporter:
                 log.info("other nodes hear of what runs here again")
             if self._is_closing:
                 return
-            await asyncio.sleep(0 if self._waiting or self._queues_changed else GATHERED_SECONDS)
+            at_once += 1
+            is_more = bool(self._waiting or self._queues_changed)
+            if is_more and (at_once < AT_ONCE or len(self._waiting) >= REPORTS_A_BATCH):
+                await asyncio.sleep(0)
+            else:
+                at_once = 0
+                await asyncio.sleep(GATHERED_SECONDS)
 
     def _batch(self) -> bytes:
         """Return the next batch: reports, and how this node stands where those are all."""
@@ -262,9 +272,9 @@ class Reporter:
         taken: list[msgspec.Raw] = []
         left, now = REPORT_BYTES // 2, time.monotonic()
         while self._waiting and len(taken) < REPORTS_A_BATCH and left > 0:
-            report = msgspec.Raw(node_reports.encode(self._report(self._waiting.popleft(), now)))
-            taken.append(report)
-            left -= len(bytes(report))
+            report = node_reports.encode(self._report(self._waiting.popleft(), now))
+            taken.append(msgspec.Raw(report))
+            left -= len(report)
         return taken
 
     def _report(self, noted: _Noted, now: float) -> node_reports.Report:

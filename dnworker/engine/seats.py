@@ -113,6 +113,12 @@ class Seats:
         now = self._clock.monotonic()
         return now - self._orphaned.get(worker, now)
 
+    @property
+    def has_orphans(self) -> bool:
+        """Whether nobody has held a worker for a short time that stands by somewhere: its lease ends soon."""
+        now = self._clock.monotonic()
+        return any(now < since + 2 * LEASE for since in self._orphaned.values())
+
     def _note_orphans(self) -> None:
         now = self._clock.monotonic()
         wanted = {worker for seat in self.table.seats for worker in seat.wants}

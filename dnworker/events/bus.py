@@ -21,7 +21,7 @@ from dnworker.core.envelope import (
     pack_read,
 )
 from dnworker.core.errors import Gone
-from dnworker.core.invocation import current_invocation, published_as, published_with
+from dnworker.core.invocation import current_invocation, published_with
 from dnworker.core.limits import Limits
 from dnworker.core.listeners import Listeners
 from dnworker.events.brokers.base import Accepted, Broker, DeliveryWatcher, Subscriber
@@ -241,20 +241,21 @@ class EventBus:
 
     def _introduce(self, envelope: EventEnvelope, size: int, only: str | None) -> bool:
         """Tell taps of an event that has its number now, as its publisher; return whether it is held back."""
-
-        traceparent = published_with.get()
-
-        def introduce() -> bool:
-            with published_as(traceparent):
-                self._tell(envelope, only)
-            if current_invocation.get() is None or self.gate is None:
-                return False
-            return self.gate.holds(envelope, size, only)
-
         context = self._untold.pop(envelope.event_id, None)
-        return (context or contextvars.Context()).run(
-            introduce
-        )  # an event of another runtime has no publisher here
+        if context is None:
+            context = contextvars.Context()  # an event of another runtime has no publisher here
+        return context.run(self._introduce_here, envelope, size, only, published_with.get())
+
+    def _introduce_here(
+        self, envelope: EventEnvelope, size: int, only: str | None, traceparent: str | None
+    ) -> bool:
+        """Do that in a context that is for this alone."""
+        published_with.set(traceparent)
+        self._tell(envelope, only)
+        published_with.set(None)
+        if current_invocation.get() is None or self.gate is None:
+            return False
+        return self.gate.holds(envelope, size, only)
 
     def kept(self, session_id: str | None, after_seq: int) -> list[EventEnvelope]:
         """Return what is kept in memory of a session, or of the runtime's scope, after a `seq`."""

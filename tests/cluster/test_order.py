@@ -7,6 +7,7 @@ import asyncio
 import pytest
 
 from dnworker.core.errors import NotStored, TooLarge
+from dnworker.events.brokers.jetstream.pulling import PORTION
 
 from ..conformance.stage import handle, next_of
 from .nodes import nodes, until
@@ -28,6 +29,21 @@ async def test_what_one_runtime_publishes_keeps_its_order(shared_server):
             await begun
         await until(lambda: len(two.seen) == 300)
         assert [each.payload["n"] for each in two.outlet.delivered] == [*range(300)]
+
+
+async def test_a_reader_keeps_its_consumer_over_many_portions(shared_server):
+    async with nodes(shared_server, 1) as (one,):
+        connected = one.broker.connected
+
+        async def consumers() -> list[str]:
+            answer = await connected.api.ask(f"CONSUMER.NAMES.{connected.names.events}", {})
+            return sorted(answer["consumers"])
+
+        await one.publish(payload={"n": 0})
+        before = await consumers()
+        for begun in [one.begin(payload={"n": n}) for n in range(4 * PORTION)]:
+            await begun
+        assert await consumers() == before != []
 
 
 async def test_namespaces_whose_names_begin_alike_have_nothing_in_common(shared_server):

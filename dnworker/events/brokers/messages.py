@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Awaitable, Callable
+from functools import lru_cache
 from typing import Protocol
 
 from dnworker.core.errors import DnworkerError
@@ -74,12 +76,27 @@ REPORTS_KEPT_SECONDS, REPORTS_KEPT_BYTES = 3_600, 256_000_000
 """Age and bytes of reports that a log keeps; the oldest go first."""
 
 
+NAME_LENGTH = 200
+"""Characters of texts whose tokens are remembered."""
+
+_PLAIN = re.compile(r"[A-Za-z0-9-][A-Za-z0-9_-]*")
+"""Texts that are their own token: ids and most names; every event has some."""
+
+
 def subject_token(text: str) -> str:
     """Return a text as one token of a subject or a key, which only this text makes.
 
     Letters, digits, `-` and `_` stay, except a leading `_`; any other byte of its UTF-8 is `=` and two
     hexadecimal digits. An empty text is `=`.
     """
+    if _PLAIN.fullmatch(text):
+        return text
+    return _escaped_token(text) if len(text) <= NAME_LENGTH else _escaped_token.__wrapped__(text)
+
+
+@lru_cache(maxsize=4_096)
+def _escaped_token(text: str) -> str:
+    """Return the token of a text with other characters; kinds and workers are asked for with every event."""
     if not text:
         return "="
     made = "".join(

@@ -23,7 +23,7 @@ class Stage:
         client = SimpleNamespace(is_connected=True)
         api = SimpleNamespace(client=client)
         self.connected = SimpleNamespace(api=api, names=names, failure=None)
-        self.mirror = Mirror(self.connected, lambda: self.clock, lambda part, key: self.changes.append(key))
+        self.mirror = Mirror(self.connected, self.clock, lambda part, key: self.changes.append(key))
         self._names = names
 
     async def begin(self, **values: int) -> None:

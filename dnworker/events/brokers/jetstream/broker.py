@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from dnworker.core.clock import Clock, RealClock
 from dnworker.core.envelope import EventEnvelope
 from dnworker.core.errors import BrokerError, NotStored
-from dnworker.core.invocation import published_as
+from dnworker.core.invocation import published_with
 from dnworker.core.lease_time import lease_clock
 from dnworker.events.brokers.base import NOW, Accepted, BrokerCapabilities, Outlet
 from dnworker.events.brokers.jetstream.backlog import Backlog
@@ -177,9 +177,10 @@ class JetStreamBroker(Values, Workers):
             await messages.close(is_abandoned=is_abandoned)
         if reports is not None:
             await reports.close()
-        for stream in (None if reader is None else reader.stream, None if mirror is None else mirror.stream):
-            if stream is not None:
-                await stream.close()
+        if reader is not None:
+            await reader.stream.close()
+        if mirror is not None:
+            await mirror.close()
         await self.connected.close()
 
     def _keep_house(self) -> None:
@@ -240,12 +241,14 @@ class JetStreamBroker(Values, Workers):
         if publication is not None:
             size = publication.size
         is_held = read.is_held and publication is not None
+        token = published_with.set(read.traceparent)  # not published_as(): every event pays for it
         try:
-            with published_as(read.traceparent):
-                was_held = self.outlet.deliver(envelope, size, only, is_held)
+            was_held = self.outlet.deliver(envelope, size, only, is_held)
         except Exception:  # it is accepted, and the next ones are to be delivered
             log.exception("an event of kind %s could not be delivered", envelope.kind)
             was_held = None
+        finally:
+            published_with.reset(token)
         if is_held or was_held:
             self._note_held(envelope, only)
         if publication is not None and self._outbox is not None:

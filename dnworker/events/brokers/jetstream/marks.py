@@ -259,13 +259,14 @@ class Marks:
         self._keeper_of = keeper_of
         self._marked: dict[str, Cursor] = {}
         self._timer: asyncio.TimerHandle | None = None
-        self._in_flight = 0
+        self._in_flight = self._count = 0
 
     def mark(self, cursor: Cursor) -> None:
         """Write a cursor soon."""
         self._marked[cursor.worker] = cursor
         if self._timer is None:
             delay = MARK_SECONDS * (1 + self._in_flight / MARKED_EVENTS)
+            delay = max(delay, min(self._count / WRITES_A_SECOND, LONGEST_SECONDS))
             self._timer = asyncio.get_running_loop().call_later(delay, self.flush)
 
     def flush(self) -> None:
@@ -276,6 +277,7 @@ class Marks:
             if (keeper := self._keeper_of(cursor)) is not None:
                 keeper.write()
         self._in_flight = sum(len(cursor.outstanding) for cursor in marked.values())
+        self._count = len(marked)
 
     def stop(self) -> None:
         """Write nothing that is marked, until something is marked again."""
@@ -288,3 +290,7 @@ MARK_SECONDS = 0.05
 MARKED_EVENTS = 1_000
 """Seconds after which it is written what workers have handled, and events in flight that make it that much
 later again: each takes the loop's time."""
+
+WRITES_A_SECOND, LONGEST_SECONDS = 500, 1.0
+"""Cursors that are written in a second where many workers are busy, and seconds that they wait for that at
+most: each is a request to the server, and costs more than an event."""

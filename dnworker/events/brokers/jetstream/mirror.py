@@ -27,6 +27,9 @@ VALUES, LEASES, WORKERS, LET_GO, CURSORS, PARTS = "v", "lease", "worker", "letgo
 BEHIND_SECONDS = 5.0
 """Seconds for which a reader waits until it sees what was written here."""
 
+END_TOLD_SECONDS, END_LATER_SECONDS = 60.0, 0.01
+"""Seconds of the values whose end is told of by a timer, and how much later that is: two clocks time it."""
+
 
 @dataclass(slots=True, frozen=True)
 class Seen:
@@ -70,6 +73,7 @@ class Mirror:
         self._written = 0
         self._waiting: list[tuple[int, asyncio.Future[None]]] = []
         self._loaded: asyncio.Future[None] | None = None
+        self._ends: dict[tuple[str, str], asyncio.TimerHandle] = {}
         parts = (VALUES, LEASES, WORKERS, LET_GO)
         self.stream = StreamReader(
             connected.api,
@@ -166,9 +170,32 @@ class Mirror:
         elif is_news:  # else, since when it is known stays
             now = self._clock.monotonic()
             held[name] = Seen(key, raw.data, raw.seq, seconds_of(raw.headers), now)
+            self._tell_end(part, name, held[name])
         self._note_reached(raw.seq)
         if is_news:
             self._changed(part, key)
+
+    def _tell_end(self, part: str, name: str, seen: Seen) -> None:
+        """Tell of the end of a value that ends soon: a server may say so a second later."""
+        if (timer := self._ends.pop((part, name), None)) is not None:
+            timer.cancel()
+        if part != VALUES or seen.seconds is None or seen.seconds > END_TOLD_SECONDS:
+            return
+
+        def tell() -> None:
+            self._ends.pop((part, name), None)
+            if self._parts.get(part, {}).get(name) is seen and self.has_ended(seen):
+                self._changed(part, seen.key)
+
+        later = asyncio.get_running_loop().call_later
+        self._ends[part, name] = later(seen.seconds + END_LATER_SECONDS, tell)
+
+    async def close(self) -> None:
+        """Read nothing more."""
+        for timer in self._ends.values():
+            timer.cancel()
+        self._ends.clear()
+        await self.stream.close()
 
     def _note_reached(self, seq: int) -> None:
         self._reached = max(self._reached, seq)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 import time
 from collections import deque
@@ -97,11 +96,12 @@ class Outbox:
         self._sent_bytes = 0
         self._inbox = connected.client.new_inbox()
         self._is_to_resend = False
-        self._looks_at = 0.0
         self._troubled: set[str] = set()
         """Those sent that are to be sent again: nothing new passes them."""
         self._is_closed = False
         self._work = asyncio.Event()
+        self._is_look_due = False
+        self._timer: asyncio.TimerHandle | None = None
         self._lookups: set[asyncio.Task[None]] = set()
         self._task: asyncio.Task[None] | None = None
         self.refusal: str | None = None
@@ -111,13 +111,14 @@ class Outbox:
         """Begin to send."""
         await self._client.subscribe(f"{self._inbox}.*", cb=self._take_answer)
         self._task = asyncio.get_running_loop().create_task(self._run(), name="dnworker events outbox")
+        self._tick()
 
     async def close(self, seconds: float) -> None:
         """Send what waits, for at most so many seconds, and refuse the rest."""
         ends_at = time.monotonic() + seconds
         while self._has_work() and time.monotonic() < ends_at:  # noqa: ASYNC110  answers come on the loop
             await asyncio.sleep(0.005)
-        self._is_closed = True
+        self._stop_ticking()
         if self._task is not None:
             self._work.set()
             await end_tasks(self._task, *self._lookups)
@@ -129,11 +130,16 @@ class Outbox:
 
     def abandon(self) -> None:
         """End at once, as where the process is killed."""
-        self._is_closed = True
+        self._stop_ticking()
         for task in (self._task, *self._lookups):
             if task is not None:
                 task.cancel()
         self._task = None
+
+    def _stop_ticking(self) -> None:
+        self._is_closed = True
+        if self._timer is not None:
+            self._timer.cancel()
 
     # -- from publishers -------------------------------------------------------------------------------
 
@@ -195,14 +201,21 @@ class Outbox:
 
     # -- to the server ---------------------------------------------------------------------------------
 
+    def _tick(self) -> None:
+        """Have a look at the times be due, now and then: a timeout of each wait costs more than a wait."""
+        if not self._is_closed:
+            self._is_look_due = True
+            self._work.set()
+            self._timer = asyncio.get_running_loop().call_later(RETRY_SECONDS, self._tick)
+
     async def _run(self) -> None:
         while not self._is_closed:  # that it was cancelled may have been swallowed below
             try:
                 if not self._can_send():
                     self._work.clear()
-                    with contextlib.suppress(TimeoutError):
-                        await asyncio.wait_for(self._work.wait(), RETRY_SECONDS)
-                if time.monotonic() >= self._looks_at:  # whatever it was that came
+                    await self._work.wait()
+                if self._is_look_due:
+                    self._is_look_due = False
                     self._look_at_times()
                 await self._send()
             except (nats.errors.Error, OSError) as exc:
@@ -246,12 +259,11 @@ class Outbox:
     def resend(self) -> None:
         """Send again what is not acknowledged, as after the connection was lost."""
         self._is_to_resend = True
-        self._looks_at = 0.0  # what is too late is not sent again: the server may know its id no more
+        self._is_look_due = True  # what is too late is not sent again: the server may know its id no more
         self._work.set()
 
     def _look_at_times(self) -> None:
         now = time.monotonic()
-        self._looks_at = now + RETRY_SECONDS
         for one in [*self._sent.values(), *self._waiting]:
             if now > one.ends_at and one.seq:
                 log.error("event %d is kept, and was not read again for %.0f s", one.seq, PUBLISH_SECONDS)
@@ -368,7 +380,8 @@ class Outbox:
         self._troubled.discard(one.name)
         if self._sent.pop(one.name, None) is not None:
             self._sent_bytes -= one.size
-        self._work.set()
+        if self._waiting:
+            self._work.set()
 
     def _fail(self, one: Publication, problem: str) -> None:
         was_sent = one.name in self._sent

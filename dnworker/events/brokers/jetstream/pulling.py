@@ -10,6 +10,7 @@ import asyncio
 import logging
 import time
 from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import Any, NamedTuple
 
 import msgspec
@@ -37,6 +38,10 @@ SILENCE = 5.0
 
 CONSUMER_SECONDS = 60
 """Seconds after which the server forgets a consumer that nobody asks."""
+
+OF_THE_REQUEST = ("MaxBytes", "Batch Completed")
+"""What is in the note that a request has ended, though the consumer goes on; a server writes the second one
+after all messages of a request that bounds their bytes."""
 
 RETRY_SECONDS = 0.5
 SLICE_SECONDS = 0.002
@@ -319,9 +324,7 @@ class StreamReader:
         generation = self._generation
         try:
             self._consumer, waiting = await create(self._api, self._stream, self._filters, start)
-            self._subscription = await self._client.subscribe(
-                self._inbox, cb=lambda_of(self._come, generation)
-            )
+            self._subscription = await self._client.subscribe(self._inbox, cb=partial(self._come, generation))
         except (nats.errors.Error, OSError) as exc:
             raise Away(f"the server cannot be asked ({why(exc)})") from exc
         self._seen_at = self._opened_at = time.monotonic()
@@ -395,16 +398,7 @@ class StreamReader:
             if end.place is not None and end.place > self._place:
                 log.warning("%s missed messages on their way, and reads them again", self._name)
                 self._broken.set()
-        elif end.status == 408 or "MaxBytes" in end.text:
+        elif end.status == 408 or any(text in end.text for text in OF_THE_REQUEST):
             self._credit -= end.left
         else:  # the consumer is gone, or goes to another server
             self._broken.set()
-
-
-def lambda_of(come: Callable[[int, Msg], Any], generation: int) -> Callable[[Msg], Any]:
-    """Return what the client calls for one consumer; it takes coroutine functions only."""
-
-    async def take(message: Msg) -> None:
-        await come(generation, message)
-
-    return take
