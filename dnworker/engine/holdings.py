@@ -20,6 +20,7 @@ from dnworker.core.lease_time import BootClock, lease_clock
 from dnworker.core.lifecycle import WorkerState
 from dnworker.engine.hold import Hold, apart
 from dnworker.engine.placement import Place, Seat, why_nowhere
+from dnworker.engine.replicas import Replicas
 from dnworker.engine.seats import Seats
 from dnworker.events.brokers.base import Broker
 from dnworker.workers.access import Retired
@@ -100,6 +101,8 @@ class Holdings:
         log_line: AddLine,
         is_changing: Callable[[], bool] = lambda: False,
     ) -> None:
+        self.replicas = Replicas(broker, lease_clock(clock))
+        """How workers are divided among their members."""
         self.use(place)
         self.moves: Moves | None = None
         """Is told of workers that this node takes."""
@@ -127,6 +130,7 @@ class Holdings:
     def use(self, place: Place) -> None:
         """Be another node from the next `open` on."""
         self.node, self.labels, self.require = place.node, place.labels, place.require
+        self.replicas.partitions = place.partitions
 
     # -- start and stop --------------------------------------------------------------------------------
 
@@ -191,12 +195,30 @@ class Holdings:
             return why
         self._tried[worker] = self._clock.monotonic()
         try:
+            if (why := await self.replicas.why_wait(worker)) is not None:
+                return why
             if not await hold.take():
                 return "its lease is held, or has not run out yet"
         except OSError as exc:
             return f"the broker cannot be asked for its lease: {exc}"
+        if (why := await self._why_not_member(worker, hold)) is not None:
+            return why
         self._note_taken(worker, hold)
         return None
+
+    async def _why_not_member(self, worker: str, hold: Hold) -> str | None:
+        """Have a worker be the member that it is; where it cannot be, its lease is not kept."""
+        why: str | None = "its share of events is not known"
+        try:
+            why = await self.replicas.join(worker, hold)
+        except OSError as exc:
+            why = f"the broker cannot be asked how its events are divided: {exc}"
+        except BaseException:
+            await hold.abandon()
+            raise
+        if why is not None:
+            await hold.give_back()
+        return why
 
     def fence(self, worker: str) -> int | None:
         """Return the number of this node's turn with a worker; None where nothing is shared, or held."""

@@ -42,6 +42,7 @@ class MemoryBroker:
     journal = None
     messages = None
     reports = None
+    partitions = None
     latest_seq = 0
     start = NOW
     failure: str | None = None
