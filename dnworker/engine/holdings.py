@@ -12,13 +12,15 @@ import logging
 import secrets
 from collections.abc import Callable, Coroutine, Iterable, Mapping
 from contextlib import suppress
-from typing import Any, Protocol
+from typing import Any
 
 from dnworker.core.causes import because
 from dnworker.core.clock import Clock
 from dnworker.core.lease_time import BootClock, lease_clock
 from dnworker.core.lifecycle import WorkerState
+from dnworker.core.members import family_of
 from dnworker.engine.hold import Hold, apart
+from dnworker.engine.moves import AddLine, Moves
 from dnworker.engine.placement import Place, Seat, why_nowhere
 from dnworker.engine.replicas import Replicas
 from dnworker.engine.seats import Seats
@@ -40,6 +42,9 @@ LOOK_APART = 0.02
 TRY_APART = 0.4
 """Seconds between two tries to take the same worker."""
 
+ASK_APART = 2.0
+"""Seconds between two questions whether a worker is divided by now as this node was told."""
+
 PATIENCE = 2.0
 """Seconds for which a worker that nobody holds is left to the node that is to take it."""
 
@@ -56,27 +61,6 @@ KILL_BEFORE = 0.5
 """Seconds before the end of a lease at which nothing of its worker is left, whatever it takes."""
 
 _DOWN = frozenset({WorkerState.STOPPED, WorkerState.GATED_OFF, WorkerState.STANDBY})
-
-
-class Moves(Protocol):
-    """Notes which node holds which worker from now on."""
-
-    def note(self, worker: str, fence: int, former: str | None, why: str) -> object:
-        """Note that this node has taken a worker.
-
-        Args:
-            worker: its qualified name.
-            fence: of this holder.
-            former: the name of the node that held it before; None where none is known.
-            why: `started`, `handed over` or `failover`.
-        """
-
-
-class AddLine(Protocol):
-    """Adds a line to a worker's log."""
-
-    def __call__(self, worker: str, text: str, *, source: str, level: str = "info") -> object:
-        """Add it."""
 
 
 class Holdings:
@@ -191,34 +175,20 @@ class Holdings:
         hold = self._hold(worker)
         if hold.is_held:
             return None
-        if (why := self._why_not(worker)) is not None:
-            return why
         self._tried[worker] = self._clock.monotonic()
         try:
-            if (why := await self.replicas.why_wait(worker)) is not None:
+            is_elsewhere = self._seats.table.is_elsewhere(worker, self._holder)
+            why = await self.replicas.why_wait(worker, is_elsewhere=is_elsewhere)
+            if (why := why or self._why_not(worker)) is not None:
                 return why
             if not await hold.take():
                 return "its lease is held, or has not run out yet"
         except OSError as exc:
             return f"the broker cannot be asked for its lease: {exc}"
-        if (why := await self._why_not_member(worker, hold)) is not None:
+        if (why := await self.replicas.join(worker, hold)) is not None:
             return why
         self._note_taken(worker, hold)
         return None
-
-    async def _why_not_member(self, worker: str, hold: Hold) -> str | None:
-        """Have a worker be the member that it is; where it cannot be, its lease is not kept."""
-        why: str | None = "its share of events is not known"
-        try:
-            why = await self.replicas.join(worker, hold)
-        except OSError as exc:
-            why = f"the broker cannot be asked how its events are divided: {exc}"
-        except BaseException:
-            await hold.abandon()
-            raise
-        if why is not None:
-            await hold.give_back()
-        return why
 
     def fence(self, worker: str) -> int | None:
         """Return the number of this node's turn with a worker; None where nothing is shared, or held."""
@@ -275,7 +245,8 @@ class Holdings:
         return {worker.qualified_name: worker for worker in self._workers()}
 
     def _seat(self) -> Seat:
-        wants = [one.qualified_name for one in self._workers() if one.state is WorkerState.STANDBY]
+        standby = (one.qualified_name for one in self._workers() if one.state is WorkerState.STANDBY)
+        wants = [name for name in standby if family_of(name) not in self.replicas.refused]
         holds = {name: hold.fence for name, hold in self._holds.items() if hold.is_held and hold.fence}
         return Seat(
             node=self.node,
@@ -325,6 +296,10 @@ class Holdings:
     def _look_at(self, worker: ManagedWorker, plan: Mapping[str, str]) -> None:
         """Start a worker that stands by if it is this node's turn; else say why it stands by."""
         name, now = worker.qualified_name, self._clock.monotonic()
+        if family_of(name) in self.replicas.refused:
+            if now >= self._tried.get(name, -ASK_APART) + ASK_APART:
+                self._act(name, self._take_up(worker))
+            return
         why = self._why_not(name)
         if why is None and self._seats.unreached is not None:
             why = f"the broker cannot be asked for its lease: {self._seats.unreached}"

@@ -152,6 +152,10 @@ class Table:
         """Return the node that holds a worker, by what it says; of two, the one with the higher fence."""
         return self._holders.get(worker)
 
+    def is_elsewhere(self, worker: str, holder: str) -> bool:
+        """Return whether another node than this one holds a worker, or a member of it."""
+        return any(seat.holder != holder and _members(seat, worker) for seat in self.seats)
+
     def lacks(self, worker: str, labels: Collection[str]) -> list[str]:
         """Return the labels that a worker needs, by what any node was told, and that are not among these."""
         return sorted(self._required.get(family_of(worker), set()) - set(labels))

@@ -28,31 +28,18 @@ class Replicas:
     def __init__(self, broker: Callable[[], Broker], clock: LeaseClock) -> None:
         self.partitions: Mapping[str, Partition] = {}
         """How workers are to be divided, by what this node was told."""
+        self.refused: dict[str, str] = {}
+        """Why no member of a worker may run here, by the worker's name."""
         self._broker, self._clock = broker, clock
 
-    async def why_wait(self, member: str) -> str | None:
-        """Return why the lease of a member is not to be taken yet; None where it may be.
+    async def why_wait(self, member: str, *, is_elsewhere: bool) -> str | None:
+        """Return why the lease of a member is not to be taken now; None where it may be.
 
         The first member divides its worker, and needs the leases of all others for it.
 
-        Raises:
-            OSError: the broker cannot be asked.
-        """
-        worker, index = family_of(member), index_of(member)
-        if index == 0 or (broker := self._broker().partitions) is None:
-            return None
-        told = self.partitions.get(worker, ALONE)
-        partition = (await broker.share(worker, index)).partition
-        if partition == told:
-            return None
-        return f"{told.text} are wanted here, and {worker} has {partition.text} until it is divided anew"
-
-    async def join(self, member: str, hold: Hold) -> str | None:
-        """Have a member whose lease is held get its share of events; returns why it may not, None if so.
-
         Args:
             member: its qualified name.
-            hold: its lease.
+            is_elsewhere: whether another node holds a member of its worker.
 
         Raises:
             OSError: the broker cannot be asked.
@@ -60,11 +47,45 @@ class Replicas:
         if (broker := self._broker().partitions) is None:
             return None
         worker, index = family_of(member), index_of(member)
+        told, partition = self.partitions.get(worker), (await broker.share(worker, index)).partition
+        self.refused.pop(worker, None)
+        if partition == (told or ALONE):
+            return None
+        if told is None or is_elsewhere:
+            self.refused[worker] = _other_number(worker, told, partition)
+        elif index > 0:
+            return f"{told.text} are wanted here, and {worker} has {partition.text} until it is divided anew"
+        return self.refused.get(worker)
+
+    async def join(self, member: str, hold: Hold) -> str | None:
+        """Have a member whose lease is held get its share of events; returns why it may not, None if so.
+
+        Where it may not, the lease is not kept.
+
+        Args:
+            member: its qualified name.
+            hold: its lease.
+        """
+        try:
+            why = await self._why_not(member, hold)
+        except OSError as exc:
+            why = f"the broker cannot be asked how its events are divided: {exc}"
+        except BaseException:
+            await hold.abandon()
+            raise
+        if why is not None:
+            await hold.give_back()
+        return why
+
+    async def _why_not(self, member: str, hold: Hold) -> str | None:
+        if (broker := self._broker().partitions) is None:
+            return None
+        worker, index = family_of(member), index_of(member)
         told = self.partitions.get(worker)
         share = await broker.share(worker, index)
         if share.partition != (told or ALONE):
             if told is None or index > 0:
-                return f"it has {share.partition.text} in this cluster: {_way(worker, share.partition)}"
+                return _other_number(worker, told, share.partition)
             why = await self._divide(broker, hold, worker, told, share.partition)
             if why is not None:
                 return why
@@ -86,10 +107,7 @@ class Replicas:
                 leases.push_async_callback(hold.give_back)
                 holds.append(hold)
                 if not await hold.take():
-                    return (
-                        f"{told.text} are wanted here, and it runs with {before.text}: "
-                        f"{_way(worker, before)}, or stop it everywhere to change that"
-                    )
+                    return _other_number(worker, told, before)
             try:
                 await broker.divide(worker, told, lambda: all(hold.is_held for hold in holds))
             except Conflict as exc:
@@ -97,6 +115,13 @@ class Replicas:
         return None
 
 
-def _way(worker: str, partition: Partition) -> str:
+def _other_number(worker: str, told: Partition | None, partition: Partition) -> str:
+    """Return that a worker is divided in another way than this node was told, and the way out."""
     order = f" --ordered-by {worker}=session" if partition.by_session else ""
-    return f"start this node with --replicas {worker}={partition.of}{order}"
+    way = f"start this node with --replicas {worker}={partition.of}{order}"
+    if told is None:
+        return f"it has {partition.text} in this cluster: {way}"
+    return (
+        f"{told.text} are wanted here, and it has {partition.text} in this cluster: {way}, or stop it "
+        "everywhere to change that"
+    )
