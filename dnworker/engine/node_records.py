@@ -70,7 +70,7 @@ class HeldWorker(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def members_here(one: HeldWorker, workers: Iterable[HeldWorker]) -> str | None:
-    """Return how many members of its worker a node has, as `2 of 4 here`; None for a worker without members."""
+    """Return how many members of a worker a node has, as `2 of 4 here`; None where it has one only."""
     if one.members == 1:
         return None
     family = family_of(one.worker)

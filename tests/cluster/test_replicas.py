@@ -7,6 +7,7 @@ import time
 from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from itertools import pairwise
 from pathlib import Path
 from typing import NamedTuple
 
@@ -174,7 +175,7 @@ def check(lines: list[Line], killed: int | None = None) -> None:
         assert numbers == sorted(numbers), f"{session} has lost its order"
     ticks = [line for line in lines if line.what == "tick"]
     assert len(ticks) > 1
-    for one, other in zip(ticks, ticks[1:], strict=False):
+    for one, other in pairwise(ticks):
         assert other.at - one.at > 0.7, "a schedule runs on two members"
 
 

@@ -156,6 +156,11 @@ class Divided:
         seen = None if self._mirror is None else self._mirror.get(VALUES, token(_key(stored.worker)))
         return stored if seen is None else self._of_turn(stored.worker, _decode(seen.value), stored)
 
+    def partition_of(self, member: str) -> Partition:
+        """Return how a worker is divided, as is known here."""
+        seen = None if self._mirror is None else self._mirror.get(VALUES, token(_key(member)))
+        return ALONE if seen is None else _decode(seen.value).partition
+
     async def _division(self, worker: str) -> tuple[_Division | None, int]:
         entry = await self.get(_key(worker))
         return (None, 0) if entry is None else (_decode(entry.value), entry.revision)
@@ -285,6 +290,6 @@ def _check_count(worker: str, count: int, most: int = MOST_MOVED) -> None:
     """Raise Conflict where more events would have to be given to other members than may be."""
     if count > most:
         raise Conflict(
-            f"{count:,} events of {worker} wait behind others that are handled: start it with as many members "
-            "as before, and change that once they are handled"
+            f"{count:,} events of {worker} wait behind others that are handled: start it with as many "
+            "members as before, and change that once they are handled"
         )
