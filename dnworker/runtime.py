@@ -63,9 +63,13 @@ class Runtime(Engine):
             hexadecimal digits.
         labels: what this node has, such as `gpu`.
         require: the labels that a node must have to run a worker, such as `{"demo:bridge": ["gpu"]}`.
+        replicas: how many members a worker that keeps no state has among the nodes, such as
+            `{"demo:bridge": 4}`; an event goes to one of them.
+        ordered_by: `{"demo:bridge": "session"}` has all events of a session go to one member.
 
     Raises:
-        ValueError: a label, or what `require` names, is none.
+        ValueError: a label, a number, or what `require`, `replicas` or `ordered_by` names, is none; or there
+            are replicas, and the broker is not shared.
     """
 
     server: EmbeddedServer | None = None
@@ -97,7 +101,12 @@ class Runtime(Engine):
         node: str | None = None,
         labels: Collection[str] = (),
         require: Mapping[str, Collection[str]] | None = None,
+        replicas: Mapping[str, int] | None = None,
+        ordered_by: Mapping[str, str] | None = None,
     ) -> None:
+        place = Place(node, labels, require, replicas, ordered_by)
+        if place.partitions and (broker is None or not broker.capabilities.is_shared):
+            raise ValueError("replicas are for several nodes, which share a broker; this one is not shared")
         super().__init__(
             token=token,
             runtime_id=runtime_id,
@@ -112,7 +121,7 @@ class Runtime(Engine):
             broker=broker,
             catchup=catchup,
             retry=retry,
-            place=Place(node, labels, require),
+            place=place,
         )
         self.tokens.worker_scope = worker_scope
         self.services.observation.is_on = observe

@@ -58,6 +58,8 @@ class WorkerDefinition:
     when: tuple[str, ...] = ()
     problem: str | None = None
     keep_state: bool = False  # what a cell says, never a manifest
+    member: int = 0  # which of its members it is, and how many there are: what a node is told
+    members: int = 1
 
 
 @dataclass(frozen=True)

@@ -46,6 +46,21 @@ def add_cluster_arguments(parser: argparse.ArgumentParser) -> None:
         help="run a worker only on nodes that have these labels; give all nodes the same",
     )
     group.add_argument(
+        "--replicas",
+        action="append",
+        default=[],
+        metavar="CAP:WORKER=N",
+        help="run a worker that keeps no state as N members, each of which gets its share of the events; "
+        "give all nodes the same",
+    )
+    group.add_argument(
+        "--ordered-by",
+        action="append",
+        default=[],
+        metavar="CAP:WORKER=session",
+        help="with --replicas: all events of a session go to one member, in order",
+    )
+    group.add_argument(
         "--creds",
         type=Path,
         metavar="FILE",
@@ -138,7 +153,8 @@ def _check(label: str, what: str) -> str:
 
 def _refuse_without_broker(options: argparse.Namespace) -> None:
     given = [f"--{name.replace('_', '-')}" for name in _WITH_BROKER if getattr(options, name) is not None]
-    given += [f"--{name}" for name in ("label", "require") if getattr(options, name)]
+    several = ("label", "require", "replicas", "ordered_by")
+    given += [f"--{name.replace('_', '-')}" for name in several if getattr(options, name)]
     if given:
         raise UsageError(
             f"{given[0]} is for several nodes; name the servers that they share: --broker nats://HOST"

@@ -12,7 +12,7 @@ import msgspec
 
 from dnworker.cli.remote import add_address, with_client
 from dnworker.cli.text import print_json, printable
-from dnworker.engine.node_records import HeldWorker, Move, NodeRow
+from dnworker.engine.node_records import HeldWorker, Move, NodeRow, members_here
 
 if TYPE_CHECKING:
     from dnworker.client.client import RuntimeClient
@@ -136,11 +136,17 @@ def _workers_text(rows: list[NodeRow]) -> str:
     for one, row in held[:WORKERS_SHOWN]:
         fence = "-" if one.fence is None else str(one.fence)
         numbers = [f"{n:,}" for n in (one.backlog, one.pending, one.handled, one.failed)]
-        table.append([one.worker, row.name, one.state, fence, *numbers])
+        table.append([_member(one, row), row.name, one.state, fence, *numbers])
     more = sum(row.held for row in rows if row.state != "gone") - len(table) + 1
     if len(table) == 1 and not more:
         return "no node holds a worker"
     return "\n".join([*_aligned(table), *([f"and {more:,} more"] if more > 0 else [])])
+
+
+def _member(one: HeldWorker, row: NodeRow) -> str:
+    """Return the name of a worker; of a member, also how many of its worker's members its node has."""
+    here = members_here(one, row.workers)
+    return one.worker if here is None else f"{one.worker} ({here})"
 
 
 def _step(move: Move) -> str:

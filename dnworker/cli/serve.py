@@ -39,6 +39,7 @@ from dnworker.core.logs import LogLine
 from dnworker.engine.left_behind import owner_of, place, who
 from dnworker.engine.output import kept_output
 from dnworker.engine.own_loop import contained
+from dnworker.engine.replicas_text import replicas_of
 from dnworker.engine.tokens import exposure
 from dnworker.engine.watchdog import Block, Watchdog
 from dnworker.engine.watching import watch
@@ -210,6 +211,7 @@ def make_runtime(options: argparse.Namespace) -> Runtime:
     if exposed is not None and not options.insecure_token_file:
         raise UsageError(f"{exposed}; --insecure-token-file takes it as it is")
     node, labels, require = place_of(options)
+    replicas, ordered_by = replicas_of(options.replicas, options.ordered_by, options.keep_state)
     runtime = Runtime(
         host=options.host,
         port=options.port,
@@ -231,6 +233,8 @@ def make_runtime(options: argparse.Namespace) -> Runtime:
         node=node,
         labels=labels,
         require=require,
+        replicas=replicas,
+        ordered_by=ordered_by,
     )
     apply_storm_options(options, runtime)
     return runtime

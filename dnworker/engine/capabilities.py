@@ -21,6 +21,7 @@ from dnworker.core.errors import Conflict, ManifestError, NotFound
 from dnworker.core.invocation import Invocation, read_traceparent
 from dnworker.engine.capability import Capability, state_file, undeclared
 from dnworker.engine.gates import follow_gates
+from dnworker.engine.members import check_alone, members_of
 from dnworker.engine.own import OwnCapability, relist
 from dnworker.engine.succession import in_place_of, replacing
 from dnworker.workers.inprocess_worker import InProcessWorker, path_worker
@@ -177,6 +178,7 @@ class CapabilityCollection:
             Conflict: a loaded capability runs in its place, another took it meanwhile, or the runtime stops.
         """
         self._check_open()
+        check_alone(managed, self._services)
         if managed.capability == self.own.name and (instead := self.own.running_instead(managed.name)):
             raise Conflict(
                 f"worker {managed.name!r} is set aside: {instead.name!r} of {instead.root} runs in its "
@@ -372,10 +374,26 @@ class CapabilityCollection:
         capability = Capability(manifest, parts, cli_flags=self._flags.get(manifest.name))
         for note in manifest.notes:
             log.warning("%s", note)
-        for definition in manifest.workers.values():
-            make = SubprocessWorker if definition.command is not None else path_worker
-            capability.workers[definition.name] = make(self._services, capability, definition)
+        for definition in members_of(manifest, self._services):
+            capability.workers[definition.name] = self._worker(capability, definition)
         return capability
+
+    def _worker(self, capability: Capability, definition: WorkerDefinition) -> ManagedWorker:
+        make = SubprocessWorker if definition.command is not None else path_worker
+        return make(self._services, capability, definition)
+
+    def divide(self) -> None:
+        """List the members that workers are to have by now; nothing of them may run."""
+        for capability in self._capabilities.values():
+            if capability.live or capability.failure is not None:
+                continue
+            wanted = {one.name: one for one in members_of(capability.manifest, self._services)}
+            capability.workers = {
+                name: present
+                if (present := capability.workers.get(name)) is not None and present.definition == one
+                else self._worker(capability, one)
+                for name, one in wanted.items()
+            }
 
     async def _read_again(self, old: Capability, taken: set[str]) -> Capability:
         forget_helpers(old.name)

@@ -159,6 +159,7 @@ class Engine:
         self.holdings = self._make_holdings(place)
         self.services = self._make_services(restart_policy(restart), process_locals, catchup)
         """What workers of this engine are made with."""
+        self.services.partitions.update(self.holdings.replicas.partitions)
         self.capabilities = CapabilityCollection(self.services, flags or {}, capability_dirs)
         self.reloads = Reloads(self.capabilities, self.progress, self.bus, self.look_again)
         self.agents = Agents(self.capabilities.agents, self.tools, self.clock)
@@ -383,7 +384,11 @@ class Engine:
         """Open what a subclass adds, such as a server; called by `start`, before the stage is `ready`."""
 
     def _named(self) -> dict[str, Iterable[str]]:
-        return {"retry": self.retries.policies, "keep_state": self.services.keep_state}
+        return {
+            "retry": self.retries.policies,
+            "keep_state": self.services.keep_state,
+            "replicas": self.services.partitions,
+        }
 
     def _note_end(self) -> None:
         self._is_started = False
@@ -405,6 +410,9 @@ class Engine:
         self.journal = self._make_journal(journal)
         if place is not None:
             self.holdings.use(place)
+            self.services.partitions.clear()
+            self.services.partitions.update(place.partitions)
+            self.capabilities.divide()
             self.nodes.be(place.node, place.labels)
             self.cluster.node = place.node
 

@@ -18,10 +18,12 @@ from dnworker.core.causes import because
 from dnworker.core.clock import Clock
 from dnworker.core.lease_time import BootClock, lease_clock
 from dnworker.core.lifecycle import ALIVE, WorkerState
+from dnworker.core.members import family_of
 from dnworker.core.task_ends import end_tasks
 from dnworker.engine.hold import Hold, apart
 from dnworker.engine.hold_listeners import AddLine, Moves
 from dnworker.engine.placement import Place, Seat, why_nowhere
+from dnworker.engine.replicas import Replicas
 from dnworker.engine.seats import Seats
 from dnworker.events.brokers.base import Broker
 from dnworker.workers.access import Retired
@@ -37,6 +39,9 @@ LOOK_APART = 0.02
 
 TRY_APART = 0.2
 """Seconds between two tries to take the same worker."""
+
+ASK_APART = 2.0
+"""Seconds between two questions whether a worker is divided by now as this node was told."""
 
 PATIENCE = 2.0
 """Seconds for which a worker that nobody holds is left to the node that is to take it."""
@@ -78,6 +83,8 @@ class Holdings:
         log_line: AddLine,
         is_changing: Callable[[], bool] = lambda: False,
     ) -> None:
+        self.replicas = Replicas(broker, lease_clock(clock))
+        """How workers are divided among their members."""
         self.use(place)
         self.moves: Moves | None = None
         """Is told of workers that this node takes."""
@@ -106,6 +113,7 @@ class Holdings:
         """Be another node from the next `open` on."""
         self.place = place
         self.node, self.labels, self.require = place.node, place.labels, place.require
+        self.replicas.partitions = place.partitions
 
     # -- start and stop --------------------------------------------------------------------------------
 
@@ -162,14 +170,18 @@ class Holdings:
         hold = self._hold(worker)
         if hold.is_held:
             return None
-        if (why := self._why_not(worker)) is not None:
-            return why
         self._tried[worker] = self._clock.monotonic()
         try:
+            is_elsewhere = self._seats.table.is_elsewhere(worker, self._holder)
+            why = await self.replicas.why_wait(worker, is_elsewhere=is_elsewhere)
+            if (why := why or self._why_not(worker)) is not None:
+                return why
             if not await hold.take():
                 return "its lease is held, or has not run out yet"
         except OSError as exc:
             return f"the broker cannot be asked for its lease: {exc}"
+        if (why := await self.replicas.join(worker, hold)) is not None:
+            return why
         self._note_taken(worker, hold)
         return None
 
@@ -228,7 +240,8 @@ class Holdings:
         return {worker.qualified_name: worker for worker in self._workers()}
 
     def _seat(self) -> Seat:
-        wants = [one.qualified_name for one in self._workers() if one.state is WorkerState.STANDBY]
+        standby = (one.qualified_name for one in self._workers() if one.state is WorkerState.STANDBY)
+        wants = [name for name in standby if family_of(name) not in self.replicas.refused]
         holds = {name: hold.fence for name, hold in self._holds.items() if hold.is_held and hold.fence}
         return Seat(
             node=self.node,
@@ -281,6 +294,10 @@ class Holdings:
     def _look_at(self, worker: ManagedWorker, plan: Mapping[str, str]) -> None:
         """Start a worker that stands by if it is this node's turn; else say why it stands by."""
         name, now = worker.qualified_name, self._clock.monotonic()
+        if family_of(name) in self.replicas.refused:
+            if now >= self._tried.get(name, -ASK_APART) + ASK_APART:
+                self._act(name, self._take_up(worker))
+            return
         why = self._why_not(name)
         if why is None and self._seats.unreached is not None:
             why = f"the broker cannot be asked for its lease: {self._seats.unreached}"

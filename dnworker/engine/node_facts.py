@@ -95,4 +95,5 @@ def _count(worker: ManagedWorker, held: Held) -> HeldWorker:
         pending=pending,
         handled=max(0, sum(one.calls for one in of_events) - pending),
         failed=sum(one.errors for one in of_events),
+        members=worker.definition.members,
     )

@@ -13,6 +13,8 @@ from typing import Literal, NamedTuple, Protocol
 
 import msgspec
 
+from dnworker.core.members import family_of
+
 WORKERS_TOLD = 250
 """Workers that a record lists, those with most events that wait first; it counts the others."""
 
@@ -55,6 +57,16 @@ class HeldWorker(msgspec.Struct, frozen=True, kw_only=True):
     handled: int = 0
     """Calls that have ended since its last start, failed ones among them."""
     failed: int = 0
+    members: int = 1
+    """How many members its worker has, this one included."""
+
+
+def members_here(one: HeldWorker, workers: Iterable[HeldWorker]) -> str | None:
+    """Return how many members of a worker a node has, as `2 of 4 here`; None where it has one only."""
+    if one.members == 1:
+        return None
+    family = family_of(one.worker)
+    return f"{sum(family_of(other.worker) == family for other in workers)} of {one.members} here"
 
 
 class NodeRecord(msgspec.Struct, frozen=True, kw_only=True):

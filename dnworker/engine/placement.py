@@ -6,11 +6,13 @@ where they do not, the lease decides.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Collection, Iterable, Mapping
 from zlib import crc32
 
 import msgspec
 
+from dnworker.core.members import MOST_MEMBERS, Partition, family_of
 from dnworker.engine.node_names import check_labels, check_name, default_node
 
 SEAT_BYTES = 1_000_000
@@ -41,9 +43,11 @@ class Place:
         node: its name; by default the machine's, and four hexadecimal digits.
         labels: what it has, such as `gpu`.
         require: the labels that a node must have to run a worker, such as `{"demo:bridge": ["gpu"]}`.
+        replicas: how many members workers have, such as `{"demo:bridge": 4}`.
+        ordered_by: `session` for those whose members are to get all events of a session each.
 
     Raises:
-        ValueError: the name or a label is none, or `require` names no worker as `capability:worker`.
+        ValueError: the name or a label is none, or one of the others names no worker as `capability:worker`.
     """
 
     def __init__(
@@ -51,19 +55,43 @@ class Place:
         node: str | None = None,
         labels: Collection[str] = (),
         require: Mapping[str, Collection[str]] | None = None,
+        replicas: Mapping[str, int] | None = None,
+        ordered_by: Mapping[str, str] | None = None,
     ) -> None:
         self.node = default_node() if node is None else check_name(node, "node")
         self.labels = check_labels(labels)
         self.require = {
-            _worker(name): check_labels(of, f"require of {name}") for name, of in (require or {}).items()
+            _worker(name, "require"): check_labels(of, f"require of {name}")
+            for name, of in (require or {}).items()
         }
+        self.partitions = check_partitions(replicas or {}, ordered_by or {})
 
 
-def _worker(name: str) -> str:
+def _worker(name: str, what: str) -> str:
     capability, _, worker = name.partition(":")
-    if not (capability and worker):
-        raise ValueError(f"require names {name!r}; capability:worker is wanted, such as demo:bridge")
+    if not (capability and worker) or family_of(name) != name:
+        raise ValueError(f"{what} names {name!r}; capability:worker is wanted, such as demo:bridge")
     return name
+
+
+def check_partitions(replicas: Mapping[str, int], ordered_by: Mapping[str, str]) -> dict[str, Partition]:
+    """Return how the events of workers are divided among their members, by the workers' names.
+
+    Raises:
+        ValueError: a number, or an order, cannot be; or an order is for a worker without members.
+    """
+    partitions: dict[str, Partition] = {}
+    for name, of in replicas.items():
+        if isinstance(of, bool) or not isinstance(of, int) or not 1 <= of <= MOST_MEMBERS:
+            raise ValueError(f"replicas of {name} is {of!r}; 1 to {MOST_MEMBERS} is wanted")
+        partitions[_worker(name, "replicas")] = Partition(of)
+    for name, order in ordered_by.items():
+        if order != "session":
+            raise ValueError(f"ordered_by of {name} is {order!r}; session is wanted")
+        if _worker(name, "ordered_by") not in partitions:
+            raise ValueError(f"ordered_by names {name}, which has one member; replicas says how many")
+        partitions[name] = Partition(partitions[name].of, by_session=partitions[name].of > 1)
+    return partitions
 
 
 def read_seat(data: bytes) -> Seat | None:
@@ -103,9 +131,13 @@ class Table:
         """Return the node that holds a worker, by what it says; of two, the one with the higher fence."""
         return self._holders.get(worker)
 
+    def is_elsewhere(self, worker: str, holder: str) -> bool:
+        """Return whether another node than this one holds a worker, or a member of it."""
+        return any(seat.holder != holder and _members(seat, worker) for seat in self.seats)
+
     def lacks(self, worker: str, labels: Collection[str]) -> list[str]:
         """Return the labels that a worker needs, by what any node was told, and that are not among these."""
-        return sorted(self._required.get(worker, set()) - set(labels))
+        return sorted(self._required.get(family_of(worker), set()) - set(labels))
 
     def candidates(self, worker: str) -> list[Seat]:
         """Return the nodes on which a worker stands by, and may run."""
@@ -116,21 +148,32 @@ class Table:
         ]
 
     def assigned(self) -> dict[str, str]:
-        """Return who is to take each worker that nobody holds, by its holder's name: who has the least."""
+        """Return who is to take each worker that nobody holds, by its holder's name: who has the least.
+
+        A member of a worker goes to who has the fewest members of that worker.
+        """
         load = {seat.holder: len(seat.holds) for seat in self.seats}
+        members = Counter((seat.holder, family_of(name)) for seat in self.seats for name in seat.holds)
         wanted = {worker for seat in self.seats for worker in seat.wants} - self._holders.keys()
         plan: dict[str, str] = {}
         for worker in sorted(wanted):
             if candidates := self.candidates(worker):
-                least = min(candidates, key=lambda seat: (load[seat.holder], _rank(worker, seat.holder)))
-                plan[worker] = least.holder
-                load[least.holder] += 1
+                family = family_of(worker)
+                ranked = (
+                    (members[one.holder, family], load[one.holder], _rank(worker, one.holder), one.holder)
+                    for one in candidates
+                )
+                least = plan[worker] = min(ranked)[-1]
+                load[least] += 1
+                members[least, family] += 1
         return plan
 
     def surplus(self, mine: Seat, movable: Collection[str]) -> tuple[str, Seat] | None:
         """Return a worker that a node is to hand over, and who will take it; None for none.
 
-        It is one that may not run there and may elsewhere, or one of a node that holds two more than another.
+        It is one that may not run there and may elsewhere; one of several members of a worker, where another
+        node has two fewer of them; or one of a node that holds two more than another. The last never brings
+        members of a worker together, so that this ends.
         """
         for worker in sorted(movable):
             if self.lacks(worker, mine.labels) and (takers := self.candidates(worker)):
@@ -138,10 +181,20 @@ class Table:
         for worker in sorted(movable):
             others = [seat for seat in self.candidates(worker) if seat.holder != mine.holder]
             if others:
-                least = min(others, key=lambda seat: (len(seat.holds), _rank(worker, seat.holder)))
-                if len(mine.holds) - len(least.holds) >= 2:
+                ranked = [
+                    (_members(one, worker), len(one.holds), _rank(worker, one.holder), n)
+                    for n, one in enumerate(others)
+                ]
+                least = others[min(ranked)[-1]]
+                together = _members(mine, worker) - _members(least, worker)
+                if together >= 2 or (together == 1 and len(mine.holds) - len(least.holds) >= 2):
                     return worker, least
         return None
+
+
+def _members(seat: Seat, worker: str) -> int:
+    """Return how many members of a worker a node holds."""
+    return sum(family_of(name) == family_of(worker) for name in seat.holds)
 
 
 def _rank(worker: str, holder: str) -> int:

@@ -24,6 +24,7 @@ from dnworker.core.errors import Gone
 from dnworker.core.invocation import current_invocation, published_with
 from dnworker.core.limits import Limits
 from dnworker.core.listeners import Listeners
+from dnworker.core.members import family_of
 from dnworker.events.brokers.base import Accepted, Broker, DeliveryWatcher, Subscriber
 from dnworker.events.brokers.memory import MemoryBroker
 from dnworker.events.brokers.subscription import Subscription
@@ -159,6 +160,7 @@ class EventBus:
             event_id=event_id or new_id(),
         )
         size += len(kind) + ENVELOPE_BYTES
+        only = None if only is None else family_of(only)  # its partition says which member gets it
         self._submit(envelope, size, only, is_named=event_id is not None, may_exist=may_exist)
         return envelope
 
@@ -333,7 +335,8 @@ class EventBus:
     def _workers_wanting(self, envelope: EventEnvelope, only: str | None) -> Iterator[Subscriber]:
         """Yield the subscriptions of workers that want an event; of one, where it is for that one only."""
         for subscription in self._subscribers.of_kind(envelope.kind):
-            is_meant = subscription.owner == only if only is not None else subscription.owner is not None
+            owner = subscription.owner
+            is_meant = owner is not None and only in (None, family_of(owner))
             if is_meant and subscription.session_id in (None, envelope.session_id):
                 yield subscription
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from dnworker.core.envelope import EventEnvelope
 from dnworker.core.limits import Limits
+from dnworker.core.members import family_of
 from dnworker.events.abandoned import Abandoned
 from dnworker.events.backlog import Backlog, Timers
 from dnworker.events.bus import EventBus
@@ -282,7 +283,7 @@ class WorkerQueue:
         return any(self._takes_its_share(stream) for stream in self._wanting(kind, only))
 
     def _wanting(self, kind: str, only: str | None) -> Iterator[WorkerStream]:
-        if only is None or only == self.owner:
+        if only is None or only == family_of(self.owner):
             yield from (s for s in self._streams if s.wants(kind))
 
     def grow(self, stream: WorkerStream, size: int) -> bool:

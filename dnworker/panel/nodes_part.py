@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from dnworker.core.text import shorten
 
 if TYPE_CHECKING:
-    from dnworker.engine.node_records import HeldWorker, Move, NodeRow
+    from dnworker.engine.node_records import HeldWorker, Move, NodeRow, members_here
     from dnworker.panel.model import PanelModel
     from dnworker.panel.pace import Pace
 
@@ -35,7 +35,7 @@ async def nodes_to_json(model: PanelModel, wanted: dict[str, Any], pace: Pace) -
     there = [row for row in rows if row.state != "gone"]
     shown = [row for row in there if only in (None, row.name)]
     held = sorted(
-        ((one, row.name) for row in shown for one in row.workers), key=lambda pair: (pair[0].worker, pair[1])
+        ((one, row) for row in shown for one in row.workers), key=lambda pair: (pair[0].worker, pair[1].name)
     )
     await pace.rest()
     moves = [
@@ -52,7 +52,7 @@ async def nodes_to_json(model: PanelModel, wanted: dict[str, Any], pace: Pace) -
         "all": len(rows),
         "up": sum(row.state == "up" for row in rows),
         "lost": [row.name for row in rows if row.state != "up" and not row.has_left][:ROWS_SHOWN],
-        "workers": [_worker(one, name) for one, name in held[:WORKERS_SHOWN]],
+        "workers": [_worker(one, row) for one, row in held[:WORKERS_SHOWN]],
         "allWorkers": sum(row.held for row in shown),
         "held": sum(row.held for row in there),
         "backlog": sum(row.backlog for row in there),
@@ -84,10 +84,11 @@ def _row(row: NodeRow) -> dict[str, Any]:
     }
 
 
-def _worker(one: HeldWorker, node: str) -> dict[str, Any]:
+def _worker(one: HeldWorker, row: NodeRow) -> dict[str, Any]:
     return {
         "name": one.worker,
-        "node": node,
+        "node": row.name,
+        "members": members_here(one, row.workers),
         "state": one.state,
         "fence": one.fence,
         "backlog": one.backlog,

@@ -12,10 +12,20 @@ from msgspec.structs import replace
 
 from dnworker.core.clock import Clock
 from dnworker.core.envelope import EventEnvelope
-from dnworker.core.errors import NotStored
+from dnworker.core.errors import Conflict, NotStored
 from dnworker.core.invocation import published_as, traceparent_here
-from dnworker.events.brokers.base import Accepted, BrokerCapabilities, Entry, Lease, Outlet
+from dnworker.core.members import Partition, Share
+from dnworker.events.brokers.base import (
+    Accepted,
+    BrokerCapabilities,
+    Consumer,
+    DeliveryWatcher,
+    Entry,
+    Lease,
+    Outlet,
+)
 from dnworker.events.brokers.memory import MemoryBroker
+from dnworker.events.brokers.memory_consumer import MemoryConsumer
 from dnworker.events.brokers.messages import Unreachable
 
 log = logging.getLogger("dnworker.testing")
@@ -37,8 +47,20 @@ class SharedStore(MemoryBroker):
         self.events: list[EventEnvelope] = []
         """All that are accepted, in order."""
         self.known: dict[str, EventEnvelope] = {}
+        self.divisions: dict[str, tuple[int, Partition]] = {}
+        """How often each worker was divided, and how it is."""
         self.reports_fail = False
         """Whether the log of reports takes nothing, as with a full disk."""
+
+
+class SharingConsumer(MemoryConsumer):
+    """A consumer that takes the events of its own share alone."""
+
+    share = Share()
+
+    def put(self, envelope: EventEnvelope, size: int = 0) -> bool:
+        """Queue an event; False where it is another member's."""
+        return self.share.has(envelope) and super().put(envelope, size)
 
 
 class SharedBroker(MemoryBroker):
@@ -52,6 +74,7 @@ class SharedBroker(MemoryBroker):
 
     name: ClassVar[str] = "shared"
     capabilities: ClassVar[BrokerCapabilities] = BrokerCapabilities(is_shared=True, numbers_events=True)
+    consumer_type = SharingConsumer
 
     def __init__(self, store: SharedStore) -> None:
         super().__init__()
@@ -59,6 +82,7 @@ class SharedBroker(MemoryBroker):
         self.is_cut_off = False
         """Whether it reaches nobody."""
         self._missed: list[Callable[[], object]] = []
+        self.partitions: SharedPartitions = SharedPartitions(self)  # type: ignore[assignment]
         self.messages: SharedMessages = SharedMessages(self)  # type: ignore[assignment]
         self.reports: SharedReports = SharedReports(self)  # type: ignore[assignment]
 
@@ -128,6 +152,20 @@ class SharedBroker(MemoryBroker):
             loop.call_soon(broker.bring, numbered, size, only, is_held, traceparent, context=context)
         loop.call_soon(_accept, accepted, Accepted(numbered, is_new=True))
         return accepted
+
+    def subscribe(
+        self,
+        worker: str,
+        kinds: Collection[str] | None,
+        *,
+        start: int | None = None,
+        watcher: DeliveryWatcher | None = None,
+    ) -> Consumer:
+        """Return what is published for a worker from now on, of its share."""
+        consumer = super().subscribe(worker, kinds, start=start, watcher=watcher)
+        assert isinstance(consumer, SharingConsumer)
+        consumer.share = self.partitions.given.get(worker, consumer.share)
+        return consumer
 
     def miss(self, deliver: Callable[[], None]) -> None:
         """Deliver something once this one is reached again."""
@@ -206,6 +244,37 @@ class SharedBroker(MemoryBroker):
                 self._missed.append(tell)
 
         return self.store.watch(prefix, tell)
+
+
+class SharedPartitions:
+    """How the workers of a `SharedStore` are divided; nothing waits that would have to be moved."""
+
+    def __init__(self, broker: SharedBroker) -> None:
+        self._broker = broker
+        self.given: dict[str, Share] = {}
+
+    def _divisions(self) -> dict[str, tuple[int, Partition]]:
+        if self._broker.is_cut_off:
+            raise NotStored("the broker is cut off")
+        return self._broker.store.divisions
+
+    async def share(self, worker: str, index: int) -> Share:
+        """Return the share of a member as all have agreed."""
+        turn, partition = self._divisions().get(worker, (0, Partition()))
+        return Share(index, partition, turn)
+
+    def give(self, member: str, share: Share) -> None:
+        """Have the next consumer of a member get a share."""
+        self.given[member] = share
+
+    async def divide(self, worker: str, partition: Partition, may: Callable[[], bool]) -> None:
+        """Divide a worker anew."""
+        divisions = self._divisions()
+        turn, _ = divisions.get(worker, (0, partition))
+        await asyncio.sleep(0)
+        if not may() or divisions.get(worker, (0, partition))[0] != turn:
+            raise Conflict(f"a lease of {worker} was lost meanwhile")
+        divisions[worker] = turn + 1, partition
 
 
 class SharedMessages:

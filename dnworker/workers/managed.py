@@ -135,7 +135,9 @@ class ManagedWorker(Generic[R]):
     @property
     def topology_label(self) -> str:
         """What people call how it runs."""
-        return f"{self.topology}{', state is kept' if self._services.keeps_state_of(self) else ''}"
+        one = self.definition
+        member = f", member {one.member + 1} of {one.members}" if one.members > 1 else ""
+        return f"{self.topology}{member}{', state is kept' if self._services.keeps_state_of(self) else ''}"
 
     @property
     def generation(self) -> int:
@@ -389,6 +391,8 @@ class ManagedWorker(Generic[R]):
         fence, more = self._services.holding.fence(self.qualified_name), dict[str, Any]()
         if self._services.keeps_state_of(self):
             more["keeps_state"] = True
+        if self.definition.members > 1:
+            more |= {"member": self.definition.member, "members": self.definition.members}
         if self.state is WorkerState.STANDBY:
             more |= {
                 "standby": self.why_standby,

@@ -84,6 +84,7 @@ class WorkerRunner:
         around: what is put around every run of a handler.
         on_lost: told of each event that was queued when the worker failed.
         last_runs: remembers when schedules ran; None where nothing does.
+        is_first: whether its schedules and tasks run; of several members of a worker they do on one.
     """
 
     def __init__(
@@ -102,6 +103,7 @@ class WorkerRunner:
         around: Around | None = None,
         on_lost: Callable[[EventEnvelope], object] | None = None,
         last_runs: LastRuns | None = None,
+        is_first: bool = True,
     ) -> None:
         self.worker, self.client = worker, client
         self.lifecycle, self._on_lost = lifecycle or Lifecycle(), on_lost
@@ -120,8 +122,10 @@ class WorkerRunner:
         )
         self._released = asyncio.Event()  # set once startup is over: events may be handled
         self._dispatch = Dispatch(self._invoker, event_source, self._released, self._events_ended)
-        self._schedules = Schedules(self._invoker, self._clock, last_runs)
-        self._supervision = Supervision(self._invoker, self._clock, self.lifecycle, self._fail)
+        self._schedules = Schedules(self._invoker, self._clock, last_runs, is_on=is_first)
+        self._supervision = Supervision(
+            self._invoker, self._clock, self.lifecycle, self._fail, is_on=is_first
+        )
         self.starting: Starting | None = None
         """The startup handler that runs; may be read on any thread."""
         self.startup_failure: NotStarted | None = None

@@ -15,6 +15,7 @@ from dnworker.core.clock import Clock
 from dnworker.core.invocation import Invocation
 from dnworker.core.lifecycle import WorkerState
 from dnworker.core.limits import Limits
+from dnworker.core.members import Partition
 from dnworker.core.models import ComponentInfo
 from dnworker.core.restarts import RestartPolicy
 from dnworker.events.bus import EventBus
@@ -227,6 +228,8 @@ class Services:
     """Whether worker processes that fail are started again; None if not."""
     keep_state: set[str] = field(default_factory=set)
     """The qualified names of workers whose state outlives them; cells say it of others."""
+    partitions: dict[str, Partition] = field(default_factory=dict)
+    """How workers of several members are divided, by their qualified names."""
     cgroups: Cgroups = field(default_factory=Cgroups)
     """Make a cgroup for each run of a worker process, where that is possible."""
 

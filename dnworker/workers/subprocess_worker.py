@@ -37,6 +37,7 @@ from dnworker.workers.process_schedules import ProcessSchedules
 from dnworker.workers.remote import RemoteInvocations
 from dnworker.workers.runner import to_its_end
 from dnworker.workers.services import Home, Services
+from dnworker.workers.standalone import MEMBER
 from dnworker.workers.subprocess_runner import SubprocessWorkerRunner
 from dnworker.workers.tasks import keep
 
@@ -293,9 +294,12 @@ class SubprocessWorker(ManagedWorker[SubprocessWorkerRunner]):
         args = [interpolate(a, environ, f"{where}, args[{n}]") for n, a in enumerate(definition.args)]
         self._note_code(args)
         env = self._reporting(self._environment(environ, self._token, where), word)
-        for variable in (debugging.VARIABLE, FENCE):  # of a runtime within a worker
+        for variable in (debugging.VARIABLE, FENCE, MEMBER):  # of a runtime within a worker
             env.pop(variable, None)
-        env |= self._schedules.variables() | self._kept_state_variable() | self._fence_variable()
+        env |= self._kept_state_variable()
+        if self.definition.member == 0:
+            env |= self._schedules.variables()
+        env |= self._fence_variable() | self._member_variable()
         self._debug = services.debugged.of(name)
         if self._debug is not None:
             args = debugging.with_debugpy(command, args, who=where)
@@ -316,6 +320,9 @@ class SubprocessWorker(ManagedWorker[SubprocessWorkerRunner]):
             cgroups=services.cgroups,
             until=services.holding.until(name),
         )
+
+    def _member_variable(self) -> dict[str, str]:
+        return {MEMBER: str(self.definition.member)} if self.definition.members > 1 else {}
 
     def _fence_variable(self) -> dict[str, str]:
         fence = self._services.holding.fence(self.qualified_name)

@@ -17,6 +17,7 @@ import msgspec
 from dnworker.core.clock import Clock
 from dnworker.core.envelope import EventEnvelope
 from dnworker.events.brokers.messages import Messages, ReportLog
+from dnworker.events.brokers.partitions import Partitions
 
 NOW = -1
 """Where a worker begins that the broker does not know: with what is published from now on."""
@@ -281,6 +282,10 @@ class Broker(Protocol):
     @property
     def reports(self) -> ReportLog | None:
         """What they report of what runs on them; None where it is not shared."""
+
+    @property
+    def partitions(self) -> Partitions | None:
+        """How events are divided among the members of workers; None where it is not shared."""
 
     @property
     def latest_seq(self) -> int:

@@ -39,9 +39,11 @@ class MemoryBroker:
 
     name: ClassVar[str] = "memory"
     capabilities: ClassVar[BrokerCapabilities] = BrokerCapabilities()
+    consumer_type: ClassVar[type[MemoryConsumer]] = MemoryConsumer
     journal = None
     messages = None
     reports = None
+    partitions = None
     latest_seq = 0
     start = NOW
     failure: str | None = None
@@ -104,7 +106,7 @@ class MemoryBroker:
     ) -> Consumer:
         """Return what is published for a worker from now on, whatever `start` says: nothing is kept."""
         wanted, is_counted = None if kinds is None else frozenset(kinds), worker in self._counted
-        consumer = self._consumers[worker] = MemoryConsumer(
+        consumer = self._consumers[worker] = self.consumer_type(
             self._outlet, self, self._clock, worker, wanted, watcher, counts_ends=is_counted
         )
         consumer.begin_with(self._left.pop(worker, ()))

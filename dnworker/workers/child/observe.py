@@ -24,6 +24,7 @@ CLIENT_MODULE = "dreadnode.app.client.runtime_client"
 WORD, LOCALS, OBSERVE = "DNWORKER_REPORTS", "DNWORKER_LOCALS", "DNWORKER_OBSERVE"
 OUTPUT = "DNWORKER_OUTPUT"
 RUN_SCHEDULES = "DNWORKER_RUN_SCHEDULES"
+MEMBER = "DNWORKER_MEMBER"
 
 LONGEST_NAME = 200
 HANDLERS_TOLD = 1_000
@@ -156,6 +157,8 @@ class Observer:
             every = enumerate(worker._every_handlers)  # of very many, the last have no key
             handlers = [one for n, (_, one) in every if names is None or keys[n : n + 1] in names]
             worker._startup_handlers.append(load("schedules").starter(handlers))
+        if os.environ.get(MEMBER, "0") != "0":  # these run on the first member of the worker
+            worker._every_handlers[:], worker._task_handlers[:] = [], []
 
     @property
     def kinds(self) -> set[str]:

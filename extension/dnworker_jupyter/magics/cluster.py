@@ -10,6 +10,7 @@ from pathlib import Path
 from dnworker.core.errors import UsageError
 from dnworker.core.files import working_directory
 from dnworker.engine.placement import Place
+from dnworker.engine.replicas_text import replicas_of
 from dnworker.events.brokers.jetstream.settings import Files, read_settings
 from dnworker.events.brokers.memory import MemoryBroker
 from dnworker_jupyter.display.tables import Note
@@ -31,6 +32,8 @@ class Joining:
     broker_ca: str | None = None
     broker_cert: str | None = None
     broker_key: str | None = None
+    replicas: Sequence[str] = ()
+    ordered_by: Sequence[str] = ()
 
 
 async def join_cluster(context: MagicContext, joining: Joining) -> Note:
@@ -43,7 +46,8 @@ async def join_cluster(context: MagicContext, joining: Joining) -> Note:
     if joining.url is None:
         raise UsageError(f"{WAY}: name the servers, such as {WAY} nats://localhost --namespace prod")
     try:
-        place = Place(joining.node, joining.labels)
+        replicas, ordered_by = replicas_of(joining.replicas, joining.ordered_by)
+        place = Place(joining.node, joining.labels, None, replicas, ordered_by)
     except ValueError as exc:
         raise UsageError(f"{WAY}: {exc}") from exc
     files = Files(

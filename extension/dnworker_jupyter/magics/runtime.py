@@ -16,7 +16,10 @@ from dnworker_jupyter.magics.storms import show_or_set
 from dnworker_jupyter.syntax.options import Parser
 
 WORDS = ("status", "doctor", "url", "stop", "nest", "storm", "observe", "durable", "join", "leave")
-_OF_JOIN = ("namespace", "node", "label", "creds", "broker_ca", "broker_cert", "broker_key")
+_OF_JOIN = (
+    *("namespace", "node", "label", "creds", "broker_ca", "broker_cert", "broker_key"),
+    *("replicas", "ordered_by"),
+)
 
 
 @dataclass(frozen=True)
@@ -34,6 +37,8 @@ class RuntimeOptions:
     broker_ca: str | None = None
     broker_cert: str | None = None
     broker_key: str | None = None
+    replicas: Sequence[str] = ()
+    ordered_by: Sequence[str] = ()
 
     @property
     def needs_runtime(self) -> bool:
@@ -69,6 +74,8 @@ def runtime_parser() -> Parser:
     parser.add_argument("--broker-ca", metavar="FILE", help="with join: the CA of the servers' certificates")
     parser.add_argument("--broker-cert", metavar="FILE", help="with join: the certificate of this node")
     parser.add_argument("--broker-key", metavar="FILE", help="with join: its key")
+    for option in ("--replicas", "--ordered-by"):
+        parser.add_argument(option, action="append", default=[], help="with join: as of dnworker serve")
     return parser
 
 

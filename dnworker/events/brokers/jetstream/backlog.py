@@ -155,12 +155,12 @@ class Backlog:
             by_start = {max(cursor.kinds[None], cursor.handled_to): [None]}
         total = 0
         for start, kinds in by_start.items():
-            filters = self._names.of_kinds(kinds, cursor.worker)
+            filters = self._names.of_kinds(kinds, cursor.family)
             name, waiting = await create(self._api, self._names.events, filters, after(start))
             await remove(self._api.client, self._names.events, name)
             total += waiting
             for one in await self.by_seq_of_all([seq for seq in let_go if seq > start]):
-                is_for_it = one.only in (None, cursor.worker)
+                is_for_it = one.only in (None, cursor.family)
                 total -= is_for_it and (one.envelope.kind in kinds or None in kinds)
         return max(total, 0)
 

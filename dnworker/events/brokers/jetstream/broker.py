@@ -15,6 +15,7 @@ from dnworker.core.envelope import EventEnvelope
 from dnworker.core.errors import BrokerError, NotStored
 from dnworker.core.invocation import published_with
 from dnworker.core.lease_time import lease_clock
+from dnworker.core.members import family_of
 from dnworker.events.brokers.base import NOW, Accepted, BrokerCapabilities, Outlet
 from dnworker.events.brokers.jetstream.backlog import Backlog
 from dnworker.events.brokers.jetstream.connecting import Connected, ServerSettings, connect
@@ -29,6 +30,7 @@ from dnworker.events.brokers.jetstream.values import Bucket, Values
 from dnworker.events.brokers.jetstream.workers import Workers
 from dnworker.events.brokers.kept.pages import Page, Stored
 from dnworker.events.brokers.messages import Messages, ReportLog
+from dnworker.events.brokers.partitions import Partitions
 
 log = logging.getLogger("dnworker.broker")
 
@@ -90,6 +92,11 @@ class JetStreamBroker(Values, Workers):
         return self._reports
 
     @property
+    def partitions(self) -> Partitions | None:
+        """How events are divided among the members of workers."""
+        return self
+
+    @property
     def delivered_seq(self) -> int:
         """The `seq` of the newest event that this runtime has got."""
         return self._newest if self._reader is None else self._reader.seq
@@ -117,6 +124,7 @@ class JetStreamBroker(Values, Workers):
         self._problem = None
         self._cursors.clear()
         self._keepers.clear()
+        self._shares.clear()
         self.connected = connected = await connect(self.settings)
         try:
             self._bucket = Bucket(connected)
@@ -256,7 +264,7 @@ class JetStreamBroker(Values, Workers):
 
     def _note_held(self, envelope: EventEnvelope, only: str | None) -> None:
         for worker in [*self._cursors]:
-            if only in (None, worker) and (consumer := self.consumer(worker)) is not None:
+            if only in (None, family_of(worker)) and (consumer := self.consumer(worker)) is not None:
                 consumer.note_held(envelope)
 
     async def page(

@@ -53,6 +53,8 @@ class StoredCursor(msgspec.Struct, array_like=True):
     parts_of: str = ""
     """How many parts there are of what is outstanding, and what they are called; with none, it is here."""
     outstanding: bytes = b""
+    turn: int = 0
+    """How often the worker was divided anew by then; of another turn, it counts no more (`divided.py`)."""
 
     def put_into(self, cursor: Cursor) -> None:
         """Have a cursor be what is written here."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable
-from typing import Protocol
+from typing import NoReturn, Protocol
 
 from dnworker.core.clock import Clock
 from dnworker.core.envelope import new_id
@@ -33,6 +33,13 @@ class Around(Protocol):
 
     async def note_kinds(self, cursor: Cursor) -> None:
         """Let all runtimes know which kinds a worker listens to."""
+
+    async def begin_of(self, cursor: Cursor, stored: StoredCursor | None) -> StoredCursor | None:
+        """Return from where a cursor goes on: what was written, or where the worker was divided anew.
+
+        Raises:
+            NotStored: it was divided anew since this runtime was told how.
+        """
 
     def forget(self, keeper: CursorKeeper) -> None:
         """Have the cursor of a worker no more: another runtime has it."""
@@ -160,6 +167,10 @@ class CursorKeeper:
         info = await self._around.connected.api.info(self._around.connected.names.events)
         if info is None or info.created != self._around.created:
             raise Away("the stream of events is not the one that it was")
+        try:
+            stored = await self._around.begin_of(self.cursor, stored)
+        except NotStored as exc:
+            self._stop(str(exc))
         if stored is None:
             return revision
         wanted = self.cursor.kinds
@@ -209,10 +220,12 @@ class CursorKeeper:
             raise Away("its revision was another")
         self._lose("nobody" if stored is None else stored.node)
 
-    def _lose(self, node: str) -> None:
+    def _lose(self, node: str) -> NoReturn:
         """Stop: what this runtime knows of the worker is not what counts any more."""
+        self._stop(self._why_lost(node))
+
+    def _stop(self, problem: str) -> NoReturn:
         self.is_lost = True
-        problem = self._why_lost(node)
         log.error("%s", problem)
         self._around.forget(self)
         if self.cursor.consumer is not None:
@@ -245,6 +258,7 @@ class CursorKeeper:
             cursor.is_live,
             cursor.seen_at,
             outstanding=pack(cursor.outstanding),
+            turn=cursor.share.turn,
         )
 
 

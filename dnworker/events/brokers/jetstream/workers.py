@@ -13,6 +13,7 @@ from msgspec.structs import replace
 from dnworker.core.clock import Clock
 from dnworker.core.envelope import new_id
 from dnworker.core.errors import BrokerError, Conflict, Invalid, NotFound, NotStored
+from dnworker.core.members import Share, family_of, index_of
 from dnworker.events.brokers.base import BEGINNING, NOW, CursorInfo, DeliveryWatcher, Outlet
 from dnworker.events.brokers.jetstream.backlog import Backlog
 from dnworker.events.brokers.jetstream.connecting import Connected
@@ -25,6 +26,7 @@ from dnworker.events.brokers.jetstream.cursors import (
     decode,
     pack,
 )
+from dnworker.events.brokers.jetstream.divided import Divided
 from dnworker.events.brokers.jetstream.marks import CursorKeeper, Marks
 from dnworker.events.brokers.jetstream.mirror import CURSORS, LET_GO, WORKERS, Mirror, is_removal
 from dnworker.events.brokers.jetstream.names import token
@@ -38,6 +40,9 @@ log = logging.getLogger("dnworker.broker")
 MOST_CURSORS = 10_000
 LISTED_BYTES = 256_000_000
 """Cursors, and bytes of them, that are read at once."""
+
+COUNTED, COUNTED_BYTES = 1_000, 16_000_000
+"""Events, and bytes of them, that are read to count those of one member of a worker."""
 
 CLAIM_SECONDS = 5.0
 """Seconds for which publishers wait until the server knows of workers that start."""
@@ -53,7 +58,7 @@ class _Known(msgspec.Struct, frozen=True):
     start: int
 
 
-class Workers:
+class Workers(Divided):
     """Cursors of workers: those that this runtime has, and what is known of the others."""
 
     clock: Clock
@@ -74,6 +79,8 @@ class Workers:
         self._claims: set[asyncio.Future[None]] = set()
         self._let_go: set[int] = set()
         self._notes: set[asyncio.Task[None]] = set()
+        self._shares: dict[str, Share] = {}
+        """Of workers that have members."""
 
     @property
     def delivered_seq(self) -> int:
@@ -115,7 +122,9 @@ class Workers:
         cursor = self._cursors.get(worker)
         if cursor is not None and cursor.consumer is not None:
             raise Conflict(f"{worker} has its events already; close its consumer first")
-        since = self.seq_of(self.start if start is None else start)
+        since = self._begin_of_member(worker)
+        if since is None:
+            since = self.seq_of(self.start if start is None else start)
         wanted: dict[str | None, int] = {None: since} if kinds is None else dict.fromkeys(kinds, since)
         if cursor is None:
             cursor = self._add(Cursor(worker, wanted, since, self.clock.now().isoformat()))
@@ -126,6 +135,19 @@ class Workers:
         self.outlet.remember(consumer)
         self._note_claim(self._keepers[worker].claim())
         return consumer
+
+    def give(self, member: str, share: Share) -> None:
+        """Have the next consumer of a member get the events of a share only."""
+        if share == self._shares.get(member, Share()):
+            return
+        self._shares[member] = share
+        if (keeper := self._keepers.get(member)) is not None and keeper.cursor.consumer is None:
+            self.forget(keeper)  # its cursor is that of another turn
+
+    def _begin_of_member(self, worker: str) -> int | None:
+        """Return where kinds begin of a member that has never run; None for any other."""
+        share = self._shares.get(worker)
+        return None if share is None or self._known(worker) is not None else share.start
 
     def _note_claim(self, claim: asyncio.Future[None]) -> None:
         self._claims.add(claim)
@@ -140,6 +162,7 @@ class Workers:
             await asyncio.wait({*self._claims}, timeout=CLAIM_SECONDS)
 
     def _add(self, cursor: Cursor) -> Cursor:
+        cursor.share = self._shares.get(cursor.worker, cursor.share)
         self._cursors[cursor.worker] = cursor
         self._keepers[cursor.worker] = CursorKeeper(self, cursor)
         return cursor
@@ -157,6 +180,8 @@ class Workers:
     def expect(self, worker: str) -> int:
         """Note that a worker starts that names its kinds later; returns the `seq` since which they begin."""
         cursor, since = self._cursors.get(worker), self.seq_of(self.start)
+        if (begin := self._begin_of_member(worker)) is not None:
+            since = begin
         if cursor is not None:
             return since if cursor.kinds else cursor.handled_to
         if (known := self._known(worker)) is not None:
@@ -293,17 +318,39 @@ class Workers:
         """
         found = []
         for worker, stored in sorted((await self._all_stored()).items()):
-            cursor = self._cursors.get(worker)
+            cursor, current = self._cursors.get(worker), self.as_divided(stored)
+            if current is None:
+                continue  # a member that its worker has no more
+            stored = current
             if cursor is not None and cursor.consumer is not None:
                 cursor.consumer.note_position()
             else:
                 cursor = Cursor(worker, {}, 0, "")
                 stored.put_into(cursor)
-            waiting = await self._backlog.count(cursor, self._let_go)
+            waiting = await self._count(cursor)
             is_elsewhere = cursor.consumer is None and self._holder(worker) is not None
             info = cursor.info()
             found.append(replace(info, pending=info.pending + waiting, is_here=info.is_here or is_elsewhere))
         return found
+
+    async def _count(self, cursor: Cursor) -> int:
+        """Return how many events wait behind a cursor; of a member that is far behind, its part of all."""
+        waiting, partition = await self._backlog.count(cursor, self._let_go), self.partition_of(cursor.worker)
+        if partition.of == 1 or waiting > COUNTED:
+            return -(-waiting // partition.of)
+        share = Share(index_of(cursor.worker), partition)
+        found = await self.page(
+            cursor.kinds,
+            cursor.handled_to,
+            self.delivered_seq,
+            most=COUNTED,
+            max_bytes=COUNTED_BYTES,
+            worker=cursor.family,
+        )
+        return sum(
+            cursor.wants(one.envelope.kind, one.envelope.seq) and share.has(one.envelope)
+            for one in found.events
+        )
 
     async def _all_stored(self) -> dict[str, StoredCursor]:
         await asyncio.gather(*(keeper.settled(FAREWELL_SECONDS) for keeper in self._keepers.values()))
@@ -358,6 +405,7 @@ class Workers:
             False,
             stored.seen_at,
             outstanding=pack(cursor.outstanding),
+            turn=stored.turn,
         )
         if await self.store.write(anew, revision) is None:
             raise Conflict(f"{worker} was started meanwhile; stop it first")
@@ -368,7 +416,12 @@ class Workers:
         Raises:
             NotFound, Conflict, NotStored: as of `reset`.
         """
-        _, revision = await self._gone(worker)
+        stored, revision = await self._gone(worker)
+        if stored.turn:
+            raise Conflict(
+                f"{worker} is a member of {family_of(worker)}, and would begin anew where that was divided; "
+                f"start it once with --replicas {family_of(worker)}=1 first"
+            )
         if not await self.store.remove(worker, revision):
             raise Conflict(f"{worker} was started meanwhile; stop it first")
         if self._bucket is not None:
@@ -399,7 +452,7 @@ class Workers:
             raise NotFound(f"no worker {worker} is known; those that are: {known}")
         if keeper is not None:
             self.forget(keeper)
-        return stored, revision
+        return self.as_divided(stored) or stored, revision
 
 
 def _pass_on(done: asyncio.Future[list[None]], future: asyncio.Future[None]) -> None:

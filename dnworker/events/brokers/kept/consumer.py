@@ -102,7 +102,7 @@ class KeptConsumer(GivenEvents):
         seq = envelope.seq
         if self._closed:
             return False
-        is_for_it = self._cursor.wants(envelope.kind, seq)
+        is_for_it = self._cursor.gets(envelope)
         if seq in self._held:  # let go by the storm
             self._held.discard(seq)
             if seq <= self._seen or not is_for_it:
@@ -139,7 +139,7 @@ class KeptConsumer(GivenEvents):
 
     def note_held(self, envelope: EventEnvelope) -> None:
         """Note an event that is held back from workers: it stays outstanding until it is let go."""
-        if not self._closed and self._cursor.wants(envelope.kind, envelope.seq):
+        if not self._closed and self._cursor.gets(envelope):
             self._held.add(envelope.seq)
             if self._mode is _Mode.LIVE:
                 self._seen = envelope.seq
@@ -241,14 +241,13 @@ class KeptConsumer(GivenEvents):
             self._upto,
             most=room,
             max_bytes=MOST_BYTES // 2,
-            worker=self._cursor.worker,
+            worker=self._cursor.family,
         )
         if turn != self._turn:
             return  # it begins earlier since
         self._seen = found.reached
         waiting = self._held.union(self._delayed, self._due)
-        wants = self._cursor.wants
-        rows = [one for one in found.events if wants(one.envelope.kind, one.envelope.seq)]
+        rows = [one for one in found.events if self._cursor.gets(one.envelope)]
         await self._give_out(
             [one for one in rows if one.envelope.seq not in waiting and one.envelope.seq not in self._open]
         )
@@ -276,7 +275,7 @@ class KeptConsumer(GivenEvents):
             return
         given = []
         for stored in rows:
-            if stored.only not in (None, self.owner):
+            if stored.only not in (None, self._cursor.family):
                 continue
             envelope = stored.envelope
             if envelope.seq <= self._replay_to:

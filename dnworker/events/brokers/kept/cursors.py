@@ -6,6 +6,8 @@ from typing import Protocol
 
 import msgspec
 
+from dnworker.core.envelope import EventEnvelope
+from dnworker.core.members import Share, family_of
 from dnworker.events.brokers.base import CursorInfo
 
 
@@ -41,6 +43,8 @@ class Cursor:
 
     def __init__(self, worker: str, kinds: dict[str | None, int], start: int, seen_at: str) -> None:
         self.worker = worker
+        self.share = Share()
+        """Which of its events are its own, where the worker has several members."""
         self.kinds = kinds
         """The `seq` since which it listens to each kind; to all under None."""
         self.handled_to = start
@@ -71,6 +75,15 @@ class Cursor:
     def names(self) -> frozenset[str] | None:
         """The kinds that it listens to; None for all."""
         return None if None in self.kinds else frozenset(kind for kind in self.kinds if kind is not None)
+
+    @property
+    def family(self) -> str:
+        """The worker that it is of; events that are for one worker alone name that one."""
+        return family_of(self.worker)
+
+    def gets(self, envelope: EventEnvelope) -> bool:
+        """Return whether an event is its own, of a kind that it listened to by then."""
+        return self.wants(envelope.kind, envelope.seq) and self.share.has(envelope)
 
     def wants(self, kind: str, seq: int) -> bool:
         """Return whether an event is of a kind that it listened to by then."""

@@ -97,6 +97,7 @@ class SqliteBroker(Marks, Store, FilePages):
         """Where a worker begins that is not known."""
         self.messages = None
         self.reports = None
+        self.partitions = None
         self.journal = BrokerJournal(self.path)
         """What the runtime notes beside its events."""
         self.outlet: Outlet

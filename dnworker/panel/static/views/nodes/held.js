@@ -35,6 +35,7 @@ function Worker({ row, columns, isHere }) {
             ? html`<${Link} cls="el plain" onClick=${open}>${row.name}<//>`
             : html`<span class="el" title=${row.name}>${row.name}</span>`
         }
+        ${row.members && html`<span class="s t2 nw">${row.members}</span>`}
         ${row.state !== "running" && html`<span class="s t2 nw">${row.state.replace("_", " ")}</span>`}
       </span>
     </td>
