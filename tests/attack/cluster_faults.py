@@ -118,6 +118,7 @@ class Campaign:
             self._kill_a_node,
             self._kill_the_holder,
             self._kill_a_server,
+            self._pause_a_server,
             self._pause_a_holder,
             self._cut_a_node_off,
             self._stop_a_node,
@@ -153,6 +154,13 @@ class Campaign:
         server = await self.world.leader("dnw-demo-ev")
         await asyncio.to_thread(server.kill)
         await self._wait(0, 12)
+
+    async def _pause_a_server(self) -> None:
+        """Have the only server, or the one that leads the stream of events, stand still, and go on late."""
+        server = await self.world.leader("dnw-demo-ev")
+        server.pause()
+        await self._wait(1, PAST_THE_LEASE + 3)
+        server.go_on()
 
     async def _pause_a_holder(self) -> None:
         place = self._holder()
@@ -229,7 +237,7 @@ async def run_seed(seed: int, faults: int, directory: Path) -> str:
             except Exception as exc:
                 failure = f"{exc or type(exc).__name__}; "
             lines = world.lines()
-            found = violations(lines, SUBJECTS) + [end for place in world.places for end in place.ends]
+            found = violations(lines, SUBJECTS) + world.said()
     told += f": {', '.join(campaign.done)}"
     assert not failure, f"{told}: {failure}{'; '.join(found)}"
     assert not found, f"{told}: {'; '.join(found)}"

@@ -62,8 +62,9 @@ RELAYS = """
 @worker.on_event("count.one")
 async def relay(event, client):
     note("begin", client, *names(event))
-    await client.publish("count.two", {{"n": event.payload["n"]}})
-    write("accepted", f"two:{{event.payload['n']}}", "-")
+    n = time.monotonic_ns()  # what comes again publishes another event
+    await client.publish("count.two", {{"n": n}})
+    write("accepted", f"two:{{n}}", "-")
     note("end", client, *names(event))
 """
 
@@ -295,6 +296,15 @@ class World:
     def lines(self) -> list[Line]:
         """Return the history until now."""
         return parse(self.file.read_text())
+
+    def said(self) -> list[str]:
+        """Return what nodes said that they must not: ends that are not in order, and tracebacks."""
+        found = [end for place in self.places for end in place.ends]
+        for file in sorted((self.directory / "nodes").glob("*/*/stderr.txt")):
+            _, mark, rest = file.read_text(errors="replace").partition("Traceback (most recent call last)")
+            if mark:
+                found.append(f"life {file.parts[-3]} of {file.parts[-2]} has a traceback: {rest[:1500]}")
+        return found
 
     async def until(self, is_so: Callable[[], object], what: str, seconds: float) -> None:
         """Return when something is so; raises AssertionError after so many seconds."""
