@@ -30,6 +30,9 @@ COUNTED = 1_000
 LONGEST_SKEW = timedelta(minutes=10)
 """How far clocks of nodes that share a broker may be apart for a tick to run once."""
 
+CLAIM_AGAIN = 0.5
+"""Seconds after which a tick that could not be claimed is claimed again."""
+
 
 class Missed(NamedTuple):
     """How many runs of a schedule were missed, and when the last of them was due."""
@@ -66,8 +69,6 @@ class LastRuns:
         self._clock = clock
         self._log_line = log_line
         self._known: set[str] = set()
-        self._ran: dict[str, datetime] = {}
-        """When the node that had a schedule before ran it last, by its clock."""
         self._newest: dict[str, datetime] = {}
         self._writing: dict[str, asyncio.Task[None]] = {}
 
@@ -79,7 +80,6 @@ class LastRuns:
     def begin(self) -> None:
         """Begin anew: called at the start of the runtime, before any worker is."""
         self._known.clear()
-        self._ran.clear()
         if self.makes_up and not self.is_on:
             log.warning(
                 "catchup is 'once', and the broker in memory remembers no run of a schedule: nothing will be "
@@ -98,10 +98,9 @@ class LastRuns:
         entry = await self._broker().get(name)
         last = None if entry is None else msgspec.json.decode(entry.value, type=datetime)
         now = self._clock.now()
-        if last is not None and self._broker().capabilities.is_shared:
-            self._ran[name] = last
         missed = None if last is None or last > now else _missed(spec, last, now)
-        is_ahead = last is not None and last > now and not self.has_run(worker, key, now)
+        is_others = last is not None and self._broker().capabilities.is_shared and _has_run(now, last)
+        is_ahead = last is not None and last > now and not is_others
         self.begin_with(worker, key, is_new=last is None or is_ahead or missed is not None)
         return missed
 
@@ -140,10 +139,32 @@ class LastRuns:
         prefix = _name(worker)
         self._known = {name for name in self._known if not name.startswith(prefix)}
 
-    def has_run(self, worker: str, key: HandlerKey, due: datetime) -> bool:
-        """Return whether another node has run a tick already, whose clock is ahead of this one's."""
-        ran = self._ran.get(_name(worker, key))
-        return ran is not None and due <= ran <= due + LONGEST_SKEW
+    async def claim(self, worker: str, key: HandlerKey, due: datetime) -> bool:
+        """Note a tick of cron text that is due; returns whether it may run here.
+
+        Over a shared broker, it may once the note is where other nodes see it, and where none of them has run
+        the tick by its clock. Until the broker answers, this waits: it is cancelled where the lease ends.
+        """
+        if not self.is_on or not self._broker().capabilities.is_shared:
+            self.note(worker, key, due)
+            return True
+        name, value = _name(worker, key), msgspec.json.encode(due)
+        is_told = is_in_doubt = is_putting = False
+        while True:
+            try:
+                entry = await self._broker().get(name)
+                if entry is not None and _has_run(due, msgspec.json.decode(entry.value, type=datetime)):
+                    return is_in_doubt and entry.value == value
+                revision, is_putting = 0 if entry is None else entry.revision, True
+                if await self._broker().put(name, value, revision=revision, seconds=KEPT_FOR) is not None:
+                    return True
+                is_putting = False
+            except OSError as exc:
+                is_in_doubt |= is_putting  # NotStored says that it may have been written
+                if not is_told:
+                    log.warning("a run of %s waits until it is noted: %s", name, exc)
+                is_told, is_putting = True, False
+            await self._clock.sleep(CLAIM_AGAIN)
 
     def note_run(self, worker: str, key: HandlerKey) -> None:
         """Note that a schedule runs now."""
@@ -174,6 +195,11 @@ class LastRuns:
             log.warning("%s cannot be noted: %s", name, exc)
         finally:
             del self._writing[name]
+
+
+def _has_run(due: datetime, last: datetime) -> bool:
+    """Return whether a tick was among the runs of a clock that is as far as `last`."""
+    return due <= last <= due + LONGEST_SKEW
 
 
 def _missed(spec: ScheduleSpec, last: datetime, now: datetime) -> Missed | None:

@@ -80,14 +80,20 @@ class Schedules:
         while (found := self._handlers.get(key)) is not None and found.schedule is not None:
             if not await self._wait_for_tick(key, found.schedule):
                 continue
-            if self._last_runs is not None:
-                due = self.due.get(key)
-                when = due if isinstance(due, datetime) else self._clock.now()
-                if isinstance(due, datetime) and self._last_runs.has_run(self._invoker.label, key, due):
-                    continue
-                self._last_runs.note(self._invoker.label, key, when)
+            if not await self._may_run(key):
+                continue
             if (running := self.begin(key)) is not None:
                 await asyncio.wait({running})
+
+    async def _may_run(self, key: HandlerKey) -> bool:
+        """Note that a schedule runs; False for a tick that another node has run."""
+        if self._last_runs is None:
+            return True
+        due = self.due.get(key)
+        if isinstance(due, datetime):
+            return await self._last_runs.claim(self._invoker.label, key, due)
+        self._last_runs.note(self._invoker.label, key, self._clock.now())
+        return True
 
     async def _make_up(self, key: HandlerKey) -> None:
         """Count the runs that were missed while no runtime was there; make up for one where it is wanted."""

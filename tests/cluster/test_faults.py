@@ -137,6 +137,29 @@ async def test_a_hand_over_gives_the_next_one_what_was_not_handled_and_nothing_e
         assert [next_one.number(event) for event in events] == [1] * 6
 
 
+async def test_what_no_stream_takes_yet_is_sent_until_one_does(shared_server):
+    async with nodes(shared_server, 2) as (one, two):
+        api, other = one.broker.connected.api, two.broker.connected.client
+        asking = asyncio.create_task(api.request("late.stream", b"x"))
+        await asyncio.sleep(0.2)  # as while a stream that was just made is not known to all servers
+        assert not asking.done()
+
+        async def answer(message):
+            await message.respond(b'{"seq": 7}')
+
+        await other.subscribe("late.stream", cb=answer)
+        assert await asking == {"seq": 7}
+
+
+async def test_what_no_stream_ever_takes_is_refused_in_time(shared_server):
+    async with nodes(shared_server, 1) as (node,):
+        node.broker.connected.api._seconds = 0.5
+        with pytest.raises(
+            BrokerError, match="JetStream does not answer: it is off, starts, or has no leader"
+        ):
+            await node.broker.connected.api.request("no.stream", b"x")
+
+
 async def test_a_reader_that_misses_messages_reads_them_again(shared_server, caplog):
     async with nodes(shared_server, 2) as (one, two):
         reader, lost = two.broker._reader.stream, []

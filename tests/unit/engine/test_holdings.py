@@ -11,7 +11,7 @@ import pytest
 
 from dnworker import Worker
 from dnworker.core.clock import RealClock, VirtualClock
-from dnworker.core.errors import Conflict
+from dnworker.core.errors import Conflict, NotStored
 from dnworker.core.lifecycle import ALIVE, WorkerState
 from dnworker.events.brokers.base import BrokerCapabilities
 from dnworker.panel.serialize import Now
@@ -317,10 +317,12 @@ class Behind(VirtualClock):
         return await self._world.sleep_until(when + self._behind)
 
 
-async def test_a_tick_that_the_node_before_ran_does_not_run_again_where_the_clock_is_behind(cluster):
+@pytest.fixture
+async def ticking(cluster):
+    """Nodes a and b, whose clock is behind; gives what ran where, by the clock there."""
     ran = []
 
-    def ticking(node: str, clock: VirtualClock) -> Worker:
+    def minutely(node: str, clock: VirtualClock) -> Worker:
         worker = Worker(name="bridge")
 
         @worker.every(cron="* * * * *")
@@ -329,17 +331,84 @@ async def test_a_tick_that_the_node_before_ran_does_not_run_again_where_the_cloc
 
         return worker
 
-    clocks = {"a": cluster.clock, "b": Behind(cluster.clock, 300)}
-    for name, clock in clocks.items():
-        made = Runtime(port=None, broker=Lasting(cluster.store), clock=clock, node=name)
-        cluster.nodes[name] = await cluster.stack.enter_async_context(made)
-        await made.add(ticking(name, clock), capability="demo")
+    async def start(behind: float) -> list[tuple[str, str]]:
+        for name, clock in {"a": cluster.clock, "b": Behind(cluster.clock, behind)}.items():
+            made = Runtime(port=None, broker=Lasting(cluster.store), clock=clock, node=name)
+            cluster.nodes[name] = await cluster.stack.enter_async_context(made)
+            await made.add(minutely(name, clock), capability="demo")
+        await cluster.settle()
+        return ran
+
+    return start
+
+
+async def test_a_tick_that_the_node_before_ran_does_not_run_again_where_the_clock_is_behind(cluster, ticking):
+    ran = await ticking(300)
     await cluster.clock.advance(61)
     assert ran == [("a", "00:01")]
     await cluster.nodes["a"].stop()
     await cluster.clock.advance(8 * 60)
     assert cluster.nodes["b"].worker("bridge").state is RUNNING
     assert ran == [("a", "00:01"), ("b", "00:02"), ("b", "00:03"), ("b", "00:04")]
+
+
+async def test_a_tick_does_not_run_where_no_other_node_could_know_of_it(cluster, ticking):
+    ran = await ticking(20)
+    await cluster.clock.advance(58)
+    cluster.nodes["a"].bus.broker.cut_off()
+    await cluster.clock.advance(3)  # due, and the lease of a is not lost yet
+    assert ran == []
+    await cluster.clock.advance(25)
+    assert ran == [("b", "00:01")]
+
+
+async def test_a_tick_that_the_broker_was_away_for_runs_as_soon_as_it_is_there(cluster, ticking):
+    ran = await ticking(20)
+    await cluster.clock.advance(58)
+    cluster.nodes["a"].bus.broker.cut_off()
+    await cluster.clock.advance(3)
+    cluster.nodes["a"].bus.broker.heal()
+    await cluster.clock.advance(2)
+    assert ran == [("a", "00:01")]
+    await cluster.clock.advance(60)
+    assert ran == [("a", "00:01"), ("a", "00:02")]
+
+
+async def test_a_tick_whose_note_was_written_though_no_answer_came_runs(cluster, ticking, monkeypatch):
+    ran = await ticking(20)
+    broker = cluster.nodes["a"].bus.broker
+    put, failed = broker.put, []
+
+    async def put_without_answer(key, value, **more):
+        written = await put(key, value, **more)
+        if "revision" in more and key.startswith("schedules/") and not failed:
+            failed.append(key)
+            raise NotStored("no answer came")
+        return written
+
+    monkeypatch.setattr(broker, "put", put_without_answer)
+    await cluster.clock.advance(63)
+    assert failed
+    assert ran == [("a", "00:01")]
+
+
+async def test_a_tick_that_another_node_notes_at_the_same_moment_runs_there_alone(
+    cluster, ticking, monkeypatch
+):
+    ran = await ticking(20)
+    broker = cluster.nodes["a"].bus.broker
+    put, first = broker.put, []
+
+    async def put_too_late(key, value, **more):
+        if "revision" in more and key.startswith("schedules/") and not first:
+            first.append(key)
+            await put(key, value)  # as a node does that has held the worker since
+        return await put(key, value, **more)
+
+    monkeypatch.setattr(broker, "put", put_too_late)
+    await cluster.clock.advance(63)
+    assert first
+    assert ran == []
 
 
 async def test_the_panel_and_listings_say_why_a_worker_stands_by(cluster):

@@ -16,6 +16,12 @@ from dnworker.core.errors import BrokerError
 ANSWER_SECONDS = 5.0
 """Seconds after which a request that has no answer is given up."""
 
+ASK_AGAIN = 0.1
+"""Seconds after which what nobody took is sent again."""
+
+INTERFACE = "$JS.API."
+"""How the subjects of JetStream's own interface begin; the others are those of streams."""
+
 NO_STREAM = 10059
 NO_MESSAGE = 10037
 NAME_IN_USE = 10058
@@ -79,16 +85,33 @@ class Api:
     async def request(
         self, subject: str, data: bytes = b"", headers: dict[str, str] | None = None
     ) -> dict[str, Any]:
-        """Return an answer.
+        """Return an answer; what no stream takes, as before it has a leader, is sent again for as long.
 
         Raises:
             Away: there is none.
             Refused: the server says no.
         """
+        loop = asyncio.get_running_loop()
+        end = loop.time() + self._seconds
+        while True:
+            try:
+                return read_answer(await self._send(subject, data, headers, max(0.1, end - loop.time())))
+            except nats.errors.NoRespondersError as exc:
+                if subject.startswith(INTERFACE) or loop.time() + ASK_AGAIN >= end:
+                    raise Away("JetStream does not answer: it is off, starts, or has no leader now") from exc
+            await asyncio.sleep(ASK_AGAIN)
+
+    async def _send(self, subject: str, data: bytes, headers: dict[str, str] | None, seconds: float) -> bytes:
+        """Send a request once, and return what answers it.
+
+        Raises:
+            Away: nothing does in time.
+            NoRespondersError: nobody took it: nothing was done.
+        """
         if not self.client.is_connected:
             raise Away("the server is away")
         asking = asyncio.get_running_loop().create_task(
-            self.client.request(subject, data, timeout=self._seconds, headers=headers), name="dnworker asks"
+            self.client.request(subject, data, timeout=seconds, headers=headers), name="dnworker asks"
         )
         lost: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
         self.waiting.add(lost)
@@ -96,20 +119,19 @@ class Api:
             await asyncio.wait({asking, lost}, return_when=asyncio.FIRST_COMPLETED)
             if lost.done():
                 lost.result()
-            answer = asking.result()
-        except nats.errors.NoRespondersError as exc:
-            raise Away("JetStream does not answer: it is off, starts, or has no leader now") from exc
+            return asking.result().data
+        except nats.errors.NoRespondersError:
+            raise
         except (nats.errors.Error, OSError, TimeoutError) as exc:
             raise Away(f"the server does not answer ({why(exc)})") from exc
         finally:
             self.waiting.discard(lost)
             asking.cancel()
             asking.add_done_callback(_is_of_no_use)  # the client may swallow that, and fail later
-        return read_answer(answer.data)
 
     async def ask(self, what: str, body: object = None) -> dict[str, Any]:
         """Return the answer to a request of JetStream's interface; raises as `request` does."""
-        return await self.request(f"$JS.API.{what}", b"" if body is None else msgspec.json.encode(body))
+        return await self.request(f"{INTERFACE}{what}", b"" if body is None else msgspec.json.encode(body))
 
     async def info(self, stream: str) -> StreamInfo | None:
         """Return what a stream is now; None where there is none."""
