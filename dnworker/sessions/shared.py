@@ -92,7 +92,7 @@ class SharedSessions:
         self.is_on = False
         """Whether other nodes may have sessions; also after the end, until something else keeps events."""
         self._is_ending = False
-        self._task: asyncio.Task[None] | None = None
+        self._tasks: list[asyncio.Task[None]] = []
         self._wake = asyncio.Event()
         self._ends: list[Callable[[], object]] = []
 
@@ -115,6 +115,7 @@ class SharedSessions:
         self._is_ending = False
         if not self.is_on:
             return
+        self._wake = asyncio.Event()  # of this loop, before anything may set it
         self._turns.events.deltas.open()
         await self.elsewhere.open()
         overtaken = self._store.keeper.overtaken.add(self._overtaken)
@@ -123,8 +124,15 @@ class SharedSessions:
             self._agents.changed.add(self._wake.set),
             overtaken,
         ]
-        self._wake = asyncio.Event()
-        self._task = asyncio.create_task(self._keep(), name="session leases", context=contextvars.Context())
+        # A take-over may take long: it must not hold up the renewal of what runs here.
+        self._tasks = [
+            asyncio.create_task(work, name=name, context=contextvars.Context())
+            for work, name in (
+                (self.leases.keep(), "session leases"),
+                (self.leases.drop_late(), "session leases that run out"),
+                (self._keep(), "sessions that nobody runs"),
+            )
+        ]
 
     async def end_serving(self) -> None:
         """Take nothing more over, and answer no other node: what runs here is about to end."""
@@ -140,10 +148,11 @@ class SharedSessions:
     async def close(self) -> None:
         """Give all sessions back, once their turns have ended or are written; may be called again."""
         await self.end_serving()
-        task, self._task = self._task, None
-        if task is not None:
+        tasks, self._tasks = self._tasks, []
+        for task in tasks:
             task.cancel()
-            await asyncio.wait({task})
+        if tasks:
+            await asyncio.wait(tasks)
         self._turns.events.deltas.close()
         held = [*filter(None, map(self.leases.drop, [one.session_id for one in self.leases.all()]))]
         await asyncio.gather(*map(self.leases.give_back, held))
@@ -350,14 +359,14 @@ class SharedSessions:
                 del self._locks[session_id]
 
     async def _keep(self) -> None:
-        """Renew leases, give those back that are not used, and take over what nobody runs."""
+        """Give back sessions that are not used, and take over what nobody runs."""
         is_well = True
         while True:
             await self._pause(RENEW_AFTER if is_well else TRY_AGAIN)
             try:
-                is_well = await self.leases.renew_all()
                 await self._give_back_idle()
                 await self._take_over_waiting()
+                is_well = True
             except (OSError, DnworkerError) as exc:
                 is_well = False
                 log.debug("sessions of other nodes are not taken over now: %s", exc)
