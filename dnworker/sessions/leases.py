@@ -1,4 +1,4 @@
-"""`SessionLeases`: the sessions that this runtime runs, by their leases; one task renews them all, and one drops what is late.
+"""`SessionLeases`: the sessions that this runtime runs, by their leases, which it renews and drops in time.
 
 A lease counts from when its request was sent, so it ends here before it ends at the broker.
 """
