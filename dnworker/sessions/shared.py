@@ -385,6 +385,7 @@ class SharedSessions:
 
     async def _give_back_idle(self) -> None:
         """Give back sessions with which nothing was done for a while, and in which nothing runs or waits."""
+        given = False
         for held in self.leases.all():
             if not self._is_idle(held):
                 continue
@@ -392,6 +393,9 @@ class SharedSessions:
                 if self._is_idle(held) and self.leases.drop(held.session_id) is held:
                     self._release(held.session_id)
                     await self.leases.give_back(held)
+                    given = True
+        if given:
+            self._messages.tell(FREE, b"")
 
     def _is_idle(self, held: Held) -> bool:
         session_id = held.session_id
@@ -401,11 +405,14 @@ class SharedSessions:
             return False
         if session_id not in self._store:
             return True
-        queue = self._turns.queue(self._store.get(session_id))
-        return not queue.turns and not queue.is_ending
+        session = self._store.get(session_id)
+        queue = self._turns.queue(session)
+        if queue.is_ending:
+            return False
+        return not queue.turns or self._turns.is_without_agent(session)  # another node may have it
 
     async def _take_over_waiting(self) -> None:
-        """Take over sessions with turns that nobody runs, where their agent is here, or they are gone."""
+        """Take over sessions with turns that nobody runs: their agent is here, or one is to be ended."""
         for session_id, agent in (await self._taking.waiting()).items():
             if (
                 self.leases.get(session_id) is None
@@ -419,6 +426,8 @@ class SharedSessions:
 
     async def _answers(self, session_id: str, agent: str) -> bool:
         try:
-            return self._agents.is_there(await self.elsewhere.find(session_id), agent)
+            session = await self.elsewhere.find(session_id)
+            # A turn that ran on a node that is gone needs no agent: it ends as failed.
+            return session.running is not None or self._agents.is_there(session, agent)
         except NotFound:
             return True  # its turns are removed
