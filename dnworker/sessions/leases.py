@@ -1,4 +1,4 @@
-"""`SessionLeases`: the sessions that this runtime runs, by their leases; one task renews them all.
+"""`SessionLeases`: the sessions that this runtime runs, by their leases, which it renews and drops in time.
 
 A lease counts from when its request was sent, so it ends here before it ends at the broker.
 """
@@ -15,7 +15,9 @@ from dnworker.core.errors import DnworkerError
 from dnworker.core.lease_time import (
     ANSWER_WITHIN,
     LEASE,
+    RENEW_AFTER,
     STOP_AFTER,
+    TRY_AGAIN,
     LeaseClock,
 )
 from dnworker.sessions.peers import lease_name
@@ -112,13 +114,27 @@ class SessionLeases:
         except (OSError, DnworkerError) as exc:
             log.info("the lease of session %s is not given back, and runs out: %s", held.session_id, exc)
 
-    async def renew_all(self) -> bool:
-        """Renew all, and drop those that are lost; returns whether none failed."""
-        done = await asyncio.gather(*(self._renew(held) for held in self.all()))
-        for held in self.all():
-            if not self.is_good(held):
-                self._lose(held, f"it could not be renewed for {STOP_AFTER:g} s")
-        return all(done)
+    async def keep(self) -> None:
+        """Renew all, again and again."""
+        is_well = True
+        while True:
+            await self._clock.sleep(RENEW_AFTER if is_well else TRY_AGAIN)
+            try:
+                is_well = all(await asyncio.gather(*(self._renew(held) for held in self.all())))
+            except Exception:
+                is_well = False
+                log.exception("the leases of sessions cannot be renewed")
+
+    async def drop_late(self) -> None:
+        """Lose each lease that runs out, also while the broker does not answer."""
+        while True:
+            await self._clock.sleep(TRY_AGAIN)
+            for held in self.all():
+                if not self.is_good(held):
+                    try:
+                        self._lose(held, f"it could not be renewed for {STOP_AFTER:g} s")
+                    except Exception:
+                        log.exception("session %s is not left in order", held.session_id)
 
     async def _renew(self, held: Held) -> bool:
         async with self._at_once:

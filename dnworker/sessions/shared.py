@@ -93,7 +93,7 @@ class SharedSessions:
         self.is_on = False
         """Whether other nodes may have sessions; also after the end, until something else keeps events."""
         self._is_ending = False
-        self._task: asyncio.Task[None] | None = None
+        self._tasks: list[asyncio.Task[None]] = []
         self._wake = asyncio.Event()
         self._ends: list[Callable[[], object]] = []
 
@@ -116,6 +116,7 @@ class SharedSessions:
         self._is_ending = False
         if not self.is_on:
             return
+        self._wake = asyncio.Event()  # of this loop, before anything may set it
         self._turns.events.deltas.open()
         await self.elsewhere.open()
         overtaken = self._store.keeper.overtaken.add(self._overtaken)
@@ -124,8 +125,15 @@ class SharedSessions:
             self._agents.changed.add(self._wake.set),
             overtaken,
         ]
-        self._wake = asyncio.Event()
-        self._task = asyncio.create_task(self._keep(), name="session leases", context=contextvars.Context())
+        # A take-over may take long: it must not hold up the renewal of what runs here.
+        self._tasks = [
+            asyncio.create_task(work, name=name, context=contextvars.Context())
+            for work, name in (
+                (self.leases.keep(), "session leases"),
+                (self.leases.drop_late(), "session leases that run out"),
+                (self._keep(), "sessions that nobody runs"),
+            )
+        ]
 
     async def end_serving(self) -> None:
         """Take nothing more over, and answer no other node: what runs here is about to end."""
@@ -141,9 +149,8 @@ class SharedSessions:
     async def close(self) -> None:
         """Give all sessions back, once their turns have ended or are written; may be called again."""
         await self.end_serving()
-        task, self._task = self._task, None
-        if task is not None:
-            await end_tasks(task)
+        tasks, self._tasks = self._tasks, []
+        await end_tasks(*tasks)
         self._turns.events.deltas.close()
         held = [*filter(None, map(self.leases.drop, [one.session_id for one in self.leases.all()]))]
         await asyncio.gather(*map(self.leases.give_back, held))
@@ -350,14 +357,14 @@ class SharedSessions:
                 del self._locks[session_id]
 
     async def _keep(self) -> None:
-        """Renew leases, give those back that are not used, and take over what nobody runs."""
+        """Give back sessions that are not used, and take over what nobody runs."""
         is_well = True
         while True:
             await self._pause(RENEW_AFTER if is_well else TRY_AGAIN)
             try:
-                is_well = await self.leases.renew_all()
                 await self._give_back_idle()
                 await self._take_over_waiting()
+                is_well = True
             except (OSError, DnworkerError) as exc:
                 is_well = False
                 log.debug("sessions of other nodes are not taken over now: %s", exc)
@@ -376,6 +383,7 @@ class SharedSessions:
 
     async def _give_back_idle(self) -> None:
         """Give back sessions with which nothing was done for a while, and in which nothing runs or waits."""
+        given = False
         for held in self.leases.all():
             if not self._is_idle(held):
                 continue
@@ -383,6 +391,9 @@ class SharedSessions:
                 if self._is_idle(held) and self.leases.drop(held.session_id) is held:
                     self._release(held.session_id)
                     await self.leases.give_back(held)
+                    given = True
+        if given:
+            self._messages.tell(FREE, b"")
 
     def _is_idle(self, held: Held) -> bool:
         session_id = held.session_id
@@ -392,11 +403,14 @@ class SharedSessions:
             return False
         if session_id not in self._store:
             return True
-        queue = self._turns.queue(self._store.get(session_id))
-        return not queue.turns and not queue.is_ending
+        session = self._store.get(session_id)
+        queue = self._turns.queue(session)
+        if queue.is_ending:
+            return False
+        return not queue.turns or self._turns.is_without_agent(session)  # another node may have it
 
     async def _take_over_waiting(self) -> None:
-        """Take over sessions with turns that nobody runs, where their agent is here, or they are gone."""
+        """Take over sessions with turns that nobody runs: their agent is here, or one is to be ended."""
         for session_id, agent in (await self._taking.waiting()).items():
             if (
                 self.leases.get(session_id) is None
@@ -410,6 +424,8 @@ class SharedSessions:
 
     async def _answers(self, session_id: str, agent: str) -> bool:
         try:
-            return self._agents.is_there(await self.elsewhere.find(session_id), agent)
+            session = await self.elsewhere.find(session_id)
+            # A turn that ran on a node that is gone needs no agent: it ends as failed.
+            return session.running is not None or self._agents.is_there(session, agent)
         except NotFound:
             return True  # its turns are removed

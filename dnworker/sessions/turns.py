@@ -297,12 +297,12 @@ class Turns:
                 active.task.cancel()
         self._keeper.let_go(session.session_id)
 
-    def release(self, *, without_agent: bool = False) -> None:
-        """Let turns run that outlived the end of a runtime, and whose agent is there.
+    def is_without_agent(self, session: Session) -> bool:
+        """Return whether all that a session has to do waits for an agent that is not in this runtime."""
+        return session in self._held and self.queue(session).active is None
 
-        Args:
-            without_agent: let all of them run: no further agents will come.
-        """
+    def release(self, *, without_agent: bool = False) -> None:
+        """Let turns run that outlived a runtime, if their agent is there; `without_agent`: none will come."""
         for session in [*self._held]:
             waiting = self.queue(session).waiting
             if without_agent or not waiting or self._agents.is_there(session, waiting[0].agent):

@@ -331,6 +331,81 @@ async def test_turns_are_taken_over_by_a_node_that_has_their_agent(cluster):
     await cluster.ended(second)
 
 
+async def test_a_slow_take_over_does_not_cost_a_node_its_own_sessions(cluster, nodes):
+    one, two = nodes
+    gate, stuck = asyncio.Event(), asyncio.Event()
+
+    async def forever(turn):
+        await asyncio.Event().wait()
+
+    for node in nodes:
+        node.agents.default(forever)
+    await start_turn(one, session_id="s")
+    mine = await start_turn(two, session_id="mine")
+    await cluster.until(lambda: len([e for e in cluster.store.events if e.kind == "turn.started"]) == 2)
+    get = two.bus.broker.get
+
+    async def slow(key):
+        if key == "sessions/s" and one.bus.broker.is_cut_off:
+            stuck.set()
+            await gate.wait()
+        return await get(key)
+
+    two.bus.broker.get = slow
+    one.bus.broker.cut_off()
+    await cluster.until(stuck.is_set, seconds=15)
+    await cluster.until(lambda: cluster.clock.monotonic() >= 30, seconds=35)
+    assert cluster.owner("mine") is two
+    assert cluster.ends(mine) == []
+    gate.set()
+
+
+async def test_a_lease_that_runs_out_is_dropped_though_the_broker_does_not_answer(cluster, nodes):
+    one, two = nodes
+    await one.client().create_session(session_id="s")
+    began = asyncio.Event()
+
+    async def forever(turn):
+        began.set()
+        await asyncio.Event().wait()
+
+    one.agents.default(forever)
+    turn_id = await start_turn(one)
+    await began.wait()
+    never = asyncio.get_running_loop().create_future()
+    one.bus.broker.renew = lambda *_: asyncio.shield(never)
+    assert (await cluster.ended(turn_id, seconds=8)).kind == "turn.failed"
+    never.cancel()
+
+
+async def test_a_session_taken_over_without_its_agent_is_given_back_to_a_node_that_has_it(cluster):
+    one, two = await cluster.join(None), await cluster.join(None)
+    one.agents.register("a", lambda turn: asyncio.Event().wait())
+    await one.client().create_session(session_id="s", agent="a")
+    first, second = await start_turn(one, "a"), await start_turn(one, "b")
+    await cluster.until(lambda: [e for e in cluster.events() if e.kind == "turn.started"])
+    one.bus.broker.cut_off()
+    await cluster.clock.advance(11)
+    await two.client().set_session_title("s", "t")
+    three = await cluster.join(None)
+    three.agents.register("a", echo)
+    assert (await cluster.ended(second, seconds=10)).payload["response_text"] == "you said b"
+    assert (await cluster.ended(first)).kind == "turn.failed"
+
+
+async def test_a_turn_that_ran_on_a_dead_node_has_an_end_though_no_node_has_its_agent(cluster):
+    one, two = await cluster.join(None), await cluster.join(None)
+    one.agents.register("a", lambda turn: asyncio.Event().wait())
+    await one.client().create_session(session_id="s", agent="a")
+    turn_id = await start_turn(one)
+    await cluster.until(lambda: two.sessions.get("s").running == turn_id)
+    one.bus.broker.cut_off()
+    failed = await cluster.ended(turn_id, seconds=15)
+    assert failed.payload["retryable"] is True
+    await cluster.until(lambda: cluster.owner() is None, seconds=5)
+    assert two.commands.shared.leases.all() == []
+
+
 async def test_a_command_waits_until_the_lease_of_a_dead_node_has_run_out(cluster, nodes):
     one, two = nodes
     await one.client().create_session(session_id="s")
