@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import suppress
 from random import Random
 
 import pytest
@@ -42,6 +43,20 @@ def holding(name: str, kind: str) -> tuple[Worker, asyncio.Event, asyncio.Event]
     async def on_it(event, client):
         begun.set()
         await go_on.wait()
+
+    return worker, begun, go_on
+
+
+def stubborn(name: str, kind: str) -> tuple[Worker, asyncio.Event, asyncio.Event]:
+    """Return what `holding` does; the handler goes on though it is cancelled, as when the lease is lost."""
+    worker, begun, go_on = Worker(name), asyncio.Event(), asyncio.Event()
+
+    @worker.on_event(kind)
+    async def on_it(event, client):
+        begun.set()
+        while not go_on.is_set():
+            with suppress(asyncio.CancelledError):
+                await go_on.wait()
 
     return worker, begun, go_on
 
@@ -323,7 +338,7 @@ async def test_a_node_that_is_cut_off_itself_judges_no_other():
 
 async def test_what_was_given_up_is_put_right_when_its_node_is_heard_of_again():
     async with Clustered(2) as cluster:
-        worker, begun, go_on = holding("a", "go")
+        worker, begun, go_on = stubborn("a", "go")
         await cluster.add(1, worker)
         fired = asyncio.ensure_future(cluster.nodes[0].fire("go", {}, timeout=None))
         await begun.wait()
