@@ -9,13 +9,14 @@ from pathlib import Path
 
 import nats
 import pytest
-from nats_servers import NatsServer, nats_server
+from nats_servers import nats_server
 
 from dnworker import Runtime, Worker
 from dnworker.core.errors import BrokerError
 from dnworker.events.brokers.jetstream.broker import JetStreamBroker
 from dnworker.events.brokers.jetstream.connecting import ServerSettings
 from dnworker.events.brokers.messages import Unreachable
+from dnworker.testing.nats_server import NatsServer
 
 EXAMPLES = Path(__file__).parents[2] / "examples" / "cluster"
 PASSWORDS = {"DNWORKER_PASSWORD": "p-of-nodes", "NATS_ADMIN_PASSWORD": "p-of-admin"}

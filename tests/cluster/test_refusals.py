@@ -14,12 +14,13 @@ import httpx
 import nats
 import pytest
 from cluster import Node
-from nats_servers import NatsServer, free_ports, nats_server
+from nats_servers import free_ports, nats_server
 
 from dnworker.core.errors import BrokerError
 from dnworker.events.brokers.jetstream.broker import JetStreamBroker
 from dnworker.events.brokers.jetstream.connecting import ServerSettings
 from dnworker.runtime import Runtime
+from dnworker.testing.nats_server import NatsServer
 
 pytestmark = pytest.mark.slow
 
