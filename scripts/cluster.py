@@ -22,7 +22,10 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
-from nats_servers import NatsServer, nats_servers
+from nats_servers import nats_servers
+
+from dnworker.core.errors import BrokerError
+from dnworker.testing.nats_server import NatsServer
 
 PROJECT = Path(__file__).parent.parent
 CAPABILITY = PROJECT / "examples" / "cluster" / "capability"
@@ -130,7 +133,7 @@ def main() -> int:
     try:
         with ExitStack() as stack:
             return _run(options, stack, stop)
-    except (NotReady, RuntimeError, FileNotFoundError) as exc:
+    except (NotReady, RuntimeError, BrokerError) as exc:
         print(f"cluster: {exc}", file=sys.stderr)
         return 1
 

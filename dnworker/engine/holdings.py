@@ -148,7 +148,7 @@ class Holdings:
             *(self._leave_to_others(hold, workers.get(n)) for n, hold in self._holds.items())
         )
         self.is_on, self._looking = False, None
-        await self._seats.remove()
+        await self._seats.leave()
 
     async def _leave_to_others(self, hold: Hold, worker: ManagedWorker | None) -> None:
         """Give a lease back, or let it end by itself where something of its worker may run on."""

@@ -95,10 +95,12 @@ class Seats:
             return
         self._written = seat, now
 
-    async def remove(self) -> None:
-        """Be gone for the others."""
-        with suppress(OSError):  # it ends by itself
-            await answered(self._clock, self._broker().delete(PREFIX + self._mine().holder))
+    async def leave(self) -> None:
+        """Say that this node is gone; by this, others tell an orderly end from a death for a while."""
+        seat = self._mine()
+        with suppress(OSError):  # what it has said before ends by itself
+            data = msgspec.json.encode(seat)
+            await answered(self._clock, self._broker().put(PREFIX + seat.holder, data, seconds=LEASE))
 
     def take_former(self, worker: str) -> Seat | None:
         """Return the other node that held a worker when that was seen last, and forget it."""

@@ -11,6 +11,7 @@ import socket
 import subprocess
 import sysconfig
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
 
@@ -40,13 +41,26 @@ class NatsServer:
         directory: where it keeps everything; what is there already is served again.
         port: where it listens; a free one by default, which stays the same over restarts.
         config: further lines of its configuration.
+        has_jetstream: whether JetStream is on, besides what `config` says.
+        environment: variables that `config` names, beside those of this process.
     """
 
-    def __init__(self, directory: Path, *, port: int | None = None, config: str = "") -> None:
+    def __init__(
+        self,
+        directory: Path,
+        *,
+        port: int | None = None,
+        config: str = "",
+        has_jetstream: bool = True,
+        environment: Mapping[str, str] | None = None,
+    ) -> None:
         self.directory = directory
         self.port = port
+        self.process: subprocess.Popen[bytes] | None = None
+        """None where it does not run."""
         self._config = config
-        self._process: subprocess.Popen[bytes] | None = None
+        self._has_jetstream = has_jetstream
+        self._environment = dict(os.environ) | dict(environment or {})
 
     @property
     def url(self) -> str:
@@ -66,23 +80,24 @@ class NatsServer:
         """
         self.directory.mkdir(parents=True, exist_ok=True)
         config = self.directory / "server.conf"
+        jetstream = f"jetstream {{ store_dir: {json.dumps(str(self.directory / 'store'))} }}\n"
         config.write_text(
-            f"listen: 127.0.0.1:{self.port or -1}\n"
-            f"jetstream {{ store_dir: {json.dumps(str(self.directory / 'store'))} }}\n"
+            f"listen: 127.0.0.1:{self.port or -1}\n{jetstream if self._has_jetstream else ''}"
             f"log_file: {json.dumps(str(self.log))}\nports_file_dir: {json.dumps(str(self.directory))}\n"
             f"{self._config}\n",
             encoding="utf-8",
         )
-        self._process = subprocess.Popen(
+        self.process = subprocess.Popen(
             [str(find_server()), "-c", str(config)],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
             start_new_session=True,
+            env=self._environment,
         )
         ends_at = time.monotonic() + START_SECONDS
-        while not self._answers(self._process):
-            if self._process.poll() is not None or time.monotonic() > ends_at:
+        while not self._answers(self.process):
+            if self.process.poll() is not None or time.monotonic() > ends_at:
                 self.kill()
                 said = self.log.read_text(errors="replace")[-500:] if self.log.exists() else "nothing"
                 raise BrokerError(f"nats-server does not start; its log ends with: {said}")
@@ -105,7 +120,7 @@ class NatsServer:
     @property
     def pid(self) -> int:
         """Its process; 0 where it does not run."""
-        return 0 if self._process is None else self._process.pid
+        return 0 if self.process is None else self.process.pid
 
     def pause(self) -> None:
         """Have it stand still until `go_on`."""
@@ -124,7 +139,7 @@ class NatsServer:
         self._end(signal.SIGTERM)
 
     def _end(self, how: signal.Signals) -> None:
-        process, self._process = self._process, None
+        process, self.process = self.process, None
         if process is None:
             return
         with contextlib.suppress(ProcessLookupError):

@@ -9,13 +9,14 @@ from pathlib import Path
 
 import nats
 import pytest
-from nats_servers import NatsServer, nats_server
+from nats_servers import nats_server
 
 from dnworker import Runtime, Worker
 from dnworker.core.errors import BrokerError
 from dnworker.events.brokers.jetstream.broker import JetStreamBroker
 from dnworker.events.brokers.jetstream.connecting import ServerSettings
 from dnworker.events.brokers.messages import Unreachable
+from dnworker.testing.nats_server import NatsServer
 
 EXAMPLES = Path(__file__).parents[2] / "examples" / "cluster"
 PASSWORDS = {"DNWORKER_PASSWORD": "p-of-nodes", "NATS_ADMIN_PASSWORD": "p-of-admin"}
@@ -84,7 +85,7 @@ async def test_two_nodes_work_with_the_permissions_to_paste_and_are_refused_noth
         assert await asyncio.wait_for(_answer(other.bus.broker.messages), 20) == b"x"
         end()
     assert sorted(handled) == [(n, True) for n in range(20)]
-    log = (server.directory / "nats.log").read_text()
+    log = server.log.read_text()
     assert "Violation" not in log
 
 
@@ -125,12 +126,12 @@ async def test_a_namespace_that_is_not_the_users_is_refused_in_one_line(server):
 def test_a_real_server_takes_the_configuration(name, tmp_path):
     import subprocess
 
-    from nats_servers import server_program
+    from dnworker.testing.nats_server import find_server
 
     file = tmp_path / name
     file.write_text(of_example(name, tmp_path))
     routes = {f"NATS_{n}": f"nats://127.0.0.1:{n}" for n in (1, 2, 3)} | {"NATS_NAME": "nats-1"}
-    command = [server_program(), "--config", str(file), "-t"]
+    command = [str(find_server()), "--config", str(file), "-t"]
     done = subprocess.run(command, env=PASSWORDS | routes, capture_output=True, text=True, timeout=20)
     assert done.returncode == 0, done.stderr
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import suppress
 from random import Random
 
 import pytest
@@ -42,6 +43,20 @@ def holding(name: str, kind: str) -> tuple[Worker, asyncio.Event, asyncio.Event]
     async def on_it(event, client):
         begun.set()
         await go_on.wait()
+
+    return worker, begun, go_on
+
+
+def stubborn(name: str, kind: str) -> tuple[Worker, asyncio.Event, asyncio.Event]:
+    """Return what `holding` does; the handler goes on though it is cancelled, as when the lease is lost."""
+    worker, begun, go_on = Worker(name), asyncio.Event(), asyncio.Event()
+
+    @worker.on_event(kind)
+    async def on_it(event, client):
+        begun.set()
+        while not go_on.is_set():
+            with suppress(asyncio.CancelledError):
+                await go_on.wait()
 
     return worker, begun, go_on
 
@@ -241,9 +256,8 @@ async def test_an_event_that_a_worker_leaves_behind_is_waited_for_until_its_next
         await adding
         await cluster.known()
         await cluster.add(2, publishing("a", "go", seconds=0.02))
-        await cluster.passes(
-            lambda: cluster.nodes[2].worker("a").state == "running"
-        )  # the lease is kept a while
+        await cluster.clock.advance(4)  # the lease of a worker that is not declared any more is kept a while
+        await until(lambda: cluster.nodes[2].worker("a").state == "running")
         assert not fired.done()
         cluster.nodes[2].bus.release(next(one for one in cluster.store.events if one.kind == "go"), 100)
         assert runs_of(await fired) == [("a", "n3", "ok")]
@@ -323,7 +337,7 @@ async def test_a_node_that_is_cut_off_itself_judges_no_other():
 
 async def test_what_was_given_up_is_put_right_when_its_node_is_heard_of_again():
     async with Clustered(2) as cluster:
-        worker, begun, go_on = holding("a", "go")
+        worker, begun, go_on = stubborn("a", "go")
         await cluster.add(1, worker)
         fired = asyncio.ensure_future(cluster.nodes[0].fire("go", {}, timeout=None))
         await begun.wait()

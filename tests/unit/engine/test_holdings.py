@@ -225,6 +225,22 @@ async def test_every_move_is_told_with_the_number_and_the_node_before(cluster):
     assert told[1:] == [("demo:bridge", 3, "b", "handed over")]
 
 
+async def test_a_hand_over_is_told_as_one_though_nobody_looked_while_the_node_left(cluster, monkeypatch):
+    told = []
+    a = await cluster.join("a", "bridge")
+    b = await cluster.join("b", "bridge")
+    b.holdings.moves = SimpleNamespace(note=lambda *of: told.append(of))
+
+    async def look_at_nothing():
+        pass
+
+    with monkeypatch.context() as patched:
+        patched.setattr(b.holdings, "_look", look_at_nothing)
+        await a.stop()
+    await cluster.clock.advance(4)
+    assert told == [("demo:bridge", 2, "a", "handed over")]
+
+
 async def test_a_handler_that_ignores_its_cancellation_keeps_the_worker_from_other_nodes(cluster):
     a, free = await cluster.join("a"), asyncio.Event()
     stubborn = Worker(name="bridge")

@@ -274,7 +274,8 @@ class Outbox:
                 self._fail(
                     one,
                     f"an event of kind {one.envelope.kind[:80]!r} was not stored within "
-                    f"{PUBLISH_SECONDS:.0f} s: {reason}; where only the answer was lost, it is there still",
+                    f"{PUBLISH_SECONDS:.0f} s: {reason}; it may be kept all the same, "
+                    "where only the answer was lost",
                 )
             elif one.name in self._sent and not one.seq:
                 if now > one.sent_at + ANSWER_SECONDS:
