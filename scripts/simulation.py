@@ -96,7 +96,10 @@ class Simulation:
     def run(self, seed: int = 1) -> Found:
         """Return what becomes of it."""
         chance, plan = random.Random(seed), self.plan
-        found = Found(*([Line() for _ in range(n)] for n in (plan.buckets, plan.streams, plan.nodes)))
+        buckets, streams, loops = (
+            [Line() for _ in range(count)] for count in (plan.buckets, plan.streams, plan.nodes)
+        )
+        found = Found(buckets, streams, loops)
         for number, (what, every, index) in enumerate(self._begin()):
             heapq.heappush(self.heap, (chance.uniform(0, every), number, what, index))
         while self.heap and self.heap[0][0] < self.seconds:
