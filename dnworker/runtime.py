@@ -104,9 +104,6 @@ class Runtime(Engine):
         replicas: Mapping[str, int] | None = None,
         ordered_by: Mapping[str, str] | None = None,
     ) -> None:
-        place = Place(node, labels, require, replicas, ordered_by)
-        if place.partitions and (broker is None or not broker.capabilities.is_shared):
-            raise ValueError("replicas are for several nodes, which share a broker; this one is not shared")
         super().__init__(
             token=token,
             runtime_id=runtime_id,
@@ -121,12 +118,10 @@ class Runtime(Engine):
             broker=broker,
             catchup=catchup,
             retry=retry,
-            place=place,
+            place=_place_beside(broker, Place(node, labels, require, replicas, ordered_by)),
         )
-        self.tokens.worker_scope = worker_scope
-        self.services.observation.is_on = observe
-        self.services.keep_state.update(keep_state)
-        self._host, self._port = host, port
+        self.services.use(is_observed=observe, keep_state=keep_state)
+        self._host, self._port, self.tokens.worker_scope = host, port, worker_scope
 
     async def start(self) -> None:
         """Listen, if there is a port; returns when the API answers.
@@ -220,3 +215,9 @@ class Runtime(Engine):
 
             self._feed = Feed(self, self.actions or Actions(self))
         return self._feed
+
+
+def _place_beside(broker: Broker | None, place: Place) -> Place:
+    if place.partitions and (broker is None or not broker.capabilities.is_shared):
+        raise ValueError("replicas are for several nodes, which share a broker; this one is not shared")
+    return place

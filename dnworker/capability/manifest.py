@@ -23,8 +23,7 @@ ROOT_REFERENCE = "${CAPABILITY_ROOT}"
 """Stands for the capability's directory in a manifest."""
 
 AUTHORITATIVE = ("DREADNODE_RUNTIME_ID", "DREADNODE_RUNTIME_TOKEN", "DREADNODE_RUNTIME_URL")
-MAX_FLAGS = 16
-MAX_CHECKS = 100
+MAX_FLAGS, MAX_CHECKS = 16, 100
 
 _NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,127}")
 _FLAG_NAME = re.compile(r"[a-z0-9]([a-z0-9-]{0,126}[a-z0-9])?")
@@ -46,8 +45,8 @@ class FlagDefinition:
 class WorkerDefinition:
     """One entry of the `workers` map.
 
-    Either `path` (in-process) or `command` is set. `${CAPABILITY_ROOT}` is replaced already, other
-    `${VAR}`s are not. `problem` is the reason why this worker alone cannot start (contract 4.3, FLAG-*).
+    Either `path` (in-process) or `command` is set. `${CAPABILITY_ROOT}` is replaced already, other `${VAR}`s
+    are not. `problem` is why this worker cannot start (contract 4.3, FLAG-*), `members` what a node is told.
     """
 
     name: str
@@ -58,7 +57,6 @@ class WorkerDefinition:
     when: tuple[str, ...] = ()
     problem: str | None = None
     keep_state: bool = False  # what a cell says, never a manifest
-    member: int = 0  # which of its members it is, and how many there are: what a node is told
     members: int = 1
 
 

@@ -60,6 +60,10 @@ def add_cluster_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="CAP:WORKER=session",
         help="with --replicas: all events of a session go to one member, in order",
     )
+    _add_connection_arguments(group)
+
+
+def _add_connection_arguments(group: argparse._ArgumentGroup) -> None:
     group.add_argument(
         "--creds",
         type=Path,

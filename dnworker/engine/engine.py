@@ -159,7 +159,6 @@ class Engine:
         self.holdings = self._make_holdings(place)
         self.services = self._make_services(restart_policy(restart), process_locals, catchup)
         """What workers of this engine are made with."""
-        self.services.partitions.update(self.holdings.replicas.partitions)
         self.capabilities = CapabilityCollection(self.services, flags or {}, capability_dirs)
         self.reloads = Reloads(self.capabilities, self.progress, self.bus, self.look_again)
         self.agents = Agents(self.capabilities.agents, self.tools, self.clock)
@@ -225,6 +224,7 @@ class Engine:
             log_files=LogFiles(self.limits.log_file),
             last_runs=LastRuns(lambda: self.bus.broker, self.clock, self.log_line, catchup),
             holding=self.holdings,
+            partitions=dict(self.holdings.replicas.partitions),
         )
 
     def _connect_parts(self, retry: Retry | None) -> None:

@@ -22,7 +22,7 @@ def members_of(manifest: CapabilityManifest, services: Services) -> Iterator[Wor
             problem = f"{why_one_state(qualified)}; leave out --replicas or --keep-state"
         for n in range(count):
             name = member_name(definition.name, n)
-            yield replace(definition, name=name, problem=problem, member=n, members=count)
+            yield replace(definition, name=name, problem=problem, members=count)
 
 
 def why_one_state(worker: str) -> str:

@@ -160,8 +160,7 @@ class EventBus:
             event_id=event_id or new_id(),
         )
         size += len(kind) + ENVELOPE_BYTES
-        only = None if only is None else family_of(only)  # its partition says which member gets it
-        self._submit(envelope, size, only, is_named=event_id is not None, may_exist=may_exist)
+        self._submit(envelope, size, only and family_of(only), is_named=bool(event_id), may_exist=may_exist)
         return envelope
 
     def _next_seq(self) -> int:

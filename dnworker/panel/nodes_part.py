@@ -11,9 +11,10 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 from dnworker.core.text import shorten
+from dnworker.engine.node_records import members_here
 
 if TYPE_CHECKING:
-    from dnworker.engine.node_records import HeldWorker, Move, NodeRow, members_here
+    from dnworker.engine.node_records import HeldWorker, Move, NodeRow
     from dnworker.panel.model import PanelModel
     from dnworker.panel.pace import Pace
 

@@ -17,7 +17,6 @@ from dnworker.core.errors import Conflict
 from dnworker.core.handlers import HandlerKey
 from dnworker.core.invocation import Invocation
 from dnworker.core.lifecycle import WorkerState
-from dnworker.core.members import family_of
 from dnworker.core.owners import Owner, current_owner
 from dnworker.core.stats import HandlerStats
 from dnworker.workers.escapes import import_of
@@ -406,11 +405,10 @@ class InProcessWorker(ManagedWorker[WorkerRunner]):
             around=services.around,
             on_lost=self._lose,
             last_runs=services.last_runs,
-            is_first=self.definition.member == 0,
         )
         if kept is not None:
             self._kept.add(runner, kept)
-        return runner
+        return runner.as_member(self.name)
 
     def _imported(self, make: Callable[[], HandlerRegistry]) -> HandlerRegistry:
         """Return the handlers; what their module starts when it is executed has this worker as its owner."""
@@ -447,6 +445,6 @@ def path_worker(services: Services, home: Home, definition: WorkerDefinition) ->
     def make() -> HandlerRegistry:
         if definition.path is None:
             raise LoadError(f"worker {definition.name!r} has no path to load it from")
-        return load_worker(home.root, home.name, family_of(definition.name), definition.path)
+        return load_worker(home.root, home.name, definition.name, definition.path)
 
     return InProcessWorker(services, home, definition, make)

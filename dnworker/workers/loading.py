@@ -19,6 +19,7 @@ from typing import Any
 
 from dnworker.capability.reading import LONGEST_MODULE, read_bytes
 from dnworker.core.handler_error import describe
+from dnworker.core.members import family_of
 from dnworker.core.owners import forget_module, note_module
 from dnworker.workers.worker import Worker
 
@@ -50,7 +51,7 @@ def load_worker(root: Path, capability: str, name: str, file: Path) -> Worker:
     _finder.beside[qualified] = package
     note_module(qualified)
     execute(compile(source, str(file), "exec", dont_inherit=True), module, package)
-    return _the_worker(module, name, file)
+    return _the_worker(module, family_of(name), file)
 
 
 def forget_helpers(capability: str) -> None:

@@ -19,6 +19,7 @@ from dnworker.core.errors import Conflict
 from dnworker.core.handlers import HandlerKey
 from dnworker.core.invocation import current_invocation
 from dnworker.core.lifecycle import ALIVE, STATUS, Lifecycle, Transition, WorkerState
+from dnworker.core.members import index_of
 from dnworker.core.models import ComponentInfo
 from dnworker.core.stats import HandlerStats
 from dnworker.workers.access import Access, GaveWay, Retired
@@ -136,7 +137,7 @@ class ManagedWorker(Generic[R]):
     def topology_label(self) -> str:
         """What people call how it runs."""
         one = self.definition
-        member = f", member {one.member + 1} of {one.members}" if one.members > 1 else ""
+        member = f", member {index_of(one.name) + 1} of {one.members}" if one.members > 1 else ""
         return f"{self.topology}{member}{', state is kept' if self._services.keeps_state_of(self) else ''}"
 
     @property
@@ -392,7 +393,7 @@ class ManagedWorker(Generic[R]):
         if self._services.keeps_state_of(self):
             more["keeps_state"] = True
         if self.definition.members > 1:
-            more |= {"member": self.definition.member, "members": self.definition.members}
+            more |= {"member": index_of(self.name), "members": self.definition.members}
         if self.state is WorkerState.STANDBY:
             more |= {
                 "standby": self.why_standby,

@@ -19,6 +19,7 @@ from dnworker.core.errors import Conflict
 from dnworker.core.handlers import HandlerKey
 from dnworker.core.invocation import Cause, Invocation
 from dnworker.core.lifecycle import ALIVE, SHUTDOWN_ERRORS, Lifecycle, WorkerState
+from dnworker.core.members import index_of
 from dnworker.core.owners import Owner
 from dnworker.core.stats import HandlerStats
 from dnworker.core.text import valid_text
@@ -84,7 +85,6 @@ class WorkerRunner:
         around: what is put around every run of a handler.
         on_lost: told of each event that was queued when the worker failed.
         last_runs: remembers when schedules ran; None where nothing does.
-        is_first: whether its schedules and tasks run; of several members of a worker they do on one.
     """
 
     def __init__(
@@ -103,7 +103,6 @@ class WorkerRunner:
         around: Around | None = None,
         on_lost: Callable[[EventEnvelope], object] | None = None,
         last_runs: LastRuns | None = None,
-        is_first: bool = True,
     ) -> None:
         self.worker, self.client = worker, client
         self.lifecycle, self._on_lost = lifecycle or Lifecycle(), on_lost
@@ -122,10 +121,8 @@ class WorkerRunner:
         )
         self._released = asyncio.Event()  # set once startup is over: events may be handled
         self._dispatch = Dispatch(self._invoker, event_source, self._released, self._events_ended)
-        self._schedules = Schedules(self._invoker, self._clock, last_runs, is_on=is_first)
-        self._supervision = Supervision(
-            self._invoker, self._clock, self.lifecycle, self._fail, is_on=is_first
-        )
+        self._schedules = Schedules(self._invoker, self._clock, last_runs)
+        self._supervision = Supervision(self._invoker, self._clock, self.lifecycle, self._fail)
         self.starting: Starting | None = None
         """The startup handler that runs; may be read on any thread."""
         self.startup_failure: NotStarted | None = None
@@ -175,6 +172,11 @@ class WorkerRunner:
 
     def _function_of(self, invocation: Invocation) -> Any:
         return next((h.function for h in handlers_of(self.worker) if h.key == invocation.key), None)
+
+    def as_member(self, name: str) -> WorkerRunner:
+        """Return it as that of a member of a worker: schedules and tasks run on the first only."""
+        self._schedules.is_on = self._supervision.is_on = index_of(name) == 0
+        return self
 
     # -- start and stop --------------------------------------------------------------------------------
 

@@ -18,19 +18,12 @@ CLOCK_ROUNDING = timedelta(milliseconds=10)
 
 
 class Schedules:
-    """Runs each schedule's handler when it is due, one run after the other.
+    """Runs each schedule's handler when it is due, one run after the other."""
 
-    Args:
-        invoker: runs them.
-        clock: times them.
-        last_runs: remembers when they ran; None where nothing does.
-        is_on: whether they are due here; else they run only when somebody asks for it.
-    """
+    is_on = True
+    """Whether they are due here; else they run only when somebody asks for it."""
 
-    def __init__(
-        self, invoker: Invoker, clock: Clock, last_runs: LastRuns | None, *, is_on: bool = True
-    ) -> None:
-        self._is_on = is_on
+    def __init__(self, invoker: Invoker, clock: Clock, last_runs: LastRuns | None) -> None:
         self._invoker = invoker
         self._clock = clock
         self._last_runs = last_runs
@@ -53,7 +46,7 @@ class Schedules:
 
     def start(self) -> None:
         """Start the timers that do not run yet."""
-        for key in self._handlers if self._is_on else ():
+        for key in self._handlers if self.is_on else ():
             if key not in self._timers:
                 self._timers[key] = self._invoker.spawn(self._keep(key), f"schedule {key.name}")
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
@@ -232,6 +232,11 @@ class Services:
     """How workers of several members are divided, by their qualified names."""
     cgroups: Cgroups = field(default_factory=Cgroups)
     """Make a cgroup for each run of a worker process, where that is possible."""
+
+    def use(self, *, is_observed: bool, keep_state: Iterable[str]) -> None:
+        """Observe processes of the SDK or not, and keep the states of these workers, too."""
+        self.observation.is_on = is_observed
+        self.keep_state.update(keep_state)
 
     def keeps_state_of(self, worker: Declared) -> bool:
         """Return whether a state is written after each invocation, and restored at the next start."""

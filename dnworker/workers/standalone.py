@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 RUN_SCHEDULES = "DNWORKER_RUN_SCHEDULES"
 MEMBER = "DNWORKER_MEMBER"
-"""Which member of its worker the process is, from 0 on; only the first runs schedules and tasks."""
+"""Which member of its worker the process is, as `demo:bridge#1`; only the first runs schedules and tasks."""
 """Says which schedules run once at the start: their keys as JSON, of those that missed a run, or `1` for all.
 
 The check of an export says `1`, as few are due while a check runs.
@@ -89,12 +89,9 @@ async def run_until(worker: HandlerRegistry, stop: asyncio.Event, recorder: Reco
         await client.start()
         kept, recorder = await kept_by_runtime(client.connection, lambda: worker.state, recorder)
         runner = WorkerRunner(
-            worker,
-            client,
-            event_source=lambda kinds: client.subscribe(*kinds),
-            recorder=recorder,
-            is_first=os.environ.get(MEMBER, "0") == "0",
+            worker, client, event_source=lambda kinds: client.subscribe(*kinds), recorder=recorder
         )
+        runner.as_member(os.environ.get(MEMBER, ""))
         runner.lifecycle.listen(on_state_change)
         with lasting(asyncio.get_running_loop(), log_unhandled), noticed():
             await runner.start()

@@ -21,6 +21,7 @@ from dnworker.client.client import FENCE
 from dnworker.core.causes import because, cause
 from dnworker.core.handlers import HandlerKey
 from dnworker.core.lifecycle import ALIVE, WorkerState
+from dnworker.core.members import index_of
 from dnworker.core.models import ComponentInfo
 from dnworker.core.stats import HandlerStats
 from dnworker.events.fed_queue import queue_of
@@ -296,10 +297,7 @@ class SubprocessWorker(ManagedWorker[SubprocessWorkerRunner]):
         env = self._reporting(self._environment(environ, self._token, where), word)
         for variable in (debugging.VARIABLE, FENCE, MEMBER):  # of a runtime within a worker
             env.pop(variable, None)
-        env |= self._kept_state_variable()
-        if self.definition.member == 0:
-            env |= self._schedules.variables()
-        env |= self._fence_variable() | self._member_variable()
+        env |= self._own_variables()
         self._debug = services.debugged.of(name)
         if self._debug is not None:
             args = debugging.with_debugpy(command, args, who=where)
@@ -321,8 +319,11 @@ class SubprocessWorker(ManagedWorker[SubprocessWorkerRunner]):
             until=services.holding.until(name),
         )
 
-    def _member_variable(self) -> dict[str, str]:
-        return {MEMBER: str(self.definition.member)} if self.definition.members > 1 else {}
+    def _own_variables(self) -> dict[str, str]:
+        index = index_of(self.name)
+        member = {MEMBER: self.qualified_name} if self.definition.members > 1 else {}
+        made_up = self._schedules.variables() if index == 0 else {}
+        return made_up | member | self._kept_state_variable() | self._fence_variable()
 
     def _fence_variable(self) -> dict[str, str]:
         fence = self._services.holding.fence(self.qualified_name)

@@ -44,19 +44,14 @@ class Supervision:
         clock: of the backoff and of how long a task has run.
         lifecycle: tasks are started again while the worker is alive.
         on_crashed: called with the reason when all tasks have crashed for good.
-        is_on: whether tasks run here; else none does.
     """
 
+    is_on = True
+    """Whether tasks run here; else none does."""
+
     def __init__(
-        self,
-        invoker: Invoker,
-        clock: Clock,
-        lifecycle: Lifecycle,
-        on_crashed: Callable[[str], None],
-        *,
-        is_on: bool = True,
+        self, invoker: Invoker, clock: Clock, lifecycle: Lifecycle, on_crashed: Callable[[str], None]
     ) -> None:
-        self._is_on = is_on
         self._invoker = invoker
         self._clock = clock
         self._lifecycle = lifecycle
@@ -73,7 +68,7 @@ class Supervision:
 
     def bind(self, registry: HandlerRegistry) -> list[asyncio.Task[Any]]:
         """Supervise these tasks, and return what must end; a task of the same function goes on."""
-        before, self._handlers = self._handlers, tasks_of(registry) if self._is_on else {}
+        before, self._handlers = self._handlers, tasks_of(registry) if self.is_on else {}
         replaced = [
             self._supervised.pop(key)
             for key in [*self._supervised]

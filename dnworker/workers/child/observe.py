@@ -157,7 +157,7 @@ class Observer:
             every = enumerate(worker._every_handlers)  # of very many, the last have no key
             handlers = [one for n, (_, one) in every if names is None or keys[n : n + 1] in names]
             worker._startup_handlers.append(load("schedules").starter(handlers))
-        if os.environ.get(MEMBER, "0") != "0":  # these run on the first member of the worker
+        if "#" in os.environ.get(MEMBER, ""):  # these run on the first member of the worker
             worker._every_handlers[:], worker._task_handlers[:] = [], []
 
     @property

@@ -156,10 +156,22 @@ class Divided:
         seen = None if self._mirror is None else self._mirror.get(VALUES, token(_key(stored.worker)))
         return stored if seen is None else self._of_turn(stored.worker, _decode(seen.value), stored)
 
-    def partition_of(self, member: str) -> Partition:
-        """Return how a worker is divided, as is known here."""
-        seen = None if self._mirror is None else self._mirror.get(VALUES, token(_key(member)))
-        return ALONE if seen is None else _decode(seen.value).partition
+    async def count_own(self, cursor: Cursor, waiting: int, upto: int) -> int:
+        """Return how many of the events behind a cursor are its own; an estimate where it is far behind."""
+        seen = None if self._mirror is None else self._mirror.get(VALUES, token(_key(cursor.worker)))
+        partition = ALONE if seen is None else _decode(seen.value).partition
+        if partition.of == 1 or waiting > PAGE_EVENTS:
+            return -(-waiting // partition.of)
+        found = await self.page(
+            cursor.kinds,
+            cursor.handled_to,
+            upto,
+            most=PAGE_EVENTS,
+            max_bytes=PAGE_BYTES,
+            worker=cursor.family,
+        )
+        share, events = Share(index_of(cursor.worker), partition), (one.envelope for one in found.events)
+        return sum(cursor.wants(one.kind, one.seq) and share.has(one) for one in events)
 
     async def _division(self, worker: str) -> tuple[_Division | None, int]:
         entry = await self.get(_key(worker))

@@ -13,7 +13,7 @@ from msgspec.structs import replace
 from dnworker.core.clock import Clock
 from dnworker.core.envelope import new_id
 from dnworker.core.errors import BrokerError, Conflict, Invalid, NotFound, NotStored
-from dnworker.core.members import Share, family_of, index_of
+from dnworker.core.members import Share, family_of
 from dnworker.events.brokers.base import BEGINNING, NOW, CursorInfo, DeliveryWatcher, Outlet
 from dnworker.events.brokers.jetstream.backlog import Backlog
 from dnworker.events.brokers.jetstream.connecting import Connected
@@ -40,9 +40,6 @@ log = logging.getLogger("dnworker.broker")
 MOST_CURSORS = 10_000
 LISTED_BYTES = 256_000_000
 """Cursors, and bytes of them, that are read at once."""
-
-COUNTED, COUNTED_BYTES = 1_000, 16_000_000
-"""Events, and bytes of them, that are read to count those of one member of a worker."""
 
 CLAIM_SECONDS = 5.0
 """Seconds for which publishers wait until the server knows of workers that start."""
@@ -327,30 +324,12 @@ class Workers(Divided):
             else:
                 cursor = Cursor(worker, {}, 0, "")
                 stored.put_into(cursor)
-            waiting = await self._count(cursor)
+            waiting = await self._backlog.count(cursor, self._let_go)
+            waiting = await self.count_own(cursor, waiting, self.delivered_seq)
             is_elsewhere = cursor.consumer is None and self._holder(worker) is not None
             info = cursor.info()
             found.append(replace(info, pending=info.pending + waiting, is_here=info.is_here or is_elsewhere))
         return found
-
-    async def _count(self, cursor: Cursor) -> int:
-        """Return how many events wait behind a cursor; of a member that is far behind, its part of all."""
-        waiting, partition = await self._backlog.count(cursor, self._let_go), self.partition_of(cursor.worker)
-        if partition.of == 1 or waiting > COUNTED:
-            return -(-waiting // partition.of)
-        share = Share(index_of(cursor.worker), partition)
-        found = await self.page(
-            cursor.kinds,
-            cursor.handled_to,
-            self.delivered_seq,
-            most=COUNTED,
-            max_bytes=COUNTED_BYTES,
-            worker=cursor.family,
-        )
-        return sum(
-            cursor.wants(one.envelope.kind, one.envelope.seq) and share.has(one.envelope)
-            for one in found.events
-        )
 
     async def _all_stored(self) -> dict[str, StoredCursor]:
         await asyncio.gather(*(keeper.settled(FAREWELL_SECONDS) for keeper in self._keepers.values()))
