@@ -20,6 +20,14 @@ from dnworker.core.lease_time import BootClock, lease_clock
 from dnworker.core.lifecycle import ALIVE, WorkerState
 from dnworker.engine.hold import Hold, apart
 from dnworker.engine.hold_listeners import AddLine, Moves
+from dnworker.engine.hold_times import (
+    DECLINED_FOR,
+    ENDS_WITHIN,
+    PATIENCE,
+    SETTLED_AFTER,
+    TAKEN_WITHIN,
+    UNLISTED_FOR,
+)
 from dnworker.engine.placement import Place, Seat, why_nowhere
 from dnworker.engine.seats import Seats
 from dnworker.events.brokers.base import Broker
@@ -40,20 +48,10 @@ LOOK_APART = 0.02
 TRY_APART = 0.4
 """Seconds between two tries to take the same worker."""
 
-PATIENCE = 2.0
-"""Seconds for which a worker that nobody holds is left to the node that is to take it."""
-
-SETTLED_AFTER = 30.0
-"""Seconds for which a worker that has moved is not handed over to balance the load."""
-
-TAKEN_WITHIN = 5.0
-"""Seconds in which a worker that was handed over is taken, or the next may be."""
-
-UNLISTED_FOR = 2.0
-"""Seconds after which a worker that is no longer declared is given back: a reload lists it again."""
-
 KILL_BEFORE = 0.5
 """Seconds before the end of a lease at which nothing of its worker is left, whatever it takes."""
+
+RUNS_ON = "a handler of it has not ended here, though it was cancelled"
 
 _DOWN = frozenset({WorkerState.STOPPED, WorkerState.GATED_OFF, WorkerState.STANDBY})
 
@@ -98,6 +96,8 @@ class Holdings:
         self._acts: dict[str, asyncio.Task[None]] = {}
         """What is under way about workers: one thing each."""
         self._handing_over: str | None = None
+        self._declined: dict[tuple[str, str], float] = {}
+        """Workers, and nodes that did not take them, by their holders' names; until when."""
         self._stops: dict[str, asyncio.Task[None]] = {}
         """Of workers whose leases are lost."""
         self._wake = asyncio.Event()
@@ -117,6 +117,7 @@ class Holdings:
             return
         self._holder, self._is_leaving = f"{self.node}/{secrets.token_hex(4)}", False
         self._holds, self._moved_at, self._unlisted, self._tried = {}, {}, {}, {}
+        self._declined = {}
         self._wake = asyncio.Event()  # of this loop
         self._seats.forget()
         self.is_on = True
@@ -386,10 +387,13 @@ class Holdings:
         if self._is_leaving or self._seats.unreached is not None or self._handing_over is not None:
             return
         movable = [name for name, hold in self._holds.items() if self._is_movable(hold, workers.get(name))]
-        surplus = self._seats.table.surplus(self._seat(), movable) if movable else None
-        if surplus is not None:
+        now, mine = self._clock.monotonic(), self._seat()
+        while movable and (surplus := self._seats.table.surplus(mine, movable)) is not None:
             name, taker = surplus
-            self._act(name, self._hand_over(workers[name], taker))
+            if now >= self._declined.get((name, taker.holder), now):
+                self._act(name, self._hand_over(workers[name], taker))
+                return
+            movable.remove(name)
 
     def _is_movable(self, hold: Hold, worker: ManagedWorker | None) -> bool:
         if worker is None or worker.state is not WorkerState.RUNNING or not hold.is_held:
@@ -407,27 +411,45 @@ class Holdings:
                 return
             with because(f"Handed over to node {taker.node}"):
                 await worker.stand_by(f"it is handed over to node {taker.node}")
-            has_ended = await self._has_ended(worker)
+            has_ended = await self._has_ended(worker, turn)
             # Somebody may have started it again, or replaced it: then it stays.
             if has_ended and worker.is_at_rest and self._listed().get(name) is worker:
                 self._seats.take_former(name)
+                self._moved_at[name] = self._clock.monotonic()  # also where it comes back
                 await self._give_back(name)
                 await self._until_taken(name)
+                if self.holder(name) in (None, self.node):
+                    self._declined[name, taker.holder] = self._clock.monotonic() + DECLINED_FOR
         except OSError as exc:
             log.info("%s is not handed over: %s", name, exc)
         finally:
             self._handing_over = None
             await turn.give_back()
 
-    async def _has_ended(self, worker: ManagedWorker) -> bool:
+    async def _has_ended(self, worker: ManagedWorker, turn: Hold) -> bool:
         """Return whether nothing of a worker runs that was stopped, as soon as it is so or the lease is lost.
 
-        A handler that ignores its cancellation runs on: nobody else may begin before it has ended.
+        A handler that ignores its cancellation runs on: nobody else may begin before it has ended. After a
+        while, others may hand over, and a worker that may run here does so again.
         """
-        while worker.is_running_on and self._hold(worker.qualified_name).is_held:
-            worker.note_standby("a handler of it has not ended here, though it was cancelled")
+        name, end = worker.qualified_name, self._clock.monotonic() + ENDS_WITHIN
+        while worker.is_running_on and worker.state is WorkerState.STANDBY and self._hold(name).is_held:
+            worker.note_standby(RUNS_ON)
             await self._clock.sleep(LOOK_EVERY)
+            if self._clock.monotonic() >= end and turn.is_kept:
+                await turn.give_back()
+                if why_nowhere(self._seats.table, name, self.labels) is None:
+                    await self._keep(worker)
         return not worker.is_running_on
+
+    async def _keep(self, worker: ManagedWorker) -> None:
+        """Start a worker again that could not be handed over."""
+        name = worker.qualified_name
+        text = f"it stays on this node, {self.node}: {RUNS_ON} within {ENDS_WITHIN:g} s"
+        self._log_line(name, text, source="runtime", level="warning")
+        self._moved_at[name] = self._clock.monotonic()
+        with suppress(Retired), because("It could not be handed over"):
+            await worker.take_up()
 
     async def _until_taken(self, name: str) -> None:
         """Return when another node has a worker; after a while also where none has."""

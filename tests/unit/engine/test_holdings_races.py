@@ -5,11 +5,13 @@ from __future__ import annotations
 import asyncio
 from contextlib import AsyncExitStack, suppress
 
+import msgspec
 import pytest
 
 from dnworker import Worker
 from dnworker.core.clock import turn_loop
 from dnworker.core.lifecycle import ALIVE, WorkerState
+from dnworker.engine.placement import Seat
 from tests.unit.engine.test_holdings import Cluster
 
 RUNNING, STANDBY = WorkerState.RUNNING, WorkerState.STANDBY
@@ -135,3 +137,28 @@ async def test_a_worker_that_runs_without_its_lease_stops_and_takes_it_anew(clus
     assert a.worker("w1").state is RUNNING
     assert a.worker("w1").detail()["fence"] == 2
     assert alive(cluster, "w1") == ["a"]
+
+
+async def test_a_node_that_wants_workers_and_takes_none_has_them_stop_once_and_no_more(cluster):
+    a = await cluster.join("a", "w1", "w2")
+    for _ in range(100):
+        seat = Seat(node="x", holder="x/1", wants=["demo:w1", "demo:w2"])
+        await cluster.store.put("seat.x/1", msgspec.json.encode(seat), seconds=10)
+        await cluster.clock.advance(2)
+    assert cluster.held() == {"a": 2}
+    assert [a.worker(name).detail()["fence"] for name in ("w1", "w2")] <= [2, 2]
+
+
+async def test_a_worker_whose_handler_does_not_end_stays_and_others_are_handed_over(cluster):
+    free, managed = await two_that_hand_over(cluster, lambda free: stubborn("w1", free))
+    a, b = cluster.nodes.values()
+    managed._runner._invoker.grace = 0.01
+    a.publish("tick")
+    await passes(cluster, lambda: managed.state is STANDBY)
+    await b.add(cluster.worker("b", "w2"), capability="demo")
+    await passes(cluster, lambda: managed.state is RUNNING)
+    assert any("it stays on this node, a: a handler" in line.text for line in a.logs.tail(worker="demo:w1"))
+    await passes(cluster, lambda: alive(cluster, "w2") == ["b"])
+    assert alive(cluster, "w1") == ["a"]
+    free.set()
+    await stays_alone(cluster, "w1")
