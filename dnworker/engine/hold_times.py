@@ -19,3 +19,6 @@ ENDS_WITHIN = 10.0
 
 DECLINED_FOR = 600.0
 """Seconds for which a worker is not handed again to a node that did not take it."""
+
+RUNS_ON = "a handler of it has not ended here, though it was cancelled"
+"""Why a worker stands by of which something runs on."""

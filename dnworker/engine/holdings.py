@@ -18,15 +18,16 @@ from dnworker.core.causes import because
 from dnworker.core.clock import Clock
 from dnworker.core.lease_time import BootClock, lease_clock
 from dnworker.core.lifecycle import ALIVE, WorkerState
-from dnworker.engine.hold import Hold, apart
+from dnworker.engine.former_workers import FormerWorkers
+from dnworker.engine.hold import Hold, apart, woken
 from dnworker.engine.hold_listeners import AddLine, Moves
 from dnworker.engine.hold_times import (
     DECLINED_FOR,
     ENDS_WITHIN,
     PATIENCE,
+    RUNS_ON,
     SETTLED_AFTER,
     TAKEN_WITHIN,
-    UNLISTED_FOR,
 )
 from dnworker.engine.placement import Place, Seat, why_nowhere
 from dnworker.engine.seats import Seats
@@ -50,8 +51,6 @@ TRY_APART = 0.4
 
 KILL_BEFORE = 0.5
 """Seconds before the end of a lease at which nothing of its worker is left, whatever it takes."""
-
-RUNS_ON = "a handler of it has not ended here, though it was cancelled"
 
 _DOWN = frozenset({WorkerState.STOPPED, WorkerState.GATED_OFF, WorkerState.STANDBY})
 
@@ -87,11 +86,11 @@ class Holdings:
         self._broker, self._clock = broker, lease_clock(clock)
         self._workers, self._log_line, self._is_changing = workers, log_line, is_changing
         self._seats = Seats(broker, self._clock, self._seat)
+        self._former = FormerWorkers(self._clock)
         # of one run
         self._holder, self._is_leaving = self.node, False
         self._holds: dict[str, Hold] = {}
         self._moved_at: dict[str, float] = {}
-        self._unlisted: dict[str, float] = {}
         self._tried: dict[str, float] = {}
         self._acts: dict[str, asyncio.Task[None]] = {}
         """What is under way about workers: one thing each."""
@@ -116,8 +115,8 @@ class Holdings:
         if not self._broker().capabilities.is_shared:
             return
         self._holder, self._is_leaving = f"{self.node}/{secrets.token_hex(4)}", False
-        self._holds, self._moved_at, self._unlisted, self._tried = {}, {}, {}, {}
-        self._declined = {}
+        self._holds, self._moved_at, self._declined, self._tried = {}, {}, {}, {}
+        self._former.forget()
         self._wake = asyncio.Event()  # of this loop
         self._seats.forget()
         self.is_on = True
@@ -144,17 +143,15 @@ class Holdings:
             _, under_way = await asyncio.wait(under_way, timeout=CANCEL_AGAIN)
         workers = self._listed()
         await asyncio.gather(
-            *(self._leave_to_others(hold, workers.get(n)) for n, hold in self._holds.items())
+            *(self._leave_to_others(n, hold, workers.get(n)) for n, hold in self._holds.items())
         )
         self.is_on, self._looking = False, None
         await self._seats.remove()
 
-    async def _leave_to_others(self, hold: Hold, worker: ManagedWorker | None) -> None:
+    async def _leave_to_others(self, name: str, hold: Hold, worker: ManagedWorker | None) -> None:
         """Give a lease back, or let it end by itself where something of its worker may run on."""
-        if worker is None or (worker.state in _DOWN and worker.is_at_rest):
-            await hold.give_back()
-        else:
-            await hold.abandon()
+        is_down = worker is None or (worker.state in _DOWN and worker.is_at_rest)
+        await (hold.give_back() if is_down and not self._former.run_on(name, worker) else hold.abandon())
 
     def wake(self) -> None:
         """Look again soon: a worker, or another node, is in another state."""
@@ -169,6 +166,7 @@ class Holdings:
         hold = self._hold(worker)
         if hold.is_held:
             return None
+        self._listed()
         if (why := self._why_not(worker)) is not None:
             return why
         self._tried[worker] = self._clock.monotonic()
@@ -202,6 +200,8 @@ class Holdings:
     def _why_not(self, worker: str) -> str | None:
         if self._is_leaving:
             return "this node stops"
+        if self._former.run_on(worker, self._former.listed.get(worker)):
+            return RUNS_ON
         seat = self._seats.table.holder(worker)
         if seat is not None and seat.holder != self._holder:
             return f"node {seat.node} holds it"
@@ -232,7 +232,7 @@ class Holdings:
         return self._holds[worker]
 
     def _listed(self) -> dict[str, ManagedWorker]:
-        return {worker.qualified_name: worker for worker in self._workers()}
+        return self._former.note(self._workers())
 
     def _seat(self) -> Seat:
         wants = [one.qualified_name for one in self._workers() if one.state is WorkerState.STANDBY]
@@ -257,18 +257,7 @@ class Holdings:
             except Exception:  # a node that no longer looks would keep what it is to hand over
                 log.exception("node %s cannot look at what it is to hold", self.node)
             await self._clock.sleep(LOOK_APART)
-            await self._until_woken()
-
-    async def _until_woken(self) -> None:
-        if self._wake.is_set():
-            return
-        timer = apart(self._clock.sleep(LOOK_EVERY), "dnworker holdings, timer")
-        woken = apart(self._wake.wait(), "dnworker holdings, woken")
-        try:
-            await asyncio.wait({timer, woken}, return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            timer.cancel()
-            woken.cancel()
+            await woken(self._clock, self._wake, LOOK_EVERY)
 
     async def _look(self) -> None:
         for hold in [*self._holds.values()]:
@@ -331,22 +320,23 @@ class Holdings:
                 self._act(name, self._give_back_still(name))
 
     def _may_give_back(self, name: str, worker: ManagedWorker | None) -> bool:
-        if worker is None:
-            return self._is_gone(name)
-        return worker.is_at_rest and self._is_unwanted(worker)
+        if self._former.run_on(name, worker) or (worker is not None and not worker.is_at_rest):
+            self._former.note_up(name)
+            return False
+        return self._is_gone(name) if worker is None else self._is_unwanted(worker)
 
     def _is_unwanted(self, worker: ManagedWorker) -> bool:
         if self._is_leaving:
             return worker.state in _DOWN
-        self._unlisted.pop(worker.qualified_name, None)
-        is_stopped = worker.state is WorkerState.STOPPED and worker.is_stopped
-        return is_stopped or worker.state is WorkerState.GATED_OFF or worker.definition.problem is not None
+        if worker.state in (WorkerState.STOPPED, WorkerState.LOADING) and not worker.is_stopped:
+            return worker.definition.problem is not None or self._is_gone(worker.qualified_name)
+        self._former.note_up(worker.qualified_name)
+        is_down = worker.state in (WorkerState.STOPPED, WorkerState.GATED_OFF)
+        return is_down or worker.definition.problem is not None
 
     def _is_gone(self, name: str) -> bool:
-        """Return whether a worker that is not declared is gone for good: a reload may list it again."""
-        now = self._clock.monotonic()
-        since = self._unlisted.setdefault(name, now)
-        return self._is_leaving or (now >= since + UNLISTED_FOR and not self._is_changing())
+        """Return whether nobody is about to declare a worker again, or to start it, as a reload is."""
+        return (self._former.is_gone(name) and not self._is_changing()) or self._is_leaving
 
     async def _give_back_still(self, name: str) -> None:
         if self._may_give_back(name, self._listed().get(name)):  # or it was started meanwhile
@@ -399,7 +389,8 @@ class Holdings:
         if worker is None or worker.state is not WorkerState.RUNNING or not hold.is_held:
             return False
         name, now = worker.qualified_name, self._clock.monotonic()
-        return name not in self._acts and now >= self._moved_at.get(name, -SETTLED_AFTER) + SETTLED_AFTER
+        is_free = name not in self._acts and not self._former.run_on(name, worker)
+        return is_free and now >= self._moved_at.get(name, -SETTLED_AFTER) + SETTLED_AFTER
 
     async def _hand_over(self, worker: ManagedWorker, taker: Seat) -> None:
         """Let another node have a worker; one hand-over is under way in a cluster."""
@@ -413,7 +404,8 @@ class Holdings:
                 await worker.stand_by(f"it is handed over to node {taker.node}")
             has_ended = await self._has_ended(worker, turn)
             # Somebody may have started it again, or replaced it: then it stays.
-            if has_ended and worker.is_at_rest and self._listed().get(name) is worker:
+            is_same = self._listed().get(name) is worker
+            if has_ended and is_same and worker.is_at_rest and not self._former.run_on(name, worker):
                 self._seats.take_former(name)
                 self._moved_at[name] = self._clock.monotonic()  # also where it comes back
                 await self._give_back(name)
