@@ -2,6 +2,18 @@
 
 from __future__ import annotations
 
+LOOK_EVERY = 0.5
+"""Seconds after which a node looks at the others' seats where nothing wakes it."""
+
+LOOK_APART = 0.02
+"""Seconds between two looks, also where much changes."""
+
+TRY_APART = 0.4
+"""Seconds between two tries to take the same worker."""
+
+CLOSE_WITHIN = 2.0
+"""Seconds that the end of a node may take, where the broker does not answer."""
+
 PATIENCE = 2.0
 """Seconds for which a worker that nobody holds is left to the node that is to take it."""
 

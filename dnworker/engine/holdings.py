@@ -19,15 +19,19 @@ from dnworker.core.clock import Clock
 from dnworker.core.lease_time import BootClock, lease_clock
 from dnworker.core.lifecycle import ALIVE, WorkerState
 from dnworker.engine.former_workers import FormerWorkers
-from dnworker.engine.hold import Hold, apart, woken
+from dnworker.engine.hold import Hold, answered, apart, woken
 from dnworker.engine.hold_listeners import AddLine, Moves
 from dnworker.engine.hold_times import (
+    CLOSE_WITHIN,
     DECLINED_FOR,
     ENDS_WITHIN,
+    LOOK_APART,
+    LOOK_EVERY,
     PATIENCE,
     RUNS_ON,
     SETTLED_AFTER,
     TAKEN_WITHIN,
+    TRY_APART,
 )
 from dnworker.engine.placement import Place, Seat, why_nowhere
 from dnworker.engine.seats import Seats
@@ -37,17 +41,8 @@ from dnworker.workers.managed import ManagedWorker
 
 log = logging.getLogger("dnworker.cluster")
 
-LOOK_EVERY = 0.5
-"""Seconds after which a node looks at the others' seats where nothing wakes it."""
-
 CANCEL_AGAIN = 0.1
 """Seconds after which a task is cancelled again that has not ended."""
-
-LOOK_APART = 0.02
-"""Seconds between two looks, also where much changes."""
-
-TRY_APART = 0.4
-"""Seconds between two tries to take the same worker."""
 
 KILL_BEFORE = 0.5
 """Seconds before the end of a lease at which nothing of its worker is left, whatever it takes."""
@@ -141,15 +136,20 @@ class Holdings:
             for task in under_way:
                 task.cancel()
             _, under_way = await asyncio.wait(under_way, timeout=CANCEL_AGAIN)
-        workers = self._listed()
-        await asyncio.gather(
-            *(self._leave_to_others(n, hold, workers.get(n)) for n, hold in self._holds.items())
-        )
+        try:
+            await answered(self._clock, self._leave_all(), CLOSE_WITHIN)
+        except OSError as exc:
+            log.info("node %s leaves its leases to end by themselves: %s", self.node, exc)
         self.is_on, self._looking = False, None
+
+    async def _leave_all(self) -> None:
+        workers = self._listed()
+        await asyncio.gather(*(self._leave_to_others(n, workers.get(n)) for n in self._holds))
         await self._seats.remove()
 
-    async def _leave_to_others(self, name: str, hold: Hold, worker: ManagedWorker | None) -> None:
+    async def _leave_to_others(self, name: str, worker: ManagedWorker | None) -> None:
         """Give a lease back, or let it end by itself where something of its worker may run on."""
+        hold = self._holds[name]
         is_down = worker is None or (worker.state in _DOWN and worker.is_at_rest)
         await (hold.give_back() if is_down and not self._former.run_on(name, worker) else hold.abandon())
 

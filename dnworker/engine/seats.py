@@ -98,6 +98,8 @@ class Seats:
     async def remove(self) -> None:
         """Be gone for the others."""
         with suppress(OSError):  # it ends by itself
+            if self.unreached is not None:
+                return
             await answered(self._clock, self._broker().delete(PREFIX + self._mine().holder))
 
     def take_former(self, worker: str) -> Seat | None:

@@ -476,6 +476,9 @@ class ManagedWorker(Generic[R]):
         except BaseException as exc:  # the user's module: it may even say sys.exit(), or be cancelled
             self._lifecycle.to(WorkerState.ERROR, why_not_loaded(exc))
             return
+        if (why := await self._services.holding.admit(self.qualified_name)) is not None:
+            self._be_standby(why)  # the import took longer than its lease lasts
+            return
         self._runner = runner
         await runner.start()
 

@@ -262,3 +262,39 @@ async def test_a_generation_that_is_withdrawn_leaves_a_stopped_worker_stopped(cl
     await managed.start()
     await managed.withdraw(before, WorkerState.STOPPED, None)
     assert (managed.state, managed.is_stopped) == (WorkerState.STOPPED, True)
+
+
+async def test_a_node_whose_broker_does_not_answer_closes_within_2_s(cluster, monkeypatch):
+    a = await cluster.join("a", "w1", "w2")
+
+    async def hangs(*args, **kwargs):
+        await asyncio.Event().wait()
+
+    for call in ("give_back", "delete"):
+        monkeypatch.setattr(a.bus.broker, call, hangs)
+    began = cluster.clock.monotonic()
+    await a.worker("w1").stop()
+    closing = asyncio.create_task(a.holdings.close())
+    await passes(cluster, closing.done)
+    assert cluster.clock.monotonic() <= began + 2.2
+    assert not a.holdings.is_on
+
+
+async def test_a_worker_whose_import_takes_longer_than_its_lease_does_not_start_without_it(
+    cluster, monkeypatch
+):
+    a = await cluster.join("a", "w1")
+    managed, steps = a.worker("w1"), []
+    make = managed._make_runner
+
+    def slow():
+        cluster.clock._elapsed += 8 if not steps else 0
+        steps.append(managed.state)
+        return make()
+
+    monkeypatch.setattr(managed, "_make_runner", slow)
+    await managed.stop()
+    await managed.start()
+    assert managed.state is STANDBY
+    await passes(cluster, lambda: managed.state is RUNNING)
+    assert a.holdings.fence("demo:w1") > 1
