@@ -161,7 +161,11 @@ def _step(move: Move) -> str:
 
 def _clock(moment: float) -> str:
     """Return a time of day; with its date where that is not today's."""
-    when, today = datetime.fromtimestamp(moment), datetime.now().date()
+    try:
+        when = datetime.fromtimestamp(moment)
+    except (ValueError, OverflowError, OSError):  # another node wrote it
+        return "an impossible time"
+    today = datetime.now().date()
     return when.strftime("%H:%M:%S" if when.date() == today else "%Y-%m-%d %H:%M:%S")
 
 

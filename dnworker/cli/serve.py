@@ -134,7 +134,8 @@ async def _serve(options: argparse.Namespace, ending: Ending) -> int:
     debug_workers(runtime, options)
     watchdog = watch_loop(runtime)
     runtime.services.log_files.print_line = _print_output
-    await runtime.start()
+    if not await _is_started(runtime, stop, ending):
+        return 0
     file, from_environment = runtime.tokens.file, _token_of_environment()
     if file is None and from_environment is None:
         file = own_token_file(runtime.tokens.main)
@@ -294,6 +295,17 @@ def _print_waiting(runtime: Runtime) -> None:
     starting = [w.qualified_name for w in runtime.workers() if w.state is WorkerState.STARTING]
     awaited = f"the startup of {', '.join(starting)}" if starting else "capabilities and their checks"
     print(f"waiting for {awaited}; Ctrl-C stops", file=sys.stderr, flush=True)
+
+
+async def _is_started(runtime: Runtime, stop: asyncio.Task[None], ending: Ending) -> bool:
+    """Start the runtime; returns False, with nothing left of it, where its end is asked for first."""
+    starting = asyncio.create_task(runtime.start(), name="dnworker start")
+    if await _finishes_before(stop, starting):
+        starting.result()
+        return True
+    ending.begin()
+    await asyncio.wait({starting})
+    return False
 
 
 async def _finishes_before(stop: asyncio.Task[None], task: asyncio.Task[Any]) -> bool:

@@ -366,12 +366,12 @@ class Engine:
             taken.callback(NamedWorkers(self.capabilities, self.progress, self._named).start(loop))
             taken.enter_context(LagSampler(self.history.series.note_lag).running(loop))
             await self.bus.open(self.runtime_id)
+            self.resources.push_async_callback(self.nodes.close)  # also where it opens in part only
             await self.nodes.open()
-            self.resources.push_async_callback(self.nodes.close)
-            await self.cluster.open()
             self.resources.push_async_callback(self.cluster.close)
-            await self.holdings.open()
+            await self.cluster.open()
             self.resources.push_async_callback(self.holdings.close)  # where the start fails after this
+            await self.holdings.open()
             self.dead_letters.open(self.bus.broker)
             self.resources.push_async_callback(self.dead_letters.close)
             self._deliveries.open()

@@ -20,8 +20,21 @@ from dnworker.core.lease_time import BootClock, lease_clock
 from dnworker.core.lifecycle import ALIVE, WorkerState
 from dnworker.core.members import family_of
 from dnworker.core.task_ends import end_tasks
-from dnworker.engine.hold import Hold, apart
+from dnworker.engine.former_workers import FormerWorkers
+from dnworker.engine.hold import Hold, answered, apart, woken
 from dnworker.engine.hold_listeners import AddLine, Moves
+from dnworker.engine.hold_times import (
+    CLOSE_WITHIN,
+    DECLINED_FOR,
+    ENDS_WITHIN,
+    LOOK_APART,
+    LOOK_EVERY,
+    PATIENCE,
+    RUNS_ON,
+    SETTLED_AFTER,
+    TAKEN_WITHIN,
+    TRY_APART,
+)
 from dnworker.engine.placement import Place, Seat, why_nowhere
 from dnworker.engine.replicas import Replicas
 from dnworker.engine.seats import Seats
@@ -31,29 +44,8 @@ from dnworker.workers.managed import ManagedWorker
 
 log = logging.getLogger("dnworker.cluster")
 
-LOOK_EVERY = 0.5
-"""Seconds after which a node looks at the others' seats where nothing wakes it."""
-
-LOOK_APART = 0.02
-"""Seconds between two looks, also where much changes."""
-
-TRY_APART = 0.2
-"""Seconds between two tries to take the same worker."""
-
 ASK_APART = 2.0
 """Seconds between two questions whether a worker is divided by now as this node was told."""
-
-PATIENCE = 2.0
-"""Seconds for which a worker that nobody holds is left to the node that is to take it."""
-
-SETTLED_AFTER = 30.0
-"""Seconds for which a worker that has moved is not handed over to balance the load."""
-
-TAKEN_WITHIN = 5.0
-"""Seconds in which a worker that was handed over is taken, or the next may be."""
-
-UNLISTED_FOR = 2.0
-"""Seconds after which a worker that is no longer declared is given back: a reload lists it again."""
 
 KILL_BEFORE = 0.5
 """Seconds before the end of a lease at which nothing of its worker is left, whatever it takes."""
@@ -94,15 +86,17 @@ class Holdings:
         self._broker, self._clock = broker, lease_clock(clock)
         self._workers, self._log_line, self._is_changing = workers, log_line, is_changing
         self._seats = Seats(broker, self._clock, self._seat)
+        self._former = FormerWorkers(self._clock)
         # of one run
         self._holder, self._is_leaving = self.node, False
         self._holds: dict[str, Hold] = {}
         self._moved_at: dict[str, float] = {}
-        self._unlisted: dict[str, float] = {}
         self._tried: dict[str, float] = {}
         self._acts: dict[str, asyncio.Task[None]] = {}
         """What is under way about workers: one thing each."""
         self._handing_over: str | None = None
+        self._declined: dict[tuple[str, str], float] = {}
+        """Workers, and nodes that did not take them, by their holders' names; until when."""
         self._stops: dict[str, asyncio.Task[None]] = {}
         """Of workers whose leases are lost."""
         self._wake = asyncio.Event()
@@ -122,7 +116,8 @@ class Holdings:
         if not self._broker().capabilities.is_shared:
             return
         self._holder, self._is_leaving = f"{self.node}/{secrets.token_hex(4)}", False
-        self._holds, self._moved_at, self._unlisted, self._tried = {}, {}, {}, {}
+        self._holds, self._moved_at, self._declined, self._tried = {}, {}, {}, {}
+        self._former.forget()
         self._wake = asyncio.Event()  # of this loop
         self._seats.forget()
         self.is_on = True
@@ -143,19 +138,22 @@ class Holdings:
         self._is_leaving = True
         self._end_watch()
         await end_tasks(*self._acts.values(), self._looking)
-        workers = self._listed()
-        await asyncio.gather(
-            *(self._leave_to_others(hold, workers.get(n)) for n, hold in self._holds.items())
-        )
+        try:
+            await answered(self._clock, self._leave_all(), CLOSE_WITHIN)
+        except OSError as exc:
+            log.info("node %s leaves its leases to end by themselves: %s", self.node, exc)
         self.is_on, self._looking = False, None
+
+    async def _leave_all(self) -> None:
+        workers = self._listed()
+        await asyncio.gather(*(self._leave_to_others(n, workers.get(n)) for n in self._holds))
         await self._seats.leave()
 
-    async def _leave_to_others(self, hold: Hold, worker: ManagedWorker | None) -> None:
+    async def _leave_to_others(self, name: str, worker: ManagedWorker | None) -> None:
         """Give a lease back, or let it end by itself where something of its worker may run on."""
-        if worker is None or (worker.state in _DOWN and worker.is_at_rest):
-            await hold.give_back()
-        else:
-            await hold.abandon()
+        hold = self._holds[name]
+        is_down = worker is None or (worker.state in _DOWN and worker.is_at_rest)
+        await (hold.give_back() if is_down and not self._former.run_on(name, worker) else hold.abandon())
 
     def wake(self) -> None:
         """Look again soon: a worker, or another node, is in another state."""
@@ -170,6 +168,7 @@ class Holdings:
         hold = self._hold(worker)
         if hold.is_held:
             return None
+        self._listed()
         self._tried[worker] = self._clock.monotonic()
         try:
             is_elsewhere = self._seats.table.is_elsewhere(worker, self._holder)
@@ -207,6 +206,8 @@ class Holdings:
     def _why_not(self, worker: str) -> str | None:
         if self._is_leaving:
             return "this node stops"
+        if self._former.run_on(worker, self._former.listed.get(worker)):
+            return RUNS_ON
         seat = self._seats.table.holder(worker)
         if seat is not None and seat.holder != self._holder:
             return f"node {seat.node} holds it"
@@ -237,7 +238,7 @@ class Holdings:
         return self._holds[worker]
 
     def _listed(self) -> dict[str, ManagedWorker]:
-        return {worker.qualified_name: worker for worker in self._workers()}
+        return self._former.note(self._workers())
 
     def _seat(self) -> Seat:
         standby = (one.qualified_name for one in self._workers() if one.state is WorkerState.STANDBY)
@@ -263,19 +264,7 @@ class Holdings:
             except Exception:  # a node that no longer looks would keep what it is to hand over
                 log.exception("node %s cannot look at what it is to hold", self.node)
             await self._clock.sleep(LOOK_APART)
-            await self._until_woken()
-
-    async def _until_woken(self) -> None:
-        if self._wake.is_set():
-            return
-        seconds = TRY_APART if self._seats.has_orphans else LOOK_EVERY
-        timer = apart(self._clock.sleep(seconds), "dnworker holdings, timer")
-        woken = apart(self._wake.wait(), "dnworker holdings, woken")
-        try:
-            await asyncio.wait({timer, woken}, return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            timer.cancel()
-            woken.cancel()
+            await woken(self._clock, self._wake, TRY_APART if self._seats.has_orphans else LOOK_EVERY)
 
     async def _look(self) -> None:
         for hold in [*self._holds.values()]:
@@ -342,22 +331,23 @@ class Holdings:
                 self._act(name, self._give_back_still(name))
 
     def _may_give_back(self, name: str, worker: ManagedWorker | None) -> bool:
-        if worker is None:
-            return self._is_gone(name)
-        return worker.is_at_rest and self._is_unwanted(worker)
+        if self._former.run_on(name, worker) or (worker is not None and not worker.is_at_rest):
+            self._former.note_up(name)
+            return False
+        return self._is_gone(name) if worker is None else self._is_unwanted(worker)
 
     def _is_unwanted(self, worker: ManagedWorker) -> bool:
         if self._is_leaving:
             return worker.state in _DOWN
-        self._unlisted.pop(worker.qualified_name, None)
-        is_stopped = worker.state is WorkerState.STOPPED and worker.is_stopped
-        return is_stopped or worker.state is WorkerState.GATED_OFF or worker.definition.problem is not None
+        if worker.state in (WorkerState.STOPPED, WorkerState.LOADING) and not worker.is_stopped:
+            return worker.definition.problem is not None or self._is_gone(worker.qualified_name)
+        self._former.note_up(worker.qualified_name)
+        is_down = worker.state in (WorkerState.STOPPED, WorkerState.GATED_OFF)
+        return is_down or worker.definition.problem is not None
 
     def _is_gone(self, name: str) -> bool:
-        """Return whether a worker that is not declared is gone for good: a reload may list it again."""
-        now = self._clock.monotonic()
-        since = self._unlisted.setdefault(name, now)
-        return self._is_leaving or (now >= since + UNLISTED_FOR and not self._is_changing())
+        """Return whether nobody is about to declare a worker again, or to start it, as a reload is."""
+        return (self._former.is_gone(name) and not self._is_changing()) or self._is_leaving
 
     async def _give_back_still(self, name: str) -> None:
         if self._may_give_back(name, self._listed().get(name)):  # or it was started meanwhile
@@ -401,16 +391,20 @@ class Holdings:
         if self._is_leaving or self._seats.unreached is not None or self._handing_over is not None:
             return
         movable = [name for name, hold in self._holds.items() if self._is_movable(hold, workers.get(name))]
-        surplus = self._seats.table.surplus(self._seat(), movable) if movable else None
-        if surplus is not None:
+        now, mine = self._clock.monotonic(), self._seat()
+        while movable and (surplus := self._seats.table.surplus(mine, movable)) is not None:
             name, taker = surplus
-            self._act(name, self._hand_over(workers[name], taker))
+            if now >= self._declined.get((name, taker.holder), now):
+                self._act(name, self._hand_over(workers[name], taker))
+                return
+            movable.remove(name)
 
     def _is_movable(self, hold: Hold, worker: ManagedWorker | None) -> bool:
         if worker is None or worker.state is not WorkerState.RUNNING or not hold.is_held:
             return False
         name, now = worker.qualified_name, self._clock.monotonic()
-        return name not in self._acts and now >= self._moved_at.get(name, -SETTLED_AFTER) + SETTLED_AFTER
+        is_free = name not in self._acts and not self._former.run_on(name, worker)
+        return is_free and now >= self._moved_at.get(name, -SETTLED_AFTER) + SETTLED_AFTER
 
     async def _hand_over(self, worker: ManagedWorker, taker: Seat) -> None:
         """Let another node have a worker; one hand-over is under way in a cluster."""
@@ -422,27 +416,46 @@ class Holdings:
                 return
             with because(f"Handed over to node {taker.node}"):
                 await worker.stand_by(f"it is handed over to node {taker.node}")
-            has_ended = await self._has_ended(worker)
+            has_ended = await self._has_ended(worker, turn)
             # Somebody may have started it again, or replaced it: then it stays.
-            if has_ended and worker.is_at_rest and self._listed().get(name) is worker:
+            is_same = self._listed().get(name) is worker
+            if has_ended and is_same and worker.is_at_rest and not self._former.run_on(name, worker):
                 self._seats.take_former(name)
+                self._moved_at[name] = self._clock.monotonic()  # also where it comes back
                 await self._give_back(name)
                 await self._until_taken(name)
+                if self.holder(name) in (None, self.node):
+                    self._declined[name, taker.holder] = self._clock.monotonic() + DECLINED_FOR
         except OSError as exc:
             log.info("%s is not handed over: %s", name, exc)
         finally:
             self._handing_over = None
             await turn.give_back()
 
-    async def _has_ended(self, worker: ManagedWorker) -> bool:
+    async def _has_ended(self, worker: ManagedWorker, turn: Hold) -> bool:
         """Return whether nothing of a worker runs that was stopped, as soon as it is so or the lease is lost.
 
-        A handler that ignores its cancellation runs on: nobody else may begin before it has ended.
+        A handler that ignores its cancellation runs on: nobody else may begin before it has ended. After a
+        while, others may hand over, and a worker that may run here does so again.
         """
-        while worker.is_running_on and self._hold(worker.qualified_name).is_held:
-            worker.note_standby("a handler of it has not ended here, though it was cancelled")
+        name, end = worker.qualified_name, self._clock.monotonic() + ENDS_WITHIN
+        while worker.is_running_on and worker.state is WorkerState.STANDBY and self._hold(name).is_held:
+            worker.note_standby(RUNS_ON)
             await self._clock.sleep(LOOK_EVERY)
+            if self._clock.monotonic() >= end and turn.is_kept:
+                await turn.give_back()
+                if why_nowhere(self._seats.table, name, self.labels) is None:
+                    await self._keep(worker)
         return not worker.is_running_on
+
+    async def _keep(self, worker: ManagedWorker) -> None:
+        """Start a worker again that could not be handed over."""
+        name = worker.qualified_name
+        text = f"it stays on this node, {self.node}: {RUNS_ON} within {ENDS_WITHIN:g} s"
+        self._log_line(name, text, source="runtime", level="warning")
+        self._moved_at[name] = self._clock.monotonic()
+        with suppress(Retired), because("It could not be handed over"):
+            await worker.take_up()
 
     async def _until_taken(self, name: str) -> None:
         """Return when another node has a worker; after a while also where none has."""

@@ -97,6 +97,8 @@ class Seats:
 
     async def leave(self) -> None:
         """Say that this node is gone; by this, others tell an orderly end from a death for a while."""
+        if self.unreached is not None:
+            return
         seat = self._mine()
         with suppress(OSError):  # what it has said before ends by itself
             data = msgspec.json.encode(seat)

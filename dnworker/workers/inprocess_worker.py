@@ -275,7 +275,7 @@ class InProcessWorker(ManagedWorker[WorkerRunner]):
                 return
             await self._stop()
             self.begin_with(before)
-            self._runner = None  # nothing of it ran, or it was stopped
+            self._runner, self.is_stopped = None, state is WorkerState.STOPPED  # nothing of it ran now
             if state is WorkerState.GATED_OFF:
                 self._gate_off()
             elif state is WorkerState.STANDBY:

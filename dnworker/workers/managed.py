@@ -463,7 +463,8 @@ class ManagedWorker(Generic[R]):
             if (why := await self._services.holding.admit(self.qualified_name)) is not None:
                 self._be_standby(why)
                 return
-            await self._before_start()
+            if not await self._is_prepared():
+                return
             self._access.give_way()  # or a stop that was asked for meanwhile would wait for the whole start
         self.why_standby = None
         if self.state is not WorkerState.LOADING:
@@ -480,8 +481,30 @@ class ManagedWorker(Generic[R]):
         except BaseException as exc:  # the user's module: it may even say sys.exit(), or be cancelled
             self._lifecycle.to(WorkerState.ERROR, why_not_loaded(exc))
             return
+        if (why := await self._services.holding.admit(self.qualified_name)) is not None:
+            self._be_standby(why)  # the import took longer than its lease lasts
+            return
         self._runner = runner
         await runner.start()
+
+    async def _is_prepared(self) -> bool:
+        """Read what the start needs; False where it stands by, because that cannot be read.
+
+        It may have a lease by now: it must not be down as if nobody had started it, or it runs nowhere.
+        """
+        is_shared = self._services.holding.fence(self.qualified_name) is not None
+        try:
+            await self._before_start()
+        except asyncio.CancelledError:
+            self.is_stopped = is_shared and self.state is WorkerState.STOPPED
+            raise
+        except Exception as exc:
+            if not is_shared:
+                raise
+            log.warning("%s does not start: %s", self.qualified_name, exc)
+            self._be_standby(f"what it needs to start cannot be read: {exc}")
+            return False
+        return True
 
     async def _before_start(self) -> None:
         """Read what the start needs, once it is known that it takes place here."""

@@ -93,3 +93,18 @@ async def test_a_clock_that_somebody_sets_ends_nothing_of_other_nodes(stage):
         assert await notebook.put("seat", b"b", revision=0) is None
     finally:
         await notebook.close()
+
+
+@pytest.mark.needs("is_shared")
+async def test_what_is_no_lease_counts_as_held_and_has_no_end_of_its_own(stage, caplog):
+    from dnworker.events.brokers.jetstream.mirror import LEASES, SECONDS, seconds_of
+
+    lease = await stage.broker.acquire("job", "a", 10)
+    await stage.broker._bucket.write(LEASES, "job", b"\xc1 no lease", seconds=10)
+    for _ in range(2):
+        assert await stage.broker.acquire("job", "b", 10) is None
+    assert await stage.broker.renew(lease, 10) is None
+    await stage.broker.give_back(lease)
+    assert await stage.broker.acquire("job", "a", 10) is None
+    assert sum("the lease job cannot be read" in line for line in caplog.messages) == 1
+    assert [seconds_of({SECONDS: text}) for text in ("soon", "nan", "inf", "2.5")] == [None, None, None, 2.5]

@@ -148,3 +148,8 @@ async def test_watch_shows_what_changes_and_nothing_else(served, capsys, monkeyp
     times = len(written.splitlines()) if as_json else written.count("NODE  ")
     assert 2 <= times <= 4  # a worker starts in steps
     assert "notebook:bridge" in written
+
+
+@pytest.mark.parametrize("moment", [1e300, -1e300, float("inf"), float("nan"), 1e15])
+def test_a_time_that_cannot_be_is_said_as_such(moment):
+    assert nodes._clock(moment) == "an impossible time"

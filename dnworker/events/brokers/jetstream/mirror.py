@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -48,9 +49,12 @@ def is_removal(headers: dict[str, str]) -> bool:
 
 
 def seconds_of(headers: dict[str, str]) -> float | None:
-    """Return after how many seconds a value ends; None where it stays."""
-    found = headers.get(SECONDS)
-    return None if found is None else float(found)
+    """Return after how many seconds a value ends; None where it stays, or no number is said."""
+    try:
+        seconds = float(headers.get(SECONDS, "nan"))
+    except ValueError:
+        return None
+    return seconds if math.isfinite(seconds) else None
 
 
 class Mirror:

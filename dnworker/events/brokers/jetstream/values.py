@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 from collections.abc import Callable
 from urllib.parse import quote
@@ -26,6 +27,8 @@ from dnworker.events.brokers.jetstream.mirror import (
 from dnworker.events.brokers.jetstream.names import is_digest, token
 from dnworker.events.brokers.watches import Watches
 
+log = logging.getLogger("dnworker.broker")
+
 ATTEMPTS = 20
 """How often a write is tried that others come before."""
 
@@ -38,6 +41,22 @@ class _Held(msgspec.Struct, frozen=True):
 
     holder: str
     fence: int = 0
+
+
+UNREADABLE = _Held("a node that writes leases in another way")
+_said: set[str] = set()
+"""Leases of which it was said that they cannot be read."""
+
+
+def _held(lease: str, value: bytes) -> _Held:
+    """Return who has a lease; what cannot be read is a lease of somebody else."""
+    try:
+        return msgspec.msgpack.decode(value, type=_Held)
+    except (ValueError, RecursionError):
+        if lease not in _said and len(_said) < 1_000:
+            _said.add(lease)
+            log.warning("the lease %s cannot be read, and counts as held: %r", lease[:80], value[:40])
+        return UNREADABLE
 
 
 class Bucket:
@@ -211,7 +230,7 @@ class Values:
             last = await bucket.last(LEASES, name)
             held = None
             if last is not None and self._is_there(LEASES, name, last):
-                held = msgspec.msgpack.decode(last.data, type=_Held)
+                held = _held(name, last.data)
                 if held.holder != holder:
                     return None
             fence = 0 if held is None or last is None else held.fence or last.seq
@@ -238,7 +257,7 @@ class Values:
             last = await bucket.last(LEASES, lease.name)
             if last is None or is_removal(last.headers):
                 return None
-            held = msgspec.msgpack.decode(last.data, type=_Held)
+            held = _held(lease.name, last.data)
             if held.holder != lease.holder or (held.fence or last.seq) != lease.fence:
                 return None
             revision = last.seq
@@ -255,7 +274,7 @@ class Values:
         self._leases.pop(lease.name, None)
         if last is None or is_removal(last.headers):
             return
-        held = msgspec.msgpack.decode(last.data, type=_Held)
+        held = _held(lease.name, last.data)
         if held.holder == lease.holder and (held.fence or last.seq) == lease.fence:
             await bucket.write(LEASES, lease.name, b"", revision=last.seq, is_removal=True)
 
@@ -275,4 +294,4 @@ class Values:
 def holder_of(mirror: Mirror, lease: str) -> str | None:
     """Return who has a lease, as far as this runtime sees; None where nobody has it."""
     seen = mirror.get(LEASES, token(lease))
-    return None if seen is None else msgspec.msgpack.decode(seen.value, type=_Held).holder
+    return None if seen is None else _held(lease, seen.value).holder
