@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import logging
 import os
 import stat
@@ -22,7 +23,7 @@ class NodeClient(Client):
     What it signs in with may be away for a while, as where the file is written anew: it tries again then.
 
     Args:
-        wants_tls: whether it signs in at no server without TLS: one that does not ask for it gets no password.
+        wants_tls: whether it signs in at no server without TLS: one that asks for none gets no password.
     """
 
     def __init__(self, *, wants_tls: bool = False) -> None:
@@ -86,7 +87,7 @@ def read_file(name: Any) -> bytes:
         Error: it is too long.
     """
     opened = os.open(name, os.O_RDONLY | os.O_NONBLOCK)
-    with open(opened, "rb") as file:
+    with os.fdopen(opened, "rb") as file:
         if not stat.S_ISREG(os.fstat(opened).st_mode):
             raise OSError(f"{name} is no file")
         found = file.read(LARGEST_FILE + 1)
@@ -98,7 +99,7 @@ def read_file(name: Any) -> bytes:
 def _block(name: Any, title: bytes) -> bytearray:
     """Return the line behind a title of a file of credentials."""
     lines = read_file(name).splitlines()
-    for line, following in zip(lines, lines[1:], strict=False):
+    for line, following in itertools.pairwise(lines):
         if b"BEGIN " + title in line and following.strip():
             return bytearray(following.strip())
     raise nats.errors.Error(f"nats: {name} has no {title.decode()} now")

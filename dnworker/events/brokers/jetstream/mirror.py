@@ -148,7 +148,7 @@ class Mirror:
         return NEWEST_OF_EACH
 
     def _begin_anew(self) -> None:
-        """Read all anew: what ended while nothing was read leaves no trace. Until then what is known stays."""
+        """Read all anew: what ended while nothing was read leaves no trace. What is known stays till then."""
         self._anew = {}
 
     def _take(self, raw: Raw) -> None:

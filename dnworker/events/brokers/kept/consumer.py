@@ -195,6 +195,7 @@ class KeptConsumer(GivenEvents):
         return not self._closed and is_low and (bool(self._due) or self._mode is not _Mode.LIVE)
 
     async def _read(self) -> None:
+        has_failed = False
         try:
             await self.get_ready()
             while self._is_to_read():
@@ -202,7 +203,16 @@ class KeptConsumer(GivenEvents):
                     await (self._read_due() if self._due else self._read_page())
                 except BrokerError as exc:
                     log.error("%s waits for its events: %s", self.owner, exc)
-                    await asyncio.sleep(RETRY_SECONDS)
+                except NotStored:
+                    raise
+                except Exception as exc:  # a worker that gets nothing for ever would seem to run
+                    problem = f"{type(exc).__name__}: {exc}"
+                    log.error("%s waits for its events: %s", self.owner, problem, exc_info=not has_failed)
+                    has_failed = True
+                else:
+                    has_failed = False
+                    continue
+                await asyncio.sleep(RETRY_SECONDS)
         except NotStored as exc:  # and never will be
             log.error("%s gets no more events: %s", self.owner, exc)
         finally:
@@ -216,7 +226,7 @@ class KeptConsumer(GivenEvents):
         turn = self._turn
         try:
             rows = await self._desk.by_seq(seqs)
-        except BrokerError:
+        except Exception:
             self._due.extendleft(reversed(seqs))
             raise
         if turn != self._turn:  # it begins earlier since
