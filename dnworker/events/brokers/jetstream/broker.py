@@ -116,6 +116,7 @@ class JetStreamBroker(Values, Workers):
         self._problem = None
         self._cursors.clear()
         self._keepers.clear()
+        self._claims.clear()  # of the time before: nobody waits for them any more
         self.connected = connected = await connect(self.settings)
         try:
             self._bucket = Bucket(connected)
