@@ -172,7 +172,12 @@ class EventBus:
     def _tell(self, envelope: EventEnvelope, only: str | None) -> None:
         for tap, owner in self._taps:
             if only is None or owner is None or owner == only:
-                tap(envelope)
+                try:
+                    tap(envelope)
+                except Exception:
+                    if not self._is_numbered:
+                        raise  # to its publisher; nobody has got the event
+                    log.exception("an event of kind %s could not be noted; it is delivered", envelope.kind)
 
     def _submit(
         self, envelope: EventEnvelope, size: int, only: str | None, *, is_named: bool, may_exist: bool
@@ -249,7 +254,11 @@ class EventBus:
                 self._tell(envelope, only)
             if current_invocation.get() is None or self.gate is None:
                 return False
-            return self.gate.holds(envelope, size, only)
+            try:
+                return self.gate.holds(envelope, size, only)
+            except Exception:  # it is accepted: workers are to get it
+                log.exception("an event of kind %s could not be looked at; it is delivered", envelope.kind)
+                return False
 
         context = self._untold.pop(envelope.event_id, None)
         return (context or contextvars.Context()).run(
