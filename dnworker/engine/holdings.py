@@ -48,6 +48,9 @@ SETTLED_AFTER = 30.0
 TAKEN_WITHIN = 5.0
 """Seconds in which a worker that was handed over is taken, or the next may be."""
 
+SETTLE_SECONDS = 1.0
+"""Seconds in which it is written how far a worker is, before its lease is given back."""
+
 UNLISTED_FOR = 2.0
 """Seconds after which a worker that is no longer declared is given back: a reload lists it again."""
 
@@ -170,9 +173,15 @@ class Holdings:
     async def _leave_to_others(self, hold: Hold, worker: ManagedWorker | None) -> None:
         """Give a lease back, or let it end by itself where something of its worker may run on."""
         if worker is None or (worker.state in _DOWN and not worker.is_running_on):
+            await self._settle(hold)
             await hold.give_back()
         else:
             await hold.abandon()
+
+    async def _settle(self, hold: Hold) -> None:
+        """Wait until it is written how far a worker is: the next node would give it the newest events again."""
+        if not await self._broker().settled(hold.name.removeprefix("hold."), SETTLE_SECONDS):
+            log.warning("%s goes to another node before it is written how far it is", hold.name)
 
     def wake(self) -> None:
         """Look again soon: a worker, or another node, is in another state."""
@@ -363,6 +372,7 @@ class Holdings:
         return self._is_leaving or (now >= since + UNLISTED_FOR and not self._is_changing())
 
     async def _give_back(self, hold: Hold) -> None:
+        await self._settle(hold)
         await hold.give_back()
         await self._seats.write()
 

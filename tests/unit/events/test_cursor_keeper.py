@@ -10,6 +10,7 @@ import pytest
 from dnworker.core.clock import VirtualClock
 from dnworker.core.errors import NotStored
 from dnworker.events.brokers.jetstream.marks import CursorKeeper
+from dnworker.events.brokers.jetstream.workers import Workers
 from dnworker.events.brokers.kept.cursors import Cursor
 
 
@@ -71,3 +72,14 @@ async def test_who_waits_for_a_write_that_ends_well_is_told(stage):
     around.answer.set_result(1)
     await asyncio.wait_for(waiting, 1)
     assert await keeper.settled(1)
+
+
+async def test_a_broker_says_when_it_is_written_how_far_a_worker_is(stage):
+    around, keeper, waiting = stage
+    workers = Workers()
+    workers._keepers["demo:w"] = keeper
+    assert not await workers.settled("demo:w", 0.01)
+    around.answer.set_result(1)
+    assert await workers.settled("demo:w", 1)
+    assert waiting.done()
+    assert await workers.settled("demo:other", 1)

@@ -48,7 +48,7 @@ class NodeClient(Client):
             return super()._connect_command()
         except Exception as exc:
             if self._transport is not None:
-                self._transport.close()
+                self._transport.close()  # type: ignore[no-untyped-call]
             if isinstance(exc, (nats.errors.Error, OSError)):
                 raise
             # Its text may have what is secret.

@@ -235,6 +235,12 @@ class Workers:
             del self._keepers[worker], self._cursors[worker]
             keeper.cursor.last = None
 
+    async def settled(self, worker: str, seconds: float) -> bool:
+        """Return whether it is kept how far a worker is; waits for that, at most so many seconds."""
+        self._marks.flush()
+        keeper = self._keepers.get(worker)
+        return keeper is None or await keeper.settled(seconds)
+
     async def _say_farewell(self) -> None:
         """Close the consumers of this runtime, and write how far they are."""
         for cursor in [*self._cursors.values()]:
