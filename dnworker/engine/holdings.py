@@ -48,9 +48,7 @@ SETTLED_AFTER = 30.0
 TAKEN_WITHIN = 5.0
 """Seconds in which a worker that was handed over is taken, or the next may be."""
 
-SETTLE_SECONDS = 1.0
-"""Seconds in which it is written how far a worker is, before its lease is given back."""
-
+SETTLE_SECONDS = 1.0  # in which it is written how far a worker is, before its lease is given back
 UNLISTED_FOR = 2.0
 """Seconds after which a worker that is no longer declared is given back: a reload lists it again."""
 
@@ -179,7 +177,7 @@ class Holdings:
             await hold.abandon()
 
     async def _settle(self, hold: Hold) -> None:
-        """Wait until it is written how far a worker is: the next node would give it the newest events again."""
+        """Wait until it is written how far a worker is: the next node would give it some events again."""
         if not await self._broker().settled(hold.name.removeprefix("hold."), SETTLE_SECONDS):
             log.warning("%s goes to another node before it is written how far it is", hold.name)
 

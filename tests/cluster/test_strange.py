@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import pytest
 
 from dnworker.core.envelope import EventEnvelope, encode, pack
+from dnworker.core.errors import NotStored
 from dnworker.events.brokers.base import BEGINNING, Outcome
+from dnworker.events.brokers.jetstream import pulling
 from dnworker.events.brokers.kept import consumer as kept
 
 from ..conformance.stage import handle_next, numbers
@@ -99,3 +103,33 @@ async def test_a_consumer_that_a_tap_closes_while_an_event_is_delivered_has_not_
         await node.publish(payload={"n": 1})
         node.outlet.deliver = deliver
         assert numbers(await handle_next(node.broker.subscribe("demo:w", ["demo.go"]))) == [1]
+
+
+async def test_a_close_that_is_cancelled_ends_all_the_same(server, monkeypatch):
+    async with nodes(server, 1) as (node,):
+        node.broker.subscribe("demo:w", ["demo.go"])
+        await node.publish()
+        server.pause()
+        begun = node.begin()
+        closing = asyncio.create_task(node.broker.close())
+        await asyncio.sleep(0.05)
+        closing.cancel()
+        await asyncio.gather(closing, return_exceptions=True)
+        server.go_on()
+        with pytest.raises(NotStored, match="closed"):
+            await asyncio.wait_for(begun, 5)
+        await asyncio.sleep(0)
+        assert not [task for task in asyncio.all_tasks() if task.get_name().startswith("dnworker ")]
+
+
+async def test_an_event_that_is_larger_than_a_portion_comes_and_so_do_those_behind_it(
+    shared_server, monkeypatch
+):
+    monkeypatch.setattr(pulling, "PORTION_BYTES", 10_000)
+    async with nodes(shared_server, 1) as (node,):
+        await node.publish(payload={"n": 1, "text": "x" * 100_000})
+        await node.publish(payload={"n": 2})
+        page = await node.broker.page(
+            {"demo.go": 0}, 0, node.broker.delivered_seq, most=10, max_bytes=10_000, worker="demo:w"
+        )
+        assert [one.envelope.payload["n"] for one in page.events] == [1, 2]

@@ -392,7 +392,7 @@ class Workers:
         if (holder := self._holder(worker)) is not None:
             raise Conflict(f"{worker} is running, held by {holder}; stop it first")
         keeper = self._keepers.get(worker)
-        if keeper is not None and not await keeper.settled(FAREWELL_SECONDS):
+        if not await self.settled(worker, FAREWELL_SECONDS):
             raise NotStored(
                 f"how far {worker} is is not written yet: {self.connected.failure or 'try again'}"
             )
