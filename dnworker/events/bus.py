@@ -246,7 +246,6 @@ class EventBus:
 
     def _introduce(self, envelope: EventEnvelope, size: int, only: str | None) -> bool:
         """Tell taps of an event that has its number now, as its publisher; return whether it is held back."""
-
         traceparent = published_with.get()
 
         def introduce() -> bool:
@@ -261,9 +260,8 @@ class EventBus:
                 return False
 
         context = self._untold.pop(envelope.event_id, None)
-        return (context or contextvars.Context()).run(
-            introduce
-        )  # an event of another runtime has no publisher here
+        # An event of another runtime has no publisher here.
+        return (context or contextvars.Context()).run(introduce)
 
     def kept(self, session_id: str | None, after_seq: int) -> list[EventEnvelope]:
         """Return what is kept in memory of a session, or of the runtime's scope, after a `seq`."""
@@ -318,9 +316,8 @@ class EventBus:
             return
         anew: EventEnvelope | None = None
         for subscription in self._workers_wanting(envelope, only):
-            if (
-                not subscription.goes_by_seq or self._is_numbered
-            ):  # a number of our own would be another event's
+            # Where the broker numbers, a number of our own would be another event's.
+            if not subscription.goes_by_seq or self._is_numbered:
                 subscription.put(envelope, size)
                 continue
             if anew is None:

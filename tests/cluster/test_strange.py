@@ -62,8 +62,8 @@ async def test_a_worker_whose_page_cannot_be_read_is_tried_again(shared_server, 
         monkeypatch.setattr(node.broker, "page", failing)
         consumer = node.broker.subscribe("demo:w", ["demo.go"], start=BEGINNING)
         assert numbers(await handle_next(consumer)) == [1]
-        assert "demo:w waits for its events: RuntimeError: once" in caplog.text
-        assert caplog.text.count("Traceback") == 1
+        assert "demo:w waits for its events: once" in caplog.text
+        assert "Traceback" in caplog.text
 
 
 async def test_what_is_due_again_and_cannot_be_read_now_comes_later(shared_server, monkeypatch):
@@ -105,17 +105,16 @@ async def test_a_consumer_that_a_tap_closes_while_an_event_is_delivered_has_not_
         assert numbers(await handle_next(node.broker.subscribe("demo:w", ["demo.go"]))) == [1]
 
 
-async def test_a_close_that_is_cancelled_ends_all_the_same(server, monkeypatch):
-    async with nodes(server, 1) as (node,):
+async def test_a_close_that_is_cancelled_ends_all_the_same(shared_server):
+    async with nodes(shared_server, 1) as (node,):
         node.broker.subscribe("demo:w", ["demo.go"])
         await node.publish()
-        server.pause()
+        node.broker._outbox._can_send = lambda: False  # as of a server that takes nothing
         begun = node.begin()
         closing = asyncio.create_task(node.broker.close())
         await asyncio.sleep(0.05)
         closing.cancel()
         await asyncio.gather(closing, return_exceptions=True)
-        server.go_on()
         with pytest.raises(NotStored, match="closed"):
             await asyncio.wait_for(begun, 5)
         await asyncio.sleep(0)

@@ -195,24 +195,17 @@ class KeptConsumer(GivenEvents):
         return not self._closed and is_low and (bool(self._due) or self._mode is not _Mode.LIVE)
 
     async def _read(self) -> None:
-        has_failed = False
         try:
             await self.get_ready()
             while self._is_to_read():
                 try:
                     await (self._read_due() if self._due else self._read_page())
-                except BrokerError as exc:
-                    log.error("%s waits for its events: %s", self.owner, exc)
                 except NotStored:
                     raise
-                except Exception as exc:  # a worker that gets nothing for ever would seem to run
-                    problem = f"{type(exc).__name__}: {exc}"
-                    log.error("%s waits for its events: %s", self.owner, problem, exc_info=not has_failed)
-                    has_failed = True
-                else:
-                    has_failed = False
-                    continue
-                await asyncio.sleep(RETRY_SECONDS)
+                except Exception as exc:  # whatever it is: who gets nothing for ever would seem to run
+                    is_bug = not isinstance(exc, BrokerError)
+                    log.error("%s waits for its events: %s", self.owner, exc, exc_info=is_bug)
+                    await asyncio.sleep(RETRY_SECONDS)
         except NotStored as exc:  # and never will be
             log.error("%s gets no more events: %s", self.owner, exc)
         finally:
