@@ -132,3 +132,11 @@ async def test_an_event_that_is_larger_than_a_portion_comes_and_so_do_those_behi
             {"demo.go": 0}, 0, node.broker.delivered_seq, most=10, max_bytes=10_000, worker="demo:w"
         )
         assert [one.envelope.payload["n"] for one in page.events] == [1, 2]
+
+
+async def test_a_value_of_strangers_among_what_was_let_go_keeps_no_node_from_starting(shared_server, caplog):
+    async with nodes(shared_server, 1, namespace="strangers") as (node,):
+        await node.broker._bucket.write("letgo", "strange", b"\xff\xff")
+        async with nodes(shared_server, 1, namespace="strangers") as (late,):
+            assert (await late.publish()).seq == 1
+        assert "what was let go by strange cannot be read" in caplog.text

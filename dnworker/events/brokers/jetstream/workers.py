@@ -287,7 +287,10 @@ class Workers:
         """Note what other runtimes have let go."""
         if self._mirror is not None:
             for seen in self._mirror.all_of(LET_GO):
-                self._let_go.update(msgspec.msgpack.decode(seen.value, type=list[int]))
+                try:
+                    self._let_go.update(msgspec.msgpack.decode(seen.value, type=list[int]))
+                except msgspec.MsgspecError as exc:  # a stranger's
+                    log.error("what was let go by %s cannot be read, and is left out: %s", seen.key, exc)
 
     # -- all that are known ----------------------------------------------------------------------------
 
