@@ -47,6 +47,9 @@ log = logging.getLogger("dnworker.cluster")
 ASK_APART = 2.0
 """Seconds between two questions whether a worker is divided by now as this node was told."""
 
+SETTLE_SECONDS = 1.0
+"""Seconds in which it is written how far a worker is, before its lease is given back."""
+
 KILL_BEFORE = 0.5
 """Seconds before the end of a lease at which nothing of its worker is left, whatever it takes."""
 
@@ -153,7 +156,16 @@ class Holdings:
         """Give a lease back, or let it end by itself where something of its worker may run on."""
         hold = self._holds[name]
         is_down = worker is None or (worker.state in _DOWN and worker.is_at_rest)
-        await (hold.give_back() if is_down and not self._former.run_on(name, worker) else hold.abandon())
+        if is_down and not self._former.run_on(name, worker):
+            await self._settle(name)
+            await hold.give_back()
+        else:
+            await hold.abandon()
+
+    async def _settle(self, name: str) -> None:
+        """Wait until it is written how far a worker is: the next node would give it some events again."""
+        if not await self._broker().settled(name, SETTLE_SECONDS):
+            log.warning("%s goes to another node before it is written how far it is", name)
 
     def wake(self) -> None:
         """Look again soon: a worker, or another node, is in another state."""
@@ -350,6 +362,7 @@ class Holdings:
         return (self._former.is_gone(name) and not self._is_changing()) or self._is_leaving
 
     async def _give_back_still(self, name: str) -> None:
+        await self._settle(name)
         if self._may_give_back(name, self._listed().get(name)):  # or it was started meanwhile
             await self._give_back(name)
 
@@ -416,7 +429,8 @@ class Holdings:
                 return
             with because(f"Handed over to node {taker.node}"):
                 await worker.stand_by(f"it is handed over to node {taker.node}")
-            has_ended = await self._has_ended(worker, turn)
+            if has_ended := await self._has_ended(worker, turn):
+                await self._settle(name)
             # Somebody may have started it again, or replaced it: then it stays.
             is_same = self._listed().get(name) is worker
             if has_ended and is_same and worker.is_at_rest and not self._former.run_on(name, worker):

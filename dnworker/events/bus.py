@@ -173,7 +173,12 @@ class EventBus:
     def _tell(self, envelope: EventEnvelope, only: str | None) -> None:
         for tap, owner in self._taps:
             if only is None or owner is None or owner == only:
-                tap(envelope)
+                try:
+                    tap(envelope)
+                except Exception:
+                    if not self._is_numbered:
+                        raise  # to its publisher; nobody has got the event
+                    log.exception("an event of kind %s could not be noted; it is delivered", envelope.kind)
 
     def _submit(
         self, envelope: EventEnvelope, size: int, only: str | None, *, is_named: bool, may_exist: bool
@@ -256,7 +261,11 @@ class EventBus:
         published_with.set(None)
         if current_invocation.get() is None or self.gate is None:
             return False
-        return self.gate.holds(envelope, size, only)
+        try:
+            return self.gate.holds(envelope, size, only)
+        except Exception:  # it is accepted: workers are to get it
+            log.exception("an event of kind %s could not be looked at; it is delivered", envelope.kind)
+            return False
 
     def kept(self, session_id: str | None, after_seq: int) -> list[EventEnvelope]:
         """Return what is kept in memory of a session, or of the runtime's scope, after a `seq`."""
@@ -311,9 +320,8 @@ class EventBus:
             return
         anew: EventEnvelope | None = None
         for subscription in self._workers_wanting(envelope, only):
-            if (
-                not subscription.goes_by_seq or self._is_numbered
-            ):  # a number of our own would be another event's
+            # Where the broker numbers, a number of our own would be another event's.
+            if not subscription.goes_by_seq or self._is_numbered:
                 subscription.put(envelope, size)
                 continue
             if anew is None:

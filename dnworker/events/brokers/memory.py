@@ -183,6 +183,10 @@ class MemoryBroker:
         renewed = self._leases[lease.name] = replace(held, until=now + seconds)
         return renewed
 
+    async def settled(self, worker: str, seconds: float) -> bool:
+        """Return whether it is kept how far a worker is; waits for that, at most so many seconds."""
+        return True
+
     async def give_back(self, lease: Lease) -> None:
         """End it now; one that another has is left alone."""
         held = self._leases.get(lease.name)

@@ -60,3 +60,16 @@ async def test_the_history_of_either_has_the_event_once_under_its_number(buses):
     await turn_loop()
     assert [history.event(event.event_id).seq for history in histories] == [1, 1]
     assert [history.waiting for history in histories] == [0, 0]
+
+
+async def test_an_event_that_cannot_be_noted_is_delivered_all_the_same(buses, caplog):
+    def fail(*_: object) -> bool:
+        raise RuntimeError("a fault")
+
+    for bus in buses:
+        bus.tap(fail)
+    got = [bus.subscribe(["k"], owner="demo:w") for bus in buses]
+    await buses[0].accepted(buses[0].publish("k", {"n": 1}))
+    await turn_loop()
+    assert [[one.payload for one in subscription.queued()] for subscription in got] == [[{"n": 1}]] * 2
+    assert "could not be noted" in caplog.text

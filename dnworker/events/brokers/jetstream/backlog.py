@@ -26,6 +26,10 @@ SESSION_BYTES = 64_000_000
 """Bytes of a session's events that are read at once."""
 
 
+MOST_UNREADABLE = 1_000
+"""Messages of which it is remembered that the log says of them that they cannot be read."""
+
+
 class Backlog:
     """Reads events of the stream.
 
@@ -40,6 +44,8 @@ class Backlog:
         self._api = connected.api
         self._is_let_go = is_let_go
         self._warned: dict[str, int] = {}
+        self._unreadable: dict[int, None] = {}
+        """Numbers of messages of which it was said that they are no events."""
 
     async def page(
         self, kinds: dict[str | None, int], seen: int, upto: int, *, most: int, max_bytes: int, worker: str
@@ -64,7 +70,7 @@ class Backlog:
             reached = await self._end(filters, max(begin, raws[-1].seq if raws else 0), upto)
         else:
             reached = min(raws[-1].seq, upto) if raws else begin
-        found = [stored for raw in within if (stored := _stored(raw)) and not self._is_let_go(raw.seq)]
+        found = [stored for raw in within if (stored := self._stored(raw)) and not self._is_let_go(raw.seq)]
         return Page(found, reached)
 
     async def _end(self, filters: list[str], reached: int, upto: int) -> int:
@@ -114,7 +120,9 @@ class Backlog:
             messages = await asyncio.gather(
                 *(self._api.message(self._names.events, seq=seq) for seq in numbers[begin : begin + AT_ONCE])
             )
-            found += [stored for one in messages if one is not None and (stored := _stored(one)) is not None]
+            found += [
+                stored for one in messages if one is not None and (stored := self._stored(one)) is not None
+            ]
         return found
 
     async def first(self, event_id: str) -> Read | None:
@@ -136,7 +144,7 @@ class Backlog:
             most=limit,
             max_bytes=SESSION_BYTES,
         )
-        found = [stored.envelope for raw in raws if (stored := _stored(raw)) is not None]
+        found = [stored.envelope for raw in raws if (stored := self._stored(raw)) is not None]
         return [replace(one, replay=True) for one in found if one.session_id == session_id]
 
     async def count(self, cursor: Cursor, let_go: Collection[int]) -> int:
@@ -164,11 +172,14 @@ class Backlog:
                 total -= is_for_it and (one.envelope.kind in kinds or None in kinds)
         return max(total, 0)
 
-
-def _stored(message: Raw | Message) -> Stored | None:
-    """Return an event of the stream; None, and a line in the log, where it is none."""
-    try:
-        return read_event(message.data, message.headers, message.seq).stored
-    except Invalid as exc:
-        log.error("event %d of the stream cannot be read, and is left out: %s", message.seq, exc)
-        return None
+    def _stored(self, message: Raw | Message) -> Stored | None:
+        """Return an event of the stream; None, and once a line in the log, where it is none."""
+        try:
+            return read_event(message.data, message.headers, message.seq).stored
+        except Invalid as exc:
+            if message.seq not in self._unreadable:
+                self._unreadable[message.seq] = None
+                if len(self._unreadable) > MOST_UNREADABLE:
+                    del self._unreadable[next(iter(self._unreadable))]
+                log.error("event %d of the stream cannot be read, and is left out: %s", message.seq, exc)
+            return None

@@ -125,6 +125,7 @@ class JetStreamBroker(Values, Workers):
         self._cursors.clear()
         self._keepers.clear()
         self._shares.clear()
+        self._claims.clear()  # of the time before: nobody waits for them any more
         self.connected = connected = await connect(self.settings)
         try:
             self._bucket = Bucket(connected)
@@ -154,12 +155,17 @@ class JetStreamBroker(Values, Workers):
 
     async def close(self) -> None:
         """Write what waits, and end; does nothing where it is not open."""
-        if self._outbox is None or self._reader is None:
+        if (outbox := self._outbox) is None or self._reader is None:
             return
         try:
             await self._say_farewell()
-            await self._outbox.close(CLOSE_SECONDS if self.connected.failure is None else 0)
+            await outbox.close(CLOSE_SECONDS if self.connected.failure is None else 0)
         finally:
+            # Where that was cut short, too: publishers are told, and nothing runs on.
+            outbox.abandon()
+            outbox.refuse_all("the broker was closed before the server had acknowledged the event")
+            for keeper in self._keepers.values():
+                keeper.abandon()
             await self._end()
 
     async def abandon(self) -> None:

@@ -14,7 +14,6 @@ from typing import Any
 
 import nats
 import nats.errors
-from nats.aio.client import Client
 
 from dnworker.core.errors import BrokerError
 from dnworker.core.task_ends import end_tasks
@@ -28,6 +27,7 @@ from dnworker.events.brokers.jetstream.api import (
     utc_now,
     why,
 )
+from dnworker.events.brokers.jetstream.client import NodeClient
 from dnworker.events.brokers.jetstream.first_contact import PERMISSIONS, check_servers
 from dnworker.events.brokers.jetstream.names import Names
 from dnworker.events.brokers.jetstream.servers import parse_servers
@@ -117,23 +117,13 @@ def masked(address: str) -> str:
     return re.sub(r"//[^/@]*@", "//***@", address)
 
 
-class EncryptedClient(Client):
-    """A client that signs in at no server without TLS: one that does not ask for it gets no password."""
-
-    def _connect_command(self) -> bytes:
-        writer = getattr(self._transport, "_io_writer", None)
-        if writer is None or writer.get_extra_info("ssl_object") is None:
-            raise nats.errors.SecureConnWantedError
-        return super()._connect_command()
-
-
 class Connected:
     """A connection, and what it is connected to; says in the log when it is lost, and when it is back."""
 
     def __init__(self, settings: ServerSettings) -> None:
         self.settings = settings
         self.names = Names(settings.namespace)
-        self.client = EncryptedClient() if settings.wants_tls else Client()
+        self.client = NodeClient(wants_tls=settings.wants_tls)
         self.api = Api(self.client)
         self.events: StreamInfo
         """The stream of events, as it was when this was connected."""
@@ -162,6 +152,7 @@ class Connected:
     async def note_lost(self) -> None:
         """Say that the connection is lost."""
         self.api.note_lost()
+        self.client.forget_unsent()
         if not self.is_closing:
             self.failure = (
                 f"{self.settings.address} is away since {utc_now()}; "

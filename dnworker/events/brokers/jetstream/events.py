@@ -8,6 +8,7 @@ from urllib.parse import quote, unquote
 from msgspec.structs import replace
 
 from dnworker.core.envelope import EventEnvelope, decode_stored, encode, size_of
+from dnworker.core.errors import Invalid
 from dnworker.core.invocation import read_traceparent, traceparent_here
 from dnworker.events.brokers.kept.pages import Stored
 
@@ -60,8 +61,17 @@ def read_event(data: bytes, headers: dict[str, str], seq: int) -> Read:
     """Return an event of the stream under its number there.
 
     Raises:
-        Invalid: it is none.
+        Invalid: it is none, whatever is wrong with it: anyone with the right to may write to the stream.
     """
+    try:
+        return _read(data, headers, seq)
+    except Invalid:
+        raise
+    except Exception as exc:
+        raise Invalid(f"it is no event ({type(exc).__name__})") from exc
+
+
+def _read(data: bytes, headers: dict[str, str], seq: int) -> Read:
     envelope = replace(decode_stored(data), seq=seq)
     only, traceparent = headers.get(ONLY), headers.get(TRACEPARENT)
     return Read(

@@ -64,6 +64,8 @@ class CursorKeeper:
         """Whether nobody has written it since this runtime did, as far as this knows."""
         self._is_claimed = False
         self._waiting: list[asyncio.Future[None]] = []
+        self._writing: list[asyncio.Future[None]] = []
+        """Those that wait for the write that is under way."""
         self._task: asyncio.Task[None] | None = None
 
     def claim(self) -> asyncio.Future[None]:
@@ -90,7 +92,7 @@ class CursorKeeper:
         if self._task is None:
             return True
         done, _ = await asyncio.wait({self._task}, timeout=seconds)
-        return bool(done) and not self._waiting
+        return bool(done) and not self._waiting and not self._writing
 
     def abandon(self) -> None:
         """Write nothing more; what waits for it fails."""
@@ -104,22 +106,22 @@ class CursorKeeper:
         try:
             said = False
             while self._waiting:
-                waiting, self._waiting = self._waiting, []
+                self._writing, self._waiting = self._waiting, []
                 try:
                     await (self._write() if self._is_claimed else self._take())
                 except (BrokerError, NotStored) as exc:
                     if self.is_lost:
-                        self._waiting += waiting
                         self._end(NotStored(str(exc)))
                         return
                     said = self._say(exc, said)
                 else:
                     said = False
-                    for future in waiting:
+                    for future in self._writing:
                         if not future.done():
                             future.set_result(None)
+                    self._writing = []
                     continue
-                self._waiting = waiting + self._waiting
+                self._waiting, self._writing = self._writing + self._waiting, []
                 await asyncio.sleep(RETRY_SECONDS)
         except Exception:
             log.exception("how far %s is cannot be written", self.cursor.worker)
@@ -133,7 +135,8 @@ class CursorKeeper:
         return True
 
     def _end(self, exc: NotStored) -> None:
-        waiting, self._waiting = self._waiting, []
+        waiting = self._writing + self._waiting
+        self._writing, self._waiting = [], []
         consumer = self.cursor.consumer
         for future in [*waiting, *([consumer.claimed] if isinstance(consumer, SharedConsumer) else [])]:
             if not future.done():

@@ -240,7 +240,7 @@ class Outbox:
         if self._is_to_resend and self._client.is_connected:
             self._is_to_resend = False
             for one in [*self._sent.values()]:  # in their order, which the server keeps
-                if not one.seq and not one.is_ended:
+                if not one.seq and not one.is_ended and self._client.is_connected:
                     await self._send_one(one)
         while self._waiting and self._can_send() and not self._is_to_resend:
             one = self._waiting.popleft()

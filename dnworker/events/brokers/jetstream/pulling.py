@@ -156,6 +156,15 @@ async def ask_for(client: Client, stream: str, name: str, inbox: str, request: d
         raise Away(f"the server cannot be asked ({why(exc)})") from exc
 
 
+ENVELOPE_BYTES = 65_536
+"""Bytes that a message has beside its headers and data: subjects, and what the server adds."""
+
+
+def room(client: Client, wanted: int) -> int:
+    """Return bytes for a request: any message has room in it, or none would ever come."""
+    return max(wanted, client.max_payload + ENVELOPE_BYTES)
+
+
 async def pull(
     api: Api, stream: str, filters: list[str], start: dict[str, Any], *, most: int, max_bytes: int
 ) -> tuple[list[Raw], bool]:
@@ -172,7 +181,7 @@ async def pull(
     subscription = await client.subscribe(inbox, cb=pulled.take)
     api.waiting.add(pulled.done)
     try:
-        request = {"batch": most, "no_wait": True, "max_bytes": max_bytes}
+        request = {"batch": most, "no_wait": True, "max_bytes": room(client, max_bytes)}
         await ask_for(client, stream, name, inbox, request)
         return await pulled.result()
     finally:
@@ -353,7 +362,7 @@ class StreamReader:
         self._credit += PORTION
         request = {
             "batch": PORTION,
-            "max_bytes": PORTION_BYTES,
+            "max_bytes": room(self._client, PORTION_BYTES),
             "expires": nanoseconds(EXPIRES),
             "idle_heartbeat": nanoseconds(HEARTBEAT),
         }

@@ -88,10 +88,11 @@ class EventReader:
             return
         if raw.seq > self.seq + 1:
             self._skip(raw.seq)
-        self.seq = raw.seq
         try:
             read = read_event(raw.data, raw.headers, raw.seq)
         except Invalid as exc:
             log.error("event %d of the stream cannot be read, and is left out: %s", raw.seq, exc)
-            return
-        self._deliver(read)
+        else:
+            self._deliver(read)
+        finally:
+            self.seq = raw.seq  # not before: a consumer that is closed by a tap has not had the event

@@ -257,6 +257,12 @@ class Workers(Divided):
             del self._keepers[worker], self._cursors[worker]
             keeper.cursor.last = None
 
+    async def settled(self, worker: str, seconds: float) -> bool:
+        """Return whether it is kept how far a worker is; waits for that, at most so many seconds."""
+        self._marks.flush()
+        keeper = self._keepers.get(worker)
+        return keeper is None or await keeper.settled(seconds)
+
     async def _say_farewell(self) -> None:
         """Close the consumers of this runtime, and write how far they are."""
         for cursor in [*self._cursors.values()]:
@@ -303,7 +309,10 @@ class Workers(Divided):
         """Note what other runtimes have let go."""
         if self._mirror is not None:
             for seen in self._mirror.all_of(LET_GO):
-                self._let_go.update(msgspec.msgpack.decode(seen.value, type=list[int]))
+                try:
+                    self._let_go.update(msgspec.msgpack.decode(seen.value, type=list[int]))
+                except msgspec.MsgspecError as exc:  # a stranger's
+                    log.error("what was let go by %s cannot be read, and is left out: %s", seen.key, exc)
 
     # -- all that are known ----------------------------------------------------------------------------
 
@@ -418,7 +427,7 @@ class Workers(Divided):
         if (holder := self._holder(worker)) is not None:
             raise Conflict(f"{worker} is running, held by {holder}; stop it first")
         keeper = self._keepers.get(worker)
-        if keeper is not None and not await keeper.settled(FAREWELL_SECONDS):
+        if not await self.settled(worker, FAREWELL_SECONDS):
             raise NotStored(
                 f"how far {worker} is is not written yet: {self.connected.failure or 'try again'}"
             )

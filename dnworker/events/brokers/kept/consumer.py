@@ -200,8 +200,11 @@ class KeptConsumer(GivenEvents):
             while self._is_to_read():
                 try:
                     await (self._read_due() if self._due else self._read_page())
-                except BrokerError as exc:
-                    log.error("%s waits for its events: %s", self.owner, exc)
+                except NotStored:
+                    raise
+                except Exception as exc:  # whatever it is: who gets nothing for ever would seem to run
+                    is_bug = not isinstance(exc, BrokerError)
+                    log.error("%s waits for its events: %s", self.owner, exc, exc_info=is_bug)
                     await asyncio.sleep(RETRY_SECONDS)
         except NotStored as exc:  # and never will be
             log.error("%s gets no more events: %s", self.owner, exc)
@@ -216,7 +219,7 @@ class KeptConsumer(GivenEvents):
         turn = self._turn
         try:
             rows = await self._desk.by_seq(seqs)
-        except BrokerError:
+        except Exception:
             self._due.extendleft(reversed(seqs))
             raise
         if turn != self._turn:  # it begins earlier since

