@@ -36,7 +36,7 @@ SEEDS = 30
 FAULTS = 4
 """Faults of a seed."""
 
-IN_SHORT = ((17, 2), (22, 2))
+IN_SHORT = ((11, 2), (35, 2))
 """Seeds of the short form, each with its number of faults; those that ever failed stay here."""
 
 HANDLED_WITHIN = 90.0
@@ -59,6 +59,7 @@ NAMES = (
     "stop_a_node",
     "fill_the_disk",
     "all_at_once",
+    "cut_off_before_a_tick",
 )
 """The faults; each is a method of `Campaign`."""
 
@@ -187,6 +188,15 @@ class Campaign:
         if self.chance.random() < 0.5:
             for proxy in place.proxies:
                 proxy.reset()  # what was under way never arrives; else it arrives late
+
+    async def _cut_off_before_a_tick(self) -> None:
+        """Cut the holder of the schedules off a moment before a tick by its clock: it can tell nobody of that."""
+        place = self.world.holder("ticks") or self._any()
+        left = 60 - (time.time() + place.clock_off_by) % 60
+        await asyncio.sleep(max(0.0, left - self.chance.uniform(0.5, 4)))
+        for proxy in place.proxies:
+            proxy.stall()
+        await self._wait(PAST_THE_LEASE, 2 * PAST_THE_LEASE + 4)
 
     async def _all_at_once(self) -> None:
         """Kill a node, pause another, cut the third off, and kill a server, within a second."""

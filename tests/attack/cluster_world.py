@@ -190,7 +190,7 @@ class Place:
         self.is_paused = False
         self.ends: list[str] = []
         self._world = world
-        self._clock_off_by = clock_off_by
+        self.clock_off_by = clock_off_by
         ports = free_ports(len(world.servers))
         self.proxies = [
             Proxy(port, int(one.port or 0)) for port, one in zip(ports, world.servers, strict=True)
@@ -211,8 +211,8 @@ class Place:
         self.lives += 1
         world = self._world
         environ = {"HISTORY": str(world.file), "NODE": self.life}
-        if self._clock_off_by:
-            environ |= {"CLOCK_OFF_BY": str(self._clock_off_by), "PYTHONPATH": str(world.skew)}
+        if self.clock_off_by:
+            environ |= {"CLOCK_OFF_BY": str(self.clock_off_by), "PYTHONPATH": str(world.skew)}
         broker = "nats://" + ",".join(f"127.0.0.1:{proxy.port}" for proxy in self.proxies)
         directory = world.directory / "nodes" / str(self.lives)
         node = Node(self.name, directory, broker, TOKEN, [str(world.root)], environ)
