@@ -10,6 +10,7 @@ import asyncio
 import contextlib
 import os
 import random
+import signal
 import sys
 import tempfile
 import time
@@ -298,6 +299,8 @@ def main() -> int:
     parser.add_argument("--faults", type=int, default=FAULTS, help="a seed (default: %(default)s)")
     parser.add_argument("--keep", type=Path, metavar="DIR", help="keep what nodes and servers say in here")
     options = parser.parse_args()
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs ignore it
+    signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
     failed = 0
     with tempfile.TemporaryDirectory(prefix="dnworker-cluster-") as temporary:
         for seed in options.seed or range(options.seeds):
