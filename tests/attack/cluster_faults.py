@@ -10,6 +10,7 @@ import asyncio
 import contextlib
 import os
 import random
+import signal
 import sys
 import tempfile
 import time
@@ -36,7 +37,7 @@ SEEDS = 30
 FAULTS = 4
 """Faults of a seed."""
 
-IN_SHORT = ((17, 2), (22, 2))
+IN_SHORT = ((11, 2), (35, 2))
 """Seeds of the short form, each with its number of faults; those that ever failed stay here."""
 
 HANDLED_WITHIN = 90.0
@@ -59,6 +60,7 @@ NAMES = (
     "stop_a_node",
     "fill_the_disk",
     "all_at_once",
+    "cut_off_before_a_tick",
 )
 """The faults; each is a method of `Campaign`."""
 
@@ -188,6 +190,15 @@ class Campaign:
             for proxy in place.proxies:
                 proxy.reset()  # what was under way never arrives; else it arrives late
 
+    async def _cut_off_before_a_tick(self) -> None:
+        """Cut the holder of the schedules off a moment before a tick by its clock: it can tell nobody of that."""
+        place = self.world.holder("ticks") or self._any()
+        left = 60 - (time.time() + place.clock_off_by) % 60
+        await asyncio.sleep(max(0.0, left - self.chance.uniform(0.5, 4)))
+        for proxy in place.proxies:
+            proxy.stall()
+        await self._wait(PAST_THE_LEASE, 2 * PAST_THE_LEASE + 4)
+
     async def _all_at_once(self) -> None:
         """Kill a node, pause another, cut the third off, and kill a server, within a second."""
         first, second, third = self.chance.sample(self.world.places, 3)
@@ -288,6 +299,8 @@ def main() -> int:
     parser.add_argument("--faults", type=int, default=FAULTS, help="a seed (default: %(default)s)")
     parser.add_argument("--keep", type=Path, metavar="DIR", help="keep what nodes and servers say in here")
     options = parser.parse_args()
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs ignore it
+    signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
     failed = 0
     with tempfile.TemporaryDirectory(prefix="dnworker-cluster-") as temporary:
         for seed in options.seed or range(options.seeds):

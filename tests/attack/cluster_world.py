@@ -114,8 +114,9 @@ def capability(root: Path) -> Path:
 class Proxy:
     """A way to a server that can be cut: `stall` is a black hole, `refuse` closes, `heal` goes on."""
 
-    def __init__(self, port: int, target: int) -> None:
-        self.port, self._target = port, target
+    def __init__(self, server: NatsServer) -> None:
+        self.port = 0
+        self._to = server
         self._open = asyncio.Event()
         self._open.set()
         self._refuses = False
@@ -124,7 +125,8 @@ class Proxy:
 
     async def start(self) -> None:
         """Listen."""
-        self._server = await asyncio.start_server(self._serve, "127.0.0.1", self.port)
+        self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0)
+        self.port = int(self._server.sockets[0].getsockname()[1])
 
     def stall(self) -> None:
         """Pass nothing on, and say nothing, in either direction."""
@@ -158,7 +160,7 @@ class Proxy:
             await self._open.wait()
             if self._refuses:
                 return
-            back, beyond = await asyncio.open_connection("127.0.0.1", self._target)
+            back, beyond = await asyncio.open_connection("127.0.0.1", self._to.port)
             self._writers.add(beyond)
             pumps = {asyncio.create_task(self._pump(*way)) for way in ((reader, beyond), (back, writer))}
             _, others = await asyncio.wait(pumps, return_when=asyncio.FIRST_COMPLETED)
@@ -190,11 +192,8 @@ class Place:
         self.is_paused = False
         self.ends: list[str] = []
         self._world = world
-        self._clock_off_by = clock_off_by
-        ports = free_ports(len(world.servers))
-        self.proxies = [
-            Proxy(port, int(one.port or 0)) for port, one in zip(ports, world.servers, strict=True)
-        ]
+        self.clock_off_by = clock_off_by
+        self.proxies = [Proxy(server) for server in world.servers]
 
     @property
     def life(self) -> str:
@@ -211,8 +210,8 @@ class Place:
         self.lives += 1
         world = self._world
         environ = {"HISTORY": str(world.file), "NODE": self.life}
-        if self._clock_off_by:
-            environ |= {"CLOCK_OFF_BY": str(self._clock_off_by), "PYTHONPATH": str(world.skew)}
+        if self.clock_off_by:
+            environ |= {"CLOCK_OFF_BY": str(self.clock_off_by), "PYTHONPATH": str(world.skew)}
         broker = "nats://" + ",".join(f"127.0.0.1:{proxy.port}" for proxy in self.proxies)
         directory = world.directory / "nodes" / str(self.lives)
         node = Node(self.name, directory, broker, TOKEN, [str(world.root)], environ)
@@ -339,16 +338,16 @@ class World:
 
 def make_servers(store: Path, count: int) -> list[NatsServer]:
     """Return servers that know each other, and tell clients of none but themselves: those have proxies."""
-    ports = free_ports(2 * count)
-    routes = ", ".join(json.dumps(f"nats://127.0.0.1:{port}") for port in ports[count:])
+    ports = free_ports(count)
+    routes = ", ".join(json.dumps(f"nats://127.0.0.1:{port}") for port in ports)
     made = []
-    for n, port in enumerate(ports[:count]):
+    for n, port in enumerate(ports):
         kept = json.dumps(str(store / f"s{n}" / "store"))
         config = f"server_name: s{n}\njetstream {{ store_dir: {kept}, max_file_store: 8G }}\n"
         if count > 1:
-            listen = f"127.0.0.1:{ports[count + n]}"
+            listen = f"127.0.0.1:{port}"
             config += f'cluster {{ name: c, listen: "{listen}", no_advertise: true, routes: [{routes}] }}\n'
-        made.append(NatsServer(store / f"s{n}", port=port, config=config))
+        made.append(NatsServer(store / f"s{n}", config=config))
     return made
 
 

@@ -11,6 +11,7 @@ import pytest
 from dnworker.core.errors import BrokerError, NotStored
 from dnworker.events.brokers.base import BEGINNING
 from dnworker.events.brokers.jetstream import backlog, connecting, cursors, outbox
+from dnworker.events.brokers.jetstream.api import Away
 
 from ..conformance.stage import handle, handle_next, next_of, numbers, queued_in
 from .nodes import Node, nodes, until
@@ -350,3 +351,26 @@ async def test_no_server_is_one_line_without_what_is_secret():
         await connecting.connect(settings)
     assert "secret" not in str(info.value) + repr(settings.address)
     assert "\n" not in str(info.value)
+
+
+async def test_a_stream_that_nobody_leads_yet_is_asked_for_again(server, monkeypatch):
+    refused = []
+    find_or_make = connecting._find_or_make
+
+    async def find_later(connected, config):
+        if len(refused) < 3:
+            refused.append(config["name"])
+            raise Away("the server does not answer (timeout)")
+        return await find_or_make(connected, config)
+
+    monkeypatch.setattr(connecting, "_find_or_make", find_later)
+    async with nodes(server, 1) as (node,):
+        assert (await node.publish()).seq == 1
+    assert len(refused) == 3
+    monkeypatch.setattr(connecting, "LEADER_SECONDS", 0.2)
+    refused.clear()
+    monkeypatch.setattr(connecting, "RECONNECT_SECONDS", 0.3)
+    with pytest.raises(
+        BrokerError, match=r"keeps no events for the namespace .* \(the server does not answer"
+    ):
+        await connecting.connect(connecting.ServerSettings(servers=(server.url,), namespace="late"))

@@ -20,6 +20,7 @@ from dnworker.core.task_ends import end_tasks
 from dnworker.events.brokers.jetstream.api import (
     NAME_IN_USE,
     Api,
+    Away,
     Refused,
     StreamInfo,
     nanoseconds,
@@ -52,6 +53,9 @@ CONNECT_SECONDS = 10.0
 
 CLOSE_SECONDS = 5.0
 """Seconds in which the connection must have ended, before it is given up."""
+
+LEADER_SECONDS = 12.0
+"""Seconds for which a stream is asked for again that does not answer: servers choose who leads it."""
 
 RECONNECT_SECONDS = 0.5
 PING_SECONDS = 5
@@ -246,6 +250,19 @@ async def _connect(connected: Connected) -> None:
     connected.client.options["max_reconnect_attempts"] = -1  # from now on it never gives up
 
 
+async def _find_or_make(connected: Connected, config: dict[str, Any]) -> StreamInfo:
+    name, api = config["name"], connected.api
+    found = await api.info(name)
+    if found is not None:
+        return found
+    try:
+        return await _create(connected, config)
+    except Refused as exc:
+        if exc.code != NAME_IN_USE or (found := await api.info(name)) is None:
+            raise
+        return found
+
+
 async def ensure(connected: Connected, config: dict[str, Any], *, keep: str) -> StreamInfo:
     """Return a stream that is there, made now if it was not.
 
@@ -258,20 +275,19 @@ async def ensure(connected: Connected, config: dict[str, Any], *, keep: str) -> 
         BrokerError: the server does not keep it, or it is not ours.
     """
     config = config | {"metadata": {"dnworker": FORMAT}}
-    name, api = config["name"], connected.api
-    try:
-        found = await api.info(name)
-        if found is None:
-            try:
-                found = await _create(connected, config)
-            except Refused as exc:
-                if exc.code != NAME_IN_USE or (found := await api.info(name)) is None:
-                    raise
-    except BrokerError as exc:
-        raise BrokerError(
-            f"{connected.settings.address} keeps no {keep} for the namespace "
-            f"{connected.settings.namespace} ({exc}); {_way_out(connected)}"
-        ) from None
+    end = asyncio.get_running_loop().time() + LEADER_SECONDS
+    while True:
+        try:
+            found = await _find_or_make(connected, config)
+            break
+        except BrokerError as exc:
+            is_denied = "permissions violation" in str(connected.last_error)
+            if not isinstance(exc, Away) or is_denied or asyncio.get_running_loop().time() > end:
+                raise BrokerError(
+                    f"{connected.settings.address} keeps no {keep} for the namespace "
+                    f"{connected.settings.namespace} ({exc}); {_way_out(connected)}"
+                ) from None
+        await asyncio.sleep(RECONNECT_SECONDS)
     made_by = (found.config.get("metadata") or {}).get("dnworker")
     if made_by != FORMAT:
         raise BrokerError(
