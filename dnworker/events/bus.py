@@ -14,7 +14,6 @@ from dnworker.core.clock import Clock, RealClock
 from dnworker.core.envelope import (
     ENVELOPE_BYTES,
     EventEnvelope,
-    encode,
     new_id,
     number,
     pack,
@@ -40,9 +39,6 @@ SUBSCRIBER_LIMIT = 256
 
 LOOKED_BACK = 1_000
 """Events of all scopes among which those of the runtime's are that are replayed after its end."""
-
-MOST_REPLAYED = 10_000
-"""Events of a session that are replayed from the broker; who has missed more must look at it anew."""
 
 
 class Gate(Protocol):
@@ -107,10 +103,8 @@ class EventBus:
         await self.broker.open(run)
         before, self._seq = self._seq, max(self._seq, self.broker.latest_seq)
         if self.broker.capabilities.survives_kill:
-            for envelope in await self.broker.replay(
-                None, max(before, self._seq - LOOKED_BACK), limit=LOOKED_BACK
-            ):
-                self.scopes.append(self.scopes.buffer(None), envelope, len(encode(envelope)))
+            since = max(before, self._seq - LOOKED_BACK)
+            self.scopes.buffer(None).fill(await self.broker.replay(None, since, limit=LOOKED_BACK))
 
     @property
     def latest_seq(self) -> int:
@@ -421,34 +415,6 @@ class EventBus:
     def bounds(self, session_id: str) -> tuple[int, int | None]:
         """Return the newest `seq` of a session, 0 when it had none, and the oldest that is kept."""
         return self.scopes.buffer(session_id).bounds()
-
-    async def before_buffer(
-        self, session_id: str, after_seq: int, since_seq: int
-    ) -> list[EventEnvelope] | None:
-        """Return the events of a session after `after_seq` that are older than those kept in memory.
-
-        None where some are nowhere any more, or too many: who asks must look at the session anew. Nothing is
-        delivered between the return and what the caller does next without waiting.
-
-        Args:
-            session_id: whose events.
-            after_seq: the newest that is known.
-            since_seq: where the session begins: what is older belongs to a deleted one of its id.
-        """
-        found: list[EventEnvelope] = []
-        after, asked = after_seq, None
-        while (oldest := self.bounds(session_id)[1]) is not None and after < oldest - 1:
-            if asked == (after, oldest):
-                break  # there are none between
-            can = self.broker.capabilities.survives_kill and since_seq <= after_seq
-            if not can or len(found) > MOST_REPLAYED:
-                return None
-            asked = after, oldest
-            found += await self.broker.replay(session_id, after)
-            after = found[-1].seq if found else after
-        if asked is not None and after_seq < await self.broker.dropped_to():
-            return None
-        return found
 
     def is_deleted(self, session_id: str) -> bool:
         """Return whether the session was deleted and not opened since."""

@@ -6,7 +6,7 @@ from collections import OrderedDict, deque
 
 import msgspec
 
-from dnworker.core.envelope import EventEnvelope
+from dnworker.core.envelope import EventEnvelope, encode
 from dnworker.core.errors import Gone
 from dnworker.core.limits import Limits
 from dnworker.events.tombstones import Tombstones
@@ -39,6 +39,18 @@ class ReplayBuffer:
         self.used += size
         while len(self._events) > self._max_events or self.used > self._max_bytes:
             self.drop_oldest()
+
+    def fill(self, earlier: list[EventEnvelope]) -> None:
+        """Keep events from before those that are here, in their order, as far as there is room."""
+        for envelope in reversed(earlier):
+            size = len(encode(envelope))
+            if self._events and envelope.seq >= self._events[0][0].seq:
+                continue  # it came while the earlier ones were read
+            if len(self._events) >= self._max_events or self.used + size > self._max_bytes:
+                break
+            self._events.appendleft((envelope, size))
+            self.used += size
+            self.note_newest(envelope.seq)
 
     def note_newest(self, seq: int) -> None:
         """Note that the scope has had events up to this one, none of which is kept."""

@@ -18,6 +18,7 @@ from dnworker.core.errors import ApiError, SubscriberTooSlow
 from dnworker.core.invocation import Invocation, current_invocation
 from dnworker.events.brokers.subscription import Subscription
 from dnworker.events.bus import SUBSCRIBER_LIMIT
+from dnworker.events.missed import missed
 from dnworker.server.cutting import within
 from dnworker.server.rights import COMMANDS, Right, lacks
 from dnworker.sessions.prompts import check_response
@@ -189,9 +190,9 @@ class _Socket:
         bus = self._engine.bus
         earlier: list[EventEnvelope] | None = []
         if fields.after_seq is not None:
-            earlier = await bus.before_buffer(session.session_id, fields.after_seq, session.since_seq)
+            earlier = await missed(bus, session.session_id, fields.after_seq, session.since_seq)
         latest, oldest = bus.bounds(session.session_id)
-        missed = earlier is None
+        is_missed = earlier is None
         after = latest if earlier is None or fields.after_seq is None else fields.after_seq
         subscription = bus.subscribe(
             session_id=session.session_id,
@@ -206,7 +207,7 @@ class _Socket:
         try:
             snapshot = await self._engine.commands.snapshot(session.session_id)
             await self._answer(command, "command.ack", {"op": "subscribe"})
-            if missed:
+            if is_missed:
                 gap = {"after_seq": fields.after_seq, "latest_seq": latest, "oldest_buffered_seq": oldest}
                 await self._control(None, session.session_id, "transport.resync_required", gap)
             await self._control(None, session.session_id, "session.snapshot", snapshot)

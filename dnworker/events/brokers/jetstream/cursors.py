@@ -215,3 +215,10 @@ def decode(data: bytes, worker: str) -> StoredCursor:
     if stored.format != FORMAT:
         raise BrokerError(f"how far {worker} is was written by another version of dnworker")
     return stored
+
+
+class Known(msgspec.Struct, frozen=True):
+    """What all runtimes know of a worker at any time."""
+
+    kinds: list[str | None]
+    start: int

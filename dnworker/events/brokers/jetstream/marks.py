@@ -311,3 +311,15 @@ later again: each takes the loop's time."""
 WRITES_A_SECOND, LONGEST_SECONDS = 500, 1.0
 """Cursors that are written in a second where many workers are busy, and seconds that they wait for that at
 most: each is a request to the server, and costs more than an event."""
+
+
+def pass_on(done: asyncio.Future[list[None]], future: asyncio.Future[None]) -> None:
+    """Resolve a future as another has ended, which is many in one."""
+    problem = None if done.cancelled() else done.exception()
+    if future.done():
+        return
+    if problem is not None:
+        future.set_exception(problem)
+        future.exception()  # most of them nobody waits for
+    else:
+        future.set_result(None)

@@ -22,12 +22,13 @@ from dnworker.events.brokers.jetstream.cursors import (
     FORMAT,
     KEPT_SECONDS,
     CursorStore,
+    Known,
     StoredCursor,
     decode,
     pack,
 )
 from dnworker.events.brokers.jetstream.divided import Divided
-from dnworker.events.brokers.jetstream.marks import CursorKeeper, Marks
+from dnworker.events.brokers.jetstream.marks import CursorKeeper, Marks, pass_on
 from dnworker.events.brokers.jetstream.mirror import CURSORS, LET_GO, WORKERS, Mirror, is_removal
 from dnworker.events.brokers.jetstream.names import token
 from dnworker.events.brokers.jetstream.pulling import NEWEST_OF_EACH, pull
@@ -46,13 +47,6 @@ CLAIM_SECONDS = 5.0
 
 FAREWELL_SECONDS = 5.0
 """Seconds in which it must be written how far workers are, when the broker is closed."""
-
-
-class _Known(msgspec.Struct, frozen=True):
-    """What all runtimes know of a worker at any time."""
-
-    kinds: list[str | None]
-    start: int
 
 
 class Workers(Divided):
@@ -220,7 +214,7 @@ class Workers(Divided):
             return keepers[0].write()
         every = asyncio.gather(*(keeper.write() for keeper in keepers))
         future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        every.add_done_callback(lambda done: _pass_on(done, future))
+        every.add_done_callback(lambda done: pass_on(done, future))
         return future
 
     async def note_kinds(self, cursor: Cursor) -> None:
@@ -229,7 +223,7 @@ class Workers(Divided):
         Raises:
             NotStored: the server does not answer.
         """
-        value = msgspec.msgpack.encode(_Known([*cursor.kinds], 0 if cursor.kinds else cursor.handled_to))
+        value = msgspec.msgpack.encode(Known([*cursor.kinds], 0 if cursor.kinds else cursor.handled_to))
         seen = None if self._mirror is None else self._mirror.get(WORKERS, token(cursor.worker))
         if self._bucket is not None and (seen is None or seen.value != value):
             await self._bucket.write(WORKERS, cursor.worker, value, seconds=KEPT_SECONDS)
@@ -246,9 +240,9 @@ class Workers(Divided):
             self._notes.add(task)
             task.add_done_callback(self._notes.discard)
 
-    def _known(self, worker: str) -> _Known | None:
+    def _known(self, worker: str) -> Known | None:
         seen = None if self._mirror is None else self._mirror.get(WORKERS, token(worker))
-        return None if seen is None else msgspec.msgpack.decode(seen.value, type=_Known)
+        return None if seen is None else msgspec.msgpack.decode(seen.value, type=Known)
 
     def forget(self, keeper: CursorKeeper) -> None:
         """Have the cursor of a worker no more: another runtime has it."""
@@ -441,14 +435,3 @@ class Workers(Divided):
         if keeper is not None:
             self.forget(keeper)
         return self.as_divided(stored) or stored, revision
-
-
-def _pass_on(done: asyncio.Future[list[None]], future: asyncio.Future[None]) -> None:
-    problem = None if done.cancelled() else done.exception()
-    if future.done():
-        return
-    if problem is not None:
-        future.set_exception(problem)
-        future.exception()  # most of them nobody waits for
-    else:
-        future.set_result(None)
