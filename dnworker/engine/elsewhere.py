@@ -213,6 +213,7 @@ class Elsewhere:
     def _note_lost(self, peer: Peer, count: int) -> None:
         """Note that reports of a node are missing: events that it has under way may have caused more."""
         self.lost += count
+        peer.is_unsure = True
         text = f"{count:,} reports of node {peer.node} are lost: what ran there may be missing here"
         log.warning("%s", text)
         for event_id in [*self._open]:
@@ -247,8 +248,12 @@ class Elsewhere:
             self._read_listens(peer, batch.listens)
         peer.queued.update(batch.queued)
         peer.queued.difference_update(batch.taken)
-        self._open.update(dict.fromkeys(one for one in batch.queued if one in self._ours))
-        if batch.is_whole:
+        if batch.all_queued is not None:
+            peer.queued, peer.is_unsure = {*batch.all_queued}, False
+        for event_id in (*batch.queued, *(batch.all_queued or ())):
+            if event_id in self._ours:
+                self._open[event_id] = None
+        if batch.is_whole and not peer.is_unsure:
             peer.at = batch.at
             self._settle_coming(peer, batch.at)
         if batch.running is not None:
@@ -354,6 +359,7 @@ class Elsewhere:
         for invocation in [one for one in self._coming if one.node == peer.node]:
             del self._coming[invocation]
         peer.queued.clear()
+        peer.is_unsure = True
         self._history.look_again()
 
     def _settle_coming(self, peer: Peer, at: int) -> None:

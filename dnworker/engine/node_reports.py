@@ -128,6 +128,8 @@ class Batch(msgspec.Struct, array_like=True):
     """Whether it is new, and asks all others how they stand."""
     leaves: bool = False
     """Whether it ends with this."""
+    all_queued: list[str] | None = None
+    """All events that wait for its workers, now and then: a batch that tells of a change may be lost."""
 
 
 VERSION = 1

@@ -35,6 +35,8 @@ class Peer:
     """Which kinds its workers listen to; None for every kind."""
     queued: set[str] = field(default_factory=set)
     """Events that wait for its workers."""
+    is_unsure: bool = True
+    """Whether some of `queued` may be missing until it tells of all: it is new, or a batch is lost."""
     invocations: dict[str, Invocation] = field(default_factory=dict)
     """Those that are running, and the newest others, by id."""
     running: dict[str, None] = field(default_factory=dict)

@@ -294,7 +294,7 @@ class Reporter:
         """Add how this node stands after all that is reported."""
         for event_id in [*islice(self._queues_changed, QUEUED_A_BATCH)]:
             del self._queues_changed[event_id]
-            is_queued, is_told = self._history.is_queued(event_id), event_id in self._told_queued
+            is_queued, is_told = event_id in self._history.queued(), event_id in self._told_queued
             if is_queued and not is_told:
                 self._told_queued.add(event_id)
                 batch.queued.append(event_id)
@@ -311,5 +311,7 @@ class Reporter:
         if self._is_heartbeat_due:
             running = [one.id for one in self._history.running()]
             batch.running = running if len(running) <= RUNNING_TOLD else None
+            if len(queued := [*self._history.queued()]) <= QUEUED_A_BATCH:
+                batch.all_queued, self._told_queued = queued, {*queued}
         self._is_listening_due = self._is_heartbeat_due = False
         batch.leaves, self._leaves = self._leaves, False

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Container
+from collections.abc import Callable, Container, KeysView
 from itertools import islice
 
 from msgspec.structs import replace
@@ -82,6 +82,10 @@ class History(EventNotes):
     def waiting(self) -> int:
         """How many deliveries of events to workers are queued."""
         return sum(self._undelivered.values())
+
+    def queued(self) -> KeysView[str]:
+        """Return the ids of those events."""
+        return self._undelivered.keys()
 
     @property
     def used(self) -> int:
@@ -344,10 +348,6 @@ class History(EventNotes):
     def events(self, count: int = 50) -> list[EventEnvelope]:
         """Return the newest `count` events, oldest first; payloads of old ones may be gone."""
         return [replace(kept) for kept in islice(reversed(self._events.values()), count)][::-1]
-
-    def is_queued(self, event_id: str) -> bool:
-        """Return whether the event waits in the queue of some worker."""
-        return event_id in self._undelivered
 
     def runs_lost(self, event_id: str) -> LostRuns:
         """Return how many invocations of a kept event are not kept any more."""

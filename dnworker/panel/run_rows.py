@@ -259,7 +259,7 @@ def _count(tally: _Tally, event_id: str, calls: Sequence[Invocation], history: H
         if call.outcome == "running":
             tally.is_running = True
         tally.worst = max(tally.worst, _GRADES.get(call.outcome, 0))
-    if history.is_queued(event_id):
+    if event_id in history.queued():
         tally.is_running = True
     if history.losses_of(event_id):
         tally.is_lossy = True

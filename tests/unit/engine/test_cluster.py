@@ -14,7 +14,7 @@ from dnworker import Runtime, Worker
 from dnworker.core.clock import VirtualClock
 from dnworker.core.errors import HandlerFailed
 from dnworker.core.invocation import Invocation, current_invocation
-from dnworker.engine import reporter
+from dnworker.engine import node_reports, reporter
 from dnworker.events.brokers.messages import REPORT_BYTES
 from dnworker.events.trace import Trace
 from tests.unit.engine.clusters import Clustered, until
@@ -376,6 +376,68 @@ async def test_reports_that_are_dropped_under_pressure_are_said(monkeypatch):
         assert "reports of node n2 are lost" in text
         assert not trace.ok
         assert not trace.is_under_way
+
+
+def losing(node: Runtime, is_lost) -> list[node_reports.Batch]:
+    """Have a node not hear the batches of which `is_lost` is true; returns those."""
+    lost, reports = [], node.bus.broker.reports
+    hear = reports.hear
+
+    def hear_some(data: bytes) -> None:
+        batch = node_reports.read_batch(data)
+        if batch.node != node.cluster.node and is_lost(batch):
+            lost.append(batch)
+        else:
+            hear(data)
+
+    reports.hear = hear_some
+    return lost
+
+
+def starting(name: str, kind: str) -> tuple[Worker, asyncio.Event]:
+    """Return a worker that takes no event until it may start, and what lets it."""
+    worker, may_start = publishing(name, kind), asyncio.Event()
+
+    @worker.on_startup
+    async def on_startup(client):
+        await may_start.wait()
+
+    return worker, may_start
+
+
+async def test_fire_ends_though_the_batch_is_lost_that_says_an_event_is_taken():
+    async with Clustered(2) as cluster:
+        worker, may_start = starting("a", "go")
+        adding = asyncio.ensure_future(cluster.nodes[1].add(worker))
+        await until(cluster.nodes[1].bus.listening)
+        await cluster.known()
+        (peer,) = cluster.nodes[0].cluster.elsewhere.peers()
+        fired = asyncio.ensure_future(cluster.nodes[0].fire("go", {}, timeout=None))
+        await until(lambda: peer.queued)
+        lost = losing(cluster.nodes[0], lambda batch: batch.taken)
+        may_start.set()
+        await adding
+        await until(lambda: lost)
+        await cluster.passes(fired.done)
+        assert peer.queued == set()
+
+
+async def test_fire_does_not_end_while_an_event_is_queued_of_which_the_batch_is_lost():
+    async with Clustered(2) as cluster:
+        worker, may_start = starting("a", "go")
+        adding = asyncio.ensure_future(cluster.nodes[1].add(worker))
+        await until(cluster.nodes[1].bus.listening)
+        await cluster.known()
+        lost = losing(cluster.nodes[0], lambda batch: batch.queued and not lost)
+        fired = asyncio.ensure_future(cluster.nodes[0].fire("go", {}, timeout=None))
+        await until(lambda: lost)
+        for _ in range(8):
+            await cluster.clock.advance(0.5)
+            await asyncio.sleep(0.03)
+        assert not fired.done()
+        may_start.set()
+        await adding
+        await cluster.passes(fired.done)
 
 
 async def test_a_node_that_leaves_hands_its_last_reports_over():
