@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import hashlib
-import importlib.util
 import shutil
+import sys
 import tempfile
 from collections.abc import AsyncIterator, Iterator
-from functools import cache
+from contextlib import ExitStack
+from functools import cache, partial
 from pathlib import Path
 
 import pytest
@@ -16,6 +17,9 @@ from dnworker.events.brokers.base import Broker
 from dnworker.testing.nats_server import NatsServer
 
 from .stage import Make, Stage, staged
+
+sys.path.insert(0, str(Path(__file__).parents[2] / "scripts"))
+from nats_servers import nats_servers
 
 
 def _memory(directory: Path) -> Broker:
@@ -30,35 +34,40 @@ def _sqlite(directory: Path) -> Broker:
     return SqliteBroker(directory / "events.sqlite")
 
 
+SERVERS = {"jetstream": 1, "jetstream, three servers": 3}
+"""How many servers keep what, by the name of the broker in these tests."""
+
+_running = ExitStack()
+
+
 @cache
-def server() -> NatsServer:
-    """One server for all tests of this process; it keeps what it is told in a directory of its own."""
-    return NatsServer(Path(tempfile.mkdtemp(prefix="dnworker-nats-"))).start()
+def servers(name: str) -> list[NatsServer]:
+    """Servers for all tests of this process; they keep what they are told in a directory of their own."""
+    directory = Path(tempfile.mkdtemp(prefix="dnworker-nats-"))
+    _running.callback(shutil.rmtree, directory)
+    return _running.enter_context(nats_servers(directory, SERVERS[name]))
 
 
 @pytest.fixture(scope="session", autouse=True)
-def _end_server() -> Iterator[None]:
-    yield
-    if server.cache_info().currsize:
-        server().kill()
-        shutil.rmtree(server().directory)
+def _end_servers() -> Iterator[None]:
+    with _running:
+        yield
 
 
-def _jetstream(directory: Path) -> Broker:
+def _jetstream(name: str, directory: Path) -> Broker:
     from dnworker.events.brokers.jetstream.broker import JetStreamBroker
     from dnworker.events.brokers.jetstream.connecting import ServerSettings
 
     namespace = hashlib.sha256(str(directory).encode()).hexdigest()[:16]
-    return JetStreamBroker(
-        ServerSettings(servers=(server().url,), namespace=namespace, max_bytes=200_000_000)
-    )
+    urls = tuple(server.url for server in servers(name))
+    return JetStreamBroker(ServerSettings(servers=urls, namespace=namespace, max_bytes=200_000_000))
 
 
-async def _remove(broker: Broker) -> None:
-    """Have the server forget a namespace: it reserves the room that its streams may take."""
+async def _remove(name: str, broker: Broker) -> None:
+    """Have the servers forget a namespace: they reserve the room that its streams may take."""
     import nats
 
-    client = await nats.connect(server().url)
+    client = await nats.connect([server.url for server in servers(name)])
     for stream in (
         broker.connected.names.events,
         broker.connected.names.store,
@@ -68,14 +77,17 @@ async def _remove(broker: Broker) -> None:
     await client.close()
 
 
-BROKERS: dict[str, Make] = {"memory": _memory, "sqlite": _sqlite, "jetstream": _jetstream}
+BROKERS: dict[str, Make] = {
+    "memory": _memory,
+    "sqlite": _sqlite,
+    **{name: partial(_jetstream, name) for name in SERVERS},
+}
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """Run a test for every broker that can do what it needs."""
     if "stage" in metafunc.fixturenames:
-        there = [name for name in BROKERS if importlib.util.find_spec(f"dnworker.events.brokers.{name}")]
-        metafunc.parametrize("stage", there, indirect=True)
+        metafunc.parametrize("stage", BROKERS, indirect=True)
 
 
 @pytest.fixture
@@ -87,5 +99,5 @@ async def stage(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator
                 if not getattr(opened.broker.capabilities, ability):
                     pytest.skip(f"{request.param} does not have {ability}")
         yield opened
-    if request.param == "jetstream":
-        await _remove(opened.broker)
+    if request.param in SERVERS:
+        await _remove(request.param, opened.broker)

@@ -25,6 +25,7 @@ INTERFACE = "$JS.API."
 NO_STREAM = 10059
 NO_MESSAGE = 10037
 NAME_IN_USE = 10058
+ID_IN_PROCESS = 10158
 WRONG_SEQUENCE = frozenset({10071, 10164})
 """Numbers of JetStream's errors that mean something here."""
 

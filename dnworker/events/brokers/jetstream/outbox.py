@@ -17,7 +17,14 @@ from dnworker.core.envelope import EventEnvelope, new_id
 from dnworker.core.errors import BrokerError, NotStored, TooLarge
 from dnworker.core.task_ends import end_tasks
 from dnworker.events.brokers.base import Accepted
-from dnworker.events.brokers.jetstream.api import WRONG_SEQUENCE, Away, Refused, read_answer, why
+from dnworker.events.brokers.jetstream.api import (
+    ID_IN_PROCESS,
+    WRONG_SEQUENCE,
+    Away,
+    Refused,
+    read_answer,
+    why,
+)
 from dnworker.events.brokers.jetstream.connecting import Connected
 from dnworker.events.brokers.jetstream.events import (
     EXPECTED_SEQUENCE,
@@ -321,7 +328,7 @@ class Outbox:
     def _refused(self, one: Publication, exc: Refused) -> None:
         if one.is_idempotent and exc.code in WRONG_SEQUENCE:
             self._look_up(one)
-        elif exc.status == 503 and exc.code not in FULL:
+        elif exc.code == ID_IN_PROCESS or (exc.status == 503 and exc.code not in FULL):
             self._note_trouble(one, str(exc))
         else:
             self._fail(
