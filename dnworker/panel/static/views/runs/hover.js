@@ -27,8 +27,9 @@ export function Hover({ at, now }) {
   const hovered = at.value;
   const row = hovered?.row;
   useLayoutEffect(() => {
-    if (!root.current) return;
-    const view = root.current.closest(".main").getBoundingClientRect();
+    const within = root.current?.offsetParent; // a view of the panel, or a widget that is a trace alone
+    if (!within) return;
+    const view = within.getBoundingClientRect();
     const { width, height } = root.current.getBoundingClientRect();
     const x = Math.min(hovered.x - view.left + 14, view.width - width - 8);
     const y = hovered.y - view.top + 18;
