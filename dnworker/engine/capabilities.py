@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, nullcontext
 from dataclasses import replace
 from pathlib import Path
@@ -19,7 +19,8 @@ from dnworker.capability.flags import is_enabled
 from dnworker.capability.manifest import CapabilityManifest, WorkerDefinition
 from dnworker.core.errors import Conflict, ManifestError, NotFound
 from dnworker.core.invocation import Invocation, read_traceparent
-from dnworker.engine.capability import Capability, state_file, undeclared
+from dnworker.engine.agreed_flags import AgreedFlags
+from dnworker.engine.capability import Capability, state_file, undeclared, why_unread
 from dnworker.engine.gates import follow_gates
 from dnworker.engine.own import OwnCapability, relist
 from dnworker.engine.succession import in_place_of, replacing
@@ -46,6 +47,12 @@ class CapabilityCollection:
     def __init__(
         self, services: Services, flags: Mapping[str, Mapping[str, bool]], directories: Sequence[Path] = ()
     ) -> None:
+        self.node: Callable[[], str] = str
+        """Returns what this runtime is called among those that share its broker."""
+        self.agreed = AgreedFlags(
+            lambda: self.node(), lambda: services.bus.broker, services.clock, self._follow_flags
+        )
+        """Flags that were set on any node of the cluster."""
         self.reload_error: str | None = None
         self._services = services
         self._flags = {name: dict(values) for name, values in flags.items()}
@@ -101,8 +108,7 @@ class CapabilityCollection:
     def live(self, name: str) -> Capability:
         """Return a capability; one that holds added workers is made at its first use."""
         if name not in self._capabilities:
-            made = Capability(undeclared(name), cli_flags=self._flags.get(name), live=True)
-            self._capabilities[name] = made
+            self._capabilities[name] = self._new(undeclared(name), live=True)
         return self._capabilities[name]
 
     def find(self, capability: str, worker: str) -> ManagedWorker:
@@ -347,7 +353,10 @@ class CapabilityCollection:
         return fresh
 
     async def set_flag(self, name: str, flag: str, value: bool) -> None:
-        """Keep a flag's value for this user, and start and stop what it gates.
+        """Keep a flag's value, and start and stop what it gates.
+
+        It is kept for all nodes where several share a broker, else for this user; that of added workers for
+        this process.
 
         Raises:
             NotFound: there is no such capability, or it has no such flag.
@@ -357,7 +366,19 @@ class CapabilityCollection:
         if flag not in capability.flags:
             known = ", ".join(capability.flags) or "none"
             raise NotFound(f"capability {name!r} has no flag {flag!r}; it has: {known}")
+        if self.agreed.is_open and not capability.live:
+            await self.agreed.set(name, flag, value)
+            await self._follow_flags(name)
+            return
         capability.set_flag(flag, value)
+        await follow_gates(capability)
+
+    async def _follow_flags(self, name: str) -> None:
+        """Start and stop workers by what the cluster has agreed on, where that is news here."""
+        capability = self._capabilities.get(name)
+        if capability is None or capability.failure is not None:
+            return
+        capability.resolve_flags()
         await follow_gates(capability)
 
     def _names(self) -> set[str]:
@@ -368,8 +389,14 @@ class CapabilityCollection:
         await asyncio.gather(*(c.run_checks() for c in capabilities if c.failure is None))
         await start_all([worker for capability in capabilities for worker in capability.workers.values()])
 
+    def _new(
+        self, manifest: CapabilityManifest, parts: Components | None = None, *, live: bool = False
+    ) -> Capability:
+        flags = self._flags.get(manifest.name)
+        return Capability(manifest, parts, cli_flags=flags, agreed=self.agreed, live=live)
+
     def _make(self, manifest: CapabilityManifest, parts: Components) -> Capability:
-        capability = Capability(manifest, parts, cli_flags=self._flags.get(manifest.name))
+        capability = self._new(manifest, parts)
         for note in manifest.notes:
             log.warning("%s", note)
         for definition in manifest.workers.values():
@@ -387,7 +414,7 @@ class CapabilityCollection:
             return self._make(manifest, parts)
         except Exception as exc:  # whatever is wrong with one capability, the others start again
             self.reload_error = "reload_failed"
-            return Capability(replace(old.manifest, root=root), failure=_why_not(root, exc))
+            return Capability(replace(old.manifest, root=root), failure=why_unread(root, exc))
 
     def _follow(self, root: Path) -> Path:
         """Return where the directory of a capability is now, and note it: a link may lead elsewhere."""
@@ -408,19 +435,10 @@ class CapabilityCollection:
                 capability = self._make(*await asyncio.to_thread(read_capability, root))
             except Exception as exc:  # the same
                 nameless = CapabilityManifest(root, root.name, "0.0.0", "")
-                capability = Capability(nameless, failure=_why_not(root, exc))
+                capability = Capability(nameless, failure=why_unread(root, exc))
             if capability.name in found or capability.name in self._names():
                 log.info("%s: a capability %r comes first in the search", root, capability.name)
             elif is_enabled(state_file(), capability.name):
                 forget_helpers(capability.name)  # the same
                 found[capability.name] = capability
         return list(found.values())
-
-
-def _why_not(root: Path, exc: Exception) -> str:
-    """Log why a capability could not be read, and return it."""
-    if isinstance(exc, ManifestError):
-        log.error("%s", exc)
-        return str(exc)
-    log.exception("%s could not be read", root)
-    return f"{root} could not be read: {type(exc).__name__}: {exc}"

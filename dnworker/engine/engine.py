@@ -239,6 +239,8 @@ class Engine:
             self.clock,
             lambda *of: why_unheard(self.workers(), *of),
         )
+        self.capabilities.node = lambda: self.holdings.node
+        self.capabilities.agreed.applied.add(self.look_again)
         self.agents.changed.add(self._release_turns)
         self._listeners.add(self._release_turns)
         self._listeners.add(self.nodes.notify)
@@ -369,6 +371,8 @@ class Engine:
             self.resources.push_async_callback(self.nodes.close)
             await self.cluster.open()
             self.resources.push_async_callback(self.cluster.close)
+            await self.capabilities.agreed.open()
+            self.resources.push_async_callback(self.capabilities.agreed.close)
             await self.holdings.open()
             self.resources.push_async_callback(self.holdings.close)  # where the start fails after this
             self.dead_letters.open(self.bus.broker)
@@ -597,10 +601,11 @@ class Engine:
         return found
 
     async def set_flag(self, capability: str, flag: str, value: bool) -> None:
-        """Keep a flag's value for this user, and start and stop the workers that it gates.
+        """Keep a flag's value, and start and stop the workers that it gates: on all nodes of a cluster.
 
         Raises:
             NotFound: there is no such capability, or it has no such flag.
+            OSError: it cannot be kept; nothing has changed.
         """
         with because(f"Flag {flag} is {'on' if value else 'off'}"):
             await self.capabilities.set_flag(capability, flag, value)
