@@ -18,7 +18,7 @@ from dnworker.core.clock import Clock
 from dnworker.core.errors import Conflict, NotStored
 from dnworker.core.lease_time import lease_clock
 from dnworker.core.listeners import Listeners
-from dnworker.engine.hold import answered, apart
+from dnworker.engine.hold import answered, apart, woken
 from dnworker.events.brokers.base import Broker, Entry
 
 log = logging.getLogger("dnworker.cluster")
@@ -153,7 +153,7 @@ class AgreedFlags(Mapping[str, Mapping[str, bool]]):
 
     async def _follow(self) -> None:
         while True:
-            await self._until_woken()
+            await woken(self._wake, self._clock, LOOK_EVERY, "dnworker flags")
             self._wake.clear()
             try:
                 changed = await self._read()
@@ -165,15 +165,6 @@ class AgreedFlags(Mapping[str, Mapping[str, bool]]):
                 continue
             for capability in changed:  # each apart: a worker that is slow to stop delays no other
                 self._spawn(self._apply(capability), f"dnworker flags, {capability}")
-
-    async def _until_woken(self) -> None:
-        timer = apart(self._clock.sleep(LOOK_EVERY), "dnworker flags, timer")
-        woken = apart(self._wake.wait(), "dnworker flags, woken")
-        try:
-            await asyncio.wait({timer, woken}, return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            timer.cancel()
-            woken.cancel()
 
     async def _apply(self, capability: str) -> None:
         try:

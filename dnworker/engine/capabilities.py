@@ -21,9 +21,11 @@ from dnworker.core.errors import Conflict, ManifestError, NotFound
 from dnworker.core.invocation import Invocation, read_traceparent
 from dnworker.engine.agreed_flags import AgreedFlags
 from dnworker.engine.capability import Capability, state_file, undeclared, why_unread
+from dnworker.engine.digests import identify, loaded_of
 from dnworker.engine.gates import follow_gates
 from dnworker.engine.own import OwnCapability, relist
 from dnworker.engine.succession import in_place_of, replacing
+from dnworker.engine.versions import Loaded
 from dnworker.workers.inprocess_worker import InProcessWorker, path_worker
 from dnworker.workers.loading import forget_helpers
 from dnworker.workers.managed import ManagedWorker
@@ -94,6 +96,10 @@ class CapabilityCollection:
         except KeyError:
             known = ", ".join(self._capabilities) or "none"
             raise NotFound(f"no capability {name!r}; there are: {known}") from None
+
+    def loaded(self) -> dict[str, Loaded]:
+        """Return the versions of what is loaded from disk, where other nodes may have others."""
+        return loaded_of(self._capabilities)
 
     def agents(self) -> dict[str, list[AgentDefinition]]:
         """Return the agents that every capability declares."""
@@ -262,7 +268,7 @@ class CapabilityCollection:
         if instead and manifest.name == self.own.name:
             self.own.get()  # it is set aside, and not made while another has its name
         self._check_loadable(manifest, instead=instead)
-        capability = self._make(manifest, parts)
+        capability = await identify(self._make(manifest, parts), self._services.bus.broker)
         await capability.run_checks()
         self._check_loadable(manifest, instead=instead)  # a worker may have been added meanwhile
         async with self.own.set_aside(manifest) if instead else nullcontext():
@@ -411,7 +417,7 @@ class CapabilityCollection:
             manifest, parts = await asyncio.to_thread(read_capability, root)
             if manifest.name in taken:
                 raise ManifestError([f"{root}: there is another capability {manifest.name!r} already"])
-            return self._make(manifest, parts)
+            return await identify(self._make(manifest, parts), self._services.bus.broker)
         except Exception as exc:  # whatever is wrong with one capability, the others start again
             self.reload_error = "reload_failed"
             return Capability(replace(old.manifest, root=root), failure=why_unread(root, exc))
@@ -432,7 +438,8 @@ class CapabilityCollection:
             if root in known_roots:
                 continue
             try:
-                capability = self._make(*await asyncio.to_thread(read_capability, root))
+                made = self._make(*await asyncio.to_thread(read_capability, root))
+                capability = await identify(made, self._services.bus.broker)
             except Exception as exc:  # the same
                 nameless = CapabilityManifest(root, root.name, "0.0.0", "")
                 capability = Capability(nameless, failure=why_unread(root, exc))

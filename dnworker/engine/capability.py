@@ -74,6 +74,8 @@ class Capability:
         self.workers: dict[str, ManagedWorker] = {}
         self.checks: list[ComponentInfo] = []
         self.flags: dict[str, Flag] = {}
+        self.digest: str | None = None
+        """Of its files as they were when it was read, where other nodes have it too."""
         self._cli_flags, self._agreed = dict(cli_flags or {}), {} if agreed is None else agreed
         self._set_here: dict[str, bool] = {}
         self.manifest, self.parts = manifest, parts or Components()

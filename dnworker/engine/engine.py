@@ -56,6 +56,7 @@ from dnworker.engine.cluster import Cluster
 from dnworker.engine.dead_letters import DeadLetters
 from dnworker.engine.dedupe import Deduped
 from dnworker.engine.deliveries import Deliveries
+from dnworker.engine.digests import identify
 from dnworker.engine.direct import DirectConnection, call_app
 from dnworker.engine.flow import FlowMeter
 from dnworker.engine.holdings import Holdings
@@ -201,6 +202,7 @@ class Engine:
             workers=self.workers,
             log_line=self.log_line,
             is_changing=lambda: self.reloads.is_busy,
+            loaded=lambda: self.capabilities.loaded(),
         )
 
     def _make_services(
@@ -371,6 +373,8 @@ class Engine:
             self.resources.push_async_callback(self.nodes.close)
             await self.cluster.open()
             self.resources.push_async_callback(self.cluster.close)
+            for capability in self.capabilities.all():
+                await identify(capability, self.bus.broker)
             await self.capabilities.agreed.open()
             self.resources.push_async_callback(self.capabilities.agreed.close)
             await self.holdings.open()

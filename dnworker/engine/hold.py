@@ -229,6 +229,19 @@ async def answered(clock: LeaseClock, request: Coroutine[Any, Any, T], within: f
         asking.cancel()
 
 
+async def woken(event: asyncio.Event, clock: LeaseClock, seconds: float, name: str) -> None:
+    """Return once an event is set, or after some seconds."""
+    if event.is_set():
+        return
+    timer = apart(clock.sleep(seconds), f"{name}, timer")
+    waiting = apart(event.wait(), f"{name}, woken")
+    try:
+        await asyncio.wait({timer, waiting}, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        timer.cancel()
+        waiting.cancel()
+
+
 def apart(coro: Coroutine[Any, Any, T], name: str) -> asyncio.Task[T]:
     """Start a task that belongs to no handler, whoever asks for it."""
     return asyncio.get_running_loop().create_task(coro, name=name, context=contextvars.Context())

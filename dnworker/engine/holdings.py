@@ -12,70 +12,39 @@ import logging
 import secrets
 from collections.abc import Callable, Coroutine, Iterable, Mapping
 from contextlib import suppress
-from typing import Any, Protocol
+from typing import Any
 
 from dnworker.core.causes import because
 from dnworker.core.clock import Clock
 from dnworker.core.lease_time import BootClock, lease_clock
 from dnworker.core.lifecycle import WorkerState
-from dnworker.engine.hold import Hold, apart
-from dnworker.engine.placement import Place, Seat, why_nowhere
+from dnworker.engine.agreed_versions import AgreedVersions
+from dnworker.engine.hold import Hold, apart, woken
+from dnworker.engine.holding_terms import (
+    CANCEL_AGAIN,
+    DOWN,
+    FAILED_WITHIN,
+    KILL_BEFORE,
+    LEFT_FOR,
+    LOOK_APART,
+    LOOK_EVERY,
+    PATIENCE,
+    SETTLED_AFTER,
+    STARTING,
+    TRY_APART,
+    UNLISTED_FOR,
+    UPGRADED_AFTER,
+    AddLine,
+    Moves,
+)
+from dnworker.engine.placement import Place, Seat, why_moved, why_nowhere
 from dnworker.engine.seats import Seats
+from dnworker.engine.versions import Loaded
 from dnworker.events.brokers.base import Broker
 from dnworker.workers.access import Retired
 from dnworker.workers.managed import ManagedWorker
 
 log = logging.getLogger("dnworker.cluster")
-
-LOOK_EVERY = 0.5
-"""Seconds after which a node looks at the others' seats where nothing wakes it."""
-
-CANCEL_AGAIN = 0.1
-"""Seconds after which a task is cancelled again that has not ended."""
-
-LOOK_APART = 0.02
-"""Seconds between two looks, also where much changes."""
-
-TRY_APART = 0.4
-"""Seconds between two tries to take the same worker."""
-
-PATIENCE = 2.0
-"""Seconds for which a worker that nobody holds is left to the node that is to take it."""
-
-SETTLED_AFTER = 30.0
-"""Seconds for which a worker that has moved is not handed over to balance the load."""
-
-TAKEN_WITHIN = 5.0
-"""Seconds in which a worker that was handed over is taken, or the next may be."""
-
-UNLISTED_FOR = 2.0
-"""Seconds after which a worker that is no longer declared is given back: a reload lists it again."""
-
-KILL_BEFORE = 0.5
-"""Seconds before the end of a lease at which nothing of its worker is left, whatever it takes."""
-
-_DOWN = frozenset({WorkerState.STOPPED, WorkerState.GATED_OFF, WorkerState.STANDBY})
-
-
-class Moves(Protocol):
-    """Notes which node holds which worker from now on."""
-
-    def note(self, worker: str, fence: int, former: str | None, why: str) -> object:
-        """Note that this node has taken a worker.
-
-        Args:
-            worker: its qualified name.
-            fence: of this holder.
-            former: the name of the node that held it before; None where none is known.
-            why: `started`, `handed over` or `failover`.
-        """
-
-
-class AddLine(Protocol):
-    """Adds a line to a worker's log."""
-
-    def __call__(self, worker: str, text: str, *, source: str, level: str = "info") -> object:
-        """Add it."""
 
 
 class Holdings:
@@ -88,6 +57,7 @@ class Holdings:
         workers: gives the workers that are declared.
         log_line: writes to a worker's log.
         is_changing: whether what is declared changes at the moment, as by a reload.
+        loaded: returns the capabilities that are loaded from disk.
     """
 
     def __init__(
@@ -99,6 +69,7 @@ class Holdings:
         workers: Callable[[], Iterable[ManagedWorker]],
         log_line: AddLine,
         is_changing: Callable[[], bool] = lambda: False,
+        loaded: Callable[[], Mapping[str, Loaded]] = dict,
     ) -> None:
         self.use(place)
         self.moves: Moves | None = None
@@ -108,7 +79,11 @@ class Holdings:
         # what it uses
         self._broker, self._clock = broker, lease_clock(clock)
         self._workers, self._log_line, self._is_changing = workers, log_line, is_changing
-        self._seats = Seats(broker, self._clock, self._seat)
+        self.versions = AgreedVersions(
+            lambda: self.node, broker, self._clock, lambda: clock.now().timestamp(), loaded
+        )
+        """Which versions of capabilities the cluster is to run."""
+        self._seats = Seats(broker, self._clock, self._seat, self.versions)
         # of one run
         self._holder, self._is_leaving = self.node, False
         self._holds: dict[str, Hold] = {}
@@ -169,7 +144,7 @@ class Holdings:
 
     async def _leave_to_others(self, hold: Hold, worker: ManagedWorker | None) -> None:
         """Give a lease back, or let it end by itself where something of its worker may run on."""
-        if worker is None or (worker.state in _DOWN and not worker.is_running_on):
+        if worker is None or (worker.state in DOWN and not worker.is_running_on):
             await hold.give_back()
         else:
             await hold.abandon()
@@ -223,7 +198,10 @@ class Holdings:
         seat = self._seats.table.holder(worker)
         if seat is not None and seat.holder != self._holder:
             return f"node {seat.node} holds it"
-        return why_nowhere(self._seats.table, worker, self.labels)
+        if (why := why_nowhere(self._seats.table, worker, self.labels)) is not None:
+            return why
+        is_left = self._seats.orphaned_for(worker) < LEFT_FOR
+        return self._seats.table.why_second(worker, self._seat()) if is_left else None
 
     def _note_taken(self, worker: str, hold: Hold) -> None:
         former, why = self._seats.take_former(worker), "started"
@@ -255,6 +233,7 @@ class Holdings:
     def _seat(self) -> Seat:
         wants = [one.qualified_name for one in self._workers() if one.state is WorkerState.STANDBY]
         holds = {name: hold.fence for name, hold in self._holds.items() if hold.is_held and hold.fence}
+        states = {one.qualified_name: one.state for one in self._workers()}
         return Seat(
             node=self.node,
             holder=self._holder,
@@ -262,6 +241,8 @@ class Holdings:
             requires=self.require,
             wants=[] if self._is_leaving else sorted(wants),
             holds=dict(sorted(holds.items())),
+            starting=sorted(name for name in holds if states.get(name) in STARTING),
+            versions=dict(self.versions.loaded()),
             is_leaving=self._is_leaving,
         )
 
@@ -275,18 +256,7 @@ class Holdings:
             except Exception:  # a node that no longer looks would keep what it is to hand over
                 log.exception("node %s cannot look at what it is to hold", self.node)
             await self._clock.sleep(LOOK_APART)
-            await self._until_woken()
-
-    async def _until_woken(self) -> None:
-        if self._wake.is_set():
-            return
-        timer = apart(self._clock.sleep(LOOK_EVERY), "dnworker holdings, timer")
-        woken = apart(self._wake.wait(), "dnworker holdings, woken")
-        try:
-            await asyncio.wait({timer, woken}, return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            timer.cancel()
-            woken.cancel()
+            await woken(self._wake, self._clock, LOOK_EVERY, "dnworker holdings")
 
     async def _look(self) -> None:
         for hold in [*self._holds.values()]:
@@ -297,6 +267,7 @@ class Holdings:
             if worker.state is WorkerState.STANDBY:
                 self._look_at(worker, plan)
         self._give_back_unwanted(workers)
+        self._give_up_failed(workers)
         await self._seats.write()
         self._balance(workers)
 
@@ -351,7 +322,7 @@ class Holdings:
 
     def _is_unwanted(self, worker: ManagedWorker) -> bool:
         if self._is_leaving:
-            return worker.state in _DOWN
+            return worker.state in DOWN
         self._unlisted.pop(worker.qualified_name, None)
         is_stopped = worker.state is WorkerState.STOPPED and worker.is_stopped
         return is_stopped or worker.state is WorkerState.GATED_OFF or worker.definition.problem is not None
@@ -361,6 +332,35 @@ class Holdings:
         now = self._clock.monotonic()
         since = self._unlisted.setdefault(name, now)
         return self._is_leaving or (now >= since + UNLISTED_FOR and not self._is_changing())
+
+    def _give_up_failed(self, workers: Mapping[str, ManagedWorker]) -> None:
+        """Leave workers that do not start with a new version to nodes that have another."""
+        for name, hold in self._holds.items():
+            worker = workers.get(name)
+            if worker is None or worker.state is not WorkerState.ERROR or not hold.is_held:
+                continue
+            capability = name.partition(":")[0]
+            mine, since = self.versions.loaded().get(capability), self.versions.loaded_at(capability)
+            is_new = self._clock.monotonic() < max(hold.taken_at, since) + FAILED_WITHIN
+            if mine is None or self._is_leaving or not is_new or self.versions.is_old(capability, mine):
+                continue
+            others = (one.versions.get(capability) for one in self._seats.table.candidates(name))
+            if any(other != mine for other in others):
+                self._act(name, self._give_up(worker, mine))
+
+    async def _give_up(self, worker: ManagedWorker, version: Loaded) -> None:
+        name, error = worker.qualified_name, worker.error
+        if not await self.versions.note_failed(name):
+            return
+        text = (
+            f"it does not start with version {version} on node {self.node}, and stays with another: {error}"
+        )
+        self._log_line(name, text, source="runtime", level="error")
+        log.warning("%s: %s", name, text)
+        with because(f"It does not start with version {version}"):
+            await worker.stand_by(f"it does not start with version {version}: {error}")
+        if await self._has_ended(worker):
+            await self._give_back(self._hold(name))
 
     async def _give_back(self, hold: Hold) -> None:
         await hold.give_back()
@@ -392,19 +392,24 @@ class Holdings:
         """Begin to hand over a worker where another node has fewer, or one that may not run here."""
         if self._is_leaving or self._seats.unreached is not None or self._handing_over is not None:
             return
-        movable = [name for name, hold in self._holds.items() if self._is_movable(hold, workers.get(name))]
-        surplus = self._seats.table.surplus(self._seat(), movable) if movable else None
-        if surplus is not None:
-            name, taker = surplus
-            self._act(name, self._hand_over(workers[name], taker))
+        seat, table = self._seat(), self._seats.table
+        moves = table.upgrade(seat, self._movable(workers, UPGRADED_AFTER))
+        moves = moves or table.surplus(seat, self._movable(workers, SETTLED_AFTER))
+        if moves is not None:
+            name, taker = moves
+            self._act(name, self._hand_over(workers[name], taker, why_moved(name, seat, taker)))
 
-    def _is_movable(self, hold: Hold, worker: ManagedWorker | None) -> bool:
+    def _movable(self, workers: Mapping[str, ManagedWorker], settled_after: float) -> list[str]:
+        holds = self._holds.items()
+        return [name for name, hold in holds if self._is_movable(hold, workers.get(name), settled_after)]
+
+    def _is_movable(self, hold: Hold, worker: ManagedWorker | None, settled_after: float) -> bool:
         if worker is None or worker.state is not WorkerState.RUNNING or not hold.is_held:
             return False
         name, now = worker.qualified_name, self._clock.monotonic()
-        return name not in self._acts and now >= self._moved_at.get(name, -SETTLED_AFTER) + SETTLED_AFTER
+        return name not in self._acts and now >= self._moved_at.get(name, -settled_after) + settled_after
 
-    async def _hand_over(self, worker: ManagedWorker, taker: Seat) -> None:
+    async def _hand_over(self, worker: ManagedWorker, taker: Seat, why: str = "") -> None:
         """Let another node have a worker; one hand-over is under way in a cluster."""
         turn = Hold("handing-over", self._holder, self._broker, self._clock, lambda why: None)
         self._handing_over = name = worker.qualified_name
@@ -412,12 +417,16 @@ class Holdings:
             if not await turn.take():
                 await self._clock.sleep(TRY_APART)
                 return
-            with because(f"Handed over to node {taker.node}"):
-                await worker.stand_by(f"it is handed over to node {taker.node}")
+            if why:
+                text = f"it is handed over to node {taker.node}{why}"
+                self._log_line(name, text, source="runtime")
+                log.info("%s: %s", name, text)
+            with because(f"Handed over to node {taker.node}{why}"):
+                await worker.stand_by(f"it is handed over to node {taker.node}{why}")
             if await self._has_ended(worker):
                 self._seats.take_former(name)
                 await self._give_back(self._hold(name))
-                await self._until_taken(name)
+                await self._seats.taken(name)
         except OSError as exc:
             log.info("%s is not handed over: %s", name, exc)
         finally:
@@ -433,9 +442,3 @@ class Holdings:
             worker.note_standby("a handler of it has not ended here, though it was cancelled")
             await self._clock.sleep(LOOK_EVERY)
         return not worker.is_running_on
-
-    async def _until_taken(self, name: str) -> None:
-        """Return when another node has a worker; after a while also where none has."""
-        end = self._clock.monotonic() + TAKEN_WITHIN
-        while self.holder(name) is None and self._clock.monotonic() < end:
-            await self._clock.sleep(0.1)

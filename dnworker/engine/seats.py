@@ -9,7 +9,10 @@ from contextlib import suppress
 import msgspec
 
 from dnworker.core.lease_time import LEASE, RENEW_AFTER, LeaseClock
+from dnworker.engine.agreed_versions import PREFIX as TARGETS
+from dnworker.engine.agreed_versions import AgreedVersions
 from dnworker.engine.hold import answered
+from dnworker.engine.holding_terms import START_WITHIN, TAKEN_WITHIN
 from dnworker.engine.placement import Seat, Table, read_seat
 from dnworker.events.brokers.base import Broker
 
@@ -26,9 +29,17 @@ class Seats:
         broker: gives the present one.
         clock: of leases.
         mine: returns this node's seat as it is now.
+        versions: the targets of the cluster; they are read with the seats.
     """
 
-    def __init__(self, broker: Callable[[], Broker], clock: LeaseClock, mine: Callable[[], Seat]) -> None:
+    def __init__(
+        self,
+        broker: Callable[[], Broker],
+        clock: LeaseClock,
+        mine: Callable[[], Seat],
+        versions: AgreedVersions,
+    ) -> None:
+        self.versions = versions
         self.table = Table([])
         self.unreached: str | None = None
         """Why the broker could not be asked at last; None where it could."""
@@ -40,11 +51,18 @@ class Seats:
     def forget(self) -> None:
         """Know nothing, as at a start."""
         self.table, self.unreached, self._written = Table([]), None, None
+        self.versions.forget()
         self._former, self._orphaned = {}, {}
 
     def watch(self, changed: Callable[[], None]) -> Callable[[], None]:
-        """Call `changed` when a seat changes; returns the end of it."""
-        return self._broker().watch(PREFIX, changed)
+        """Call `changed` when a seat or a target changes; returns the end of it."""
+        ends = [self._broker().watch(prefix, changed) for prefix in (PREFIX, TARGETS)]
+
+        def end() -> None:
+            for one in ends:
+                one()
+
+        return end
 
     async def read(self) -> None:
         """Read the seats; while the broker is away, those that were read last count."""
@@ -52,15 +70,16 @@ class Seats:
         others = [seat for seat in self.table.seats if seat.holder != mine.holder]
         try:
             entries = await answered(self._clock, self._broker().entries(PREFIX))
+            found = [seat for entry in entries if (seat := read_seat(entry.value)) is not None]
+            others = [seat for seat in found if seat.holder != mine.holder]
+            await self.versions.look([seat.versions for seat in others])
         except OSError as exc:
             self.unreached = str(exc) or type(exc).__name__
         else:
             self.unreached = None
-            found = [seat for entry in entries if (seat := read_seat(entry.value)) is not None]
             if len(found) < len(entries):
                 log.debug("%d seats cannot be read, and do not count", len(entries) - len(found))
-            others = [seat for seat in found if seat.holder != mine.holder]
-        self.table = Table([*others, self._mine()])
+        self.table = Table([*others, self._mine()], self.versions.targets)
         for seat in others:
             self._former.update(dict.fromkeys(seat.holds, seat))
         self._note_orphans()
@@ -95,6 +114,17 @@ class Seats:
         """Return for how many seconds nobody has held a worker that stands by somewhere; 0 for no time."""
         now = self._clock.monotonic()
         return now - self._orphaned.get(worker, now)
+
+    async def taken(self, worker: str) -> None:
+        """Return when another node has started a worker; after a while also where none has."""
+        began = self._clock.monotonic()
+        while (past := self._clock.monotonic() - began) < START_WITHIN:
+            seat = self.table.holder(worker)
+            if seat is not None and seat.holder == self._mine().holder:
+                seat = None  # the table is of before
+            if past >= TAKEN_WITHIN if seat is None else worker not in seat.starting:
+                return
+            await self._clock.sleep(0.1)
 
     def _note_orphans(self) -> None:
         now = self._clock.monotonic()
