@@ -14,6 +14,7 @@ import msgspec
 from dnworker.core.errors import Conflict, NotFound, NotStored
 from dnworker.core.lease_time import LeaseClock
 from dnworker.engine.hold import answered
+from dnworker.engine.node_records import NodeCapability
 from dnworker.engine.versions import Loaded, Target, becomes_target, made_target, newest, with_failed
 from dnworker.events.brokers.base import Broker, Entry
 
@@ -75,6 +76,13 @@ class AgreedVersions:
         """Return whether what a node has loaded is not the target."""
         target = self.targets.get(capability)
         return target is not None and target.loaded.digest != loaded.digest
+
+    def told(self) -> list[NodeCapability]:
+        """Return what this node says of its capabilities to who looks at the nodes."""
+        return [
+            NodeCapability(name=name, version=one.version, digest=one.digest, is_old=self.is_old(name, one))
+            for name, one in self.loaded().items()
+        ]
 
     # -- looking ---------------------------------------------------------------------------------------
 

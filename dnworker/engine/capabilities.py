@@ -51,9 +51,8 @@ class CapabilityCollection:
     ) -> None:
         self.node: Callable[[], str] = str
         """Returns what this runtime is called among those that share its broker."""
-        self.agreed = AgreedFlags(
-            lambda: self.node(), lambda: services.bus.broker, services.clock, self._follow_flags
-        )
+        bus, clock = services.bus, services.clock
+        self.agreed = AgreedFlags(lambda: self.node(), lambda: bus.broker, clock, self._follow_flags)
         """Flags that were set on any node of the cluster."""
         self.reload_error: str | None = None
         self._services = services

@@ -300,7 +300,8 @@ class Engine:
         # A clock that people set would have it be dead to the others; only tests have a virtual one.
         clock = RealClock() if isinstance(self.clock, SwitchClock) else self.clock
         url, holdings = lambda: self.url, self.holdings
-        facts = Facts(self.workers, clock, self.history.series.lag, url, holdings.fence)
+        versions = holdings.versions.told
+        facts = Facts(self.workers, clock, self.history.series.lag, url, holdings.fence, versions)
         return Nodes(lambda: self.bus.broker, clock, facts, name=holdings.node, labels=holdings.labels)
 
     @cached_property
