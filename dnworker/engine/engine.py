@@ -63,6 +63,7 @@ from dnworker.engine.holdings import Holdings
 from dnworker.engine.lag import LagSampler
 from dnworker.engine.named_workers import NamedWorkers
 from dnworker.engine.node_facts import Facts
+from dnworker.engine.node_reloads import NodeReload, NodeReloads
 from dnworker.engine.nodes import Nodes
 from dnworker.engine.once import OnceKeys
 from dnworker.engine.own import Declared
@@ -75,6 +76,7 @@ from dnworker.engine.starting import OnWait, Waits
 from dnworker.engine.tokens import Tokens
 from dnworker.engine.unheard import note_unheard, why_unheard
 from dnworker.engine.usage import Usage
+from dnworker.engine.versions import Target
 from dnworker.engine.worker_log import WorkerLog
 from dnworker.events.brokers.base import Broker, EventJournal
 from dnworker.events.bus import EventBus
@@ -305,6 +307,18 @@ class Engine:
         return Nodes(lambda: self.bus.broker, clock, facts, name=holdings.node, labels=holdings.labels)
 
     @cached_property
+    def node_reloads(self) -> NodeReloads:
+        """Reloads all nodes, and this one where another asks."""
+        versions = self.holdings.versions
+        return NodeReloads(
+            lambda: self.holdings.node,
+            lambda: self.bus.broker,
+            self.reload,
+            self.capabilities.all,
+            lambda: (worker for target in versions.targets.values() for worker in target.failed),
+        )
+
+    @cached_property
     def flow(self) -> FlowMeter:
         """What flows where: who publishes which kind, and who handles it."""
         return FlowMeter(self.workers, self.history, self.side_threads)
@@ -380,6 +394,8 @@ class Engine:
             self.resources.push_async_callback(self.capabilities.agreed.close)
             await self.holdings.open()
             self.resources.push_async_callback(self.holdings.close)  # where the start fails after this
+            self.node_reloads.open()
+            taken.callback(self.node_reloads.close)
             self.dead_letters.open(self.bus.broker)
             self.resources.push_async_callback(self.dead_letters.close)
             self._deliveries.open()
@@ -646,6 +662,34 @@ class Engine:
         """
         await self.reloads.reload(capability)
         return self.info()
+
+    async def reload_nodes(self, capability: str | None = None) -> list[NodeReload]:
+        """Reload this node and then all others that share its broker, one after the other.
+
+        After one that fails, the rest is left alone. What fails is in the list, and is not raised.
+
+        Args:
+            capability: the only one to reload; None for all.
+        """
+        if self.nodes.is_open:
+            await self.nodes.read()
+        rows = self.nodes.rows() if self.nodes.is_open else []
+        others = [row.name for row in rows if row.state != "gone" and not row.is_here]
+        return await self.node_reloads.reload(others, capability)
+
+    async def make_target(self, capability: str) -> Target:
+        """Have all nodes run what this one has loaded of a capability, also where that is an older version.
+
+        Raises:
+            Conflict: this runtime shares its broker with nobody.
+            NotFound: no capability of this name is loaded here from disk.
+            NotStored: the broker cannot be asked.
+        """
+        if not self.holdings.is_on:
+            raise Conflict("this runtime shares its broker with nobody: it runs what it has loaded")
+        target = await self.holdings.versions.make_target(capability)
+        self.holdings.wake()
+        return target
 
     @property
     def is_reloading(self) -> bool:
