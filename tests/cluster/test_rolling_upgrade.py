@@ -21,15 +21,14 @@ from dnworker.client.client import RuntimeClient
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 
-FIRST, EVENTS = 10_000, 1_000
-"""The numbers of the events; those of the schedule of the example begin at 1."""
+EVENTS = 1_000
 
 NOTE = """
 import os
 
 VERSION = "%s"
 
-@worker.on_event("shop.order.billed")
+@worker.on_event("shop.numbered")
 async def note(event, client):
     file = os.open(os.environ["NOTED"], os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
     os.write(file, f"{VERSION} {client.fence} {event.payload['number']}\\n".encode())
@@ -80,7 +79,7 @@ class Cluster:
 
     async def wait_holds(self, name: str, count: int) -> None:
         """Return once a node holds so many workers, and all of them run."""
-        async with asyncio.timeout(60), self.client(name) as client:
+        async with asyncio.timeout(90), self.client(name) as client:
             while True:
                 answer = await client.connection.request("GET", "/api/nodes")
                 rows = {row["name"]: row for row in answer["nodes"]}
@@ -110,14 +109,16 @@ def cluster(tmp_path: Path) -> Iterator[Cluster]:
 
 
 async def publish(client: RuntimeClient, numbers: range) -> None:
+    """Publish events one after the other, so that they go on while nodes end and start."""
     for number in numbers:
-        await client.publish("shop.order.placed", {"number": number})
+        await client.publish("shop.numbered", {"number": number})
+        await asyncio.sleep(0.02)
 
 
 async def test_a_rolling_upgrade_moves_all_workers_to_the_new_version_and_loses_no_event(cluster):
     cluster.start("a", "0.1.0")
     cluster.start("b", "0.1.0")
-    numbers = range(FIRST, FIRST + EVENTS)
+    numbers = range(EVENTS)
     async with cluster.client("b") as client:
         await publish(client, numbers[:200])
         publishing = asyncio.create_task(publish(client, numbers[200:600]))
