@@ -325,3 +325,15 @@ def test_a_digest_is_of_what_runs_wherever_it_is_and_of_nothing_else(tmp_path):
     assert made("one") == first
     assert made("three", **{"helper.py": ""}) != first
     assert made("four", **{"echo.py": "x = 2\n"}) != first
+
+
+def test_the_members_of_a_worker_move_apart_to_nodes_of_the_new_version():
+    old, new = Loaded("0.1.0", "a" * 32), Loaded("0.2.0", "b" * 32)
+    target = made_target("demo", new, None, node="c", since=0.0)
+    names = ["demo:one", "demo:one#1"]
+    mine = Seat(node="a", holder="a/1", holds={names[1]: 1}, versions={"demo": old})
+    has_one = Seat(node="b", holder="b/1", holds={names[0]: 1}, wants=names[1:], versions={"demo": new})
+    more = {"demo:two": 1, "demo:three": 1}
+    has_none = Seat(node="c", holder="c/1", holds=more, wants=names, versions={"demo": new})
+    table = Table([mine, has_one, has_none], {"demo": target})
+    assert table.upgrade(mine, names[1:]) == (names[1], has_none)
