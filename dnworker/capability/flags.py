@@ -34,14 +34,19 @@ def resolve_flags(
     manifest: CapabilityManifest,
     *,
     persisted: Mapping[str, bool] | None = None,
+    agreed: Mapping[str, bool] | None = None,
     environ: Mapping[str, str] | None = None,
     cli: Mapping[str, bool] | None = None,
 ) -> dict[str, Flag]:
-    """Return every declared flag's value: manifest default, persisted state, environment, command line."""
+    """Return every declared flag's value: manifest default, persisted state, environment, command line.
+
+    What nodes of a cluster have agreed on (`agreed`) counts as persisted state, before that of this user.
+    """
+    persisted = {**(persisted or {}), **(agreed or {})}
     resolved = {}
     for definition in manifest.flags.values():
         effective, source = definition.default, "default"
-        if persisted is not None and definition.name in persisted:
+        if definition.name in persisted:
             effective, source = persisted[definition.name], "binding"
         variable = f"DREADNODE_{flag_variable(manifest.name, definition.name)}"
         if environ is not None and variable in environ:

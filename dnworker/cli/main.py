@@ -70,6 +70,7 @@ def _parser() -> argparse.ArgumentParser:
     _add(commands, common, "cursors", "show or change how far workers are with events that are kept")
     _add(commands, common, "dead", "show, retry or drop what workers could not handle")
     _add(commands, common, "nodes", "show who shares the broker, and what each node holds")
+    _add(commands, common, "reload", "read capabilities again, on one node or on all")
     remote.add_commands(commands, common)
     export = commands.add_parser("export", parents=[common], help="make a capability of a notebook file")
     exporting.add_arguments(export)

@@ -13,6 +13,7 @@ import msgspec
 from dnworker.cli.remote import add_address, with_client
 from dnworker.cli.text import print_json, printable
 from dnworker.engine.node_records import HeldWorker, Move, NodeRow, members_here
+from dnworker.engine.versions import SHOWN_DIGITS
 
 if TYPE_CHECKING:
     from dnworker.client.client import RuntimeClient
@@ -76,6 +77,7 @@ def _text(answer: dict[str, Any]) -> str:
     rows = msgspec.convert(answer["nodes"], list[NodeRow])
     moves = msgspec.convert(answer["timeline"], list[Move])
     blocks = [_nodes_text(rows, answer["more"]), *_problems(rows, answer["failure"]), _workers_text(rows)]
+    blocks.append(_versions_text(rows))
     if moves:
         shown = moves[-STEPS_SHOWN:]
         blocks.append("\n".join(f"{_clock(move.at)}  {_step(move)}" for move in reversed(shown)))
@@ -147,6 +149,21 @@ def _member(one: HeldWorker, row: NodeRow) -> str:
     """Return the name of a worker; of a member, also how many of its worker's members its node has."""
     here = members_here(one, row.workers)
     return one.worker if here is None else f"{one.worker} ({here})"
+
+
+def _versions_text(rows: list[NodeRow]) -> str:
+    """Return the versions of capabilities; one line for all nodes that have the same."""
+    found: dict[tuple[str, str, str, bool], list[str]] = {}
+    for row in rows:
+        for one in row.capabilities if row.state != "gone" else []:
+            key = one.name, one.version, one.digest[:SHOWN_DIGITS], one.is_old
+            found.setdefault(key, []).append(row.name)
+    if not found:
+        return ""
+    table = [["CAPABILITY", "VERSION", "DIGEST", "NODES"]]
+    for (name, version, digest, is_old), nodes in sorted(found.items())[:WORKERS_SHOWN]:
+        table.append([name, f"{version} (old)" if is_old else version, digest, ", ".join(nodes)])
+    return "\n".join(_aligned(table))
 
 
 def _step(move: Move) -> str:

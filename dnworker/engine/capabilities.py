@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, nullcontext
 from dataclasses import replace
 from pathlib import Path
@@ -19,11 +19,14 @@ from dnworker.capability.flags import is_enabled
 from dnworker.capability.manifest import CapabilityManifest, WorkerDefinition
 from dnworker.core.errors import Conflict, ManifestError, NotFound
 from dnworker.core.invocation import Invocation, read_traceparent
-from dnworker.engine.capability import Capability, state_file, undeclared
-from dnworker.engine.gates import follow_gates
+from dnworker.engine.agreed_flags import AgreedFlags
+from dnworker.engine.capability import Capability, state_file, undeclared, why_unread
+from dnworker.engine.digests import identify, loaded_of
+from dnworker.engine.gates import follow_agreed
 from dnworker.engine.members import check_alone, members_of
 from dnworker.engine.own import OwnCapability, relist
 from dnworker.engine.succession import in_place_of, replacing
+from dnworker.engine.versions import Loaded
 from dnworker.workers.inprocess_worker import InProcessWorker, path_worker
 from dnworker.workers.loading import forget_helpers
 from dnworker.workers.managed import ManagedWorker
@@ -47,6 +50,11 @@ class CapabilityCollection:
     def __init__(
         self, services: Services, flags: Mapping[str, Mapping[str, bool]], directories: Sequence[Path] = ()
     ) -> None:
+        self.node: Callable[[], str] = str
+        """Returns what this runtime is called among those that share its broker."""
+        bus, clock = services.bus, services.clock
+        self.agreed = AgreedFlags(lambda: self.node(), lambda: bus.broker, clock, self._follow_agreed)
+        """Flags that were set on any node of the cluster."""
         self.reload_error: str | None = None
         self._services = services
         self._flags = {name: dict(values) for name, values in flags.items()}
@@ -89,6 +97,10 @@ class CapabilityCollection:
             known = ", ".join(self._capabilities) or "none"
             raise NotFound(f"no capability {name!r}; there are: {known}") from None
 
+    def loaded(self) -> dict[str, Loaded]:
+        """Return the versions of what is loaded from disk, where other nodes may have others."""
+        return loaded_of(self._capabilities)
+
     def agents(self) -> dict[str, list[AgentDefinition]]:
         """Return the agents that every capability declares."""
         return {name: capability.parts.agents for name, capability in self._capabilities.items()}
@@ -102,8 +114,7 @@ class CapabilityCollection:
     def live(self, name: str) -> Capability:
         """Return a capability; one that holds added workers is made at its first use."""
         if name not in self._capabilities:
-            made = Capability(undeclared(name), cli_flags=self._flags.get(name), live=True)
-            self._capabilities[name] = made
+            self._capabilities[name] = self._new(undeclared(name), live=True)
         return self._capabilities[name]
 
     def find(self, capability: str, worker: str) -> ManagedWorker:
@@ -258,7 +269,7 @@ class CapabilityCollection:
         if instead and manifest.name == self.own.name:
             self.own.get()  # it is set aside, and not made while another has its name
         self._check_loadable(manifest, instead=instead)
-        capability = self._make(manifest, parts)
+        capability = await identify(self._make(manifest, parts), self._services.bus.broker)
         await capability.run_checks()
         self._check_loadable(manifest, instead=instead)  # a worker may have been added meanwhile
         async with self.own.set_aside(manifest) if instead else nullcontext():
@@ -348,19 +359,9 @@ class CapabilityCollection:
             self.own.renamed.notify(capability.name, fresh.name)
         return fresh
 
-    async def set_flag(self, name: str, flag: str, value: bool) -> None:
-        """Keep a flag's value for this user, and start and stop what it gates.
-
-        Raises:
-            NotFound: there is no such capability, or it has no such flag.
-            OSError: it cannot be kept.
-        """
-        capability = self.get(name)
-        if flag not in capability.flags:
-            known = ", ".join(capability.flags) or "none"
-            raise NotFound(f"capability {name!r} has no flag {flag!r}; it has: {known}")
-        capability.set_flag(flag, value)
-        await follow_gates(capability)
+    async def _follow_agreed(self, name: str) -> None:
+        if (capability := self._capabilities.get(name)) is not None:
+            await follow_agreed(capability)
 
     def _names(self) -> set[str]:
         """Return the names that are taken: that of an own capability that is set aside is one of them."""
@@ -370,8 +371,14 @@ class CapabilityCollection:
         await asyncio.gather(*(c.run_checks() for c in capabilities if c.failure is None))
         await start_all([worker for capability in capabilities for worker in capability.workers.values()])
 
+    def _new(
+        self, manifest: CapabilityManifest, parts: Components | None = None, *, live: bool = False
+    ) -> Capability:
+        flags = self._flags.get(manifest.name)
+        return Capability(manifest, parts, cli_flags=flags, agreed=self.agreed, live=live)
+
     def _make(self, manifest: CapabilityManifest, parts: Components) -> Capability:
-        capability = Capability(manifest, parts, cli_flags=self._flags.get(manifest.name))
+        capability = self._new(manifest, parts)
         for note in manifest.notes:
             log.warning("%s", note)
         for definition in members_of(manifest, self._services):
@@ -402,10 +409,10 @@ class CapabilityCollection:
             manifest, parts = await asyncio.to_thread(read_capability, root)
             if manifest.name in taken:
                 raise ManifestError([f"{root}: there is another capability {manifest.name!r} already"])
-            return self._make(manifest, parts)
+            return await identify(self._make(manifest, parts), self._services.bus.broker)
         except Exception as exc:  # whatever is wrong with one capability, the others start again
             self.reload_error = "reload_failed"
-            return Capability(replace(old.manifest, root=root), failure=_why_not(root, exc))
+            return Capability(replace(old.manifest, root=root), failure=why_unread(root, exc))
 
     def _follow(self, root: Path) -> Path:
         """Return where the directory of a capability is now, and note it: a link may lead elsewhere."""
@@ -423,22 +430,14 @@ class CapabilityCollection:
             if root in known_roots:
                 continue
             try:
-                capability = self._make(*await asyncio.to_thread(read_capability, root))
+                made = self._make(*await asyncio.to_thread(read_capability, root))
+                capability = await identify(made, self._services.bus.broker)
             except Exception as exc:  # the same
                 nameless = CapabilityManifest(root, root.name, "0.0.0", "")
-                capability = Capability(nameless, failure=_why_not(root, exc))
+                capability = Capability(nameless, failure=why_unread(root, exc))
             if capability.name in found or capability.name in self._names():
                 log.info("%s: a capability %r comes first in the search", root, capability.name)
             elif is_enabled(state_file(), capability.name):
                 forget_helpers(capability.name)  # the same
                 found[capability.name] = capability
         return list(found.values())
-
-
-def _why_not(root: Path, exc: Exception) -> str:
-    """Log why a capability could not be read, and return it."""
-    if isinstance(exc, ManifestError):
-        log.error("%s", exc)
-        return str(exc)
-    log.exception("%s could not be read", root)
-    return f"{root} could not be read: {type(exc).__name__}: {exc}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Mapping
 from dataclasses import asdict
@@ -11,12 +12,15 @@ from typing import TYPE_CHECKING
 from dnworker.capability.components import Components, read_components
 from dnworker.capability.flags import Flag, gate_is_open, read_persisted, resolve_flags, write_persisted
 from dnworker.capability.manifest import CapabilityManifest
+from dnworker.core.errors import ManifestError
 from dnworker.core.files import home_directory, working_directory
 from dnworker.core.models import CapabilityInfo, ComponentInfo
 from dnworker.engine.checks import run_checks
 
 if TYPE_CHECKING:
     from dnworker.workers.managed import ManagedWorker
+
+log = logging.getLogger("dnworker.capabilities")
 
 LIVE_CAPABILITY = "notebook"
 """What the capability of added workers is called until a head names it."""
@@ -32,6 +36,15 @@ def undeclared(name: str) -> CapabilityManifest:
     return CapabilityManifest(working_directory(), name, "0.1.0", "Workers added to the running process")
 
 
+def why_unread(root: Path, exc: Exception) -> str:
+    """Log why a capability could not be read, and return it."""
+    if isinstance(exc, ManifestError):
+        log.error("%s", exc)
+        return str(exc)
+    log.error("%s could not be read", root, exc_info=exc)
+    return f"{root} could not be read: {type(exc).__name__}: {exc}"
+
+
 class Capability:
     """A loaded capability, or one that failed to load and says why.
 
@@ -39,6 +52,7 @@ class Capability:
         manifest: what it declares.
         parts: its components; read here when None.
         cli_flags: flags given on the command line.
+        agreed: flags that were set on any node of the cluster, by capability.
         failure: why it could not be loaded; then it has no workers.
         live: whether its workers were added here, so that there is no manifest to read again.
     """
@@ -49,6 +63,7 @@ class Capability:
         parts: Components | None = None,
         *,
         cli_flags: Mapping[str, bool] | None = None,
+        agreed: Mapping[str, Mapping[str, bool]] | None = None,
         failure: str | None = None,
         live: bool = False,
     ) -> None:
@@ -59,7 +74,9 @@ class Capability:
         self.workers: dict[str, ManagedWorker] = {}
         self.checks: list[ComponentInfo] = []
         self.flags: dict[str, Flag] = {}
-        self._cli_flags = dict(cli_flags or {})
+        self.digest: str | None = None
+        """Of its files as they were when it was read, where other nodes have it too."""
+        self._cli_flags, self._agreed = dict(cli_flags or {}), {} if agreed is None else agreed
         self._set_here: dict[str, bool] = {}
         self.manifest, self.parts = manifest, parts or Components()
         if parts is None:
@@ -124,14 +141,25 @@ class Capability:
         return starts, stops
 
     def resolve_flags(self) -> None:
-        """Resolve the flags from their four layers as they are now."""
-        manifest = self.manifest
+        """Resolve the flags from their four layers as they are now.
+
+        What is set in a notebook for its own workers counts there before what the cluster has agreed on.
+        """
+        manifest, agreed = self.manifest, self._agreed.get(self.manifest.name, {})
+        if self.live:
+            agreed = {**agreed, **self._set_here}
         self.flags = resolve_flags(
             manifest,
-            persisted=self._set_here if self.live else read_persisted(state_file(), manifest.name),
+            persisted=None if self.live else read_persisted(state_file(), manifest.name),
+            agreed=agreed,
             environ=os.environ,
             cli=self._cli_flags,
         )
+
+    def is_agreed(self, flag: str) -> bool:
+        """Return whether a flag has the value that was set for all nodes."""
+        is_here = self.live and flag in self._set_here
+        return not is_here and flag in self._agreed.get(self.name, {})
 
     def set_flag(self, flag: str, value: bool) -> None:
         """Set a flag and resolve all anew: for this user; of a live capability for this process.

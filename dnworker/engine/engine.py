@@ -56,12 +56,15 @@ from dnworker.engine.cluster import Cluster
 from dnworker.engine.dead_letters import DeadLetters
 from dnworker.engine.dedupe import Deduped
 from dnworker.engine.deliveries import Deliveries
+from dnworker.engine.digests import identify
 from dnworker.engine.direct import DirectConnection, call_app
 from dnworker.engine.flow import FlowMeter
+from dnworker.engine.gates import set_flag
 from dnworker.engine.holdings import Holdings
 from dnworker.engine.lag import LagSampler
 from dnworker.engine.named_workers import NamedWorkers
 from dnworker.engine.node_facts import Facts
+from dnworker.engine.node_reloads import NodeReload, NodeReloads
 from dnworker.engine.nodes import Nodes
 from dnworker.engine.once import OnceKeys
 from dnworker.engine.own import Declared
@@ -74,6 +77,7 @@ from dnworker.engine.starting import OnWait, Waits
 from dnworker.engine.tokens import Tokens
 from dnworker.engine.unheard import note_unheard, why_unheard
 from dnworker.engine.usage import Usage
+from dnworker.engine.versions import Target
 from dnworker.engine.worker_log import WorkerLog
 from dnworker.events.brokers.base import Broker, EventJournal
 from dnworker.events.bus import EventBus
@@ -201,6 +205,7 @@ class Engine:
             workers=self.workers,
             log_line=self.log_line,
             is_changing=lambda: self.reloads.is_busy,
+            loaded=lambda: self.capabilities.loaded(),
         )
 
     def _make_services(
@@ -240,6 +245,8 @@ class Engine:
             self.clock,
             lambda *of: why_unheard(self.workers(), *of),
         )
+        self.capabilities.node = lambda: self.holdings.node
+        self.capabilities.agreed.applied.add(self.look_again)
         self.agents.changed.add(self._release_turns)
         self._listeners.add(self._release_turns)
         self._listeners.add(self.nodes.notify)
@@ -297,8 +304,21 @@ class Engine:
         # A clock that people set would have it be dead to the others; only tests have a virtual one.
         clock = RealClock() if isinstance(self.clock, SwitchClock) else self.clock
         url, holdings = lambda: self.url, self.holdings
-        facts = Facts(self.workers, clock, self.history.series.lag, url, holdings.fence)
+        versions = holdings.versions.told
+        facts = Facts(self.workers, clock, self.history.series.lag, url, holdings.fence, versions)
         return Nodes(lambda: self.bus.broker, clock, facts, name=holdings.node, labels=holdings.labels)
+
+    @cached_property
+    def node_reloads(self) -> NodeReloads:
+        """Reloads all nodes, and this one where another asks."""
+        versions = self.holdings.versions
+        return NodeReloads(
+            lambda: self.holdings.node,
+            lambda: self.bus.broker,
+            self.reload,
+            self.capabilities.all,
+            lambda: (worker for target in versions.targets.values() for worker in target.failed),
+        )
 
     @cached_property
     def flow(self) -> FlowMeter:
@@ -370,8 +390,14 @@ class Engine:
             await self.nodes.open()
             self.resources.push_async_callback(self.cluster.close)
             await self.cluster.open()
+            for capability in self.capabilities.all():
+                await identify(capability, self.bus.broker)
+            self.resources.push_async_callback(self.capabilities.agreed.close)
+            await self.capabilities.agreed.open()
             self.resources.push_async_callback(self.holdings.close)  # where the start fails after this
             await self.holdings.open()
+            taken.callback(self.node_reloads.close)
+            self.node_reloads.open()
             self.dead_letters.open(self.bus.broker)
             self.resources.push_async_callback(self.dead_letters.close)
             self._deliveries.open()
@@ -605,13 +631,14 @@ class Engine:
         return found
 
     async def set_flag(self, capability: str, flag: str, value: bool) -> None:
-        """Keep a flag's value for this user, and start and stop the workers that it gates.
+        """Keep a flag's value, and start and stop the workers that it gates: on all nodes of a cluster.
 
         Raises:
             NotFound: there is no such capability, or it has no such flag.
+            OSError: it cannot be kept; nothing has changed.
         """
         with because(f"Flag {flag} is {'on' if value else 'off'}"):
-            await self.capabilities.set_flag(capability, flag, value)
+            await set_flag(self.capabilities.get(capability), flag, value, self.capabilities.agreed)
         self.look_again()
 
     def capability(self, name: str | None = None) -> Capability:
@@ -644,6 +671,34 @@ class Engine:
         """
         await self.reloads.reload(capability)
         return self.info()
+
+    async def reload_nodes(self, capability: str | None = None) -> list[NodeReload]:
+        """Reload this node and then all others that share its broker, one after the other.
+
+        After one that fails, the rest is left alone. What fails is in the list, and is not raised.
+
+        Args:
+            capability: the only one to reload; None for all.
+        """
+        if self.nodes.is_open:
+            await self.nodes.read()
+        rows = self.nodes.rows() if self.nodes.is_open else []
+        others = [row.name for row in rows if row.state != "gone" and not row.is_here]
+        return await self.node_reloads.reload(others, capability)
+
+    async def make_target(self, capability: str) -> Target:
+        """Have all nodes run what this one has loaded of a capability, also where that is an older version.
+
+        Raises:
+            Conflict: this runtime shares its broker with nobody.
+            NotFound: no capability of this name is loaded here from disk.
+            NotStored: the broker cannot be asked.
+        """
+        if not self.holdings.is_on:
+            raise Conflict("this runtime shares its broker with nobody: it runs what it has loaded")
+        target = await self.holdings.versions.make_target(capability)
+        self.holdings.wake()
+        return target
 
     @property
     def is_reloading(self) -> bool:

@@ -234,12 +234,12 @@ async def answered(clock: LeaseClock, request: Coroutine[Any, Any, T], within: f
         asking.cancel()
 
 
-async def woken(clock: LeaseClock, wake: asyncio.Event, seconds: float) -> None:
+async def woken(event: asyncio.Event, clock: LeaseClock, seconds: float, name: str) -> None:
     """Return once an event is set, or after some seconds."""
-    if wake.is_set():
+    if event.is_set():
         return
-    timer = apart(clock.sleep(seconds), "dnworker holdings, timer")
-    waiting = apart(wake.wait(), "dnworker holdings, woken")
+    timer = apart(clock.sleep(seconds), f"{name}, timer")
+    waiting = apart(event.wait(), f"{name}, woken")
     try:
         await asyncio.wait({timer, waiting}, return_when=asyncio.FIRST_COMPLETED)
     finally:

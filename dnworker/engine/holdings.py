@@ -20,40 +20,37 @@ from dnworker.core.lease_time import BootClock, lease_clock
 from dnworker.core.lifecycle import ALIVE, WorkerState
 from dnworker.core.members import family_of
 from dnworker.core.task_ends import end_tasks
+from dnworker.engine.agreed_versions import AgreedVersions
 from dnworker.engine.former_workers import FormerWorkers
+from dnworker.engine.hand_overs import HandOvers
 from dnworker.engine.hold import Hold, answered, apart, woken
 from dnworker.engine.hold_listeners import AddLine, Moves
 from dnworker.engine.hold_times import (
+    ASK_APART,
     CLOSE_WITHIN,
-    DECLINED_FOR,
-    ENDS_WITHIN,
+    KILL_BEFORE,
+    LEFT_FOR,
     LOOK_APART,
     LOOK_EVERY,
     PATIENCE,
     RUNS_ON,
-    SETTLED_AFTER,
-    TAKEN_WITHIN,
+    SETTLE_SECONDS,
     TRY_APART,
 )
 from dnworker.engine.placement import Place, Seat, why_nowhere
 from dnworker.engine.replicas import Replicas
 from dnworker.engine.seats import Seats
+from dnworker.engine.versions import Loaded
 from dnworker.events.brokers.base import Broker
 from dnworker.workers.access import Retired
 from dnworker.workers.managed import ManagedWorker
 
 log = logging.getLogger("dnworker.cluster")
 
-ASK_APART = 2.0
-"""Seconds between two questions whether a worker is divided by now as this node was told."""
-
-SETTLE_SECONDS = 1.0
-"""Seconds in which it is written how far a worker is, before its lease is given back."""
-
-KILL_BEFORE = 0.5
-"""Seconds before the end of a lease at which nothing of its worker is left, whatever it takes."""
-
 _DOWN = frozenset({WorkerState.STOPPED, WorkerState.GATED_OFF, WorkerState.STANDBY})
+
+_STARTING = frozenset({WorkerState.LOADING, WorkerState.STARTING, WorkerState.STANDBY})
+"""The states of a worker whose lease is held, and which does not run yet."""
 
 
 class Holdings:
@@ -66,6 +63,7 @@ class Holdings:
         workers: gives the workers that are declared.
         log_line: writes to a worker's log.
         is_changing: whether what is declared changes at the moment, as by a reload.
+        loaded: returns the capabilities that are loaded from disk.
     """
 
     def __init__(
@@ -77,6 +75,7 @@ class Holdings:
         workers: Callable[[], Iterable[ManagedWorker]],
         log_line: AddLine,
         is_changing: Callable[[], bool] = lambda: False,
+        loaded: Callable[[], Mapping[str, Loaded]] = dict,
     ) -> None:
         self.replicas = Replicas(broker, lease_clock(clock))
         """How workers are divided among their members."""
@@ -88,18 +87,22 @@ class Holdings:
         # what it uses
         self._broker, self._clock = broker, lease_clock(clock)
         self._workers, self._log_line, self._is_changing = workers, log_line, is_changing
-        self._seats = Seats(broker, self._clock, self._seat)
+        self.versions = AgreedVersions(
+            lambda: self.node, broker, self._clock, lambda: clock.now().timestamp(), loaded
+        )
+        """Which versions of capabilities the cluster is to run."""
+        self._seats = Seats(broker, self._clock, self.seat, self.versions)
         self._former = FormerWorkers(self._clock)
+        self._hand_overs = HandOvers(self, broker, self._clock, self._seats, self._former, log_line)
         # of one run
-        self._holder, self._is_leaving = self.node, False
-        self._holds: dict[str, Hold] = {}
-        self._moved_at: dict[str, float] = {}
+        self.is_leaving = False
+        """Whether it hands over all, and takes nothing."""
+        self._holder = self.node
+        self.holds: dict[str, Hold] = {}
+        """The leases by worker, also of those that are not held."""
         self._tried: dict[str, float] = {}
         self._acts: dict[str, asyncio.Task[None]] = {}
         """What is under way about workers: one thing each."""
-        self._handing_over: str | None = None
-        self._declined: dict[tuple[str, str], float] = {}
-        """Workers, and nodes that did not take them, by their holders' names; until when."""
         self._stops: dict[str, asyncio.Task[None]] = {}
         """Of workers whose leases are lost."""
         self._wake = asyncio.Event()
@@ -118,9 +121,10 @@ class Holdings:
         """Begin, once the broker is open and before workers start."""
         if not self._broker().capabilities.is_shared:
             return
-        self._holder, self._is_leaving = f"{self.node}/{secrets.token_hex(4)}", False
-        self._holds, self._moved_at, self._declined, self._tried = {}, {}, {}, {}
+        self._holder, self.is_leaving = f"{self.node}/{secrets.token_hex(4)}", False
+        self.holds, self._tried = {}, {}
         self._former.forget()
+        self._hand_overs.forget()
         self._wake = asyncio.Event()  # of this loop
         self._seats.forget()
         self.is_on = True
@@ -131,14 +135,14 @@ class Holdings:
 
     def leave(self) -> None:
         """Take nothing more, and give each lease back as soon as its worker has stopped."""
-        self._is_leaving = True
+        self.is_leaving = True
         self.wake()
 
     async def close(self) -> None:
         """Give back what is left, once all workers have stopped, and be gone for the others."""
         if not self.is_on:
             return
-        self._is_leaving = True
+        self.is_leaving = True
         self._end_watch()
         await end_tasks(*self._acts.values(), self._looking)
         try:
@@ -148,21 +152,21 @@ class Holdings:
         self.is_on, self._looking = False, None
 
     async def _leave_all(self) -> None:
-        workers = self._listed()
-        await asyncio.gather(*(self._leave_to_others(n, workers.get(n)) for n in self._holds))
+        workers = self.listed()
+        await asyncio.gather(*(self._leave_to_others(n, workers.get(n)) for n in self.holds))
         await self._seats.leave()
 
     async def _leave_to_others(self, name: str, worker: ManagedWorker | None) -> None:
         """Give a lease back, or let it end by itself where something of its worker may run on."""
-        hold = self._holds[name]
+        hold = self.holds[name]
         is_down = worker is None or (worker.state in _DOWN and worker.is_at_rest)
         if is_down and not self._former.run_on(name, worker):
-            await self._settle(name)
+            await self.settle(name)
             await hold.give_back()
         else:
             await hold.abandon()
 
-    async def _settle(self, name: str) -> None:
+    async def settle(self, name: str) -> None:
         """Wait until it is written how far a worker is: the next node would give it some events again."""
         if not await self._broker().settled(name, SETTLE_SECONDS):
             log.warning("%s goes to another node before it is written how far it is", name)
@@ -177,10 +181,10 @@ class Holdings:
         """Take the lease of a worker that is to start; returns why it may not start here, None if it may."""
         if not self.is_on:
             return None
-        hold = self._hold(worker)
+        hold = self.hold(worker)
         if hold.is_held:
             return None
-        self._listed()
+        self.listed()
         self._tried[worker] = self._clock.monotonic()
         try:
             is_elsewhere = self._seats.table.is_elsewhere(worker, self._holder)
@@ -198,37 +202,40 @@ class Holdings:
 
     def fence(self, worker: str) -> int | None:
         """Return the number of this node's turn with a worker; None where nothing is shared, or held."""
-        hold = self._holds.get(worker)
+        hold = self.holds.get(worker)
         return None if hold is None else hold.fence
 
     def until(self, worker: str) -> float | None:
         """Return when nothing of a worker may be left here, by `family.boot_time`; None if not held."""
-        hold = self._holds.get(worker)
+        hold = self.holds.get(worker)
         if hold is None or not hold.is_kept or not isinstance(self._clock, BootClock):
             return None
         return hold.until - KILL_BEFORE
 
     def holder(self, worker: str) -> str | None:
         """Return the name of the node that holds a worker, as far as is known here."""
-        if (hold := self._holds.get(worker)) is not None and hold.is_held:
+        if (hold := self.holds.get(worker)) is not None and hold.is_held:
             return self.node
         seat = self._seats.table.holder(worker)
         return None if seat is None or seat.holder == self._holder else seat.node
 
     def _why_not(self, worker: str) -> str | None:
-        if self._is_leaving:
+        if self.is_leaving:
             return "this node stops"
         if self._former.run_on(worker, self._former.listed.get(worker)):
             return RUNS_ON
         seat = self._seats.table.holder(worker)
         if seat is not None and seat.holder != self._holder:
             return f"node {seat.node} holds it"
-        return why_nowhere(self._seats.table, worker, self.labels)
+        if (why := why_nowhere(self._seats.table, worker, self.labels)) is not None:
+            return why
+        is_left = self._seats.orphaned_for(worker) < LEFT_FOR
+        return self._seats.table.why_second(worker, self.seat()) if is_left else None
 
     def _note_taken(self, worker: str, hold: Hold) -> None:
         former, why = self._seats.take_former(worker), "started"
         if former is not None:
-            self._moved_at[worker] = self._clock.monotonic()
+            self._hand_overs.note_moved(worker)
             is_there = any(seat.holder == former.holder for seat in self._seats.table.seats)
             why = "handed over" if is_there or former.is_leaving else "failover"
             text = f"this node, {self.node}, holds it now; {former.node} did before ({why})"
@@ -237,9 +244,10 @@ class Holdings:
             self.moves.note(worker, hold.fence, None if former is None else former.node, why)
         self.wake()
 
-    def _hold(self, worker: str) -> Hold:
-        if worker not in self._holds:
-            self._holds[worker] = Hold(
+    def hold(self, worker: str) -> Hold:
+        """Return the lease of a worker, held or not."""
+        if worker not in self.holds:
+            self.holds[worker] = Hold(
                 f"hold.{worker}",
                 self._holder,
                 self._broker,
@@ -247,23 +255,28 @@ class Holdings:
                 lambda why: self._lost(worker, why),
                 lambda: self._renewed(worker),
             )
-        return self._holds[worker]
+        return self.holds[worker]
 
-    def _listed(self) -> dict[str, ManagedWorker]:
+    def listed(self) -> dict[str, ManagedWorker]:
+        """Return the workers that are declared, by name, and take note of them."""
         return self._former.note(self._workers())
 
-    def _seat(self) -> Seat:
-        standby = (one.qualified_name for one in self._workers() if one.state is WorkerState.STANDBY)
+    def seat(self) -> Seat:
+        """Return what this node says of itself now."""
+        states = {one.qualified_name: one.state for one in self._workers()}
+        standby = (name for name, state in states.items() if state is WorkerState.STANDBY)
         wants = [name for name in standby if family_of(name) not in self.replicas.refused]
-        holds = {name: hold.fence for name, hold in self._holds.items() if hold.is_held and hold.fence}
+        holds = {name: hold.fence for name, hold in self.holds.items() if hold.is_held and hold.fence}
         return Seat(
             node=self.node,
             holder=self._holder,
             labels=self.labels,
             requires=self.require,
-            wants=[] if self._is_leaving else sorted(wants),
+            wants=[] if self.is_leaving else sorted(wants),
             holds=dict(sorted(holds.items())),
-            is_leaving=self._is_leaving,
+            starting=sorted(name for name in holds if states.get(name) in _STARTING),
+            versions=dict(self.versions.loaded()),
+            is_leaving=self.is_leaving,
         )
 
     # -- looking ---------------------------------------------------------------------------------------
@@ -276,28 +289,30 @@ class Holdings:
             except Exception:  # a node that no longer looks would keep what it is to hand over
                 log.exception("node %s cannot look at what it is to hold", self.node)
             await self._clock.sleep(LOOK_APART)
-            await woken(self._clock, self._wake, TRY_APART if self._seats.has_orphans else LOOK_EVERY)
+            seconds = TRY_APART if self._seats.has_orphans else LOOK_EVERY
+            await woken(self._wake, self._clock, seconds, "dnworker holdings")
 
     async def _look(self) -> None:
-        for hold in [*self._holds.values()]:
+        for hold in [*self.holds.values()]:
             hold.check()
         await self._seats.read()
-        workers, plan = self._listed(), self._seats.table.assigned()
+        workers, plan = self.listed(), self._seats.table.assigned()
         for name, worker in workers.items():
-            if worker.state in ALIVE and not self._hold(name).is_kept:
+            if worker.state in ALIVE and not self.hold(name).is_kept:
                 self._stop_soon(worker, "it runs without its lease")
             if worker.state is WorkerState.STANDBY:
                 self._look_at(worker, plan)
         self._give_back_unwanted(workers)
+        self._hand_overs.give_up_failed(workers)
         await self._seats.write()
-        self._balance(workers)
+        self._hand_overs.balance(workers)
 
     def _look_at(self, worker: ManagedWorker, plan: Mapping[str, str]) -> None:
         """Start a worker that stands by if it is this node's turn; else say why it stands by."""
         name, now = worker.qualified_name, self._clock.monotonic()
         if family_of(name) in self.replicas.refused:
             if now >= self._tried.get(name, -ASK_APART) + ASK_APART:
-                self._act(name, self._take_up(worker))
+                self.act(name, self._take_up(worker))
             return
         why = self._why_not(name)
         if why is None and self._seats.unreached is not None:
@@ -309,7 +324,7 @@ class Holdings:
         is_mine = plan.get(name, self._holder) == self._holder
         is_turn = is_mine or self._seats.orphaned_for(name) >= PATIENCE
         if is_turn and now >= self._tried.get(name, -TRY_APART) + TRY_APART:
-            self._act(name, self._take_up(worker))
+            self.act(name, self._take_up(worker))
 
     async def _take_up(self, worker: ManagedWorker) -> None:
         former = self._seats.former(worker.qualified_name)
@@ -317,7 +332,11 @@ class Holdings:
         with suppress(Retired), because(cause):
             await worker.take_up()
 
-    def _act(self, name: str, act: Coroutine[Any, Any, None]) -> None:
+    def is_busy(self, worker: str) -> bool:
+        """Return whether something about a worker is under way."""
+        return worker in self._acts
+
+    def act(self, name: str, act: Coroutine[Any, Any, None]) -> None:
         """Begin something about a worker, unless something else about it is under way."""
         if name in self._acts:
             act.close()
@@ -338,9 +357,9 @@ class Holdings:
 
     def _give_back_unwanted(self, workers: Mapping[str, ManagedWorker]) -> None:
         """Give back the leases of workers that are not to run here any more."""
-        for name, hold in self._holds.items():
+        for name, hold in self.holds.items():
             if hold.is_kept and name not in self._acts and self._may_give_back(name, workers.get(name)):
-                self._act(name, self._give_back_still(name))
+                self.act(name, self._give_back_still(name))
 
     def _may_give_back(self, name: str, worker: ManagedWorker | None) -> bool:
         if self._former.run_on(name, worker) or (worker is not None and not worker.is_at_rest):
@@ -349,7 +368,7 @@ class Holdings:
         return self._is_gone(name) if worker is None else self._is_unwanted(worker)
 
     def _is_unwanted(self, worker: ManagedWorker) -> bool:
-        if self._is_leaving:
+        if self.is_leaving:
             return worker.state in _DOWN
         if worker.state in (WorkerState.STOPPED, WorkerState.LOADING) and not worker.is_stopped:
             return worker.definition.problem is not None or self._is_gone(worker.qualified_name)
@@ -359,15 +378,16 @@ class Holdings:
 
     def _is_gone(self, name: str) -> bool:
         """Return whether nobody is about to declare a worker again, or to start it, as a reload is."""
-        return (self._former.is_gone(name) and not self._is_changing()) or self._is_leaving
+        return (self._former.is_gone(name) and not self._is_changing()) or self.is_leaving
 
     async def _give_back_still(self, name: str) -> None:
-        await self._settle(name)
-        if self._may_give_back(name, self._listed().get(name)):  # or it was started meanwhile
-            await self._give_back(name)
+        await self.settle(name)
+        if self._may_give_back(name, self.listed().get(name)):  # or it was started meanwhile
+            await self.give_back(name)
 
-    async def _give_back(self, name: str) -> None:
-        await self._hold(name).give_back()
+    async def give_back(self, name: str) -> None:
+        """Let another node have a worker of which nothing runs here, and say so."""
+        await self.hold(name).give_back()
         await self._seats.write()
 
     def _renewed(self, worker: str) -> None:
@@ -381,7 +401,7 @@ class Holdings:
         """Stop a worker before another node can start it."""
         text = f"it stops on this node, {self.node}: {why}"
         self._log_line(worker, text, source="runtime", level="warning")
-        if (one := self._listed().get(worker)) is not None:
+        if (one := self.listed().get(worker)) is not None:
             self._stop_soon(one, why)
         self.wake()
 
@@ -392,87 +412,7 @@ class Holdings:
             self._stops[name].add_done_callback(lambda _: self._stops.pop(name))
 
     async def _stop_lost(self, worker: ManagedWorker, why: str) -> None:
-        left = self._hold(worker.qualified_name).until - KILL_BEFORE - self._clock.monotonic()
+        left = self.hold(worker.qualified_name).until - KILL_BEFORE - self._clock.monotonic()
         with because("Its lease was lost"):
             await worker.stand_by(why, within=max(0.1, left))
         self.wake()
-
-    # -- balance ---------------------------------------------------------------------------------------
-
-    def _balance(self, workers: Mapping[str, ManagedWorker]) -> None:
-        """Begin to hand over a worker where another node has fewer, or one that may not run here."""
-        if self._is_leaving or self._seats.unreached is not None or self._handing_over is not None:
-            return
-        movable = [name for name, hold in self._holds.items() if self._is_movable(hold, workers.get(name))]
-        now, mine = self._clock.monotonic(), self._seat()
-        while movable and (surplus := self._seats.table.surplus(mine, movable)) is not None:
-            name, taker = surplus
-            if now >= self._declined.get((name, taker.holder), now):
-                self._act(name, self._hand_over(workers[name], taker))
-                return
-            movable.remove(name)
-
-    def _is_movable(self, hold: Hold, worker: ManagedWorker | None) -> bool:
-        if worker is None or worker.state is not WorkerState.RUNNING or not hold.is_held:
-            return False
-        name, now = worker.qualified_name, self._clock.monotonic()
-        is_free = name not in self._acts and not self._former.run_on(name, worker)
-        return is_free and now >= self._moved_at.get(name, -SETTLED_AFTER) + SETTLED_AFTER
-
-    async def _hand_over(self, worker: ManagedWorker, taker: Seat) -> None:
-        """Let another node have a worker; one hand-over is under way in a cluster."""
-        turn = Hold("handing-over", self._holder, self._broker, self._clock, lambda why: None)
-        self._handing_over = name = worker.qualified_name
-        try:
-            if not await turn.take():
-                await self._clock.sleep(TRY_APART)
-                return
-            with because(f"Handed over to node {taker.node}"):
-                await worker.stand_by(f"it is handed over to node {taker.node}")
-            if has_ended := await self._has_ended(worker, turn):
-                await self._settle(name)
-            # Somebody may have started it again, or replaced it: then it stays.
-            is_same = self._listed().get(name) is worker
-            if has_ended and is_same and worker.is_at_rest and not self._former.run_on(name, worker):
-                self._seats.take_former(name)
-                self._moved_at[name] = self._clock.monotonic()  # also where it comes back
-                await self._give_back(name)
-                await self._until_taken(name)
-                if self.holder(name) in (None, self.node):
-                    self._declined[name, taker.holder] = self._clock.monotonic() + DECLINED_FOR
-        except OSError as exc:
-            log.info("%s is not handed over: %s", name, exc)
-        finally:
-            self._handing_over = None
-            await turn.give_back()
-
-    async def _has_ended(self, worker: ManagedWorker, turn: Hold) -> bool:
-        """Return whether nothing of a worker runs that was stopped, as soon as it is so or the lease is lost.
-
-        A handler that ignores its cancellation runs on: nobody else may begin before it has ended. After a
-        while, others may hand over, and a worker that may run here does so again.
-        """
-        name, end = worker.qualified_name, self._clock.monotonic() + ENDS_WITHIN
-        while worker.is_running_on and worker.state is WorkerState.STANDBY and self._hold(name).is_held:
-            worker.note_standby(RUNS_ON)
-            await self._clock.sleep(LOOK_EVERY)
-            if self._clock.monotonic() >= end and turn.is_kept:
-                await turn.give_back()
-                if why_nowhere(self._seats.table, name, self.labels) is None:
-                    await self._keep(worker)
-        return not worker.is_running_on
-
-    async def _keep(self, worker: ManagedWorker) -> None:
-        """Start a worker again that could not be handed over."""
-        name = worker.qualified_name
-        text = f"it stays on this node, {self.node}: {RUNS_ON} within {ENDS_WITHIN:g} s"
-        self._log_line(name, text, source="runtime", level="warning")
-        self._moved_at[name] = self._clock.monotonic()
-        with suppress(Retired), because("It could not be handed over"):
-            await worker.take_up()
-
-    async def _until_taken(self, name: str) -> None:
-        """Return when another node has a worker; after a while also where none has."""
-        end = self._clock.monotonic() + TAKEN_WITHIN
-        while self.holder(name) is None and self._clock.monotonic() < end:
-            await self._clock.sleep(0.1)

@@ -8,7 +8,15 @@ from collections.abc import Callable, Iterable, Sequence
 from dnworker._version import __version__
 from dnworker.core.clock import Clock
 from dnworker.core.lifecycle import ALIVE
-from dnworker.engine.node_records import Held, HeldWorker, NodeRecord, bounded, host_and_pid
+from dnworker.engine.node_records import (
+    CAPABILITIES_TOLD,
+    Held,
+    HeldWorker,
+    NodeCapability,
+    NodeRecord,
+    bounded,
+    host_and_pid,
+)
 from dnworker.workers.managed import ManagedWorker
 
 
@@ -21,6 +29,7 @@ class Facts:
         lags: returns how late the loop turned, in seconds, the newest last; None where nothing was measured.
         url: returns where the API is.
         fence: returns the fencing number of a worker that runs here; None where nothing decides who runs it.
+        capabilities: returns what is loaded from disk.
     """
 
     def __init__(
@@ -30,12 +39,13 @@ class Facts:
         lags: Callable[[], Sequence[float | None]],
         url: Callable[[], str | None],
         fence: Callable[[str], int | None] = lambda _: None,
+        capabilities: Callable[[], Iterable[NodeCapability]] = tuple,
     ) -> None:
         self._workers = workers
         self._clock = clock
         self._lags = lags
         self.url = url
-        self._fence = fence
+        self._fence, self._capabilities = fence, capabilities
 
     def held(self) -> Iterable[Held]:
         """Return all workers that run here."""
@@ -71,6 +81,7 @@ class Facts:
             at=self._clock.now().timestamp(),
             url=self.url(),
             workers=bounded(counted),
+            capabilities=sorted(self._capabilities(), key=lambda one: one.name)[:CAPABILITIES_TOLD],
             held=len(counted),
             backlog=sum(one.backlog for one in counted),
             pending=sum(one.pending for one in counted),

@@ -18,6 +18,9 @@ from dnworker.core.members import family_of
 WORKERS_TOLD = 250
 """Workers that a record lists, those with most events that wait first; it counts the others."""
 
+CAPABILITIES_TOLD = 100
+"""Capabilities that a record lists, by name."""
+
 LONGEST_FAILURE = 300
 
 NodeState = Literal["up", "silent", "gone"]
@@ -69,6 +72,17 @@ def members_here(one: HeldWorker, workers: Iterable[HeldWorker]) -> str | None:
     return f"{sum(family_of(other.worker) == family for other in workers)} of {one.members} here"
 
 
+class NodeCapability(msgspec.Struct, frozen=True, kw_only=True):
+    """A capability as a node has loaded it from disk."""
+
+    name: str
+    version: str
+    digest: str
+    """Of its files: two nodes with the same have the same code."""
+    is_old: bool = False
+    """Whether the cluster is to run another version: workers leave this node for those that have that."""
+
+
 class NodeRecord(msgspec.Struct, frozen=True, kw_only=True):
     """What a node says of itself every few seconds."""
 
@@ -85,6 +99,7 @@ class NodeRecord(msgspec.Struct, frozen=True, kw_only=True):
     """When this was written."""
     url: str | None = None
     workers: list[HeldWorker] = []
+    capabilities: list[NodeCapability] = []
     held: int = 0
     backlog: int = 0
     pending: int = 0
@@ -157,6 +172,7 @@ class NodeRow(msgspec.Struct, kw_only=True):
     lag_ms: float | None = None
     failure: str | None = None
     workers: list[HeldWorker] = []
+    capabilities: list[NodeCapability] = []
 
 
 def host_and_pid() -> tuple[str, int]:

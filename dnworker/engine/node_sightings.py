@@ -131,6 +131,7 @@ class Sightings:
             lag_ms=record.lag_ms,
             failure=record.failure,
             workers=record.workers,
+            capabilities=record.capabilities,
         )
 
     # -- who is gone -----------------------------------------------------------------------------------

@@ -14,6 +14,7 @@ import msgspec
 
 from dnworker.core.members import MOST_MEMBERS, Partition, family_of
 from dnworker.engine.node_names import check_labels, check_name, default_node
+from dnworker.engine.versions import Loaded, Target
 
 SEAT_BYTES = 1_000_000
 """Bytes that a seat may have; a larger one does not count."""
@@ -32,6 +33,10 @@ class Seat(msgspec.Struct, frozen=True, kw_only=True):
     """The workers that stand by on it."""
     holds: dict[str, int] = {}
     """The fence of each worker that it holds."""
+    starting: list[str] = []
+    """Those of them that do not run yet."""
+    versions: dict[str, Loaded] = {}
+    """The capabilities that it has loaded from disk, by name."""
     is_leaving: bool = False
     """Whether it hands over all, and takes nothing."""
 
@@ -113,9 +118,11 @@ class Table:
 
     Args:
         seats: of all nodes that are up, one each.
+        targets: the versions of capabilities that nodes are to run, by capability.
     """
 
-    def __init__(self, seats: Iterable[Seat]) -> None:
+    def __init__(self, seats: Iterable[Seat], targets: Mapping[str, Target] | None = None) -> None:
+        self.targets = {} if targets is None else targets
         self.seats = sorted(seats, key=lambda seat: seat.holder)
         self._required: dict[str, set[str]] = {}
         self._holders: dict[str, Seat] = {}
@@ -147,6 +154,49 @@ class Table:
             if worker in seat.wants and not seat.is_leaving and not self.lacks(worker, seat.labels)
         ]
 
+    def is_second(self, worker: str, seat: Seat) -> bool:
+        """Return whether a node runs a worker only while no other can: it has another version than it should.
+
+        That is the target of the worker's capability, or any other where the worker does not start with that.
+        Workers of a notebook have no version; nor have those of a capability that has no target yet.
+        """
+        capability = worker.partition(":")[0]
+        target, loaded = self.targets.get(capability), seat.versions.get(capability)
+        if target is None or loaded is None:
+            return False
+        return (loaded.digest == target.loaded.digest) == (worker in target.failed)
+
+    def first_candidates(self, worker: str) -> list[Seat]:
+        """Return the candidates that have the version they should; all of them where none has."""
+        candidates = self.candidates(worker)
+        return [seat for seat in candidates if not self.is_second(worker, seat)] or candidates
+
+    def why_second(self, worker: str, seat: Seat) -> str | None:
+        """Return why a node leaves a worker to another for now; None where it does not."""
+        if not self.is_second(worker, seat):
+            return None
+        first = next((one for one in self.candidates(worker) if not self.is_second(worker, one)), None)
+        if first is None:
+            return None
+        capability = worker.partition(":")[0]
+        if worker in self.targets[capability].failed:
+            return (
+                f"it does not start with version {seat.versions[capability]}; node {first.node} has another"
+            )
+        its = first.versions.get(capability)
+        return (
+            f"this node has version {seat.versions[capability]}, and node {first.node} {its or 'its cells'}"
+        )
+
+    def upgrade(self, mine: Seat, movable: Collection[str]) -> tuple[str, Seat] | None:
+        """Return a worker of a node that has another version than it should, and who will take it."""
+        for worker in sorted(movable):
+            if self.is_second(worker, mine):
+                firsts = [one for one in self.candidates(worker) if not self.is_second(worker, one)]
+                if firsts:
+                    return worker, min(firsts, key=lambda seat: _load(worker, seat))
+        return None
+
     def assigned(self) -> dict[str, str]:
         """Return who is to take each worker that nobody holds, by its holder's name: who has the least.
 
@@ -157,7 +207,7 @@ class Table:
         wanted = {worker for seat in self.seats for worker in seat.wants} - self._holders.keys()
         plan: dict[str, str] = {}
         for worker in sorted(wanted):
-            if candidates := self.candidates(worker):
+            if candidates := self.first_candidates(worker):
                 family = family_of(worker)
                 ranked = (
                     (members[one.holder, family], load[one.holder], _rank(worker, one.holder), one.holder)
@@ -176,16 +226,14 @@ class Table:
         members of a worker together, so that this ends.
         """
         for worker in sorted(movable):
-            if self.lacks(worker, mine.labels) and (takers := self.candidates(worker)):
+            if self.lacks(worker, mine.labels) and (takers := self.first_candidates(worker)):
                 return worker, takers[0]
         for worker in sorted(movable):
-            others = [seat for seat in self.candidates(worker) if seat.holder != mine.holder]
+            others = [seat for seat in self.first_candidates(worker) if seat.holder != mine.holder]
+            if not self.is_second(worker, mine):
+                others = [seat for seat in others if not self.is_second(worker, seat)]
             if others:
-                ranked = [
-                    (_members(one, worker), len(one.holds), _rank(worker, one.holder), n)
-                    for n, one in enumerate(others)
-                ]
-                least = others[min(ranked)[-1]]
+                least = min(others, key=lambda seat: _load(worker, seat))
                 together = _members(mine, worker) - _members(least, worker)
                 if together >= 2 or (together == 1 and len(mine.holds) - len(least.holds) >= 2):
                     return worker, least
@@ -197,9 +245,21 @@ def _members(seat: Seat, worker: str) -> int:
     return sum(family_of(name) == family_of(worker) for name in seat.holds)
 
 
+def _load(worker: str, seat: Seat) -> tuple[int, int, int]:
+    """Return what nodes are compared by, of which the least is to take a worker."""
+    return _members(seat, worker), len(seat.holds), _rank(worker, seat.holder)
+
+
 def _rank(worker: str, holder: str) -> int:
     """Return a number by which nodes that hold as much as each other share what comes."""
     return crc32(f"{worker}\0{holder}".encode())
+
+
+def why_moved(worker: str, mine: Seat, taker: Seat) -> str:
+    """Return why a worker moves where that is because of its version, for a message; else nothing."""
+    capability = worker.partition(":")[0]
+    has, its = mine.versions.get(capability), taker.versions.get(capability)
+    return f", from version {has} to {its}" if has is not None and its not in (None, has) else ""
 
 
 def why_nowhere(table: Table, worker: str, labels: Collection[str]) -> str | None:

@@ -9,7 +9,10 @@ from contextlib import suppress
 import msgspec
 
 from dnworker.core.lease_time import LEASE, RENEW_AFTER, LeaseClock
+from dnworker.engine.agreed_versions import PREFIX as TARGETS
+from dnworker.engine.agreed_versions import AgreedVersions
 from dnworker.engine.hold import answered
+from dnworker.engine.hold_times import START_WITHIN, TAKEN_WITHIN
 from dnworker.engine.placement import Seat, Table, read_seat
 from dnworker.events.brokers.base import Broker, Entry
 
@@ -29,9 +32,17 @@ class Seats:
         broker: gives the present one.
         clock: of leases.
         mine: returns this node's seat as it is now.
+        versions: the targets of the cluster; they are read with the seats.
     """
 
-    def __init__(self, broker: Callable[[], Broker], clock: LeaseClock, mine: Callable[[], Seat]) -> None:
+    def __init__(
+        self,
+        broker: Callable[[], Broker],
+        clock: LeaseClock,
+        mine: Callable[[], Seat],
+        versions: AgreedVersions,
+    ) -> None:
+        self.versions = versions
         self.table = Table([])
         self.unreached: str | None = None
         """Why the broker could not be asked at last; None where it could."""
@@ -45,11 +56,18 @@ class Seats:
     def forget(self) -> None:
         """Know nothing, as at a start."""
         self.table, self.unreached, self._written = Table([]), None, None
+        self.versions.forget()
         self._former, self._orphaned, self._seen = {}, {}, {}
 
     def watch(self, changed: Callable[[], None]) -> Callable[[], None]:
-        """Call `changed` when a seat changes; returns the end of it."""
-        return self._broker().watch(PREFIX, changed)
+        """Call `changed` when a seat or a target changes; returns the end of it."""
+        ends = [self._broker().watch(prefix, changed) for prefix in (PREFIX, TARGETS)]
+
+        def end() -> None:
+            for one in ends:
+                one()
+
+        return end
 
     async def read(self) -> None:
         """Read the seats; while the broker is away, those that were read last count."""
@@ -57,15 +75,17 @@ class Seats:
         others = [seat for seat in self.table.seats if seat.holder != mine.holder]
         try:
             entries = await answered(self._clock, self._broker().entries(PREFIX))
+            found = [seat for entry in self._fresh(entries) if (seat := _seat_of(entry)) is not None]
+            others = [seat for seat in found if seat.holder != mine.holder]
+            there = [seat.versions for seat in others if not seat.is_leaving]
+            await self.versions.look(there)
         except OSError as exc:
             self.unreached = str(exc) or type(exc).__name__
         else:
             self.unreached = None
-            found = [seat for entry in self._fresh(entries) if (seat := _seat_of(entry)) is not None]
             if len(found) < len(entries):
                 log.debug("%d seats are old or no seats, and do not count", len(entries) - len(found))
-            others = [seat for seat in found if seat.holder != mine.holder]
-        self.table = Table([*others, self._mine()])
+        self.table = Table([*others, self._mine()], self.versions.targets)
         for seat in others:
             self._former.update(dict.fromkeys(seat.holds, seat))
         self._note_orphans()
@@ -122,6 +142,19 @@ class Seats:
         """Whether nobody has held a worker for a short time that stands by somewhere: its lease ends soon."""
         now = self._clock.monotonic()
         return any(now < since + 2 * LEASE for since in self._orphaned.values())
+
+    async def taken(self, worker: str) -> bool:
+        """Return once another node has started a worker, and after a while; whether another node had it."""
+        began, was_taken = self._clock.monotonic(), False
+        while (past := self._clock.monotonic() - began) < START_WITHIN:
+            seat = self.table.holder(worker)
+            if seat is not None and seat.holder == self._mine().holder:
+                seat = None  # the table is of before
+            was_taken = was_taken or seat is not None
+            if past >= TAKEN_WITHIN if seat is None else worker not in seat.starting:
+                break
+            await self._clock.sleep(0.1)
+        return was_taken
 
     def _note_orphans(self) -> None:
         now = self._clock.monotonic()

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from dnworker.core.text import shorten
 from dnworker.engine.node_records import members_here
+from dnworker.engine.versions import SHOWN_DIGITS
 
 if TYPE_CHECKING:
     from dnworker.engine.node_records import HeldWorker, Move, NodeRow
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 NODES_INTERVAL = 0.5
 """Seconds between two looks: a node tells several things at once."""
 
+CAPABILITIES_SHOWN = 20
 ROWS_SHOWN, WORKERS_SHOWN, MOVES_SHOWN = 100, 200, 50
 
 LONGEST = 100
@@ -70,6 +72,15 @@ def _row(row: NodeRow) -> dict[str, Any]:
         "isHere": row.is_here,
         "version": shorten(row.version, LONGEST),
         "labels": [shorten(label, LONGEST) for label in row.labels[:ROWS_SHOWN]],
+        "capabilities": [
+            {
+                "name": shorten(one.name, LONGEST),
+                "version": shorten(one.version, LONGEST),
+                "digest": one.digest[:SHOWN_DIGITS],
+                "isOld": one.is_old,
+            }
+            for one in row.capabilities[:CAPABILITIES_SHOWN]
+        ],
         "host": shorten(row.host, LONGEST),
         "pid": row.pid,
         "since": _millis(row.since),

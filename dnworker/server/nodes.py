@@ -1,11 +1,12 @@
-"""The endpoint that shows the nodes which share a broker, what each holds, and who took what over."""
+"""The endpoints that show the nodes which share a broker, reload them, and choose the version they run."""
 
 from __future__ import annotations
 
 import msgspec
 
 from dnworker.engine.node_records import Move, NodeRow
-from dnworker.server.api import ApiCall, endpoint
+from dnworker.engine.node_reloads import NodeReload
+from dnworker.server.api import ApiCall, Fields, endpoint
 from dnworker.server.rights import Right
 
 NODES_SHOWN = 200
@@ -53,4 +54,54 @@ async def nodes(call: ApiCall) -> object:
     )
 
 
-endpoints = [nodes]
+class NodeReloadsAnswer(msgspec.Struct, kw_only=True):
+    """How the reload of each node went, in the order in which they were asked."""
+
+    nodes: list[NodeReload]
+
+
+class Capability(Fields):
+    """The only capability that is meant; all of them by default."""
+
+    capability: str | None = None
+
+
+class TargetAnswer(msgspec.Struct, kw_only=True):
+    """What the nodes are to run of a capability."""
+
+    capability: str
+    version: str
+    digest: str
+    node: str
+    """The node that made it the target."""
+
+
+class OneCapability(Fields):
+    """The capability that is meant."""
+
+    capability: str
+
+
+@endpoint("POST", "/api/nodes/reload", right=Right.RELOAD, query=Capability, answer=NodeReloadsAnswer)
+async def reload_nodes(call: ApiCall) -> object:
+    """Reload this node, then all others that share its broker, one by one; one that fails ends it."""
+    return NodeReloadsAnswer(nodes=await call.engine.reload_nodes(call.query.capability))
+
+
+@endpoint(
+    "POST",
+    "/api/nodes/target",
+    right=Right.RELOAD,
+    query=OneCapability,
+    answer=TargetAnswer,
+    errors=(404, 409, 507),
+)
+async def make_target(call: ApiCall) -> object:
+    """Have all nodes run the version of a capability that this one has, also an older one."""
+    made = await call.engine.make_target(call.query.capability)
+    return TargetAnswer(
+        capability=made.capability, version=made.loaded.version, digest=made.loaded.digest, node=made.node
+    )
+
+
+endpoints = [nodes, reload_nodes, make_target]

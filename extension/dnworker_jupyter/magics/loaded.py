@@ -300,6 +300,8 @@ def _gated(home: Capability, flag: Flag) -> Iterator[str]:
 
 def _source(home: Capability, flag: Flag) -> str:
     match flag.source:
+        case "binding" if home.is_agreed(flag.name):
+            return "set for all nodes"
         case "binding":
             return "set here" if home.live else "kept for this user"
         case "env":

@@ -11,7 +11,9 @@ import pytest
 from dnworker import Runtime, Worker
 from dnworker.cli import nodes
 from dnworker.cli.main import main
+from dnworker.cli.nodes import _versions_text
 from dnworker.core.clock import RealClock
+from dnworker.engine.node_records import NodeCapability, NodeRow
 from dnworker.testing import SharedBroker, SharedStore
 
 UP = {
@@ -153,3 +155,18 @@ async def test_watch_shows_what_changes_and_nothing_else(served, capsys, monkeyp
 @pytest.mark.parametrize("moment", [1e300, -1e300, float("inf"), float("nan"), 1e15])
 def test_a_time_that_cannot_be_is_said_as_such(moment):
     assert nodes._clock(moment) == "an impossible time"
+
+
+def test_versions_are_a_line_for_all_nodes_that_have_the_same_and_say_which_are_old():
+    def row(name, version, digest, **more):
+        has = NodeCapability(name="shop", version=version, digest=digest * 32, **more)
+        fields = {"instance": name, "version": "0.1.0", "labels": [], "host": "h", "pid": 1, "since": 0.0}
+        return NodeRow(name=name, state="up", capabilities=[has], **fields)
+
+    rows = [row("a", "0.1.0", "a", is_old=True), row("b", "0.2.0", "b"), row("c", "0.2.0", "b")]
+    assert _versions_text(rows).splitlines() == [
+        "CAPABILITY  VERSION      DIGEST    NODES",
+        "shop        0.1.0 (old)  aaaaaaaa  a",
+        "shop        0.2.0        bbbbbbbb  b, c",
+    ]
+    assert _versions_text([]) == ""

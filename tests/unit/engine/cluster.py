@@ -48,7 +48,14 @@ class Holding:
 
 def a_worker(name: str, **facts: Any) -> Any:
     return SimpleNamespace(
-        **{"qualified_name": name, "state": WorkerState.RUNNING, "waiting": 0, "stats": {}} | facts
+        **{
+            "qualified_name": name,
+            "state": WorkerState.RUNNING,
+            "waiting": 0,
+            "stats": {},
+            "definition": SimpleNamespace(members=1),
+        }
+        | facts
     )
 
 

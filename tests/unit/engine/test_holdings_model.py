@@ -278,7 +278,7 @@ class Histories(RuleBasedStateMachine):
     def _is_of(self, node, task):
         holdings = node.holdings
         own = {holdings._looking, *holdings._acts.values(), *holdings._stops}
-        own |= {hold._keeper for hold in holdings._holds.values()}
+        own |= {hold._keeper for hold in holdings.holds.values()}
         return task in own or task in self.cluster.tasks.get(node.name, ())
 
     @rule(node=NODES)

@@ -132,7 +132,7 @@ async def test_a_worker_that_is_stopped_and_started_at_once_runs_on_one_node(clu
 
 async def test_a_worker_that_runs_without_its_lease_stops_and_takes_it_anew(cluster):
     a = await cluster.join("a", "w1")
-    await a.holdings._holds["demo:w1"].abandon()
+    await a.holdings.holds["demo:w1"].abandon()
     await cluster.clock.advance(1)
     assert a.worker("w1").state is RUNNING
     assert a.worker("w1").detail()["fence"] == 2

@@ -11,6 +11,7 @@ from dnworker.engine.node_records import Held
 from dnworker.panel import nodes_part
 from dnworker.testing import SharedBroker, SharedStore
 
+from ..capabilities import make_named
 from .screen import Screen
 
 
@@ -110,3 +111,27 @@ async def test_a_failover_and_a_broker_that_is_away_are_told(one):
     await one.nodes.look()
     part = await screen.part("nodes", lambda part: part["failure"])
     assert "cut off" in part["failure"]
+
+
+async def test_a_row_has_the_versions_of_its_capabilities_and_says_which_are_old(
+    tmp_path, store, monkeypatch
+):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    async with (
+        Runtime(port=None, broker=SharedBroker(store), node="one") as one,
+        Runtime(port=None, broker=SharedBroker(store), node="two") as two,
+    ):
+        await one.load(make_named(tmp_path / "old" / "demo", "demo", version="0.1.0"))
+        await two.load(make_named(tmp_path / "new" / "demo", "demo", version="0.2.0"))
+        screen = Screen(one)
+        await screen.open(looks={"nodes": {}})
+
+        def told(part):
+            return {
+                row["name"]: [(c["name"], c["version"], c["isOld"]) for c in row["capabilities"]]
+                for row in part["rows"]
+            }
+
+        wanted = {"one": [("demo", "0.1.0", True)], "two": [("demo", "0.2.0", False)]}
+        part = await screen.part("nodes", lambda part: told(part) == wanted)
+        assert {len(c["digest"]) for row in part["rows"] for c in row["capabilities"]} == {8}

@@ -70,3 +70,16 @@ async def test_an_answer_is_bounded_and_counts_the_rest(shared, store, monkeypat
         answer = await nodes_of(shared)
     (one,) = answer["nodes"]
     assert (answer["more"], one["held"], len(one["workers"])) == (1, 2, 1)
+
+
+@pytest.mark.parametrize("path", ["/api/nodes/reload", "/api/nodes/target"])
+@pytest.mark.parametrize("headers", [{}, {"Authorization": "Bearer wrong"}])
+async def test_nodes_are_neither_reloaded_nor_given_a_version_without_the_token(
+    shared, monkeypatch, path, headers
+):
+    called = []
+    monkeypatch.setattr(shared, "reload_nodes", lambda *of: called.append(of))
+    monkeypatch.setattr(shared, "make_target", lambda *of: called.append(of))
+    async with httpx.AsyncClient(base_url=shared.url, headers=headers, trust_env=False) as http:
+        answer = await http.post(path, params={"capability": "demo"})
+    assert (answer.status_code, called) == (401, [])

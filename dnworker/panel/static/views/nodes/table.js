@@ -3,15 +3,16 @@ import { html, useRef } from "../../vendor/vendor.js";
 import { count, plural } from "../../base/format.js";
 import { useStore } from "../../base/store.js";
 import { Dot } from "../../base/ui.js";
-import { dotOf, lagText, notesOf, stateText, upFor } from "./words.js";
+import { capabilityText, dotOf, lagText, notesOf, stateText, upFor } from "./words.js";
 
 const COLUMNS = {
-  wide: ["version", "labels", "held", "backlog", "pending", "lag", "up"],
-  medium: ["labels", "held", "backlog", "pending", "lag"],
+  wide: ["version", "capabilities", "labels", "held", "backlog", "pending", "lag", "up"],
+  medium: ["capabilities", "labels", "held", "backlog", "pending", "lag"],
   narrow: ["held", "backlog"],
 };
 const HEADS = {
   version: "Version",
+  capabilities: "Capabilities",
   labels: "Labels",
   held: "Workers",
   backlog: "Backlog",
@@ -28,8 +29,15 @@ function Labels({ row }) {
   </span>`;
 }
 
+function Capabilities({ row }) {
+  const texts = (row.capabilities ?? []).map(capabilityText);
+  if (!texts.length || row.state === "gone") return null;
+  return html`<span class="el" title=${texts.join(", ")}>${texts.join(", ")}</span>`;
+}
+
 function cell(column, row, now) {
   if (column === "version") return row.version;
+  if (column === "capabilities") return html`<${Capabilities} row=${row} />`;
   if (column === "labels") return html`<${Labels} row=${row} />`;
   if (column === "lag") return lagText(row);
   if (column === "up") return upFor(row, now);

@@ -41,6 +41,9 @@ export function dotOf(row) {
   return row.hasLeft ? "stopped" : "error";
 }
 
+/** A capability as a node has it; the digest tells two contents of one version apart. */
+export const capabilityText = (one) => `${one.name} ${one.version} (${one.digest})`;
+
 /** What a row says beside its cells: where it runs, and what is odd about it. */
 export function notesOf(row) {
   const notes = [];
@@ -49,6 +52,8 @@ export function notesOf(row) {
     notes.push(
       `its clock is ${span(Math.abs(row.clockOff) * 1000)} ${row.clockOff > 0 ? "ahead" : "behind"}`,
     );
+  const old = (row.capabilities ?? []).filter((one) => one.isOld);
+  if (old.length && row.state !== "gone") notes.push(`old: ${old.map(capabilityText).join(", ")}`);
   return notes;
 }
 

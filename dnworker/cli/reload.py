@@ -1,0 +1,65 @@
+"""`dnworker reload`: reads capabilities from disk again, on one node or on all that share its broker."""
+
+from __future__ import annotations
+
+import argparse
+from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
+
+from dnworker.cli.remote import add_address, with_client
+from dnworker.cli.text import print_json, printable
+from dnworker.core.errors import UsageError
+
+if TYPE_CHECKING:
+    from dnworker.client.client import RuntimeClient
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the arguments of `reload`."""
+    parser.add_argument("capability", nargs="?", help="the only one to reload (default: all)")
+    parser.add_argument(
+        "--all-nodes",
+        action="store_true",
+        help="this node, then all others, one by one; one that fails ends it",
+    )
+    parser.add_argument(
+        "--make-target",
+        action="store_true",
+        help="then have all nodes run the version of this one, also where it is older",
+    )
+    add_address(parser)
+    parser.set_defaults(command=with_client(_reload))
+
+
+async def _reload(client: RuntimeClient, options: argparse.Namespace) -> int:
+    if options.make_target and options.capability is None:
+        raise UsageError("--make-target: name the capability, such as `dnworker reload shop --make-target`")
+    query = "" if options.capability is None else f"?capability={quote(options.capability, safe='')}"
+    if options.all_nodes:
+        answer = await client.connection.request("POST", f"/api/nodes/reload{query}", timeout=None)
+        rows: list[dict[str, Any]] = answer["nodes"]
+    else:
+        await client.connection.request("POST", f"/api/reload{query}", timeout=None)
+        rows = []
+    has_failed = any(row["error"] is not None for row in rows)
+    target = None
+    if options.make_target and not has_failed:
+        target = await client.connection.request("POST", f"/api/nodes/target{query}")
+    if options.json:
+        print_json({"ok": not has_failed, "nodes": rows, "target": target})
+        return int(has_failed)
+    what = options.capability or "all capabilities"
+    print(printable("\n".join(_line(row) for row in rows) or f"{what}: reloaded"))
+    if target is not None:
+        text = (
+            f"{what}: all nodes are to run version {target['version']} ({target['digest'][:8]}) of this one"
+        )
+        print(printable(f"{text}; workers move one at a time, `dnworker nodes --watch` shows them"))
+    return int(has_failed)
+
+
+def _line(row: dict[str, Any]) -> str:
+    if row["error"] is not None:
+        how = "reloaded, and something does not run" if row["is_reloaded"] else "failed"
+        return f"{row['node']}: {how}: {row['error']}"
+    return f"{row['node']}: {row['note'] or 'reloaded'}"

@@ -1,0 +1,70 @@
+"""`dnworker reload`: of one node, of all, and what an older version takes."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from contextlib import AsyncExitStack
+
+import pytest
+
+from dnworker import Runtime
+from dnworker.cli.main import main
+from dnworker.core.clock import RealClock
+from dnworker.testing import SharedBroker, SharedStore
+
+from ..capabilities import make_named
+
+
+@pytest.fixture(autouse=True)
+def home(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    (tmp_path / "home").mkdir()
+
+
+@pytest.fixture
+async def run(tmp_path, capsys):
+    """Run the command at the first of two nodes, of which the second has a newer version."""
+    store = SharedStore(RealClock())
+    async with AsyncExitStack() as stack:
+        nodes = []
+        for name, version in (("a", "0.1.0"), ("b", "0.2.0")):
+            node = Runtime(port=0, token="t" * 40, broker=SharedBroker(store), node=name)
+            nodes.append(await stack.enter_async_context(node))
+            await node.load(make_named(tmp_path / name / "demo", "demo", version=version))
+        token = tmp_path / "token"
+        token.write_text("t" * 40)
+
+        async def command(*words):
+            address = ["--url", nodes[0].url, "--token-file", str(token)]
+            code = await asyncio.to_thread(main, ["reload", *words, *address])
+            return code, capsys.readouterr()
+
+        command.root = tmp_path
+        yield command
+
+
+async def test_one_node_is_reloaded_or_all_of_them_a_line_each(run):
+    code, said = await run("demo")
+    assert (code, said.out) == (0, "demo: reloaded\n")
+    code, said = await run("--all-nodes")
+    assert (code, said.out) == (0, "a: reloaded\nb: reloaded\n")
+
+
+async def test_a_node_that_fails_is_said_and_is_the_exit_code(run):
+    (run.root / "b" / "demo" / "capability.yaml").write_text("schema: 1\n")
+    code, said = await run("demo", "--all-nodes", "--json")
+    answer = json.loads(said.out)
+    assert (code, answer["ok"]) == (1, False)
+    assert [(one["node"], one["error"] is None) for one in answer["nodes"]] == [("a", True), ("b", False)]
+    code, said = await run("demo", "--all-nodes")
+    assert said.out.splitlines()[1].startswith("b: ")
+
+
+async def test_an_older_version_is_taken_by_its_name_alone(run):
+    code, said = await run("demo", "--make-target")
+    assert code == 0
+    assert "demo: all nodes are to run version 0.1.0 (" in said.out
+    code, said = await run("--make-target")
+    assert (code, said.out) == (1, "")
+    assert "name the capability, such as `dnworker reload shop --make-target`" in said.err
