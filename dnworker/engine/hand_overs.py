@@ -31,6 +31,10 @@ from dnworker.workers.managed import ManagedWorker
 
 log = logging.getLogger("dnworker.cluster")
 
+BALANCED = frozenset({WorkerState.RUNNING})
+UPGRADED = BALANCED | {WorkerState.ERROR}
+"""States of workers that move for their load, and for a new version, which may have what is mended."""
+
 
 class Held(Protocol):
     """What a node holds, as `holdings` has it."""
@@ -109,8 +113,12 @@ class HandOvers:
         if self._held.is_leaving or self._seats.unreached is not None or self._under_way is not None:
             return
         now, mine, table = self._clock.monotonic(), self._held.seat(), self._seats.table
-        for choose, settled_after in ((table.upgrade, UPGRADED_AFTER), (table.surplus, SETTLED_AFTER)):
-            movable = self._movable(workers, settled_after)
+        for choose, settled_after, states in (
+            (table.upgrade, UPGRADED_AFTER, UPGRADED),
+            (table.surplus, SETTLED_AFTER, BALANCED),
+        ):
+            up = {name: one for name, one in workers.items() if one.state in states}
+            movable = self._movable(up, settled_after)
             while movable and (move := choose(mine, movable)) is not None:
                 name, taker = move
                 if now >= self._declined.get((name, taker.holder), now):
@@ -124,7 +132,7 @@ class HandOvers:
         return [name for name, hold in holds if self._is_movable(hold, workers.get(name), settled_after)]
 
     def _is_movable(self, hold: Hold, worker: ManagedWorker | None, settled_after: float) -> bool:
-        if worker is None or worker.state is not WorkerState.RUNNING or not hold.is_held:
+        if worker is None or not hold.is_held:
             return False
         name, now = worker.qualified_name, self._clock.monotonic()
         is_free = not self._held.is_busy(name) and not self._former.run_on(name, worker)

@@ -244,6 +244,14 @@ async def test_a_worker_that_no_other_version_can_run_stays_in_error_where_it_is
     assert (await cluster.target()).failed == []
 
 
+async def test_workers_that_fail_with_the_old_version_go_to_a_node_of_the_new_one_that_mends_them(cluster):
+    await cluster.join("a", "0.1.0", BROKEN)
+    assert {cluster.state("a", worker) for worker in NAMES} == {WorkerState.ERROR}
+    await cluster.join("b", "0.2.0")
+    await cluster.pass_by(30)
+    assert cluster.held("b") == set(NAMES)
+
+
 async def test_a_node_that_is_cut_off_makes_nothing_the_target(cluster):
     await cluster.join("a", "0.1.0")
     c = await cluster.join("c", "0.2.0")
