@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from contextlib import suppress
 from random import Random
 
+import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -333,6 +335,26 @@ async def test_a_node_that_is_cut_off_itself_judges_no_other():
         cluster.nodes[0].bus.broker.heal()
         await cluster.passes(fired.done)
         assert runs_of(fired.result()) == [("a", "n2", "ok")]
+
+
+@pytest.mark.parametrize("off", [-3_600.0, 3_600.0])
+async def test_a_node_whose_clock_is_set_wrong_began_what_it_runs_just_now(off, monkeypatch):
+    read = node_reports.read_batch
+
+    def read_batch(data):
+        return msgspec.structs.replace(batch := read(data), sent=batch.sent + off)
+
+    monkeypatch.setattr(node_reports, "read_batch", read_batch)
+    async with Clustered(2) as cluster:
+        worker, begun, go_on = holding("a", "go")
+        await cluster.add(1, worker)
+        before = time.monotonic()
+        fired = asyncio.ensure_future(cluster.nodes[0].fire("go", {}, timeout=None))
+        await until(lambda: cluster.nodes[0].history.invocations())
+        (found,) = cluster.nodes[0].history.invocations()
+        assert before - 1 <= found.started_at <= time.monotonic()
+        go_on.set()
+        await fired
 
 
 async def test_what_was_given_up_is_put_right_when_its_node_is_heard_of_again():
