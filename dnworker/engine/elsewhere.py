@@ -23,7 +23,7 @@ from dnworker.engine import node_reports
 from dnworker.engine.node_reports import Batch
 from dnworker.engine.orphans import Orphans
 from dnworker.engine.peer_runs import PeerRuns
-from dnworker.engine.peers import BATCHES_WAITING, Arrived, Peer
+from dnworker.engine.peers import BATCHES_WAITING, QUEUED_KNOWN, WAITING_BYTES, Arrived, Peer
 from dnworker.events.bus import EventBus
 from dnworker.events.history import History
 
@@ -37,6 +37,9 @@ PEERS_KNOWN = 200
 
 OURS_KNOWN = 20_000
 """Events of which is known that this node published them, or what caused them."""
+
+EVENTS_AHEAD = 1_000_000_000
+"""How many events a node may be ahead of this one; what says more is no report."""
 
 OLD_SECONDS = 5.0
 """Seconds after which a node that does not hear itself is behind: what comes then was kept for it."""
@@ -69,6 +72,7 @@ class Elsewhere:
         self._orphans = Orphans(history)
         self._runs = PeerRuns(history, self._orphans, self.counts)
         self._own_heard_at = clock.monotonic()
+        self._waiting_bytes = 0
         self.lost = 0
         """Reports of other nodes that never came here."""
         self.is_asked = False
@@ -172,6 +176,9 @@ class Elsewhere:
         except _BAD as exc:
             log.warning("a report of another node cannot be read: %s", exc)
             return
+        if batch.at > self._bus.latest_seq + EVENTS_AHEAD:
+            log.warning("a report of another node cannot be read: it is of event %d", batch.at)
+            return
         now = self._clock.monotonic()
         if batch.instance == self._instance:
             self._own_heard_at = now
@@ -183,10 +190,17 @@ class Elsewhere:
         self._note_gap(peer, batch)
         peer.number, peer.heard_at = batch.number, now
         peer.waiting.append(Arrived(batch, len(data), time.monotonic() - self._late(batch, now)))
+        self._waiting_bytes += len(data)
         self.is_asked = self.is_asked or batch.asks
-        if len(peer.waiting) > BATCHES_WAITING:
-            self._note_lost(peer, len(peer.waiting.popleft().batch.reports))
         self._read_waiting(peer)
+        while len(peer.waiting) > BATCHES_WAITING or (peer.waiting and self._waiting_bytes > WAITING_BYTES):
+            self._note_lost(peer, len(self._next(peer).batch.reports))
+
+    def _next(self, peer: Peer) -> Arrived:
+        """Return the batch of a node that is to be read, or dropped, next; it waits no longer."""
+        arrived = peer.waiting.popleft()
+        self._waiting_bytes -= arrived.size
+        return arrived
 
     def _late(self, batch: Batch, now: float) -> float:
         """Return how many seconds a batch was kept for this node, whatever the other machine's clock says."""
@@ -236,7 +250,7 @@ class Elsewhere:
         if not waiting or waiting[0].batch.at > self._bus.latest_seq:
             return
         while waiting and waiting[0].batch.at <= self._bus.latest_seq:
-            self._read(peer, waiting.popleft())
+            self._read(peer, self._next(peer))
         self._history.look_again()
 
     def _read(self, peer: Peer, arrived: Arrived) -> None:
@@ -254,6 +268,8 @@ class Elsewhere:
         peer.queued.difference_update(batch.taken)
         if batch.all_queued is not None:
             peer.queued, peer.is_unsure = {*batch.all_queued}, False
+        if len(peer.queued) > QUEUED_KNOWN:
+            peer.queued, peer.is_unsure = {*islice(peer.queued, QUEUED_KNOWN)}, True
         for event_id in (*batch.queued, *(batch.all_queued or ())):
             if event_id in self._ours:
                 self._open[event_id] = None
@@ -349,7 +365,7 @@ class Elsewhere:
         peer.why_gone = f"node {peer.node} {why}"
         log.info("%s", peer.why_gone)
         while peer.waiting:
-            self._read(peer, peer.waiting.popleft())
+            self._read(peer, self._next(peer))
         until = self._clock.monotonic()
         for event_id, worker in [*self._undone(peer, peer.listens, {*peer.listens})]:
             self._orphans.add(event_id, worker, f"ran on node {peer.node}, which {why}", until)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable
 
@@ -13,8 +14,10 @@ from dnworker.core.logs import LogLine
 from dnworker.core.text import clip, shorten
 from dnworker.engine import node_reports
 from dnworker.engine.orphans import Orphans
-from dnworker.engine.peers import Peer
+from dnworker.engine.peers import RUNNING_KNOWN, Peer
 from dnworker.events.history import History
+
+log = logging.getLogger("dnworker.cluster")
 
 
 class PeerRuns:
@@ -35,6 +38,12 @@ class PeerRuns:
             known.handler = shorten(report.handler, LONGEST_NAME)
             if known.outcome != "running":
                 self._reopen(peer, report.id, known)
+            return
+        if len(peer.running) >= RUNNING_KNOWN:
+            peer.unknown += 1
+            if peer.unknown & (peer.unknown - 1) == 0:
+                say = "node %s runs more than %d handlers at once: %d are missing here"
+                log.warning(say, peer.node, RUNNING_KNOWN, peer.unknown)
             return
         event = None
         if (ref := report.event) is not None:

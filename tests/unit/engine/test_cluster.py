@@ -16,7 +16,8 @@ from dnworker import Runtime, Worker
 from dnworker.core.clock import VirtualClock
 from dnworker.core.errors import HandlerFailed
 from dnworker.core.invocation import Invocation, current_invocation
-from dnworker.engine import node_reports, reporter
+from dnworker.engine import elsewhere as elsewhere_module
+from dnworker.engine import node_reports, peer_runs, reporter
 from dnworker.events.brokers.messages import REPORT_BYTES
 from dnworker.events.trace import Trace
 from tests.unit.engine.clusters import Clustered, until
@@ -529,6 +530,50 @@ async def test_what_is_no_report_is_left_aside(data, caplog):
         trace = await cluster.nodes[0].fire("go", {}, timeout=10)
         assert runs_of(trace) == [("a", "n2", "ok")]
         assert "cannot be read" in caplog.text
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"sent": float("nan")}, {"sent": float("inf")}, {"at": 2**62}, {"at": -1}, {"number": -1}]
+)
+async def test_a_batch_of_impossible_numbers_is_left_aside(wrong, caplog):
+    batch = node_reports.Batch(1, "x", "instance", 1, 0.0, 0, True, [])
+    async with Clustered(1) as cluster:
+        elsewhere = cluster.nodes[0].cluster.elsewhere
+        elsewhere.take(node_reports.encode(msgspec.structs.replace(batch, **wrong)))
+        assert not elsewhere.peers()
+        assert "cannot be read" in caplog.text
+
+
+@pytest.mark.parametrize("age", [float("nan"), float("inf"), 1e300, -1.0])
+async def test_an_invocation_of_impossible_age_is_left_aside(age, caplog):
+    began = msgspec.Raw(node_reports.encode(node_reports.Began("i", "w", "h", "event", age)))
+    async with Clustered(1) as cluster:
+        cluster.nodes[0].cluster.elsewhere.take(
+            node_reports.encode(node_reports.Batch(1, "x", "instance", 1, 0.0, 0, True, [began]))
+        )
+        assert not cluster.nodes[0].history.invocations()
+        assert "cannot be read" in caplog.text
+
+
+async def test_what_nodes_make_this_one_keep_is_bounded(monkeypatch, caplog):
+    monkeypatch.setattr(elsewhere_module, "WAITING_BYTES", 10_000)
+    monkeypatch.setattr(peer_runs, "RUNNING_KNOWN", 5)
+    monkeypatch.setattr(elsewhere_module, "QUEUED_KNOWN", 7)
+    began = [node_reports.Began(f"{n}", "w", "h", "task", 0.0) for n in range(20)]
+    reports = [msgspec.Raw(node_reports.encode(one)) for one in began]
+    async with Clustered(1) as cluster:
+        elsewhere = cluster.nodes[0].cluster.elsewhere
+        queued = [f"event {n}" for n in range(20)]
+        batch = node_reports.Batch(1, "x", "instance", 1, time.time(), 0, True, reports, queued)
+        elsewhere.take(node_reports.encode(batch))
+        (peer,) = elsewhere.peers()
+        assert (len(peer.running), len(peer.queued), peer.is_unsure) == (5, 7, True)
+        for number in range(2, 100):
+            later = msgspec.structs.replace(batch, number=number, at=1_000)
+            elsewhere.take(node_reports.encode(later))
+        assert sum(one.size for one in peer.waiting) <= 10_000
+        assert elsewhere.lost
+        assert "reports of node x are lost" in caplog.text
 
 
 async def test_a_traceparent_goes_with_events_over_all_nodes():
