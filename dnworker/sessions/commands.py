@@ -10,6 +10,7 @@ import re
 from collections.abc import Awaitable, Callable
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
+from urllib.parse import unquote_to_bytes
 
 import msgspec
 
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
 CATCH_UP_SECONDS = 5.0
 """Seconds that a snapshot of another node waits for the events before it to come here."""
 
-_OF_SESSIONS = re.compile(r"/api/sessions(/(?!\.)[^/?#]+){0,2}(\?[^#]*)?")
+_OF_SESSIONS = re.compile(r"/api/sessions(?:/((?!\.)[^/?#]+)(?:/(?!\.)[^/?#]+)?)?(?:\?[^#]*)?")
 """The paths of the API that nodes call for each other."""
 
 _TURN_ID = re.compile(r"turn_\w{1,64}", re.ASCII)
@@ -179,7 +180,7 @@ class SessionCommands:
                 session = self._store.get(session_id)
                 return snapshot(session, self._turns.queue(session), self._bus.bounds(session_id)[0])
             case "api":
-                if not _OF_SESSIONS.fullmatch(str(fields.get("path"))):
+                if not _is_of(session_id, fields):
                     raise Invalid(f"no node does {fields.get('path')!r:.100} for another")
                 return await self._call_api(fields)
         raise Invalid(f"this node does not know {op!r}: it has another version")
@@ -216,3 +217,21 @@ class SessionCommands:
     async def _respond(self, session_id: str, response: Response) -> None:
         self._turns.respond(session_id, response)
         await self._store.kept_by_id(session_id)
+
+
+def _is_of(session_id: str, fields: dict[str, Any]) -> bool:
+    """Return whether a call of the API is about this session, which its path names, or else its body."""
+    found = _OF_SESSIONS.fullmatch(str(fields.get("path")))
+    if found is None:
+        return False
+    if (named := found.group(1)) is not None:
+        return unquote_to_bytes(named.encode("latin-1", "replace")) == session_id.encode()
+    try:
+        body = msgspec.json.decode(str(fields.get("body")), type=_Named)
+    except msgspec.MsgspecError:
+        return False
+    return body.session_id == session_id
+
+
+class _Named(msgspec.Struct):
+    session_id: str
