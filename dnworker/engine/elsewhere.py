@@ -23,7 +23,7 @@ from dnworker.engine import node_reports
 from dnworker.engine.node_reports import Batch
 from dnworker.engine.orphans import Orphans
 from dnworker.engine.peer_runs import PeerRuns
-from dnworker.engine.peers import BATCHES_WAITING, Peer
+from dnworker.engine.peers import BATCHES_WAITING, QUEUED_KNOWN, WAITING_BYTES, Arrived, Peer
 from dnworker.events.bus import EventBus
 from dnworker.events.history import History
 
@@ -38,11 +38,14 @@ PEERS_KNOWN = 200
 OURS_KNOWN = 20_000
 """Events of which is known that this node published them, or what caused them."""
 
-OLD_SECONDS = 5.0
-"""A batch that is older than this by the clocks of two machines was kept for us: its ages count from then."""
+EVENTS_AHEAD = 1_000_000_000
+"""How many events a node may be ahead of this one; what says more is no report."""
 
-LEAVING_SECONDS, LOOKED_BACK = 15.0, 1_000
-"""Seconds before its worker's end in which a handler was cancelled for that, and how many are looked at."""
+OLD_SECONDS = 5.0
+"""Seconds after which a node that does not hear itself is behind: what comes then was kept for it."""
+
+LEAVING_SECONDS = 15.0
+"""Seconds before its worker's end in which a handler was cancelled for that."""
 
 _BAD = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
 
@@ -69,6 +72,7 @@ class Elsewhere:
         self._orphans = Orphans(history)
         self._runs = PeerRuns(history, self._orphans, self.counts)
         self._own_heard_at = clock.monotonic()
+        self._waiting_bytes = 0
         self.lost = 0
         """Reports of other nodes that never came here."""
         self.is_asked = False
@@ -172,6 +176,9 @@ class Elsewhere:
         except _BAD as exc:
             log.warning("a report of another node cannot be read: %s", exc)
             return
+        if batch.at > self._bus.latest_seq + EVENTS_AHEAD:
+            log.warning("a report of another node cannot be read: it is of event %d", batch.at)
+            return
         now = self._clock.monotonic()
         if batch.instance == self._instance:
             self._own_heard_at = now
@@ -182,11 +189,23 @@ class Elsewhere:
         peer.why_gone = None
         self._note_gap(peer, batch)
         peer.number, peer.heard_at = batch.number, now
-        peer.waiting.append(batch)
+        peer.waiting.append(Arrived(batch, len(data), time.monotonic() - self._late(batch, now)))
+        self._waiting_bytes += len(data)
         self.is_asked = self.is_asked or batch.asks
-        if len(peer.waiting) > BATCHES_WAITING:
-            self._note_lost(peer, len(peer.waiting.popleft().reports))
         self._read_waiting(peer)
+        while len(peer.waiting) > BATCHES_WAITING or (peer.waiting and self._waiting_bytes > WAITING_BYTES):
+            self._note_lost(peer, len(self._next(peer).batch.reports))
+
+    def _next(self, peer: Peer) -> Arrived:
+        """Return the batch of a node that is to be read, or dropped, next; it waits no longer."""
+        arrived = peer.waiting.popleft()
+        self._waiting_bytes -= arrived.size
+        return arrived
+
+    def _late(self, batch: Batch, now: float) -> float:
+        """Return how many seconds a batch was kept for this node, whatever the other machine's clock says."""
+        behind = now - self._own_heard_at
+        return 0.0 if behind <= OLD_SECONDS else min(max(0.0, time.time() - batch.sent), behind)
 
     def _peer(self, batch: Batch, now: float) -> Peer | None:
         """Return the node that a batch is of; None where there are too many."""
@@ -228,28 +247,29 @@ class Elsewhere:
 
     def _read_waiting(self, peer: Peer) -> None:
         waiting = peer.waiting
-        if not waiting or waiting[0].at > self._bus.latest_seq:
+        if not waiting or waiting[0].batch.at > self._bus.latest_seq:
             return
-        while waiting and waiting[0].at <= self._bus.latest_seq:
-            self._read(peer, waiting.popleft())
+        while waiting and waiting[0].batch.at <= self._bus.latest_seq:
+            self._read(peer, self._next(peer))
         self._history.look_again()
 
-    def _read(self, peer: Peer, batch: Batch) -> None:
-        late = time.time() - batch.sent
-        late = late if late > OLD_SECONDS else 0.0
+    def _read(self, peer: Peer, arrived: Arrived) -> None:
+        batch = arrived.batch
         for data in batch.reports:
             try:
                 report = node_reports.read_report(data)
             except _BAD as exc:
                 log.warning("a report of node %s cannot be read: %s", peer.node, exc)
                 continue
-            self._read_report(peer, report, late)
+            self._read_report(peer, report, arrived.since)
         if batch.listens is not None:
             self._read_listens(peer, batch.listens)
         peer.queued.update(batch.queued)
         peer.queued.difference_update(batch.taken)
         if batch.all_queued is not None:
             peer.queued, peer.is_unsure = {*batch.all_queued}, False
+        if len(peer.queued) > QUEUED_KNOWN:
+            peer.queued, peer.is_unsure = {*islice(peer.queued, QUEUED_KNOWN)}, True
         for event_id in (*batch.queued, *(batch.all_queued or ())):
             if event_id in self._ours:
                 self._open[event_id] = None
@@ -262,15 +282,15 @@ class Elsewhere:
             self._note_gone(peer, "has left")
             peer.invocations.clear()
 
-    def _read_report(self, peer: Peer, report: node_reports.Report, late: float) -> None:
+    def _read_report(self, peer: Peer, report: node_reports.Report, since: float) -> None:
         match report:
             case node_reports.Began():
-                self._runs.begin(peer, report, late)
+                self._runs.begin(peer, report, since)
             case node_reports.Ended():
                 if report.coming and (invocation := peer.invocations.get(report.id)) is not None:
                     coming = islice(report.coming, node_reports.COMING_TOLD)
                     self._coming[invocation] = dict.fromkeys(coming)
-                self._runs.end(peer, report)
+                self._runs.end(peer, report, since)
             case node_reports.Published(id=its_id, event_id=event_id):
                 if (invocation := peer.invocations.get(its_id)) is not None:
                     self._history.note_published(invocation, event_id)
@@ -324,11 +344,10 @@ class Elsewhere:
     def _cancelled_lately(self, peer: Peer, workers: set[str]) -> Iterator[Invocation]:
         """Yield what was cancelled as its worker was to end on a node: the next one is given its event."""
         since = time.monotonic() - LEAVING_SECONDS
-        for invocation in islice(reversed(peer.invocations.values()), LOOKED_BACK):
-            if invocation.worker in workers and invocation.outcome == "cancelled":
-                ended_at = invocation.started_at + (invocation.duration or 0.0)
-                if ended_at >= since and self._comes_again(invocation):
-                    yield invocation
+        for heard, invocation in peer.cancelled:
+            is_so = invocation.outcome == "cancelled"  # it may have been heard of again
+            if heard >= since and is_so and invocation.worker in workers and self._comes_again(invocation):
+                yield invocation
 
     def look_for_gone(self) -> None:
         """Give up nodes of which nothing is heard, and events that nobody takes over; called every second.
@@ -346,7 +365,7 @@ class Elsewhere:
         peer.why_gone = f"node {peer.node} {why}"
         log.info("%s", peer.why_gone)
         while peer.waiting:
-            self._read(peer, peer.waiting.popleft())
+            self._read(peer, self._next(peer))
         until = self._clock.monotonic()
         for event_id, worker in [*self._undone(peer, peer.listens, {*peer.listens})]:
             self._orphans.add(event_id, worker, f"ran on node {peer.node}, which {why}", until)

@@ -6,6 +6,7 @@ end of a struct: an earlier one leaves it aside.
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from typing import Any
 
@@ -28,6 +29,9 @@ TEXTS_TOLD = 20
 
 COMING_TOLD = 1_000
 """Events of one invocation that are not accepted yet."""
+
+LONGEST_SECONDS = 1e9
+"""An age or a duration that may be told."""
 
 FRAMES_TOLD, MESSAGE_TOLD = 5, 1_000
 NAME_TOLD = 200
@@ -150,12 +154,21 @@ def read_batch(data: bytes) -> Batch:
     Raises:
         msgspec.MsgspecError, UnicodeDecodeError, RecursionError: it is none.
     """
-    return _batches.decode(data)
+    batch = _batches.decode(data)
+    if not math.isfinite(batch.sent) or min(batch.at, batch.number, batch.dropped) < 0:
+        raise msgspec.ValidationError("its numbers are out of bounds")
+    return batch
 
 
 def read_report(data: msgspec.Raw) -> Report:
     """Return a report of a batch; raises as `read_batch` does."""
-    return _reports.decode(data)
+    report = _reports.decode(data)
+    seconds = (
+        report.age if isinstance(report, Began) else report.duration if isinstance(report, Ended) else 0.0
+    )
+    if not 0 <= seconds <= LONGEST_SECONDS:  # not true of what is no number, either
+        raise msgspec.ValidationError(f"{seconds:g} seconds are out of bounds")
+    return report
 
 
 def ref_of(event: EventEnvelope | None) -> EventRef | None:
@@ -198,7 +211,7 @@ def ended(invocation: Invocation, coming: list[str]) -> Ended:
         id=invocation.id,
         handler=invocation.handler,
         outcome=invocation.outcome,
-        duration=invocation.duration or 0.0,
+        duration=max(0.0, invocation.duration or 0.0),
         error=None if invocation.error is None else bounded(invocation.error),
         unhandled=[bounded(one) for one in invocation.unhandled[-TEXTS_TOLD:]],
         warnings=[_bounded_warning(one) for one in invocation.warnings],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable
 
@@ -13,8 +14,10 @@ from dnworker.core.logs import LogLine
 from dnworker.core.text import clip, shorten
 from dnworker.engine import node_reports
 from dnworker.engine.orphans import Orphans
-from dnworker.engine.peers import Peer
+from dnworker.engine.peers import RUNNING_KNOWN, Peer
 from dnworker.events.history import History
+
+log = logging.getLogger("dnworker.cluster")
 
 
 class PeerRuns:
@@ -29,11 +32,18 @@ class PeerRuns:
     def __init__(self, history: History, orphans: Orphans, counts: Callable[[Invocation], bool]) -> None:
         self._history, self._orphans, self._counts = history, orphans, counts
 
-    def begin(self, peer: Peer, report: node_reports.Began, late: float) -> None:
+    def begin(self, peer: Peer, report: node_reports.Began, since: float) -> None:
+        """Begin an invocation; `since` is when its report was to come, by the machine's monotonic clock."""
         if (known := peer.invocations.get(report.id)) is not None:
             known.handler = shorten(report.handler, LONGEST_NAME)
             if known.outcome != "running":
                 self._reopen(peer, report.id, known)
+            return
+        if len(peer.running) >= RUNNING_KNOWN:
+            peer.unknown += 1
+            if peer.unknown & (peer.unknown - 1) == 0:
+                say = "node %s runs more than %d handlers at once: %d are missing here"
+                log.warning(say, peer.node, RUNNING_KNOWN, peer.unknown)
             return
         event = None
         if (ref := report.event) is not None:
@@ -46,7 +56,7 @@ class PeerRuns:
             generation=report.generation,
             key=None if report.key is None else _bounded_key(report.key),
             delivery=report.delivery,
-            started_at=time.monotonic() - max(0.0, report.age) - late,
+            started_at=since - max(0.0, report.age),
             muted=True,  # its lines are kept in it, as no log here has them
             remote_id=shorten(report.id, LONGEST_NAME),
             node=peer.node,
@@ -63,7 +73,8 @@ class PeerRuns:
         peer.running[its_id] = None
         self._history.reopen(invocation)
 
-    def end(self, peer: Peer, report: node_reports.Ended) -> None:
+    def end(self, peer: Peer, report: node_reports.Ended, since: float) -> None:
+        """End an invocation; `since` as of `begin`."""
         if (invocation := peer.invocations.get(report.id)) is None or report.outcome == "running":
             return
         if report.id not in peer.running:
@@ -76,7 +87,7 @@ class PeerRuns:
         self._note_lines(invocation, report)
         changes = report.changes[: node_reports.TEXTS_TOLD]
         invocation.state_changes = tuple(clip(text, LONGEST_SOURCE) for text in changes)
-        self._finish(peer, report.id, invocation, report.outcome, report)
+        self._finish(peer, report.id, invocation, report.outcome, report, since=since)
 
     def note_unhandled(self, invocation: Invocation, error: HandlerError) -> None:
         """Note an error of something that an invocation started; `settle` raises it where it counts."""
@@ -101,9 +112,14 @@ class PeerRuns:
         invocation: Invocation,
         outcome: Outcome,
         report: node_reports.Ended | None = None,
+        *,
+        since: float | None = None,
     ) -> None:
         peer.running.pop(its_id, None)
-        ran = max(0.0, time.monotonic() - invocation.started_at)
+        now = time.monotonic()
+        ran = max(0.0, now - invocation.started_at)
+        if outcome == "cancelled":
+            peer.cancelled.append((now if since is None else since, invocation))
         self._history.finish_elsewhere(
             invocation,
             outcome,

@@ -16,7 +16,31 @@ LOOKED_AT = 16
 """Invocations that are looked at to forget one; tasks run for ever."""
 
 BATCHES_WAITING = 2_000
-"""Batches that wait until the events that they name have arrived here."""
+"""Batches of one node that wait until the events that they name have arrived here."""
+
+WAITING_BYTES = 64_000_000
+"""Bytes of the batches of all nodes that do so."""
+
+RUNNING_KNOWN = 10_000
+"""Invocations of one node that run at the same time; of further ones nothing is known here."""
+
+QUEUED_KNOWN = 200_000
+"""Events that wait for the workers of one node; of more it is unsure which."""
+
+CANCELLED_KNOWN = 1_000
+"""Cancelled invocations of one node of which it is known when that was heard."""
+
+
+@dataclass(frozen=True, slots=True)
+class Arrived:
+    """One batch of a node, as it came here."""
+
+    batch: Batch
+    size: int
+    """Its bytes."""
+    since: float
+    """When it came, or earlier where it was kept while this node was cut off; by the machine's monotonic
+    clock."""
 
 
 @dataclass(slots=True, eq=False)
@@ -40,8 +64,12 @@ class Peer:
     invocations: dict[str, Invocation] = field(default_factory=dict)
     """Those that are running, and the newest others, by id."""
     running: dict[str, None] = field(default_factory=dict)
-    waiting: deque[Batch] = field(default_factory=deque)
+    cancelled: deque[tuple[float, Invocation]] = field(default_factory=lambda: deque(maxlen=CANCELLED_KNOWN))
+    """What was cancelled there, and since when that was to be heard."""
+    waiting: deque[Arrived] = field(default_factory=deque)
     """Batches that name events which are not here yet."""
+    unknown: int = 0
+    """Invocations of which nothing is known here, as too many ran."""
     why_gone: str | None = None
     """Why nothing is expected of it any more."""
 

@@ -102,6 +102,10 @@ class Scopes:
         """Bytes of JSON that are kept."""
         return self._used + self._runtime.used
 
+    def __contains__(self, session_id: str) -> bool:
+        """Return whether anything is known of a session."""
+        return session_id in self._sessions
+
     def buffer(self, session_id: str | None) -> ReplayBuffer:
         """Return the buffer of a session, made if there is none, or of the runtime's scope.
 

@@ -10,6 +10,7 @@ import re
 from collections.abc import Awaitable, Callable
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
+from urllib.parse import unquote_to_bytes
 
 import msgspec
 
@@ -17,12 +18,13 @@ from dnworker.core.errors import Invalid, NotFound
 from dnworker.sessions.prompts import Response
 from dnworker.sessions.shared import SharedSessions
 from dnworker.sessions.snapshots import snapshot
-from dnworker.sessions.turn import TurnRequest
+from dnworker.sessions.turn import TurnRequest, new_turn_id
 
 if TYPE_CHECKING:
     from dnworker.core.lease_time import LeaseClock
     from dnworker.events.bus import EventBus
     from dnworker.sessions.agents import Agents
+    from dnworker.sessions.queue import TurnQueue
     from dnworker.sessions.session import Session
     from dnworker.sessions.store import SessionStore
     from dnworker.sessions.turns import Turns
@@ -30,8 +32,10 @@ if TYPE_CHECKING:
 CATCH_UP_SECONDS = 5.0
 """Seconds that a snapshot of another node waits for the events before it to come here."""
 
-_OF_SESSIONS = re.compile(r"/api/sessions(/(?!\.)[^/?#]+){0,2}(\?[^#]*)?")
+_OF_SESSIONS = re.compile(r"/api/sessions(?:/((?!\.)[^/?#]+)(?:/(?!\.)[^/?#]+)?)?(?:\?[^#]*)?")
 """The paths of the API that nodes call for each other."""
+
+_TURN_ID = re.compile(r"turn_\w{1,64}", re.ASCII)
 
 CallApi = Callable[[dict[str, Any]], Awaitable[dict[str, Any]]]
 """Calls the API of this runtime: method, path, query and body; returns status and body."""
@@ -109,9 +113,12 @@ class SessionCommands:
             Invalid, TooLarge, Conflict, NotStored: as of `Turns.start`.
         """
         request.check()
+        # Its id is made here: a request that is sent again starts no second turn.
+        turn_id = new_turn_id()
+        fields = asdict(request) | {"turn_id": turn_id}
         return str(
             await self.shared.call(
-                session_id, "turn.start", asdict(request), lambda: self._start(session_id, request)
+                session_id, "turn.start", fields, lambda: self._start(session_id, request, turn_id)
             )
         )
 
@@ -161,7 +168,10 @@ class SessionCommands:
             case "ensure":
                 return await self._ensure(session_id)
             case "turn.start":
-                return await self._start(session_id, TurnRequest(**fields))
+                turn_id = fields.pop("turn_id", None)
+                if not isinstance(turn_id, str) or not _TURN_ID.fullmatch(turn_id):
+                    raise Invalid(f"{turn_id!r:.60} is no id of a turn")
+                return await self._start(session_id, TurnRequest(**fields), turn_id)
             case "turn.cancel":
                 return await self._cancel(session_id, **fields)
             case "prompt.respond":
@@ -170,7 +180,7 @@ class SessionCommands:
                 session = self._store.get(session_id)
                 return snapshot(session, self._turns.queue(session), self._bus.bounds(session_id)[0])
             case "api":
-                if not _OF_SESSIONS.fullmatch(str(fields.get("path"))):
+                if not _is_of(session_id, fields):
                     raise Invalid(f"no node does {fields.get('path')!r:.100} for another")
                 return await self._call_api(fields)
         raise Invalid(f"this node does not know {op!r}: it has another version")
@@ -183,10 +193,21 @@ class SessionCommands:
     async def _ensure(self, session_id: str) -> None:
         await self._store.kept(self._store.ensure(session_id))
 
-    async def _start(self, session_id: str, request: TurnRequest) -> str:
-        turn = self._turns.start(self._store.create(session_id), request)
+    async def _start(self, session_id: str, request: TurnRequest, turn_id: str) -> str:
+        session = self._store.create(session_id)
+        queue = self._turns.queue(session)
+        if self.shared.is_on and self._is_started(session, queue, turn_id):
+            await queue.accepted(turn_id)
+            return turn_id
+        turn = self._turns.start(session, request, turn_id)
         await turn.accepted()
         return turn.id
+
+    def _is_started(self, session: Session, queue: TurnQueue, turn_id: str) -> bool:
+        """Return whether a turn was started, here or where the session ran before, as far as is known."""
+        if turn_id in queue.started or turn_id in session.turns:
+            return True
+        return any(one.turn_id == turn_id for one in self._bus.kept(session.session_id, 0))
 
     async def _cancel(self, session_id: str, turn_id: str | None, drop_queued: bool) -> str:
         status = await self._turns.cancel(session_id, turn_id, drop_queued=drop_queued)
@@ -196,3 +217,21 @@ class SessionCommands:
     async def _respond(self, session_id: str, response: Response) -> None:
         self._turns.respond(session_id, response)
         await self._store.kept_by_id(session_id)
+
+
+def _is_of(session_id: str, fields: dict[str, Any]) -> bool:
+    """Return whether a call of the API is about this session, which its path names, or else its body."""
+    found = _OF_SESSIONS.fullmatch(str(fields.get("path")))
+    if found is None:
+        return False
+    if (named := found.group(1)) is not None:
+        return unquote_to_bytes(named.encode("latin-1", "replace")) == session_id.encode()
+    try:
+        body = msgspec.json.decode(str(fields.get("body")), type=_Named)
+    except msgspec.MsgspecError:
+        return False
+    return body.session_id == session_id
+
+
+class _Named(msgspec.Struct):
+    session_id: str

@@ -10,13 +10,13 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import OrderedDict, deque
-from collections.abc import Callable
+from collections.abc import Callable, Container
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 
 from dnworker.core.envelope import ENVELOPE_BYTES, EventEnvelope, decode, encode, new_id, pack
-from dnworker.core.errors import Gone
+from dnworker.core.errors import Gone, Invalid
 from dnworker.events.brokers.messages import subject_token
 
 if TYPE_CHECKING:
@@ -65,10 +65,17 @@ class _Place:
 
 
 class Deltas:
-    """Sends pieces to the other nodes, and passes on theirs and its own."""
+    """Sends pieces to the other nodes, and passes on theirs and its own.
 
-    def __init__(self, bus: EventBus, clock: Clock) -> None:
+    Args:
+        bus: passes them on.
+        sessions: the ids of those that are known.
+        clock: dates them.
+    """
+
+    def __init__(self, bus: EventBus, sessions: Container[str], clock: Clock) -> None:
         self._bus = bus
+        self._sessions = sessions
         self._clock = clock
         self._node = new_id()
         self._places: OrderedDict[str, _Place] = OrderedDict()
@@ -117,13 +124,18 @@ class Deltas:
         self._take(turn.last_event_id, envelope, size)
         return True
 
-    def _hear(self, _: str, data: bytes) -> None:
+    def _hear(self, subject: str, data: bytes) -> None:
         try:
             delta = msgspec.json.decode(data, type=Delta)
-            if delta.node != self._node:
-                self._take(delta.after, decode(bytes(delta.event)), len(delta.event))
-        except msgspec.MsgspecError as exc:
+            if delta.node == self._node:
+                return
+            envelope = decode(bytes(delta.event))
+            if not _is_piece(envelope, subject, len(data)):
+                raise Invalid("it is no piece of an answer")
+        except (msgspec.MsgspecError, RecursionError, Invalid) as exc:
             log.warning("a piece of an answer from another node cannot be read: %s", exc)
+            return
+        self._take(delta.after, envelope, len(delta.event))
 
     def _place(self, turn_id: str) -> _Place:
         place = self._places.get(turn_id)
@@ -178,7 +190,23 @@ class Deltas:
             place.timer = None
 
     def _pass_on(self, envelope: EventEnvelope, size: int) -> None:
+        session_id = envelope.session_id or ""
+        if session_id not in self._sessions and session_id not in self._bus.scopes:
+            log.warning("a piece of an answer is dropped: nothing is known of its session %.60r", session_id)
+            return
         try:
             self._bus.pass_on(envelope, size)
         except Gone:
             log.debug("a piece of an answer comes after its session was deleted")
+
+
+def _is_piece(envelope: EventEnvelope, subject: str, size: int) -> bool:
+    """Return whether an event of another node is what may come beside the broker, which is no end."""
+    return (
+        envelope.kind == "turn.event"
+        and not envelope.terminal
+        and bool(envelope.turn_id and envelope.session_id)
+        and subject == f"{SUBJECT}.{subject_token(envelope.session_id or '')}"
+        and size <= 2 * LARGEST
+        and envelope.payload.get("event_type") == STREAMED
+    )

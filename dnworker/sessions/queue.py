@@ -16,6 +16,9 @@ if TYPE_CHECKING:
 ANSWERS_KEPT = 100
 """Ids of answered prompts that are remembered, to say so to whoever answers one again."""
 
+STARTED_KEPT = 1_000
+"""Turns that are remembered by their ids, to start none twice."""
+
 
 @dataclass(eq=False)
 class TurnQueue:
@@ -26,6 +29,8 @@ class TurnQueue:
     prompts: dict[str, PendingPrompt] = field(default_factory=dict)
     """The open prompts by request id, the newest last."""
     answered: deque[str] = field(default_factory=lambda: deque(maxlen=ANSWERS_KEPT))
+    started: dict[str, asyncio.Task[None] | None] = field(default_factory=dict)
+    """The newest turns that were started here, by id, those that have ended too, with what keeps them."""
     is_ending: bool = False
     """Whether the session is being deleted: no turn is accepted."""
 
@@ -43,6 +48,17 @@ class TurnQueue:
             return "running"
         newest = next(reversed(self.prompts.values()))
         return "awaiting_permission" if newest.is_permission else "awaiting_input"
+
+    def note_started(self, turn: Turn) -> None:
+        """Remember a turn by its id."""
+        self.started[turn.id] = turn.keeping
+        if len(self.started) > STARTED_KEPT:
+            del self.started[next(iter(self.started))]
+
+    async def accepted(self, turn_id: str) -> None:
+        """Return when a turn that was started here was accepted; raises as `Turn.accepted` does."""
+        if (keeping := self.started.get(turn_id)) is not None:
+            await asyncio.shield(keeping)
 
     async def settled(self) -> None:
         """Return when each turn that waits was accepted, or dropped for it could not be kept."""

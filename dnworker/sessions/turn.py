@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Never
 
 import msgspec
 
-from dnworker.core.envelope import snapshot
+from dnworker.core.envelope import new_id, snapshot
 from dnworker.core.errors import Invalid
 from dnworker.core.handler_error import message_of, type_name
 from dnworker.core.text import valid_text
@@ -46,6 +46,11 @@ class TurnFailure(Exception):
     def __init__(self, message: str, type_: str = "AgentError") -> None:
         super().__init__(message)
         self.type = type_
+
+
+def new_turn_id() -> str:
+    """Return an id for a turn that is to be started."""
+    return f"turn_{new_id()}"
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -13,7 +13,7 @@ from types import FrameType
 from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
-from dnworker.core.envelope import EventEnvelope, new_id
+from dnworker.core.envelope import EventEnvelope
 from dnworker.core.errors import Conflict
 from dnworker.core.invocation import Invocation, current_invocation
 from dnworker.core.models import iso
@@ -27,7 +27,7 @@ from dnworker.sessions.session import Session
 from dnworker.sessions.snapshots import prompts_of
 from dnworker.sessions.store import SessionStore
 from dnworker.sessions.transcript import RawEvent
-from dnworker.sessions.turn import Turn, TurnFailure, TurnRequest
+from dnworker.sessions.turn import Turn, TurnFailure, TurnRequest, new_turn_id
 from dnworker.sessions.turn_events import BegunElsewhere, TurnEvents
 
 if TYPE_CHECKING:
@@ -61,7 +61,7 @@ class Turns:
         self._history = history
         self._clock = clock
         self._keeper = store.keeper
-        self.events = TurnEvents(bus, clock)
+        self.events = TurnEvents(bus, store, clock)
 
         # What runs, and what may not yet.
         self._is_stopping = False
@@ -82,8 +82,8 @@ class Turns:
         elsewhere = self._store.prompts_elsewhere() if self._keeper.is_shared else 0
         return sum(len(queue.prompts) for queue in self._queues.values()) + elsewhere
 
-    def start(self, session: Session, request: TurnRequest) -> Turn:
-        """Accept a turn; it runs when those before it in its session have ended.
+    def start(self, session: Session, request: TurnRequest, turn_id: str | None = None) -> Turn:
+        """Accept a turn, by a new id if none is given; it runs when those before it have ended.
 
         Where the broker survives a kill it is accepted as soon as it is kept: `Turn.accepted` waits for that.
 
@@ -98,7 +98,7 @@ class Turns:
             raise Conflict(f"session {session.session_id!r} is being deleted")
         self._store.check_room(request.size)
         agent, model = self._agents.name_for(session, request), self._agents.model_for(session, request)
-        turn = self._make(session, request, f"turn_{new_id()}", agent, model, len(queue.turns) + 1)
+        turn = self._make(session, request, turn_id or new_turn_id(), agent, model, len(queue.turns) + 1)
         if self._keeper.is_on:
             turn.keeping = asyncio.create_task(self._keep(session, turn), name=f"keep {turn.id}")
             self._running.add(turn.keeping)
@@ -106,6 +106,7 @@ class Turns:
         else:
             self._begin(session, turn, self.events.accept(session, turn))
         self._store.note_waiting(request.size)
+        queue.note_started(turn)
         queue.waiting.append(turn)  # last: a turn that could not be accepted must not be waited for
         self._held.discard(session)
         self._store.touch(session)

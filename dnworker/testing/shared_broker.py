@@ -321,7 +321,7 @@ class SharedMessages:
         for one in () if self._broker.is_cut_off else self._others():
             if (answer := one.messages.answer_of(subject)) is not None:
                 context = contextvars.Context()
-                task = asyncio.get_running_loop().create_task(_awaited(answer(data)), context=context)
+                task = asyncio.get_running_loop().create_task(_awaited(answer, data), context=context)
                 done, _ = await asyncio.wait({task}, timeout=seconds)
                 if not done:
                     raise Unreachable(f"no answer to {subject} within {seconds:g} s")
@@ -391,8 +391,8 @@ class SharedReports:
         self._followers.clear()
 
 
-async def _awaited(answer: Awaitable[bytes]) -> bytes:
-    return await answer
+async def _awaited(answer: Callable[[bytes], Awaitable[bytes]], data: bytes) -> bytes:
+    return await answer(data)
 
 
 def _accept(future: asyncio.Future[Accepted], accepted: Accepted) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextvars
 import time
 
 import pytest
@@ -224,3 +225,19 @@ async def test_a_close_ends_what_listens_serves_and_asks(shared_server):
         said.tell("news", b"")
         with pytest.raises(Unreachable, match="the broker is closed"):
             await said.request("session.a", b"", 1)
+
+
+async def test_what_comes_of_others_is_not_caused_by_what_began_to_listen(shared_server):
+    async with nodes(shared_server, 2) as (one, two):
+        caused_by: contextvars.ContextVar[str] = contextvars.ContextVar("caused_by", default="nothing")
+        found = []
+
+        async def answer(data):
+            return caused_by.get().encode()
+
+        caused_by.set("a handler")
+        one.broker.messages.serve("who", answer)
+        one.broker.messages.listen("news", lambda *_: found.append(caused_by.get()))
+        assert await answer_of(two, "who") == b"nothing"
+        await heard(two, "news", found)
+        assert {*found} == {"nothing"}

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from contextlib import suppress
 from random import Random
 
+import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -14,7 +16,8 @@ from dnworker import Runtime, Worker
 from dnworker.core.clock import VirtualClock
 from dnworker.core.errors import HandlerFailed
 from dnworker.core.invocation import Invocation, current_invocation
-from dnworker.engine import node_reports, reporter
+from dnworker.engine import elsewhere as elsewhere_module
+from dnworker.engine import node_reports, peer_runs, reporter
 from dnworker.events.brokers.messages import REPORT_BYTES
 from dnworker.events.trace import Trace
 from tests.unit.engine.clusters import Clustered, until
@@ -335,6 +338,26 @@ async def test_a_node_that_is_cut_off_itself_judges_no_other():
         assert runs_of(fired.result()) == [("a", "n2", "ok")]
 
 
+@pytest.mark.parametrize("off", [-3_600.0, 3_600.0])
+async def test_a_node_whose_clock_is_set_wrong_began_what_it_runs_just_now(off, monkeypatch):
+    read = node_reports.read_batch
+
+    def read_batch(data):
+        return msgspec.structs.replace(batch := read(data), sent=batch.sent + off)
+
+    monkeypatch.setattr(node_reports, "read_batch", read_batch)
+    async with Clustered(2) as cluster:
+        worker, begun, go_on = holding("a", "go")
+        await cluster.add(1, worker)
+        before = time.monotonic()
+        fired = asyncio.ensure_future(cluster.nodes[0].fire("go", {}, timeout=None))
+        await until(lambda: cluster.nodes[0].history.invocations())
+        (found,) = cluster.nodes[0].history.invocations()
+        assert before - 1 <= found.started_at <= time.monotonic()
+        go_on.set()
+        await fired
+
+
 async def test_what_was_given_up_is_put_right_when_its_node_is_heard_of_again():
     async with Clustered(2) as cluster:
         worker, begun, go_on = stubborn("a", "go")
@@ -507,6 +530,50 @@ async def test_what_is_no_report_is_left_aside(data, caplog):
         trace = await cluster.nodes[0].fire("go", {}, timeout=10)
         assert runs_of(trace) == [("a", "n2", "ok")]
         assert "cannot be read" in caplog.text
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"sent": float("nan")}, {"sent": float("inf")}, {"at": 2**62}, {"at": -1}, {"number": -1}]
+)
+async def test_a_batch_of_impossible_numbers_is_left_aside(wrong, caplog):
+    batch = node_reports.Batch(1, "x", "instance", 1, 0.0, 0, True, [])
+    async with Clustered(1) as cluster:
+        elsewhere = cluster.nodes[0].cluster.elsewhere
+        elsewhere.take(node_reports.encode(msgspec.structs.replace(batch, **wrong)))
+        assert not elsewhere.peers()
+        assert "cannot be read" in caplog.text
+
+
+@pytest.mark.parametrize("age", [float("nan"), float("inf"), 1e300, -1.0])
+async def test_an_invocation_of_impossible_age_is_left_aside(age, caplog):
+    began = msgspec.Raw(node_reports.encode(node_reports.Began("i", "w", "h", "event", age)))
+    async with Clustered(1) as cluster:
+        cluster.nodes[0].cluster.elsewhere.take(
+            node_reports.encode(node_reports.Batch(1, "x", "instance", 1, 0.0, 0, True, [began]))
+        )
+        assert not cluster.nodes[0].history.invocations()
+        assert "cannot be read" in caplog.text
+
+
+async def test_what_nodes_make_this_one_keep_is_bounded(monkeypatch, caplog):
+    monkeypatch.setattr(elsewhere_module, "WAITING_BYTES", 10_000)
+    monkeypatch.setattr(peer_runs, "RUNNING_KNOWN", 5)
+    monkeypatch.setattr(elsewhere_module, "QUEUED_KNOWN", 7)
+    began = [node_reports.Began(f"{n}", "w", "h", "task", 0.0) for n in range(20)]
+    reports = [msgspec.Raw(node_reports.encode(one)) for one in began]
+    async with Clustered(1) as cluster:
+        elsewhere = cluster.nodes[0].cluster.elsewhere
+        queued = [f"event {n}" for n in range(20)]
+        batch = node_reports.Batch(1, "x", "instance", 1, time.time(), 0, True, reports, queued)
+        elsewhere.take(node_reports.encode(batch))
+        (peer,) = elsewhere.peers()
+        assert (len(peer.running), len(peer.queued), peer.is_unsure) == (5, 7, True)
+        for number in range(2, 100):
+            later = msgspec.structs.replace(batch, number=number, at=1_000)
+            elsewhere.take(node_reports.encode(later))
+        assert sum(one.size for one in peer.waiting) <= 10_000
+        assert elsewhere.lost
+        assert "reports of node x are lost" in caplog.text
 
 
 async def test_a_traceparent_goes_with_events_over_all_nodes():

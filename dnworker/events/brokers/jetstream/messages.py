@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextvars
 import logging
 from collections import deque
 from collections.abc import Awaitable, Callable
@@ -152,7 +153,10 @@ class NatsMessages:
         return end
 
     def _spawn(self, work: Any, name: str) -> asyncio.Task[Any]:
-        task: asyncio.Task[Any] = asyncio.get_running_loop().create_task(work, name=name)
+        # What comes from others is not caused by the handler that happened to begin to listen to it: nats-py
+        # reads in the context of `subscribe`, and answers run in that of their reading.
+        context = contextvars.Context()
+        task: asyncio.Task[Any] = asyncio.get_running_loop().create_task(work, name=name, context=context)
         self._tasks.add(task)
         task.add_done_callback(self._note_ended)
         return task
