@@ -129,7 +129,7 @@ class SessionStore:
     def __len__(self) -> int:
         return len(self._sessions)
 
-    def __contains__(self, session_id: str) -> bool:
+    def __contains__(self, session_id: object) -> bool:
         return session_id in self._sessions
 
     def newest(self, count: int) -> list[Session]:
