@@ -81,6 +81,27 @@ async def test_messages_are_read_from_any_node(nodes):
     assert len(await two.client().fetch_rewind_candidates("s")) == 3
 
 
+async def test_a_late_holder_writes_over_no_message_of_the_node_that_took_over(cluster, nodes):
+    one, two = nodes
+    await one.client().run_turn(session_id="s", message="a")
+    late = one.sessions.keeper._desks["s"]._messages
+    one.bus.broker.cut_off()
+    starting = asyncio.create_task(start_turn(two, "b"))
+    await cluster.until(starting.done, seconds=30)
+    await cluster.ended(starting.result())
+    await two.bus.broker.put(late.key(late.end), b'[{"role":"user","content":"late"}]')
+    three = await cluster.join()
+    for node in (two, three):
+        read = await node.client().fetch_session_messages("s")
+        assert [m["content"] for m in read] == ["a", "you said a", "b", "you said b"]
+    two.bus.broker.cut_off()
+    starting = asyncio.create_task(start_turn(three, "c"))
+    await cluster.until(starting.done, seconds=30)
+    await cluster.ended(starting.result())
+    read = await three.client().fetch_session_messages("s")
+    assert [m["content"] for m in read] == ["a", "you said a", "b", "you said b", "c", "you said c"]
+
+
 async def test_a_deleted_session_is_gone_everywhere(cluster, nodes):
     one, two = nodes
     await one.client().create_session(session_id="s")
