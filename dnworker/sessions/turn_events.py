@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
-from collections.abc import Container
+from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -34,11 +34,11 @@ class TurnEvents:
     two events of one id the broker takes the first.
     """
 
-    def __init__(self, bus: EventBus, sessions: Container[str], clock: Clock) -> None:
+    def __init__(self, bus: EventBus, is_known: Callable[[str], bool], clock: Clock) -> None:
         self._bus = bus
         self.is_shared = False
         """Whether other runtimes may take sessions over."""
-        self.deltas = Deltas(bus, sessions, clock)
+        self.deltas = Deltas(bus, is_known, clock)
         """Pieces of answers, where runtimes share the broker."""
 
     def accept(self, session: Session, turn: Turn) -> EventEnvelope:
