@@ -124,6 +124,10 @@ class Deltas:
         self._take(turn.last_event_id, envelope, size)
         return True
 
+    def has_ended(self, turn_id: str) -> bool:
+        """Return whether the end of a turn was delivered here, as far as that is remembered."""
+        return (place := self._places.get(turn_id)) is not None and place.has_ended
+
     def _hear(self, subject: str, data: bytes) -> None:
         try:
             delta = msgspec.json.decode(data, type=Delta)

@@ -24,7 +24,7 @@ log = logging.getLogger("dnworker.turns")
 
 
 class BegunElsewhere(Exception):
-    """A turn has begun in the runtime that had its session before."""
+    """A turn has begun, or ended, in the runtime that had its session before."""
 
 
 class TurnEvents:
@@ -73,12 +73,25 @@ class TurnEvents:
 
         Raises:
             NotStored: it cannot be kept.
-            BegunElsewhere: it has begun already.
+            BegunElsewhere: it has begun already, or has its end.
         """
+        if self._has_ended(session, turn):
+            raise BegunElsewhere
         started = self.publish(session, turn, "turn.started", {"agent": turn.agent, "model": turn.model})
         if is_kept and started is not None and not (await self._bus.acceptance(started)).is_new:
             raise BegunElsewhere
+        if self._has_ended(session, turn):  # an end that came before has been delivered by now
+            raise BegunElsewhere
         return started
+
+    def _has_ended(self, session: Session, turn: Turn) -> bool:
+        """Return whether another runtime has published the end of a turn that has not begun."""
+        if not self.is_shared:
+            return False
+        if self.deltas.has_ended(turn.id):
+            return True
+        events = self._bus.kept(session.session_id, 0)
+        return any(one.terminal and one.turn_id == turn.id for one in events)
 
     def publish(
         self, session: Session, turn: Turn, kind: str, payload: dict[str, Any], *, terminal: bool = False
