@@ -167,8 +167,15 @@ def _run(options: argparse.Namespace, stack: ExitStack, stop: threading.Event) -
         node = Node(f"node-{number}", directory, broker, token, [str(CAPABILITY), *labels, *everywhere])
         nodes.append(node)
         stack.callback(node.end)
+    # Ctrl-C ends a node that is not ready, so that nobody waits for it.
+    threading.Thread(target=_end_early, args=(nodes, stop), name="end early", daemon=True).start()
     for node in nodes:
-        node.wait_ready()
+        try:
+            node.wait_ready()
+        except NotReady:
+            if stop.is_set():
+                return 0
+            raise
         print(
             f"  {node.name} at {node.url}, process {node.process.pid}; {' '.join(labels_of(node))}",
             flush=True,
@@ -186,6 +193,14 @@ def _run(options: argparse.Namespace, stack: ExitStack, stop: threading.Event) -
     return _watch(nodes, servers, stop, options.seconds)
 
 
+def _end_early(nodes: list[Node], stop: threading.Event) -> None:
+    """Have all nodes end as soon as the end is asked for."""
+    stop.wait()
+    for node in nodes:
+        if node.process.poll() is None:
+            node.process.terminate()
+
+
 def labels_of(node: Node) -> list[str]:
     """Return the labels of a node, from its command line."""
     words = node.process.args
@@ -196,7 +211,10 @@ def labels_of(node: Node) -> list[str]:
 def _open_panel(node: Node, token: Path) -> None:
     """Open the panel of a node in the browser; the address is printed above where that is not possible."""
     command = [sys.executable, "-m", "dnworker", "panel", "--url", node.url, "--token-file", str(token)]
-    subprocess.run(command, check=False, timeout=30)
+    try:
+        subprocess.run(command, check=False, timeout=30)
+    except subprocess.TimeoutExpired:
+        print("the browser did not open within 30 s: the command above opens the panel", flush=True)
 
 
 def _watch(nodes: list[Node], servers: list[NatsServer], stop: threading.Event, seconds: float | None) -> int:

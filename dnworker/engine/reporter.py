@@ -147,11 +147,14 @@ class Reporter:
             self._waiting.popleft()
             if not self._dropped:
                 log.warning("reports to other nodes are dropped: more than %d wait", REPORTS_WAITING)
-            self._dropped += 1
-            self.dropped += 1
-            self._is_heartbeat_due = True
+            self._note_dropped()
         self._waiting.append(noted)
         self._wake.set()
+
+    def _note_dropped(self) -> None:
+        self._dropped += 1
+        self.dropped += 1
+        self._is_heartbeat_due = True
 
     def _note(self, invocation: Invocation) -> None:
         is_running, coming = invocation.outcome == "running", self._unaccepted.get(invocation, ())
@@ -222,6 +225,11 @@ class Reporter:
             if self._is_closing:
                 return
             data = self._batch()
+            if len(data) > REPORT_BYTES:  # no server takes it, however often it is tried
+                log.warning("a batch of reports is dropped: it has %d bytes", len(data))
+                self._note_dropped()
+                await self._clock.sleep(RETRY_SECONDS)
+                continue
             while not self._is_closing:
                 try:
                     await self._log.add(data)
@@ -272,7 +280,13 @@ class Reporter:
         taken: list[msgspec.Raw] = []
         left, now = REPORT_BYTES // 2, time.monotonic()
         while self._waiting and len(taken) < REPORTS_A_BATCH and left > 0:
-            report = node_reports.encode(self._report(self._waiting.popleft(), now))
+            noted = self._waiting.popleft()
+            try:
+                report = node_reports.encode(self._report(noted, now))
+            except Exception:  # one that cannot be written, such as of no valid text, must not end all others
+                log.exception("a report of what runs here cannot be written, and is dropped")
+                self._note_dropped()
+                continue
             taken.append(msgspec.Raw(report))
             left -= len(report)
         return taken

@@ -162,7 +162,7 @@ class History(EventNotes):
         self.dropped.invocations += 1
         if (event := invocation.event) is None or (caused := self._by_event.get(event.event_id)) is None:
             return
-        caused.remove(invocation)
+        caused[:] = [one for one in caused if one is not invocation]
         if not caused:
             del self._by_event[event.event_id]
         if event.event_id in self._events:

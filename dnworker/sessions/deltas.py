@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import OrderedDict, deque
-from collections.abc import Callable, Container
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -69,13 +69,13 @@ class Deltas:
 
     Args:
         bus: passes them on.
-        sessions: the ids of those that are known.
+        is_known: returns whether there is a session of an id, on any node.
         clock: dates them.
     """
 
-    def __init__(self, bus: EventBus, sessions: Container[str], clock: Clock) -> None:
+    def __init__(self, bus: EventBus, is_known: Callable[[str], bool], clock: Clock) -> None:
         self._bus = bus
-        self._sessions = sessions
+        self._is_known = is_known
         self._clock = clock
         self._node = new_id()
         self._places: OrderedDict[str, _Place] = OrderedDict()
@@ -123,6 +123,10 @@ class Deltas:
         messages.tell(f"{SUBJECT}.{subject_token(session_id)}", data)
         self._take(turn.last_event_id, envelope, size)
         return True
+
+    def has_ended(self, turn_id: str) -> bool:
+        """Return whether the end of a turn was delivered here, as far as that is remembered."""
+        return (place := self._places.get(turn_id)) is not None and place.has_ended
 
     def _hear(self, subject: str, data: bytes) -> None:
         try:
@@ -191,7 +195,7 @@ class Deltas:
 
     def _pass_on(self, envelope: EventEnvelope, size: int) -> None:
         session_id = envelope.session_id or ""
-        if session_id not in self._sessions and session_id not in self._bus.scopes:
+        if not self._is_known(session_id) and session_id not in self._bus.scopes:
             log.warning("a piece of an answer is dropped: nothing is known of its session %.60r", session_id)
             return
         try:

@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -59,6 +59,8 @@ class KeptSession(msgspec.Struct, kw_only=True, omit_defaults=True):
     """The number after its last message; the first has the number `messages_dropped`."""
     messages_starts: list[int] = []
     """The numbers with which its pages begin: where runtimes share the broker, lists of keys may lag."""
+    messages_writers: list[str] = []
+    """Who wrote these, by ids of take-overs; none where all are of the runtime that began the list."""
     messages_left: list[str] = []
     """The keys of pages that could not be read: they are not its messages any more, and go with it."""
 
@@ -73,8 +75,20 @@ class KeptSession(msgspec.Struct, kw_only=True, omit_defaults=True):
         session.counted = max(0, self.messages_end - self.messages_dropped)
         return session
 
+    def listed(self) -> MessageList:
+        """Return what gives the keys of its pages."""
+        writers = zip(self.messages_starts, self.messages_writers, strict=False)
+        return MessageList(self.messages_list, writers=dict(writers))
 
-_OF_MESSAGES = ("preview", "messages_list", "messages_end", "messages_starts", "messages_left")
+
+_OF_MESSAGES = (
+    "preview",
+    "messages_list",
+    "messages_end",
+    "messages_starts",
+    "messages_writers",
+    "messages_left",
+)
 _FACTS = tuple(f for f in KeptSession.__struct_fields__ if f not in _OF_MESSAGES)
 
 
@@ -156,6 +170,9 @@ class MessageList:
         end: int = 0,
         last: Message | None = None,
         left: Sequence[str] = (),
+        *,
+        writers: Mapping[int, str] | None = None,
+        writer: str = "",
     ) -> None:
         self.id = list_id or new_id()
         self.starts = [*starts]
@@ -164,11 +181,19 @@ class MessageList:
         """The number after its last message."""
         self.left = [*left]
         """The keys of pages that could not be read, and are left as they are."""
+        self.writers = {start: writer for start, writer in (writers or {}).items() if writer}
+        """Who wrote its pages, by their starts, where that is not who began the list."""
+        self._writer = writer
         self._last = last
 
     def key(self, start: int) -> str:
-        """Return the key of the page that begins with the message of this number."""
-        return f"{MESSAGES}{self.id}/{start:012d}"
+        """Return the key of the page that begins with the message of this number.
+
+        It has the id of its writer: a runtime that has lost the session and does not know yet writes over no
+        page of the one that took it over.
+        """
+        writer = self.writers.get(start)
+        return f"{MESSAGES}{self.id}/{start:012d}{f'.{writer}' if writer else ''}"
 
     def next(self, session: Session) -> tuple[MessageList, list[Page]]:
         """Return the list as it is to be now, and the pages that are missing for it."""
@@ -183,7 +208,10 @@ class MessageList:
         starts = [*self.starts, *(page.start for page in pages)]
         while len(starts) > 1 and starts[1] <= first:
             del starts[0]
-        return MessageList(self.id, starts, end, last, self.left), pages
+        writers = self.writers | {page.start: self._writer for page in pages}
+        kept = {start: writers.get(start, "") for start in starts}
+        made = MessageList(self.id, starts, end, last, self.left, writers=kept, writer=self._writer)
+        return made, pages
 
     def _goes_on(self, first: int, messages: list[Message]) -> bool:
         """Return whether messages came and went at the ends alone since it was written."""
@@ -194,7 +222,19 @@ class MessageList:
 
 def start_of(key: str) -> int:
     """Return the number of the message with which the page of a key begins."""
-    return int(key.rpartition("/")[2])
+    return int(key.rpartition("/")[2].partition(".")[0])
+
+
+def joined(pages: Sequence[tuple[str, list[Message]]]) -> list[Message]:
+    """Return the messages of pages by their keys; one that has more than fits before the next is cut.
+
+    A runtime that has lost the session may have written its last page again, with messages that do not count.
+    """
+    found: list[Message] = []
+    starts = [start_of(key) for key, _ in pages]
+    for number, (_, page) in enumerate(pages):
+        found += page[: starts[number + 1] - starts[number]] if number + 1 < len(starts) else page
+    return found
 
 
 def _pages(messages: list[Message], start: int) -> list[Page]:
@@ -218,5 +258,6 @@ def record_of(session: Session, messages: MessageList) -> KeptSession:
         messages_list=messages.id,
         messages_end=messages.end,
         messages_starts=messages.starts,
+        messages_writers=[messages.writers.get(s, "") for s in messages.starts] if messages.writers else [],
         messages_left=messages.left,
     )

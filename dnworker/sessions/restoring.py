@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import msgspec
 
-from dnworker.core.envelope import EventEnvelope
+from dnworker.core.envelope import EventEnvelope, new_id
 from dnworker.core.errors import NotFound, Unavailable
 from dnworker.sessions import parts
 from dnworker.sessions.kept import (
@@ -22,6 +22,7 @@ from dnworker.sessions.kept import (
     KeptSession,
     KeptTurn,
     MessageList,
+    joined,
     start_of,
 )
 from dnworker.sessions.session import Message, Session
@@ -94,11 +95,11 @@ async def messages_of(broker: Broker, session_id: str) -> list[Message]:
         if entry is None:
             raise NotFound(f"no live session {session_id!r}; create it first")
         record = msgspec.json.decode(entry.value, type=KeptSession)
-        messages = MessageList(record.messages_list)
+        messages = record.listed()
         keys = [messages.key(start) for start in record.messages_starts]
         found = await _values(broker, keys, list[Message])
         first = record.messages_dropped - (start_of(found[0][0]) if found else 0)
-        read = [message for _, page in found for message in page][max(0, first) :]
+        read = joined(found)[max(0, first) :]
         count = record.messages_end - record.messages_dropped
         if len(read) >= count:  # the newest page may have more by now
             return read[:count]
@@ -166,12 +167,12 @@ async def _session(
     store: SessionStore, broker: Broker, record: KeptSession, starts: list[int], revision: int = 0
 ) -> Session:
     """Return a session with its messages; a page that its record does not count was never told to anybody."""
-    messages = MessageList(record.messages_list)
+    messages = record.listed()
     await _drop(broker, [messages.key(start) for start in starts if start >= record.messages_end])
     starts = [start for start in starts if start < record.messages_end]
     found = await _values(broker, map(messages.key, starts), list[Message])
     first = record.messages_dropped - (start_of(found[0][0]) if found else 0)
-    read = [message for _, page in found for message in page][max(0, first) :]
+    read = joined(found)[max(0, first) :][: record.messages_end - record.messages_dropped]
     left = [*record.messages_left]
     session = record.session(read)
     if len(read) != record.messages_end - record.messages_dropped:
@@ -186,7 +187,9 @@ async def _session(
         starts = []
     last = read[-1] if read else None
     end = record.messages_end if messages.id == record.messages_list else 0
-    store.keeper.adopt(session, MessageList(messages.id, starts, end, last, left), revision)
+    writers, writer = messages.writers, new_id() if store.keeper.is_shared else ""
+    kept = MessageList(messages.id, starts, end, last, left, writers=writers, writer=writer)
+    store.keeper.adopt(session, kept, revision)
     return session
 
 

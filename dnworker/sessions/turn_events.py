@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
-from collections.abc import Container
+from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -24,7 +24,7 @@ log = logging.getLogger("dnworker.turns")
 
 
 class BegunElsewhere(Exception):
-    """A turn has begun in the runtime that had its session before."""
+    """A turn has begun, or ended, in the runtime that had its session before."""
 
 
 class TurnEvents:
@@ -34,11 +34,11 @@ class TurnEvents:
     two events of one id the broker takes the first.
     """
 
-    def __init__(self, bus: EventBus, sessions: Container[str], clock: Clock) -> None:
+    def __init__(self, bus: EventBus, is_known: Callable[[str], bool], clock: Clock) -> None:
         self._bus = bus
         self.is_shared = False
         """Whether other runtimes may take sessions over."""
-        self.deltas = Deltas(bus, sessions, clock)
+        self.deltas = Deltas(bus, is_known, clock)
         """Pieces of answers, where runtimes share the broker."""
 
     def accept(self, session: Session, turn: Turn) -> EventEnvelope:
@@ -73,12 +73,25 @@ class TurnEvents:
 
         Raises:
             NotStored: it cannot be kept.
-            BegunElsewhere: it has begun already.
+            BegunElsewhere: it has begun already, or has its end.
         """
+        if self._has_ended(session, turn):
+            raise BegunElsewhere
         started = self.publish(session, turn, "turn.started", {"agent": turn.agent, "model": turn.model})
         if is_kept and started is not None and not (await self._bus.acceptance(started)).is_new:
             raise BegunElsewhere
+        if self._has_ended(session, turn):  # an end that came before has been delivered by now
+            raise BegunElsewhere
         return started
+
+    def _has_ended(self, session: Session, turn: Turn) -> bool:
+        """Return whether another runtime has published the end of a turn that has not begun."""
+        if not self.is_shared:
+            return False
+        if self.deltas.has_ended(turn.id):
+            return True
+        events = self._bus.kept(session.session_id, 0)
+        return any(one.terminal and one.turn_id == turn.id for one in events)
 
     def publish(
         self, session: Session, turn: Turn, kind: str, payload: dict[str, Any], *, terminal: bool = False

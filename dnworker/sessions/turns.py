@@ -61,7 +61,7 @@ class Turns:
         self._history = history
         self._clock = clock
         self._keeper = store.keeper
-        self.events = TurnEvents(bus, store, clock)
+        self.events = TurnEvents(bus, store.__contains__, clock)
 
         # What runs, and what may not yet.
         self._is_stopping = False

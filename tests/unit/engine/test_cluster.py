@@ -463,6 +463,17 @@ async def test_fire_does_not_end_while_an_event_is_queued_of_which_the_batch_is_
         await cluster.passes(fired.done)
 
 
+async def test_a_report_that_cannot_be_written_ends_no_other(monkeypatch, caplog):
+    async with Clustered(2) as cluster:
+        await cluster.add(1, publishing("a", "go"))
+        reports = cluster.nodes[1].cluster.reporter
+        reports._add(reporter._Noted("lost", None, "\ud800", "no text"))
+        trace = await cluster.nodes[0].fire("go", {}, timeout=10)
+        assert runs_of(trace) == [("a", "n2", "ok")]
+        assert reports.dropped == 1
+        assert "cannot be written, and is dropped" in caplog.text
+
+
 async def test_a_node_that_leaves_hands_its_last_reports_over():
     async with Clustered(2) as cluster:
         worker, begun, _ = holding("a", "go")

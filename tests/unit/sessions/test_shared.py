@@ -11,6 +11,7 @@ from dnworker.core.errors import CommandError, NotStored
 from dnworker.panel.session_parts import one_to_json
 from dnworker.sessions import deltas, keeper
 from dnworker.sessions.peers import Answer, encode_answer
+from dnworker.sessions.turn_events import _once_id
 
 from .cluster import Cluster, echo, start_turn
 
@@ -79,6 +80,27 @@ async def test_messages_are_read_from_any_node(nodes):
     assert [m["content"] for m in read][-1] == "you said m2"
     assert (await two.client().get_session("s")).preview == "m0"
     assert len(await two.client().fetch_rewind_candidates("s")) == 3
+
+
+async def test_a_late_holder_writes_over_no_message_of_the_node_that_took_over(cluster, nodes):
+    one, two = nodes
+    await one.client().run_turn(session_id="s", message="a")
+    late = one.sessions.keeper._desks["s"]._messages
+    one.bus.broker.cut_off()
+    starting = asyncio.create_task(start_turn(two, "b"))
+    await cluster.until(starting.done, seconds=30)
+    await cluster.ended(starting.result())
+    await two.bus.broker.put(late.key(late.end), b'[{"role":"user","content":"late"}]')
+    three = await cluster.join()
+    for node in (two, three):
+        read = await node.client().fetch_session_messages("s")
+        assert [m["content"] for m in read] == ["a", "you said a", "b", "you said b"]
+    two.bus.broker.cut_off()
+    starting = asyncio.create_task(start_turn(three, "c"))
+    await cluster.until(starting.done, seconds=30)
+    await cluster.ended(starting.result())
+    read = await three.client().fetch_session_messages("s")
+    assert [m["content"] for m in read] == ["a", "you said a", "b", "you said b", "c", "you said c"]
 
 
 async def test_a_deleted_session_is_gone_everywhere(cluster, nodes):
@@ -341,6 +363,29 @@ async def test_a_node_that_stops_in_order_hands_its_queue_over_at_once(cluster, 
     assert (await cluster.ended(first)).kind == "turn.cancelled"
     assert (await cluster.ended(second)).payload["response_text"] == "you said b"
     assert cluster.clock.monotonic() == 0
+
+
+async def test_a_turn_that_another_node_has_ended_does_not_begin(cluster, nodes):
+    one, two = nodes
+    gate, ran = asyncio.Event(), []
+
+    async def gated(turn):
+        ran.append(turn.message)
+        for n in range(600):  # more than is kept of a session
+            turn.say(f"{n} ")
+        await gate.wait()
+
+    one.agents.default(gated)
+    first, second, third = [await start_turn(one, text) for text in "abc"]
+    await cluster.until(lambda: ran)
+    name = _once_id(second, terminal=True)
+    two.bus.publish("turn.failed", {}, session_id="s", turn_id=second, terminal=True, event_id=name)
+    await cluster.until(lambda: cluster.ends(second))
+    gate.set()
+    for turn_id in (first, second, third):
+        await cluster.ended(turn_id)
+    assert ran == ["a", "c"]
+    assert [e.kind for e in cluster.events(turn_id=second)] == ["turn.accepted", "turn.failed"]
 
 
 async def test_turns_are_taken_over_by_a_node_that_has_their_agent(cluster):
