@@ -37,6 +37,9 @@ class Around:
     async def read(self, worker):
         return None, 0
 
+    async def begin_of(self, cursor, stored):
+        return stored
+
     async def write(self, stored, revision):
         self.begun.set()
         return await self.answer
@@ -47,7 +50,7 @@ async def stage():
     around = Around()
     keeper = CursorKeeper(around, Cursor("demo:w", {}, 0, ""))
     waiting = keeper.claim()
-    await around.begun.wait()
+    await asyncio.wait_for(around.begun.wait(), 10)
     return around, keeper, waiting
 
 
