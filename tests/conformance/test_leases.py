@@ -96,9 +96,11 @@ async def test_a_clock_that_somebody_sets_ends_nothing_of_other_nodes(stage):
 
 
 @pytest.mark.needs("is_shared")
-async def test_what_is_no_lease_counts_as_held_and_has_no_end_of_its_own(stage, caplog):
+async def test_what_is_no_lease_counts_as_held_and_has_no_end_of_its_own(stage, caplog, monkeypatch):
+    from dnworker.events.brokers.jetstream import values
     from dnworker.events.brokers.jetstream.mirror import LEASES, SECONDS, seconds_of
 
+    monkeypatch.setattr(values, "_said", set())  # once a process
     lease = await stage.broker.acquire("job", "a", 10)
     await stage.broker._bucket.write(LEASES, "job", b"\xc1 no lease", seconds=10)
     for _ in range(2):
