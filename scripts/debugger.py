@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from lab import has_run
 from playwright.sync_api import Page
+from playwright.sync_api import TimeoutError as NotInTime
 
 CELLS = [
     "%load_ext dnworker",
@@ -22,8 +23,16 @@ LINE = 6
 
 def turn_on(page: Page) -> None:
     """Click the bug icon, and wait until cells have a gutter for breakpoints: the debugger is attached."""
-    page.locator(".jp-DebuggerBugButton").first.click()
-    page.locator(".jp-Notebook .jp-CodeCell .cm-breakpoint-gutter").first.wait_for()
+    button = page.locator(".jp-DebuggerBugButton").first
+    gutter = page.locator(".jp-Notebook .jp-CodeCell .cm-breakpoint-gutter").first
+    for _ in range(3):
+        button.click()
+        try:
+            gutter.wait_for(timeout=30_000)
+        except NotInTime:
+            continue  # JupyterLab lets a click go that comes while it attaches to a kernel that starts
+        return
+    gutter.wait_for(timeout=30_000)
 
 
 def at_the_stop(page: Page) -> None:
