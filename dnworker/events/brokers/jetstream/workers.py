@@ -12,9 +12,9 @@ from msgspec.structs import replace
 
 from dnworker.core.clock import Clock
 from dnworker.core.envelope import new_id
-from dnworker.core.errors import BrokerError, Conflict, Invalid, NotFound, NotStored
+from dnworker.core.errors import BrokerError, Conflict, NotFound, NotStored
 from dnworker.core.members import Share, family_of
-from dnworker.events.brokers.base import BEGINNING, NOW, CursorInfo, DeliveryWatcher, Outlet
+from dnworker.events.brokers.base import CursorInfo, DeliveryWatcher, Outlet
 from dnworker.events.brokers.jetstream.backlog import Backlog
 from dnworker.events.brokers.jetstream.connecting import Connected
 from dnworker.events.brokers.jetstream.consumer import SharedConsumer
@@ -33,7 +33,7 @@ from dnworker.events.brokers.jetstream.mirror import CURSORS, LET_GO, WORKERS, M
 from dnworker.events.brokers.jetstream.names import token
 from dnworker.events.brokers.jetstream.pulling import NEWEST_OF_EACH, pull
 from dnworker.events.brokers.jetstream.values import Bucket, holder_of
-from dnworker.events.brokers.kept.cursors import Cursor
+from dnworker.events.brokers.kept.cursors import Cursor, begin_of
 from dnworker.events.brokers.kept.pages import Page, Stored
 
 log = logging.getLogger("dnworker.broker")
@@ -164,9 +164,7 @@ class Workers(Divided):
         Raises:
             Invalid: there is no such event yet.
         """
-        if start > self.delivered_seq or start < NOW:
-            raise Invalid(f"there is no event {start} yet; the newest is {self.delivered_seq}")
-        return self.delivered_seq if start == NOW else max(BEGINNING, start)
+        return begin_of(start, self.delivered_seq)
 
     def expect(self, worker: str) -> int:
         """Note that a worker starts that names its kinds later; returns the `seq` since which they begin."""

@@ -7,8 +7,20 @@ from typing import Protocol
 import msgspec
 
 from dnworker.core.envelope import EventEnvelope
+from dnworker.core.errors import Invalid
 from dnworker.core.members import Share, family_of
-from dnworker.events.brokers.base import CursorInfo
+from dnworker.events.brokers.base import BEGINNING, NOW, CursorInfo
+
+
+def begin_of(start: int, newest: int) -> int:
+    """Return the `seq` after which a worker begins that is told `start`, where `newest` is the newest event.
+
+    Raises:
+        Invalid: there is no such event yet.
+    """
+    if start > newest or start < NOW:
+        raise Invalid(f"there is no event {start} yet; the newest is {newest}")
+    return newest if start == NOW else max(BEGINNING, start)
 
 
 class Reader(Protocol):

@@ -20,9 +20,8 @@ from typing import Any, TypeVar
 
 from dnworker.core.clock import Clock, RealClock
 from dnworker.core.envelope import EventEnvelope
-from dnworker.core.errors import BrokerError, Conflict, Invalid, NotFound, NotStored
+from dnworker.core.errors import BrokerError, Conflict, NotFound, NotStored
 from dnworker.events.brokers.base import (
-    BEGINNING,
     NOW,
     Accepted,
     BrokerCapabilities,
@@ -31,7 +30,7 @@ from dnworker.events.brokers.base import (
     Outlet,
 )
 from dnworker.events.brokers.kept.consumer import KeptConsumer
-from dnworker.events.brokers.kept.cursors import Cursor
+from dnworker.events.brokers.kept.cursors import Cursor, begin_of
 from dnworker.events.brokers.sqlite import reading
 from dnworker.events.brokers.sqlite.bounds import MAX_AGE, MAX_BYTES, Bounds
 from dnworker.events.brokers.sqlite.cursors import row_of
@@ -313,9 +312,7 @@ class SqliteBroker(Marks, Store, FilePages):
         Raises:
             Invalid: there is no such event yet.
         """
-        if start > self.latest_seq or start < NOW:
-            raise Invalid(f"there is no event {start} yet; the newest is {self.latest_seq}")
-        return self.latest_seq if start == NOW else max(BEGINNING, start)
+        return begin_of(start, self.latest_seq)
 
     def expect(self, worker: str) -> int:
         """Note that a worker starts that names its kinds later; returns the `seq` since which they begin."""
