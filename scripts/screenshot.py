@@ -14,7 +14,7 @@ from lab import launch, open_notebook, run_all, running_lab, running_serve
 from playwright.sync_api import Browser, Page, sync_playwright
 
 PROJECT = Path(__file__).parent.parent
-DOCS = PROJECT / "docs"
+DOCS = PROJECT / "docs" / "images"
 TUTORIAL = "01-quickstart.ipynb"
 
 SHOP = {

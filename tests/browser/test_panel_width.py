@@ -10,7 +10,7 @@ from .width import TOO_WIDE
 
 pytestmark = [pytest.mark.browser, pytest.mark.timeout(120)]
 
-WIDTHS = (1300, 1199, 760, 759, 700, 420, 320, 240)
+WIDTHS = (1300, 1199, 760, 759, 700, 420, 320, 240, 206, 180)
 VIEWS = ("overview", "runs", "workers", "map", "capability", "sessions")
 SAYS = """(state) => {
   store.beat = store.heard = () => {};  // which would say what is so

@@ -1,0 +1,1 @@
+"""Makes the documentation: generated pages, tutorials with their outputs, and the site of all pages."""
