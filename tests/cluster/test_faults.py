@@ -222,6 +222,18 @@ async def test_a_server_that_has_lost_everything_is_never_taken_for_the_one_befo
             assert len(two.seen) == 5
 
 
+async def test_a_bucket_that_is_lost_is_a_failure_and_never_taken_for_the_one_before(server):
+    async with nodes(server, 1, namespace="bucket") as (node,):
+        api, names = node.broker.connected.api, node.broker.connected.names
+        await api.ask(f"STREAM.DELETE.{names.store}")
+        await until(lambda: f"the bucket {names.store} is not there" in (node.broker.failure or ""))
+        async with nodes(server, 1, namespace="bucket") as (fresh,):  # which makes the bucket anew
+            await until(lambda: "what workers have handled, is gone" in (node.broker.failure or ""))
+            with pytest.raises(NotStored, match="restart this node"):
+                await node.publish()
+            assert fresh.broker.failure is None
+
+
 async def test_a_stream_whose_newest_events_are_gone_is_not_gone_on_with(shared_server):
     async with nodes(shared_server, 1) as (node,):
         await node.publish()

@@ -106,6 +106,11 @@ class Stage:
         self.outlet, self.broker = FakeOutlet(), self._make(image)
         await self.open()
 
+    async def advance(self, seconds: float) -> None:
+        """Let time pass, once what was written is known here: a value ends that long after it was."""
+        await self.broker.keys("")
+        await self.clock.advance(seconds)
+
     async def close(self) -> None:
         """End everything."""
         for broker in (*self._abandoned, self.broker):

@@ -18,7 +18,7 @@ async def test_a_lease_has_one_holder(stage):
 
 async def test_a_lease_that_has_ended_goes_to_another_with_a_higher_number(stage):
     first = await stage.broker.acquire("job", "a", 10)
-    await stage.clock.advance(11)
+    await stage.advance(11)
     second = await stage.broker.acquire("job", "b", 10)
     assert second.fence > first.fence
     assert await stage.broker.renew(first, 10) is None
@@ -26,16 +26,16 @@ async def test_a_lease_that_has_ended_goes_to_another_with_a_higher_number(stage
 
 async def test_a_lease_that_is_renewed_stays(stage):
     lease = await stage.broker.acquire("job", "a", 10)
-    await stage.clock.advance(8)
+    await stage.advance(8)
     renewed = await stage.broker.renew(lease, 10)
     assert renewed.fence == lease.fence
-    await stage.clock.advance(8)
+    await stage.advance(8)
     assert await stage.broker.acquire("job", "b", 10) is None
 
 
 async def test_a_lease_that_has_ended_and_that_nobody_took_can_be_renewed(stage):
     lease = await stage.broker.acquire("job", "a", 10)
-    await stage.clock.advance(11)
+    await stage.advance(11)
     assert (await stage.broker.renew(lease, 10)).fence == lease.fence
 
 
@@ -63,7 +63,7 @@ async def test_the_same_holder_has_another_number_after_it_gave_the_lease_back(s
 
 async def test_a_lease_is_given_back_by_its_number_however_often_it_was_renewed_since(stage):
     first = await stage.broker.acquire("job", "a", 10)
-    await stage.clock.advance(3)
+    await stage.advance(3)
     await stage.broker.renew(first, 10)
     await stage.broker.give_back(first)  # whose answer to the renewal was lost
     assert await stage.broker.acquire("job", "b", 10) is not None
@@ -71,7 +71,7 @@ async def test_a_lease_is_given_back_by_its_number_however_often_it_was_renewed_
 
 async def test_a_lease_that_has_ended_may_be_given_back_and_that_harms_no_later_holder(stage):
     first = await stage.broker.acquire("job", "a", 10)
-    await stage.clock.advance(11)
+    await stage.advance(11)
     await stage.broker.give_back(first)
     second = await stage.broker.acquire("job", "b", 10)
     await stage.broker.give_back(first)
@@ -96,11 +96,9 @@ async def test_a_clock_that_somebody_sets_ends_nothing_of_other_nodes(stage):
 
 
 @pytest.mark.needs("is_shared")
-async def test_what_is_no_lease_counts_as_held_and_has_no_end_of_its_own(stage, caplog, monkeypatch):
-    from dnworker.events.brokers.jetstream import values
+async def test_what_is_no_lease_counts_as_held_and_has_no_end_of_its_own(stage, caplog):
     from dnworker.events.brokers.jetstream.mirror import LEASES, SECONDS, seconds_of
 
-    monkeypatch.setattr(values, "_said", set())  # once a process
     lease = await stage.broker.acquire("job", "a", 10)
     await stage.broker._bucket.write(LEASES, "job", b"\xc1 no lease", seconds=10)
     for _ in range(2):

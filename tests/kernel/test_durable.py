@@ -37,7 +37,10 @@ def test_what_a_killed_kernel_had_not_handled_its_next_life_gets(kernel, tmp_pat
     kernel.run("await dn.fire('demo.go', {'n': 1, 'hold': False})")
     kernel.run("await dn.fire('demo.go', {'n': 2, 'hold': True}, wait=False)")
     assert "(2, False, 1)" in kernel.run(UNTIL.format(2)).text
-    kernel.run("await dn._active().runtime.bus.broker._flush()")  # it is done by itself 50 ms later
+    # It is done by itself 50 ms later, and may be on its way now: what comes after is on disk after it.
+    kernel.run(
+        "broker = dn._active().runtime.bus.broker\nawait broker._flush()\nawait broker.do(lambda connection: None)"
+    )
     os.kill(int(kernel.run("import os; print(os.getpid())").text), signal.SIGKILL)
     with closing(KernelSession()) as next_life:
         assert next_life.run("%load_ext dnworker").status == "ok"

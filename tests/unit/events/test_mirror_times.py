@@ -17,7 +17,12 @@ SHORT = 0.03
 async def mirrored(changes: asyncio.Queue[str]) -> Mirror:
     """Return a mirror that no server tells anything."""
     connected = SimpleNamespace(names=Names("test"), api=SimpleNamespace(client=None))
-    return Mirror(cast(Any, connected), RealClock(), lambda part, key: changes.put_nowait(f"{part} {key}"))
+    return Mirror(
+        cast(Any, connected),
+        RealClock(),
+        lambda part, key: changes.put_nowait(f"{part} {key}"),
+        lambda problem: None,
+    )
 
 
 def written(seq: int, seconds: float) -> Raw:

@@ -21,9 +21,21 @@ class Stage:
     def __init__(self) -> None:
         names, self.changes, self.clock = Names("test"), [], VirtualClock()
         client = SimpleNamespace(is_connected=True)
-        api = SimpleNamespace(client=client)
-        self.connected = SimpleNamespace(api=api, names=names, failure=None)
-        self.mirror = Mirror(self.connected, self.clock, lambda part, key: self.changes.append(key))
+        info = SimpleNamespace(created="then")
+
+        async def give_info(stream):
+            return info
+
+        self.connected = SimpleNamespace(
+            api=SimpleNamespace(client=client, info=give_info),
+            names=names,
+            failure=None,
+            values=info,
+            settings=SimpleNamespace(address="nats://test"),
+        )
+        self.mirror = Mirror(
+            self.connected, self.clock, lambda part, key: self.changes.append(key), lambda problem: None
+        )
         self._names = names
 
     async def begin(self, **values: int) -> None:

@@ -109,9 +109,9 @@ class JetStreamBroker(Values, Workers):
     @property
     def failure(self) -> str | None:
         """Why it can accept nothing at the moment; None where it can."""
-        if self._problem is not None or self._reader is None:
+        if self._problem is not None or self._reader is None or self._mirror is None:
             return self._problem
-        return self.connected.failure or self._reader.stream.failure
+        return self.connected.failure or self._reader.stream.failure or self._mirror.stream.failure
 
     # -- its life --------------------------------------------------------------------------------------
 
@@ -131,7 +131,7 @@ class JetStreamBroker(Values, Workers):
             self._bucket = Bucket(connected)
             self.store = CursorStore(connected, self._bucket)
             self._backlog = Backlog(connected, self.is_let_go)
-            self._mirror = Mirror(connected, lease_clock(self.clock), self._note_change)
+            self._mirror = Mirror(connected, lease_clock(self.clock), self._note_change, self._lose)
             self._messages = NatsMessages(connected)
             self._reports = JetStreamReports(connected)
             self._outbox = Outbox(connected, self._backlog.first)
@@ -205,8 +205,8 @@ class JetStreamBroker(Values, Workers):
         self._house = asyncio.get_running_loop().call_later(HOUSE_SECONDS, self._keep_house)
 
     def _lose(self, problem: str) -> None:
-        """End everything that goes by numbers of events: they are another stream's now."""
-        self._problem = problem
+        """End everything that goes by numbers of events and by leases: they are another's now."""
+        self._problem = self._problem or problem
         if self._outbox is not None:
             self._outbox.refusal = problem
             self._outbox.refuse_all(problem)

@@ -131,6 +131,8 @@ class Connected:
         self.api = Api(self.client)
         self.events: StreamInfo
         """The stream of events, as it was when this was connected."""
+        self.values: StreamInfo
+        """The stream behind the bucket, as it was then."""
         self.failure: str | None = None
         """Why the server is not reached now."""
         self.on_back: list[Callable[[], None]] = []
@@ -212,7 +214,7 @@ async def connect(settings: ServerSettings) -> Connected:
     try:
         await _connect(connected)
         connected.events = await ensure(connected, _events_config(connected), keep="events")
-        await ensure(connected, _store_config(connected), keep="values")
+        connected.values = await ensure(connected, _store_config(connected), keep="values")
     except BaseException:
         await connected.close()
         raise

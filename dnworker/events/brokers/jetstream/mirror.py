@@ -12,6 +12,7 @@ from urllib.parse import unquote
 
 from dnworker.core.errors import BrokerError
 from dnworker.core.lease_time import LeaseClock
+from dnworker.events.brokers.jetstream.api import Away
 from dnworker.events.brokers.jetstream.connecting import Connected
 from dnworker.events.brokers.jetstream.names import is_digest, text_of
 from dnworker.events.brokers.jetstream.pulling import NEWEST_OF_EACH, Raw, StreamReader
@@ -63,16 +64,32 @@ class Mirror:
     A value with a time ends here once it was known for so long: by no clock but this machine's own, which
     may be wrong by any time, and never by one that somebody sets, as in a notebook. Where the server has
     ended it before, it ends then.
+
+    Args:
+        connected: the server.
+        clock: by which values end.
+        changed: called with the part and the key of a value that is another one now.
+        lost: called, once, where the bucket is not the one that it was: its values are gone.
     """
 
-    def __init__(self, connected: Connected, clock: LeaseClock, changed: Callable[[str, str], None]) -> None:
+    def __init__(
+        self,
+        connected: Connected,
+        clock: LeaseClock,
+        changed: Callable[[str, str], None],
+        lost: Callable[[str], None],
+    ) -> None:
         self._connected = connected
         self._clock = clock
         self._changed = changed
+        self._lost = lost
+        self._is_lost = False
         self._prefix = f"{connected.names.bucket}."
         self._parts: dict[str, dict[str, Seen]] = {}
         self._anew: dict[str, set[str]] | None = None
         """While all is read again: what of it came by now. The rest is what it was before."""
+        self.unreadable_leases: set[str] = set()
+        """Those of which the log has said so."""
         self._reached = 0
         self._written = 0
         self._waiting: list[tuple[int, asyncio.Future[None]]] = []
@@ -151,6 +168,22 @@ class Mirror:
     # -- what comes ------------------------------------------------------------------------------------
 
     async def _begin(self) -> dict[str, Any]:
+        """Read all, once it is sure that the bucket is the one that it was."""
+        names, where = self._connected.names, self._connected.settings.address
+        info = await self._connected.api.info(names.store)
+        if info is None:
+            raise Away(f"the bucket {names.store} is not there: {where} has lost it, or does not have it yet")
+        if info.created != self._connected.values.created and not self._is_lost:
+            self._is_lost = True
+            problem = (
+                f"the bucket {names.store} at {where} was made anew at {info.created}: which node runs a "
+                "worker, and what workers have handled, is gone; restart this node, with --from SEQ where "
+                "workers are to handle events again"
+            )
+            log.critical("%s", problem)
+            self._lost(problem)
+        if self._is_lost:
+            raise Away("the bucket is not the one that it was")
         self._begin_anew()
         return NEWEST_OF_EACH
 

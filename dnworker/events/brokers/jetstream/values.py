@@ -44,17 +44,18 @@ class _Held(msgspec.Struct, frozen=True):
 
 
 UNREADABLE = _Held("a node that writes leases in another way")
-_said: set[str] = set()
-"""Leases of which it was said that they cannot be read."""
+UNREADABLE_TOLD = 1_000
+"""Leases that cannot be read, of which the log says so."""
 
 
-def _held(lease: str, value: bytes) -> _Held:
+def _held(mirror: Mirror, lease: str, value: bytes) -> _Held:
     """Return who has a lease; what cannot be read is a lease of somebody else."""
     try:
         return msgspec.msgpack.decode(value, type=_Held)
     except (ValueError, RecursionError):
-        if lease not in _said and len(_said) < 1_000:
-            _said.add(lease)
+        said = mirror.unreadable_leases
+        if lease not in said and len(said) < UNREADABLE_TOLD:
+            said.add(lease)
             log.warning("the lease %s cannot be read, and counts as held: %r", lease[:80], value[:40])
         return UNREADABLE
 
@@ -225,12 +226,12 @@ class Values:
         Raises:
             NotStored, BrokerError: the server does not answer; it may be taken, and ends by itself then.
         """
-        bucket, _ = self._opened()
+        bucket, mirror = self._opened()
         for _ in range(ATTEMPTS):
             last = await bucket.last(LEASES, name)
             held = None
             if last is not None and self._is_there(LEASES, name, last):
-                held = _held(name, last.data)
+                held = _held(mirror, name, last.data)
                 if held.holder != holder:
                     return None
             fence = 0 if held is None or last is None else held.fence or last.seq
@@ -245,7 +246,7 @@ class Values:
         Raises:
             NotStored, BrokerError: the server does not answer.
         """
-        bucket, _ = self._opened()
+        bucket, mirror = self._opened()
         fence, revision = self._leases.get(lease.name, (0, 0))
         if fence != lease.fence:
             revision = 0
@@ -257,7 +258,7 @@ class Values:
             last = await bucket.last(LEASES, lease.name)
             if last is None or is_removal(last.headers):
                 return None
-            held = _held(lease.name, last.data)
+            held = _held(mirror, lease.name, last.data)
             if held.holder != lease.holder or (held.fence or last.seq) != lease.fence:
                 return None
             revision = last.seq
@@ -269,24 +270,25 @@ class Values:
         Raises:
             NotStored, BrokerError: the server does not answer; it ends by itself.
         """
-        bucket, _ = self._opened()
+        bucket, mirror = self._opened()
         last = await bucket.last(LEASES, lease.name)
         self._leases.pop(lease.name, None)
         if last is None or is_removal(last.headers):
             return
-        held = _held(lease.name, last.data)
+        held = _held(mirror, lease.name, last.data)
         if held.holder == lease.holder and (held.fence or last.seq) == lease.fence:
             await bucket.write(LEASES, lease.name, b"", revision=last.seq, is_removal=True)
 
     async def _write_lease(
         self, name: str, holder: str, fence: int, revision: int, seconds: float
     ) -> Lease | None:
-        bucket, _ = self._opened()
+        bucket, mirror = self._opened()
         until = self.clock.now().timestamp() + seconds
         value = msgspec.msgpack.encode(_Held(holder, fence))
         written = await bucket.write(LEASES, name, value, revision=revision, seconds=seconds)
         if written is None:
             return None
+        mirror.note_written(written)
         self._leases[name] = fence or written, written
         return Lease(name=name, holder=holder, fence=fence or written, until=until)
 
@@ -294,4 +296,4 @@ class Values:
 def holder_of(mirror: Mirror, lease: str) -> str | None:
     """Return who has a lease, as far as this runtime sees; None where nobody has it."""
     seen = mirror.get(LEASES, token(lease))
-    return None if seen is None else _held(lease, seen.value).holder
+    return None if seen is None else _held(mirror, lease, seen.value).holder
