@@ -11,7 +11,7 @@ from .running import PageRun
 pytestmark = [pytest.mark.kernel, pytest.mark.slow, pytest.mark.timeout(120)]
 
 
-@pytest.mark.parametrize("page", pages("start"), ids=name_of)
+@pytest.mark.parametrize("page", [*pages("start"), *pages()], ids=name_of)
 def test_the_code_of_a_page_runs_and_answers_what_the_page_says(page, tmp_path):
     with PageRun(tmp_path) as run:
         for block in blocks_of(page):
