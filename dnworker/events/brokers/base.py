@@ -42,7 +42,7 @@ class BrokerCapabilities(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def promise(self) -> str:
-        """What becomes of events that workers have not handled, with the column of docs/understand/delivery.md."""
+        """What becomes of events that workers have not handled, and where `docs/understand` says so."""
         if self.is_shared:
             what = "kept by the server until workers have handled them, also where a node is killed"
             return f"{what} (docs/understand/delivery.md, column broker)"
