@@ -109,7 +109,7 @@ def _add_kept(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--locals",
         action="store_true",
-        help="keep the values of variables with errors of worker processes; see docs/security.md",
+        help="keep the values of variables with errors of worker processes; see docs/understand/security.md",
     )
 
 

@@ -23,6 +23,8 @@ LIMIT = 120.0
 """Seconds for the commands of one block."""
 
 _ESCAPES = re.compile(r"\x1b\[[0-9;]*m")
+_BARS = re.compile(r"[\u2580-\u259f]+")
+"""When the runs of a trace ran: as long as their times, which differ."""
 _TIMES = re.compile(r"\d+(\.\d+)? (ms|s)\b")
 _LEGAL = {"json": json.loads, "yaml": yaml.safe_load, "toml": tomllib.loads}
 _NO_CODE = {"", "text", "mermaid", "diff", "http", "md", "markdown", "console", "ini"}
@@ -34,8 +36,8 @@ class PageError(AssertionError):
 
 
 def plain(text: str) -> list[str]:
-    """Return the lines of an answer as they are compared: no colours, no spaces at the ends, no times of their own."""
-    lines = _TIMES.sub("0 ms", _ESCAPES.sub("", text)).splitlines()
+    """Return the lines of an answer as they are compared: no colours, bars and spaces, no times of their own."""
+    lines = _TIMES.sub("0 ms", _BARS.sub("", _ESCAPES.sub("", text))).splitlines()
     return [re.sub(r"\s+", " ", line).strip() for line in lines if line.strip()]
 
 

@@ -93,6 +93,7 @@ def test_a_block_that_does_something_else_is_an_error_with_its_line(tmp_path, te
         ("a 1\nb\nc 2", "a ...\nc 2", True),
         ("a 1\nb", "a ...\nc", False),
         ("\x1b[31mred\x1b[0m  x", "red x", True),
+        ("a  1 ms    ███", "a  2 ms  █", True),
     ],
 )
 def test_an_answer_is_compared_without_its_times_colours_and_columns(said, expected, is_so):

@@ -42,15 +42,15 @@ class BrokerCapabilities(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def promise(self) -> str:
-        """What becomes of events that workers have not handled, with the line of docs/guarantees.md."""
+        """What becomes of events that workers have not handled, and where `docs/understand` says so."""
         if self.is_shared:
             what = "kept by the server until workers have handled them, also where a node is killed"
-            return f"{what} (docs/guarantees.md, the same, with --broker)"
+            return f"{what} (docs/understand/delivery.md, column broker)"
         if not self.survives_kill:
             what = "kept in memory: what workers have not handled is lost when the runtime ends"
-            return f"{what} (docs/guarantees.md, queued events of a worker)"
+            return f"{what} (docs/understand/delivery.md, column memory)"
         what = "kept in a file until workers have handled them, also over a kill"
-        return f"{what} (docs/guarantees.md, the same, with --durable)"
+        return f"{what} (docs/understand/delivery.md, column durable)"
 
 
 class Accepted(NamedTuple):

@@ -1,4 +1,4 @@
-"""What becomes of an accepted event by what keeps it: the cells of the table in docs/guarantees.md."""
+"""What becomes of an accepted event by what keeps it: the cells of the table in docs/contributing/promises.md."""
 
 from __future__ import annotations
 

@@ -428,10 +428,10 @@ async def test_a_group_of_failures_counts_those_that_are_tried_again(runtime, br
     assert part["failures"]["rows"][0]["retried"] == 1
 
 
-async def test_it_says_which_line_of_the_guarantees_applies(runtime, bridge, screen, monkeypatch):
+async def test_it_says_which_column_of_the_page_on_delivery_applies(runtime, bridge, screen, monkeypatch):
     await screen.open()
-    assert "(docs/guarantees.md, queued events of a worker)" in (await overview(screen))["kept"]
+    assert "(docs/understand/delivery.md, column memory)" in (await overview(screen))["kept"]
     durable = BrokerCapabilities(survives_kill=True, redelivers=True)
     monkeypatch.setattr(type(runtime.bus.broker), "capabilities", durable)
     found = await overview(screen, lambda part: "memory" not in part["kept"])
-    assert found["kept"].endswith("(docs/guarantees.md, the same, with --durable)")
+    assert found["kept"].endswith("(docs/understand/delivery.md, column durable)")
