@@ -9,6 +9,7 @@ A block is what stands between two fences. What it is for, its fence says, or a 
     ```json, yaml, toml              must be legal
     <!-- run: fails -->              the block after it ends with an error
     <!-- run: background until "X" -->  it goes on until the page ends; X appears in what it prints
+    <!-- run: background until "X" with --port $PORT -->  the same, with arguments that tests alone need
     <!-- run: no, REASON -->         it is not run, and the reason is one that people would accept
     <!-- hidden LANGUAGE ... -->     a block that is run and not shown
 """
@@ -27,7 +28,7 @@ _BLOCK = re.compile(
     re.MULTILINE | re.DOTALL,
 )
 _TITLE = re.compile(r'title="([^"]+)"')
-_UNTIL = re.compile(r'background until "([^"]+)"')
+_UNTIL = re.compile(r'background until "([^"]+)"(?: with (.+))?')
 
 
 @dataclass(frozen=True)
@@ -70,6 +71,12 @@ class Block:
         """Return what one in the background prints when it is ready; None for one that is waited for."""
         found = _UNTIL.fullmatch(self.how)
         return found[1] if found else None
+
+    @property
+    def arguments(self) -> str:
+        """Return what tests add to a command in the background."""
+        found = _UNTIL.fullmatch(self.how)
+        return (found[2] or "") if found else ""
 
 
 def blocks_of(page: Path) -> list[Block]:

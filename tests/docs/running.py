@@ -10,6 +10,7 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import threading
 import tomllib
 from pathlib import Path
@@ -51,11 +52,11 @@ def matches(said: str, expected: str) -> bool:
 class Background:
     """A command that runs until the page ends; what it prints is read as it comes."""
 
-    def __init__(self, block: Block, directory: Path) -> None:
+    def __init__(self, block: Block, directory: Path, home: str) -> None:
         self._process = subprocess.Popen(
-            ["bash", "-c", f"exec {block.code.strip()}"],
+            ["bash", "-c", f"exec {block.code.strip()} {block.arguments}"],
             cwd=directory,
-            env=environment(),
+            env=environment(home),
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
@@ -98,10 +99,14 @@ def _port() -> int:
         return int(one.getsockname()[1])
 
 
-def environment() -> dict[str, str]:
-    """Return the environment of commands: `dnworker` and `python` are those of the tests, `PORT` is free."""
+def environment(home: str) -> dict[str, str]:
+    """Return the environment of commands: `dnworker` and `python` are those of the tests, `PORT` is free.
+
+    The home is the page's own: commands that look for the runtime of this machine find that of the page.
+    """
     return {
         **os.environ,
+        "HOME": home,
         "PORT": str(_port()),
         "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
         "NO_COLOR": "1",
@@ -115,6 +120,8 @@ class PageRun:
         self._directory = directory
         self._kernel: KernelSession | None = None
         self._background: list[Background] = []
+        # What ends with the page may still write there.
+        self._home = tempfile.TemporaryDirectory(prefix="dnworker-page-home-", ignore_cleanup_errors=True)
         self._said: str | None = None
 
     def __enter__(self) -> PageRun:
@@ -127,6 +134,7 @@ class PageRun:
             self._kernel.close()
         for one in reversed(self._background):
             one.close()
+        self._home.cleanup()
 
     def run(self, block: Block) -> None:
         """Run one block.
@@ -177,12 +185,12 @@ class PageRun:
 
     def _run_commands(self, block: Block) -> str | None:
         if block.until is not None:
-            self._background.append(Background(block, self._directory))
+            self._background.append(Background(block, self._directory, self._home.name))
             return self._background[-1].said
         done = subprocess.run(
             ["bash", "-e", "-o", "pipefail", "-c", block.code],
             cwd=self._directory,
-            env=environment(),
+            env=environment(self._home.name),
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
