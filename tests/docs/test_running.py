@@ -111,3 +111,29 @@ def test_commands_have_a_free_port_and_cells_do_not_count_the_change_of_director
     with PageRun(tmp_path) as run:
         for block in blocks_of(file):
             run.run(block)
+
+
+def test_a_command_has_what_an_earlier_one_exported_and_a_home_of_its_own(tmp_path):
+    file = tmp_path / "page.md"
+    file.write_text(
+        "```sh\nexport WORD=here\n```\n"
+        "```sh\necho $WORD $HOME\n```\n```text\nhere ...-home\n```\n"
+        '<!-- run: background until "here" -->\n```sh\nbash -c "echo $WORD; exec sleep 60"\n```\n'
+    )
+    with PageRun(tmp_path) as run:
+        for block in blocks_of(file):
+            run.run(block)
+
+
+def test_a_cell_is_answered_and_a_port_that_a_page_names_is_a_free_one(tmp_path):
+    file = tmp_path / "page.md"
+    file.write_text(
+        '<!-- run: answers "tea", "2" -->\n```python\nprint(input("what?"), input("how many?"), "at 8787")\n```\n'
+        "```text\ntea 2 at 8787\n```\n```sh\necho 8787 8788 $PORT\n```\n"
+    )
+    with PageRun(tmp_path) as run:
+        for block in blocks_of(file):
+            run.run(block)
+        assert run.answer is not None
+        assert not {"8787", "8788"} & set(run.answer.split())
+        assert len(set(run.answer.split())) == 2  # what `serve` listens on is what pages call 8787
