@@ -1,11 +1,18 @@
-"""Runs the code blocks of a page in order, as a reader would: cells in one kernel, commands and files in one directory."""
+"""Runs the code blocks of a page in order, as a reader would: cells in one kernel, commands and files in one directory.
+
+Commands have a home of their own, so that pages that run side by side do not see each other's runtimes, and the
+variables that blocks before them exported.
+"""
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 import re
+import shlex
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -23,9 +30,8 @@ LIMIT = 120.0
 """Seconds for the commands of one block."""
 
 _ESCAPES = re.compile(r"\x1b\[[0-9;]*m")
-_BARS = re.compile(r"[\u2580-\u259f]+")
-"""When the runs of a trace ran: as long as their times, which differ."""
 _TIMES = re.compile(r"\d+(\.\d+)? (ms|s)\b")
+_TIMES_OF_DAY = re.compile(r"(\d{4}-\d\d-\d\d )?\b\d\d:\d\d:\d\d\b")
 _LEGAL = {"json": json.loads, "yaml": yaml.safe_load, "toml": tomllib.loads}
 _NO_CODE = {"", "text", "mermaid", "diff", "http", "md", "markdown", "console", "ini"}
 """What is looked at and not run; text after a block that ran is compared."""
@@ -36,9 +42,9 @@ class PageError(AssertionError):
 
 
 def plain(text: str) -> list[str]:
-    """Return the lines of an answer as they are compared: no colours, bars and spaces, no times of their own."""
-    lines = _TIMES.sub("0 ms", _BARS.sub("", _ESCAPES.sub("", text))).splitlines()
-    return [re.sub(r"\s+", " ", line).strip() for line in lines if line.strip()]
+    """Return the lines of an answer as they are compared: no colours, bars or spaces, no times of their own."""
+    lines = _TIMES.sub("0 ms", _TIMES_OF_DAY.sub("00:00:00", _ESCAPES.sub("", text))).splitlines()
+    return [re.sub(r"[\s\u2580-\u259f]+", " ", line).strip() for line in lines if line.strip()]
 
 
 def matches(said: str, expected: str) -> bool:
@@ -52,9 +58,9 @@ class Background:
 
     def __init__(self, block: Block, directory: Path) -> None:
         self._process = subprocess.Popen(
-            ["bash", "-c", f"exec {block.code.strip()}"],
+            ["bash", "-c", as_typed(f"trap - EXIT\nexec {with_own_ports(block.code.strip())}", directory)],
             cwd=directory,
-            env=environment(),
+            env=environment(directory),
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
@@ -90,13 +96,53 @@ class Background:
             self._process.stdout.close()
 
 
-def environment() -> dict[str, str]:
-    """Return the environment of commands: `dnworker` and `python` are those of the tests."""
+_PORTS = re.compile(r"\b(8787|8788|8789|4222|8222)\b")
+"""Ports that pages name, in place of which free ones are used: pages run side by side."""
+
+_WRAPPER = """#!/bin/sh
+[ "$1" != serve ] || case " $* " in *" --port "*) ;; *) set -- "$@" --port {port};; esac
+exec {program} "$@"
+"""
+"""`dnworker`, whose default port is a free one."""
+
+
+@functools.cache
+def _port(named: str) -> int:
+    with socket.socket() as one:
+        one.bind(("127.0.0.1", 0))
+        return int(one.getsockname()[1])
+
+
+def with_own_ports(text: str) -> str:
+    """Return text in which the ports that a page names are free ones."""
+    return _PORTS.sub(lambda found: str(_port(found[1])), text)
+
+
+def environment(directory: Path) -> dict[str, str]:
+    """Return the environment of commands: `dnworker` and `python` are the tests', `PORT` is free, the home the page's."""
+    home = directory.with_name(f"{directory.name}-home")
+    programs = home / "bin"
+    programs.mkdir(parents=True, exist_ok=True)
+    wrapper = programs / "dnworker"
+    if not wrapper.exists():
+        program = shlex.quote(str(Path(sys.executable).parent / "dnworker"))
+        wrapper.write_text(_WRAPPER.format(port=_port("8787"), program=program), encoding="utf-8")
+        wrapper.chmod(0o755)
     return {
         **os.environ,
-        "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
+        "HOME": str(home),
+        "PORT": str(_port("8787")),
+        "PATH": os.pathsep.join([str(programs), str(Path(sys.executable).parent), os.environ["PATH"]]),
         "NO_COLOR": "1",
     }
+
+
+def as_typed(code: str, directory: Path) -> str:
+    """Return commands that have the variables which earlier blocks exported, as in one terminal, and hand theirs on."""
+    variables = shlex.quote(str(directory.with_name(f"{directory.name}-home") / ".page-variables"))
+    return (
+        f"[ ! -f {variables} ] || . {variables}\ntrap {shlex.quote(f'export -p >{variables}')} EXIT\n{code}"
+    )
 
 
 class PageRun:
@@ -118,6 +164,11 @@ class PageRun:
             self._kernel.close()
         for one in reversed(self._background):
             one.close()
+
+    @property
+    def answer(self) -> str | None:
+        """What the block that ran last has answered; None where none did."""
+        return self._said
 
     def run(self, block: Block) -> None:
         """Run one block.
@@ -145,7 +196,7 @@ class PageRun:
     def _write(self, block: Block) -> None:
         file = self._directory / (block.title or "")
         file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_text(block.code, encoding="utf-8")
+        file.write_text(with_own_ports(block.code), encoding="utf-8")
         file.chmod(0o755)
 
     def _read(self, block: Block) -> None:
@@ -157,8 +208,11 @@ class PageRun:
     def _run_cell(self, block: Block) -> str:
         if self._kernel is None:
             self._kernel = KernelSession()
-            self._kernel.run(f"%cd -q {self._directory}\n%load_ext dnworker")
-        reply = self._kernel.run(block.code)
+            # Silently: a cell that changes the directory would be a part of the notebook, and in its exports.
+            move = f"__import__('os').chdir({str(self._directory)!r})"
+            self._kernel.client.execute(move, silent=True, store_history=False, reply=True, timeout=LIMIT)
+            self._kernel.run("%load_ext dnworker")
+        reply = self._kernel.run(with_own_ports(block.code), answers=block.answers)
         if (reply.status != "ok") is not block.fails:
             raise PageError(f"{block.place}: the cell ended with {reply.status}:\n{reply.text}")
         return reply.text
@@ -168,9 +222,9 @@ class PageRun:
             self._background.append(Background(block, self._directory))
             return self._background[-1].said
         done = subprocess.run(
-            ["bash", "-e", "-o", "pipefail", "-c", block.code],
+            ["bash", "-e", "-o", "pipefail", "-c", as_typed(with_own_ports(block.code), self._directory)],
             cwd=self._directory,
-            env=environment(),
+            env=environment(self._directory),
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
@@ -183,7 +237,7 @@ class PageRun:
         return done.stdout
 
     def _compare(self, block: Block) -> None:
-        if not matches(self._said or "", block.code):
+        if not matches(self._said or "", with_own_ports(block.code)):
             raise PageError(
                 f"{block.place}: the page says\n{block.code}\nand the block before answers\n{self._said}"
             )

@@ -94,7 +94,47 @@ def test_a_block_that_does_something_else_is_an_error_with_its_line(tmp_path, te
         ("a 1\nb", "a ...\nc", False),
         ("\x1b[31mred\x1b[0m  x", "red x", True),
         ("a  1 ms    ███", "a  2 ms  █", True),
+        ("04:52:13  ran at 2026-11-27 04:52:13 ok", "09:00:00 ran at 09:00:01 ok", True),
+        ("x  ok  2 ms    ███ █", "x ok 1 ms", True),
     ],
 )
 def test_an_answer_is_compared_without_its_times_colours_and_columns(said, expected, is_so):
     assert matches(said, expected) is is_so
+
+
+def test_commands_have_a_free_port_and_cells_do_not_count_the_change_of_directory(tmp_path):
+    file = tmp_path / "page.md"
+    file.write_text(
+        "```sh\nexpr $PORT '>' 1024\n```\n```text\n1\n```\n"
+        "```python\nfrom pathlib import Path\nprint(Path.cwd(), len(In))\n```\n"
+        f"```text\n{tmp_path} 3\n```\n"
+    )
+    with PageRun(tmp_path) as run:
+        for block in blocks_of(file):
+            run.run(block)
+
+
+def test_a_command_has_what_an_earlier_one_exported_and_a_home_of_its_own(tmp_path):
+    file = tmp_path / "page.md"
+    file.write_text(
+        "```sh\nexport WORD=here\n```\n"
+        "```sh\necho $WORD $HOME\n```\n```text\nhere ...-home\n```\n"
+        '<!-- run: background until "here" -->\n```sh\nbash -c "echo $WORD; exec sleep 60"\n```\n'
+    )
+    with PageRun(tmp_path) as run:
+        for block in blocks_of(file):
+            run.run(block)
+
+
+def test_a_cell_is_answered_and_a_port_that_a_page_names_is_a_free_one(tmp_path):
+    file = tmp_path / "page.md"
+    file.write_text(
+        '<!-- run: answers "tea", "2" -->\n```python\nprint(input("what?"), input("how many?"), "at 8787")\n```\n'
+        "```text\ntea 2 at 8787\n```\n```sh\necho 8787 8788 $PORT\n```\n"
+    )
+    with PageRun(tmp_path) as run:
+        for block in blocks_of(file):
+            run.run(block)
+        assert run.answer is not None
+        assert not {"8787", "8788"} & set(run.answer.split())
+        assert len(set(run.answer.split())) == 2  # what `serve` listens on is what pages call 8787
