@@ -294,6 +294,8 @@ class View:
         found: dict[str, Any] = {}
         for name, wanted in list(self.looks.items()):
             part, now = part_named(name), time.monotonic()
+            if self.looks.get(name) is not wanted:
+                continue  # something else of it since: what follows that must not be spent on this
             if name in self._sent.readings:
                 found |= self._take_read(name)
                 continue

@@ -9,7 +9,7 @@ import pytest
 
 from dnworker import Runtime, Worker
 from dnworker.core.clock import VirtualClock
-from dnworker.panel import run_rows, runs_part
+from dnworker.panel import pace, run_rows, runs_part
 from dnworker.panel.pace import Pace
 from dnworker.panel.run_part import run_to_json
 from dnworker.panel.runs_part import follow
@@ -366,3 +366,20 @@ async def test_a_row_that_the_view_was_not_sent_is_not_said_to_be_gone(runtime, 
         sent |= {row["id"] for row in part["rows"]}
     assert gone
     assert gone <= sent
+
+
+@pytest.mark.parametrize("turns", range(40))
+async def test_a_filter_is_answered_whenever_in_an_update_it_comes(runtime, shop, screen, monkeypatch, turns):
+    monkeypatch.setattr(pace, "LONGEST", 0.0)  # the loop turns at every rest, as on a slow machine
+    event = (await runtime.fire("order.placed", {"id": "ord-1"})).event
+    await runtime.fire("order.placed", {"bad": True})
+    await screen.open(looks={"run": {"event": event.event_id}, "runs": {"filter": {"outcome": "failed"}}})
+    await runtime.fire("order.placed", {"id": "ord-2"}, wait=False)
+    for _ in range(turns):
+        await asyncio.sleep(0)
+    for wanted in (None, {"filter": {}}, None, {"filter": {"words": ["ord-1"]}}):
+        screen.say("look", part="runs", wanted=wanted)
+    async with asyncio.timeout(5):
+        part = await screen.part("runs", lambda part: part["filter"]["words"] == ["ord-1"])
+    assert part["whole"]
+    assert [row["text"] for row in part["rows"]] == ["ord-1"]

@@ -1,9 +1,8 @@
 // The field that searches the log: a text or a pattern, with or without the other lines, and from match to match.
-import { html, useEffect, useRef, useState } from "../../vendor/vendor.js";
+import { html } from "../../vendor/vendor.js";
 import { count } from "../../base/format.js";
+import { useTyped } from "../../base/typed.js";
 import { Button, Icon } from "../../base/ui.js";
-
-const PAUSE = 150; // milliseconds without a key, after which the kernel is asked
 
 function Toggle({ label, pressed, onToggle, children }) {
   return html`<button
@@ -24,25 +23,14 @@ export const useChanges = (model) => model.version.value;
 export function Find({ model, inputRef }) {
   useChanges(model);
   const { filter, problem, hits } = model;
-  const [text, setText] = useState(filter.text);
-  const timer = useRef(null);
-  useEffect(() => setText(filter.text), [filter.text]);
-  useEffect(() => () => clearTimeout(timer.current), []);
+  const { text, type, put } = useTyped(filter.text, (words) => model.narrow({ text: words }));
   const search = (change) => {
-    clearTimeout(timer.current);
+    put(change.text);
     model.narrow(change);
   };
-  const type = (event) => {
-    const { value } = event.currentTarget;
-    setText(value);
-    clearTimeout(timer.current);
-    timer.current = setTimeout(() => search({ text: value }), PAUSE);
-  };
   const key = async (event) => {
-    if (event.key === "Escape" && text) {
-      setText("");
-      search({ text: "" });
-    } else if (event.key === "Enter") {
+    if (event.key === "Escape" && text) search({ text: "" });
+    else if (event.key === "Enter") {
       if (text !== filter.text) await search({ text });
       model.find(event.shiftKey);
     } else return;
@@ -61,7 +49,7 @@ export function Find({ model, inputRef }) {
       spellcheck=${false}
       autocomplete="off"
       aria-invalid=${problem ? "true" : undefined}
-      onInput=${type}
+      onInput=${(event) => type(event.currentTarget.value)}
       onKeyDown=${key}
     />
     ${text && hits !== null && !problem && html`<span class="s nw" role="status">${count(hits)} ${hits === 1 ? "match" : "matches"}</span>`}

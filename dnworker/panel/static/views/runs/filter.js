@@ -1,7 +1,8 @@
 // The bar above the list of runs: what is searched, the segments with their counts, the order, and the pause.
-import { html, useEffect, useRef, useState } from "../../vendor/vendor.js";
+import { html } from "../../vendor/vendor.js";
 import { count } from "../../base/format.js";
 import { useStore } from "../../base/store.js";
+import { useTyped } from "../../base/typed.js";
 import { Button, Icon, Menu, Seg } from "../../base/ui.js";
 import { takeTokens, withTokens, written } from "./tokens.js";
 
@@ -11,38 +12,30 @@ const SEGMENTS = [
   ["running", "Running"],
   ["unheard", "Unheard"],
 ];
-const PAUSE = 150; // milliseconds without a key, after which the kernel is asked
 const ORDERS = { newest: "Newest first", slowest: "Slowest first" };
 
 /** The field: tokens that are understood, then the words that are typed. */
 function TokenField({ filter, onChange, inputRef }) {
   const store = useStore();
-  const [text, setText] = useState(filter.text);
-  const timer = useRef(null);
-  const newest = useRef(filter); // it may be changed by others while people type
-  newest.current = filter;
-  useEffect(() => () => clearTimeout(timer.current), []);
-  useEffect(() => setText(filter.text), [filter.text]);
+  const { text, type, put } = useTyped(filter.text, (words) => onChange({ text: words }));
   const change = (fields) => {
-    const next = { ...newest.current, text, ...fields };
-    clearTimeout(timer.current);
-    setText(next.text);
+    const next = { text, ...fields };
+    put(next.text);
     onChange(next);
   };
-  const type = (event) => {
+  const take = (value) => {
+    const { tokens, rest } = takeTokens(value, store.now());
+    change({ tokens: withTokens(filter.tokens, tokens), text: rest });
+  };
+  const input = (event) => {
     const { value } = event.currentTarget;
-    const { tokens, rest } = /\s$/.test(value) ? takeTokens(value, store.now()) : { tokens: [], rest: value };
-    clearTimeout(timer.current);
-    setText(value);
-    if (tokens.length) change({ tokens: withTokens(filter.tokens, tokens), text: rest });
-    else timer.current = setTimeout(() => change({ text: value }), PAUSE);
+    if (/\s$/.test(value) && takeTokens(value, store.now()).tokens.length) take(value);
+    else type(value);
   };
   const key = (event) => {
     const { value, selectionEnd } = event.currentTarget;
-    if (event.key === "Enter") {
-      const { tokens, rest } = takeTokens(value, store.now());
-      change({ tokens: withTokens(filter.tokens, tokens), text: rest });
-    } else if (event.key === "Backspace" && selectionEnd === 0 && filter.tokens.length) {
+    if (event.key === "Enter") take(value);
+    else if (event.key === "Backspace" && selectionEnd === 0 && filter.tokens.length) {
       change({ tokens: filter.tokens.slice(0, -1) });
     } else if (event.key === "Escape" && (value || filter.tokens.length)) {
       change({ tokens: [], text: "" });
@@ -79,7 +72,7 @@ function TokenField({ filter, onChange, inputRef }) {
       value=${text}
       spellcheck=${false}
       autocomplete="off"
-      onInput=${type}
+      onInput=${input}
       onKeyDown=${key}
     />
   </div>`;
@@ -91,7 +84,7 @@ function segmentText(name, title, counts) {
   return html`${title}${n ? html`<span class=${cls}>${count(n)}</span>` : null}`;
 }
 
-/** The whole bar; `filter` is as `tokens.js` has it. */
+/** The whole bar; `filter` is as `tokens.js` has it, `onChange` gets the fields of it that are others now. */
 export function FilterBar({ filter, counts, paused, inputRef, onChange, onPause }) {
   const store = useStore();
   const width = store.width.value;
@@ -99,7 +92,7 @@ export function FilterBar({ filter, counts, paused, inputRef, onChange, onPause 
   const orders = Object.entries(ORDERS).map(([order, label]) => ({
     label,
     icon: order === filter.order ? "check" : undefined,
-    run: () => onChange({ ...filter, order }),
+    run: () => onChange({ order }),
   }));
   const pauseText = paused ? "Resume list" : "Pause list";
   return html`<div class="tbar" role="search" aria-label="Runs">
@@ -108,7 +101,7 @@ export function FilterBar({ filter, counts, paused, inputRef, onChange, onPause 
       label="Outcome"
       options=${segments}
       value=${filter.outcome}
-      onChange=${(outcome) => onChange({ ...filter, outcome })}
+      onChange=${(outcome) => onChange({ outcome })}
     />
     <span class="g"></span>
     ${

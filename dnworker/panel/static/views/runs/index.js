@@ -13,7 +13,10 @@ function NoRuns({ filter, onChange }) {
   const isAll = !filter.tokens.length && !filter.text && filter.outcome === "all";
   if (isAll) return html`<${Empty} title="No runs yet">Fire an event, and see here what it causes.<//>`;
   const since = filter.tokens.find((token) => token.name === "since");
-  const clear = () => onChange({ ...stateOf(null, 0), order: filter.order });
+  const clear = () => {
+    const { order, ...none } = stateOf(null, 0);
+    onChange(none);
+  };
   return html`<${Empty} title="No run matches">
     <p>${since ? `Nothing of ${written(since)} matches. ` : ""}Other runs may be there.</p>
     <${Button} onClick=${clear}>Show all runs<//>
@@ -41,8 +44,8 @@ export function RunsView() {
   const list = useRef(null);
   const { event } = store.route.value;
   const isNarrow = store.width.value === "narrow";
-  const change = (next) => {
-    state.filter.value = next;
+  const change = (fields) => {
+    state.filter.value = { ...state.filter.peek(), ...fields }; // newer than what was drawn
   };
   const choose = (id) => store.go("runs", { event: id });
   const first = useRef(null); // what is shown while nobody has chosen, and stays as rows come
