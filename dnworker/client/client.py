@@ -932,7 +932,7 @@ class RuntimeClient:
             types of a plain answer are `agentstart`, `generationstart`, `generationcontent` (a piece of the
             answer: `data["content"]`), `generationend`, `generationstep` and `agentend`; those of a tool call
             are `toolstart`, `toolend` and `toolstep`. `userinputrequired` has a question, and `error` and
-            `cancelled` end a turn. The page "Turns" of the reference has the `data` of each.
+            `cancelled` end a turn. The reference page of turns has the `data` of each.
 
         Raises:
             CommandError: the runtime refused the turn.

@@ -64,7 +64,7 @@ class EventEnvelope(msgspec.Struct, kw_only=True, frozen=True, gc=False):
         event_id: 32 hexadecimal digits, different for every event.
         seq: its number in the runtime, from 1; it rises with each event.
         timestamp: when it was published: an aware `datetime` in UTC.
-        kind: its name, of at most 512 characters. The page "Event kinds" of the reference lists those of the
+        kind: its name, of at most 512 characters. The reference page of event kinds lists those of the
             runtime.
         replay: whether a client gets it late, after it has reconnected.
         terminal: whether it ends its turn.

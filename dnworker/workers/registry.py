@@ -114,8 +114,8 @@ class HandlerRegistry:
         """Run `handler(event, client)` for every event whose kind is exactly `kind`.
 
         Args:
-            kind: the event's name, such as `turn.completed` or one of your own. The page "Event kinds" of the
-                reference lists the kinds of the runtime with their payloads. There are no wildcards.
+            kind: the event's name, such as `turn.completed` or one of your own. The reference page of event
+                kinds lists those of the runtime with their payloads. There are no wildcards.
 
         Returns:
             A decorator, which returns the handler unchanged. The handler is an `async def` function that

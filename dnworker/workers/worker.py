@@ -23,7 +23,7 @@ class Worker(HandlerRegistry):
 
     Attributes:
         name: as given, or None until the manifest gives one.
-        state: a dict of the worker's own. It is empty at each start, and lives in memory unless it is kept.
+        state: a dict of the worker's own. It lives in memory until the worker starts anew, unless it is kept.
 
     Raises:
         ValueError: the name breaks the rule.

@@ -5,6 +5,9 @@ After the extension is loaded, `dn` in the notebook is this module:
     bridge = dn.worker("bridge")
     trace = await dn.fire("turn.completed", {"turn_id": "t1"})
     await dn.settle()
+
+`dn.last_failure` is what a handler raised last, an exception with its traceback, or None. `dn.widgets` has
+the widgets that displays are made of.
 """
 
 from __future__ import annotations
@@ -133,7 +136,7 @@ async def fire(
     Unlike `%fire` it makes up no field of the payload of a kind that you have chosen.
 
     Args:
-        kind: the event's name; the page "Event kinds" of the reference lists those of the runtime.
+        kind: the event's name; the reference page of event kinds lists those of the runtime.
         payload: a JSON object as a dict; a kind of the runtime gets a realistic one when None.
         session_id: made live if it is not; kinds that belong to a session get one when None.
         timeout: seconds to wait for all it causes, None for ever; after it, the trace says so.
