@@ -73,7 +73,8 @@ class Runtime(Engine):
         tools: what agents may call: `register(function)` adds one.
         clock: as given.
         runtime_id: as given, or minted.
-        logs: the lines that handlers printed and logged.
+        logs: the lines of the workers' logs. What handlers print and log is in it where the notebook or
+            `serve` runs them; elsewhere it goes where the program's output goes.
 
     Raises:
         ValueError: a label, a number, or what `require`, `replicas` or `ordered_by` names, is none; or there

@@ -587,7 +587,8 @@ class Engine:
                 stopped and set aside until it is unloaded. Else both handle every event.
 
         Returns:
-            The capability: `name`, `manifest`, `workers`, `error`.
+            The capability: its `name`, `manifest`, `workers` (a dict by name), `flags`, and `failure` (text
+            or None).
 
         Raises:
             ManifestError: the manifest breaks rules, or a capability of this name or directory is loaded
@@ -708,7 +709,8 @@ class Engine:
             name: of a loaded capability; None for that of added workers.
 
         Returns:
-            The capability: `name`, `manifest`, `workers`, `error`.
+            The capability: its `name`, `manifest`, `workers` (a dict by name), `flags`, and `failure` (text
+            or None).
 
         Raises:
             NotFound: there is none of this name.

@@ -384,7 +384,8 @@ class Trace:
             limit: of rows; the first ones are returned.
 
         Returns:
-            A list of `Span`, each with `label`, `depth`, `start` and `end` (milliseconds).
+            A list of `Span`, each with `type`, `depth`, `kind`, `worker`, `handler`, `outcome`, and `started`
+            and `ended` (milliseconds after the event; `ended` is None while it runs).
 
         Examples:
             >>> trace = await runtime.fire("demo.greeted", {"name": "Ada"})

@@ -115,11 +115,15 @@ class Public:
 
 
 def public_objects() -> Iterator[Public]:
-    """Yield every public object, each class before its members."""
+    """Yield every public object once, each class before its members."""
+    seen: list[object] = []
     for module, names in MODULES.items():
         home = importlib.import_module(module)
         for name in names or home.__all__:
             value = getattr(home, name)
+            if value in seen:
+                continue
+            seen.append(value)
             yield Public(module, name, value)
             if inspect.isclass(value):
                 yield from members_of(module, name, value)

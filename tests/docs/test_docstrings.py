@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import asyncio
 import inspect
+import re
 import textwrap
 from collections.abc import Iterator
 from datetime import timedelta
@@ -77,6 +78,17 @@ def test_every_parameter_is_explained_and_no_other(one):
 @pytest.mark.parametrize("one", OBJECTS, ids=named)
 def test_what_its_code_raises_is_in_the_docstring(one):
     assert {*raised_by(one)} - one.names_in("Raises") == set(), f"{one.path}: Raises lacks them"
+
+
+@pytest.mark.parametrize("one", [o for o in OBJECTS if o.names_in("Attributes")], ids=named)
+def test_every_attribute_is_there(one):
+    sources = [
+        inspect.getsource(base) for base in one.value.__mro__ if base.__module__.startswith("dnworker")
+    ]
+    for name in one.names_in("Attributes"):
+        is_set = rf"self\.{name}\b[^=\n]*=|self\.\w+, (self\.\w+, )*self\.{name}\b|^    {name}\b"
+        found = hasattr(one.value, name) or any(re.search(is_set, text, re.MULTILINE) for text in sources)
+        assert found, f"{one.path} has no attribute {name}"
 
 
 @pytest.mark.parametrize("one", [o for o in OBJECTS if wants_example(o)] + MAGICS, ids=named)
