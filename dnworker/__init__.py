@@ -11,7 +11,7 @@ Examples in docstrings run where `await` may stand anywhere, as in a notebook. T
 - `client`: a client of that worker;
 - the agent `echo`, which answers "You said: " and the message.
 
-Those of the notebook run as its cells, after `%load_ext dnworker`.
+Those of the notebook run as its cells, after `%load_ext dnworker` and the cell of a first worker.
 """
 
 from __future__ import annotations

@@ -50,6 +50,12 @@ worker = Worker("relay")
 async def on_relayed(event, client):
     pass
 """
+FIRST_WORKER = """\
+%%worker first --quiet
+@worker.on_event("demo.begun")
+async def on_begun(event, client):
+    pass
+"""
 SKILL = "---\nname: greeting\ndescription: How to greet\n---\nSay hello.\n"
 
 
@@ -174,6 +180,7 @@ def kernel(tmp_path_factory):
     session = KernelSession()
     try:
         session.run(f"%cd -q {tmp_path_factory.mktemp('examples')}\n%load_ext dnworker")
+        session.run(FIRST_WORKER)
         yield session
     finally:
         session.close()
