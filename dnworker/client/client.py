@@ -263,7 +263,7 @@ class RuntimeClient:
         return await self._connection.publish(kind, copy, session_id, dedupe)
 
     def once(self, key: str) -> Once:
-        """Enter a body that is to end well once in 24 hours for a key, however often its event is delivered.
+        """Run a body once for a key within 24 hours, however often its event is delivered.
 
         `first` is False where a body of the worker's same key has ended without an exception. While another
         handler is in one, this waits for it: only if that one raises or is killed, `first` is True here.

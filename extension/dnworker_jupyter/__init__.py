@@ -133,7 +133,7 @@ async def fire(
 ) -> Trace:
     """Fire an event, wait for all that it causes, and return that as a trace.
 
-    Unlike `%fire` it makes up no field of the payload of a kind that you have chosen.
+    Without a payload a kind of your own gets `{}`, where `%fire` makes one up of what its handlers read.
 
     Args:
         kind: the event's name; the reference page of event kinds lists those of the runtime.
