@@ -1,6 +1,6 @@
 """Lets `from dreadnode.capabilities.worker import Worker` find dnworker where the SDK is not installed.
 
-A worker file written for the reference runs unchanged. Where the real package is installed it is left
+A worker file written for the SDK runs unchanged. Where the real package is installed it is left
 alone: nothing is patched or shadowed. A `Runtime` and the notebook install this by themselves.
 """
 

@@ -48,7 +48,7 @@ class Runtime(Engine):
         limits: how much of the machine it may use, in bytes and seconds.
         restart: whether worker processes that fail are started again: `"no"`, `"on-failure"`, or a policy.
         process_locals: whether errors of worker processes have the values of variables.
-        observe: whether worker processes that run the reference's SDK are made to report what handlers do.
+        observe: whether worker processes that run the Dreadnode SDK are made to report what handlers do.
         worker_scope: what the tokens of worker processes may do: `operator`, all that `token` may; `worker`,
             what the page on security lists.
         broker: what keeps events; in memory by default, in a file with `SqliteBroker(FILE)`, which has the

@@ -63,6 +63,17 @@ def named(one: Public) -> str:
     return one.path
 
 
+def returns_something(one: Public) -> bool:
+    if not one.is_callable or inspect.isclass(one.value):
+        return False
+    return inspect.signature(one.value).return_annotation not in (
+        "None",
+        "Never",
+        None,
+        inspect.Signature.empty,
+    )
+
+
 # -- what docstrings say --------------------------------------------------------------------------------
 
 
@@ -79,6 +90,16 @@ def test_every_parameter_is_explained_and_no_other(one):
     assert one.parameters - listed == set(), f"{one.path}: Args lacks them"
     if one.is_callable and one.name.partition(".")[0] not in ("Turn", "Trace"):
         assert one.names_in("Args") - one.parameters == set(), f"{one.path}: no such parameters"
+
+
+@pytest.mark.parametrize("one", [o for o in OBJECTS if returns_something(o)], ids=named)
+def test_what_it_returns_is_in_the_docstring(one):
+    assert one.section("Returns", "Yields").strip(), f"{one.path} does not say what it returns"
+
+
+@pytest.mark.parametrize("one", [*OBJECTS, *MAGICS], ids=named)
+def test_a_docstring_names_no_clause_and_no_file_of_ours(one):
+    assert re.search(r"\bcontract \d|\bclause|docs/", one.text) is None
 
 
 @pytest.mark.parametrize("one", OBJECTS, ids=named)
