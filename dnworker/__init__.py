@@ -2,6 +2,16 @@
 
 The public names load on first use: a worker script that says `from dnworker import Worker` pays for
 neither the server, the client, IPython nor numpy. What is not in `__all__` is not public, and may move.
+
+Examples in docstrings run where `await` may stand anywhere, as in a notebook. They have all public names of
+`dnworker` and `dnworker.testing`, and:
+
+- `runtime`: a started `Runtime` with a `VirtualClock`, in whose directory the capability `demo` lies;
+- `worker`: `Worker("bridge")`, which the runtime does not run yet;
+- `client`: a client of that worker;
+- the agent `echo`, which answers "You said: " and the message.
+
+Those of the notebook run as its cells, after `%load_ext dnworker` and the cell of a first worker.
 """
 
 from __future__ import annotations

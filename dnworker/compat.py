@@ -1,7 +1,7 @@
 """Lets `from dreadnode.capabilities.worker import Worker` find dnworker where the SDK is not installed.
 
-A worker file written for the reference runs unchanged. Where the real package is installed it is left
-alone: nothing is patched or shadowed.
+A worker file written for the SDK runs unchanged. Where the real package is installed it is left
+alone: nothing is patched or shadowed. A `Runtime` and the notebook install this by themselves.
 """
 
 from __future__ import annotations
@@ -51,7 +51,18 @@ _finder = _AliasFinder()
 
 
 def install() -> bool:
-    """Make the aliases importable; returns whether they are in use. May be called again."""
+    """Make `dreadnode.capabilities.worker` importable; may be called again.
+
+    Returns:
+        Whether imports get dnworker's classes: False where the real package is installed.
+
+    Examples:
+        >>> compat.install()
+        True
+        >>> from dreadnode.capabilities.worker import Worker as Theirs
+        >>> Theirs is Worker
+        True
+    """
     if _finder in sys.meta_path:
         return True
     if "dreadnode" in sys.modules or importlib.util.find_spec("dreadnode") is not None:
@@ -61,7 +72,14 @@ def install() -> bool:
 
 
 def uninstall() -> None:
-    """Take the aliases out again."""
+    """Take the aliases out again, and forget the modules that were made from them.
+
+    Examples:
+        >>> compat.uninstall()
+        >>> import dreadnode
+        Traceback (most recent call last):
+        ModuleNotFoundError: No module named 'dreadnode'
+    """
     if _finder in sys.meta_path:
         sys.meta_path.remove(_finder)
         for name in _ALIASES:

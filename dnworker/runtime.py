@@ -40,17 +40,17 @@ class Runtime(Engine):
         host: where the server listens; loopback by default.
         token: the bearer token of the API; minted when None.
         runtime_id: what workers see as `DREADNODE_RUNTIME_ID`; minted when None.
-        clock: what schedules, backoff and timestamps go by.
-        flags: values of flags by capability, as given on a command line.
+        clock: what schedules, backoff and timestamps go by; the machine's by default.
+        flags: values of flags by capability, such as `{"demo": {"loud": True}}`.
         capability_dirs: directories that `discover` and every reload look through.
         token_file: holds the token, and wins over `token`; written if it is not there.
-        journal: a file in which events, invocations and states are kept.
-        limits: how much of the machine it may use.
+        journal: a file in which events, invocations and states are kept; None keeps none.
+        limits: how much of the machine it may use, in bytes and seconds.
         restart: whether worker processes that fail are started again: `"no"`, `"on-failure"`, or a policy.
         process_locals: whether errors of worker processes have the values of variables.
-        observe: whether worker processes that run the reference's SDK are made to report what handlers do.
+        observe: whether worker processes that run the Dreadnode SDK are made to report what handlers do.
         worker_scope: what the tokens of worker processes may do: `operator`, all that `token` may; `worker`,
-            what docs/reference.md lists.
+            what the page on security lists.
         broker: what keeps events; in memory by default, in a file with `SqliteBroker(FILE)`, which has the
             journal, too.
         catchup: with a durable broker, whether a schedule whose runs were missed while no runtime was there
@@ -67,9 +67,24 @@ class Runtime(Engine):
             `{"demo:bridge": 4}`; an event goes to one of them.
         ordered_by: `{"demo:bridge": "session"}` has all events of a session go to one member.
 
+    Attributes:
+        agents: who answers turns: `register(name, reply)` sets a script, `register_model(name, model)` a
+            model.
+        tools: what agents may call: `register(function)` adds one.
+        clock: as given.
+        runtime_id: as given, or minted.
+        logs: the lines of the workers' logs. What handlers print and log is in it where the notebook or
+            `serve` runs them; elsewhere it goes where the program's output goes.
+
     Raises:
         ValueError: a label, a number, or what `require`, `replicas` or `ordered_by` names, is none; or there
             are replicas, and the broker is not shared.
+
+    Examples:
+        >>> async with Runtime(port=None) as own:
+        ...     managed = await own.add(Worker("bridge"))
+        ...     print(managed.state)
+        running
     """
 
     server: EmbeddedServer | None = None
@@ -124,11 +139,19 @@ class Runtime(Engine):
         self._host, self._port, self.tokens.worker_scope = host, port, worker_scope
 
     async def start(self) -> None:
-        """Listen, if there is a port; returns when the API answers.
+        """Listen, if there is a port; returns when the API answers. `async with` calls it.
 
         Raises:
             AddressInUse: an OSError: the port is in use; the message says so and what to do.
             JournalError, BrokerError: the journal, or what keeps the events, cannot be written.
+
+        Examples:
+            >>> own = Runtime(port=0)
+            >>> await own.start()
+            >>> own.url
+            'http://127.0.0.1:...'
+            >>> await own.stop()
+            True
         """
         if self.is_started:
             return
@@ -145,6 +168,10 @@ class Runtime(Engine):
 
         Returns:
             Whether nothing was left behind.
+
+        Examples:
+            >>> await runtime.stop(within=5)
+            True
         """
         try:
             return await super().stop(within=within)
@@ -169,7 +196,7 @@ class Runtime(Engine):
 
     @property
     def url(self) -> str | None:
-        """Where the API is; None without a server."""
+        """Where the API is, such as `http://127.0.0.1:8787`; None without a server."""
         return self.server.url if self.server is not None else None
 
     @cached_property
@@ -191,9 +218,24 @@ class Runtime(Engine):
             minutes: of the counts that it shows, at most 15; 0 shows what handlers' sources say alone.
             only: the worker to show, with its kinds and who else hears and publishes those; None for all.
 
+        Returns:
+            A `FlowMap`: a picture in a notebook, text when printed; `.svg` and `.mermaid` are its text.
+
         Raises:
             NotFound: there is no such worker.
             ValueError: minutes are not between 0 and 15.
+
+        Examples:
+            >>> @worker.on_event("demo.greeted")
+            ... async def on_greeted(event, client):
+            ...     await client.publish("demo.answered")
+            >>> managed = await runtime.add(worker)
+            >>> print(runtime.map(0))
+            notebook
+              demo.greeted → notebook:bridge
+              notebook:bridge → demo.answered
+            ! Nobody listens to demo.answered: notebook:bridge publishes it
+            ! Nobody publishes demo.greeted: notebook:bridge waits for it
         """
         from dnworker.flow.flow_map import FlowMap
 

@@ -53,35 +53,87 @@ ROUNDING = 1e-4
 
 
 class RealClock:
-    """The machine's clock."""
+    """The machine's clock, which a runtime has by default.
+
+    Examples:
+        >>> clock = RealClock()
+        >>> clock.now().tzinfo, clock.can_advance
+        (datetime.timezone.utc, False)
+    """
 
     can_advance = False
     """The machine's time cannot be advanced."""
 
     def now(self) -> datetime:
-        """Return the time of day, aware, in UTC."""
+        """Return the time of day.
+
+        Returns:
+            An aware `datetime` in UTC.
+
+        Examples:
+            >>> f"{RealClock().now():%Z}"
+            'UTC'
+        """
         return datetime.now(UTC)
 
     def monotonic(self) -> float:
-        """Return seconds that never go back."""
+        """Return a number of seconds that never goes back; only differences mean something.
+
+        Returns:
+            Seconds.
+
+        Examples:
+            >>> clock = RealClock()
+            >>> clock.monotonic() <= clock.monotonic()
+            True
+        """
         return time.monotonic()
 
     async def sleep(self, seconds: float) -> None:
-        """Return after `seconds`."""
+        """Return after a number of seconds.
+
+        Args:
+            seconds: how long to sleep.
+
+        Examples:
+            >>> await RealClock().sleep(0.01)
+        """
         await asyncio.sleep(seconds)
 
     async def sleep_until(self, when: datetime) -> bool:
-        """Return True at `when`."""
+        """Return at a time of day; it follows the clock when somebody corrects it.
+
+        Args:
+            when: an aware `datetime`.
+
+        Returns:
+            True.
+
+        Examples:
+            >>> clock = RealClock()
+            >>> await clock.sleep_until(clock.now())
+            True
+        """
         while (left := (when - self.now()).total_seconds()) > 0:  # noqa: ASYNC110  no event tells the time
             await asyncio.sleep(min(left, LONGEST_STEP))
         return True
 
 
 class VirtualClock:
-    """A clock that stands still until `advance` moves it.
+    """A clock that stands still until `advance` moves it: an hour of schedules runs in milliseconds.
 
     Sleepers wake in the order of their deadlines, and those of the same moment in the order in which they
     went to sleep, so a run is the same every time.
+
+    Args:
+        start: its first time of day, an aware `datetime`; by default 2030-01-01 00:00 UTC.
+
+    Examples:
+        >>> clock = VirtualClock()
+        >>> await clock.advance(90)
+        0
+        >>> f"{clock.now():%Y-%m-%d %H:%M:%S}"
+        '2030-01-01 00:01:30'
     """
 
     def __init__(self, start: datetime | None = None) -> None:
@@ -100,11 +152,29 @@ class VirtualClock:
         return True
 
     def now(self) -> datetime:
-        """Return the virtual time of day, aware, in UTC."""
+        """Return the virtual time of day.
+
+        Returns:
+            An aware `datetime` in UTC.
+
+        Examples:
+            >>> VirtualClock().now().isoformat()
+            '2030-01-01T00:00:00+00:00'
+        """
         return self._start + timedelta(seconds=self._elapsed)
 
     def monotonic(self) -> float:
-        """Return the virtual seconds since the clock was made."""
+        """Return the virtual seconds since the clock was made.
+
+        Returns:
+            Seconds.
+
+        Examples:
+            >>> clock = VirtualClock()
+            >>> woken = await clock.advance(90)
+            >>> clock.monotonic()
+            90.0
+        """
         return self._elapsed
 
     @property
@@ -115,7 +185,17 @@ class VirtualClock:
         return self._sleepers[0][0] - self._elapsed if self._sleepers else None
 
     async def sleep(self, seconds: float) -> None:
-        """Return when the clock was advanced by `seconds`; at once when it is not positive."""
+        """Return when the clock was advanced by a number of seconds; at once when it is not positive.
+
+        Args:
+            seconds: virtual seconds to sleep.
+
+        Examples:
+            >>> clock = VirtualClock()
+            >>> sleeper = asyncio.create_task(clock.sleep(3600))
+            >>> await clock.advance(3600)
+            1
+        """
         if seconds <= 0:
             await asyncio.sleep(0)
             return
@@ -123,7 +203,21 @@ class VirtualClock:
             await self._wake_at(self.monotonic() + seconds)
 
     async def sleep_until(self, when: datetime) -> bool:
-        """Return True when the clock was advanced to `when`; at once when that is past."""
+        """Return when the clock was advanced to a time of day; at once when that is past.
+
+        Args:
+            when: an aware `datetime`.
+
+        Returns:
+            True; a `SwitchClock` says False when it was switched meanwhile.
+
+        Examples:
+            >>> clock = VirtualClock()
+            >>> sleeper = asyncio.create_task(clock.sleep_until(clock.now() + timedelta(hours=1)))
+            >>> woken = await clock.advance(3600)
+            >>> await sleeper
+            True
+        """
         await self.sleep((when - self.now()).total_seconds())
         return True
 
@@ -164,16 +258,35 @@ class VirtualClock:
         *,
         limit: int | None = None,
     ) -> int:
-        """Move time forward, waking every sleeper on the way, and return how many were woken.
+        """Move time forward, and wake every sleeper on the way.
+
+        Of a runtime's clock use `Runtime.advance`, which lets the handlers that wake run to their end.
 
         Args:
-            seconds: how far to go; not negative.
+            seconds: how far to go, in virtual seconds; not negative.
             settle: awaited after each wake, to let what woke run until it sleeps again. By default the
                 loop turns a few dozen times, which is enough for code that awaits no real I/O.
             limit: stop, at the time reached by then, after so many wakes; None for no bound.
 
+        Returns:
+            How many sleepers woke.
+
         Raises:
             ValueError: `seconds` is negative.
+
+        Examples:
+            >>> clock = VirtualClock()
+            >>> async def tick():
+            ...     while True:
+            ...         await clock.sleep(60)
+            ...         print(f"{clock.monotonic():g} s")
+            >>> ticking = asyncio.create_task(tick())
+            >>> await clock.advance(150)
+            60 s
+            120 s
+            2
+            >>> ticking.cancel()
+            True
         """
         if seconds < 0:
             raise ValueError(f"a clock cannot go back; advance({seconds!r})")
@@ -197,8 +310,20 @@ class VirtualClock:
 class SwitchClock(VirtualClock):
     """A clock that follows the machine's until it is made virtual, and again when it is made real.
 
-    A sleeper keeps the rest of its sleep over a switch. A sleeper until a time of day is woken early by the
-    switch back, so that no tick of the real day is lost.
+    It is the clock of a notebook's runtime: `%clock virtual` and `%clock real` switch it. A sleeper keeps the
+    rest of its sleep over a switch. A sleeper until a time of day is woken early by the switch back, so that
+    no tick of the real day is lost.
+
+    Attributes:
+        is_virtual: whether it stands still now.
+
+    Examples:
+        >>> clock = SwitchClock()
+        >>> clock.is_virtual
+        False
+        >>> clock.be_virtual()
+        >>> await clock.advance(60)
+        0
     """
 
     def __init__(self) -> None:
@@ -211,15 +336,36 @@ class SwitchClock(VirtualClock):
 
     @property
     def can_advance(self) -> bool:
-        """Whether it stands still until it is advanced."""
+        """Whether it stands still until it is advanced: whether it is virtual."""
         return self.is_virtual
 
     def now(self) -> datetime:
-        """Return the time of day, aware, in UTC."""
+        """Return the time of day: the machine's, or the virtual one.
+
+        Returns:
+            An aware `datetime` in UTC.
+
+        Examples:
+            >>> clock = SwitchClock()
+            >>> clock.be_virtual()
+            >>> clock.now() == clock.now()
+            True
+        """
         return super().now() if self.is_virtual else datetime.now(UTC)
 
     def monotonic(self) -> float:
-        """Return seconds since the clock was made, advanced ones included."""
+        """Return the seconds since the clock was made, advanced ones included.
+
+        Returns:
+            Seconds.
+
+        Examples:
+            >>> clock = SwitchClock()
+            >>> clock.be_virtual()
+            >>> woken = await clock.advance(60)
+            >>> clock.monotonic() >= 60
+            True
+        """
         return self._elapsed if self.is_virtual else self._elapsed + time.monotonic() - self._anchor
 
     @property
@@ -229,7 +375,14 @@ class SwitchClock(VirtualClock):
         return None if wait is None else self._elapsed + wait - self.monotonic()
 
     def be_virtual(self) -> None:
-        """Stand still from now on, until `advance`; does nothing to a virtual clock."""
+        """Stand still from now on, until `advance`; does nothing to a virtual clock.
+
+        Examples:
+            >>> clock = SwitchClock()
+            >>> clock.be_virtual()
+            >>> clock.can_advance
+            True
+        """
         if not self.is_virtual:
             self._elapsed = self.monotonic()
             self._start = datetime.now(UTC) - timedelta(seconds=self._elapsed)
@@ -238,7 +391,15 @@ class SwitchClock(VirtualClock):
             self._arm()
 
     def be_real(self) -> None:
-        """Follow the machine's clock again; does nothing to a real clock."""
+        """Follow the machine's clock again; does nothing to a real clock.
+
+        Examples:
+            >>> clock = SwitchClock()
+            >>> clock.be_virtual()
+            >>> clock.be_real()
+            >>> clock.can_advance
+            False
+        """
         if self.is_virtual:
             self.is_virtual = False
             self._anchor = time.monotonic()
@@ -252,18 +413,45 @@ class SwitchClock(VirtualClock):
                 wake.set_result(still)
 
     def bind(self, loop: asyncio.AbstractEventLoop) -> None:
-        """Name the loop whose sleepers this clock wakes; sleepers of other loops use the machine's clock."""
+        """Name the loop whose sleepers this clock wakes; sleepers of other loops use the machine's clock.
+
+        Args:
+            loop: the runtime's.
+        """
         self._loop = loop
 
     async def sleep(self, seconds: float) -> None:
-        """Return after `seconds` of this clock's time; on another loop than its own, of the machine's."""
+        """Return after seconds of this clock's time; on another loop than its own, of the machine's.
+
+        Args:
+            seconds: how long to sleep.
+
+        Examples:
+            >>> clock = SwitchClock()
+            >>> clock.be_virtual()
+            >>> sleeper = asyncio.create_task(clock.sleep(3600))
+            >>> await clock.advance(3600)
+            1
+        """
         if self._loop in (None, asyncio.get_running_loop()):
             await super().sleep(seconds)
         else:  # asyncio.run() in a thread that a handler started: sleepers and timer are not that loop's
             await asyncio.sleep(seconds)
 
     async def sleep_until(self, when: datetime) -> bool:
-        """Return True at `when`; False before, when the clock became real meanwhile."""
+        """Return at a time of day, or before when the clock became real meanwhile.
+
+        Args:
+            when: an aware `datetime`.
+
+        Returns:
+            True at `when`; False before: compute `when` again.
+
+        Examples:
+            >>> clock = SwitchClock()
+            >>> await clock.sleep_until(clock.now())
+            True
+        """
         while (left := (when - self.now()).total_seconds()) > ROUNDING:
             step = left if self.is_virtual else min(left, LONGEST_STEP)
             wake = self._wake_at(self.monotonic() + step)
@@ -303,11 +491,34 @@ async def sleep(seconds: float) -> None:
     """Sleep on the clock of the runtime whose handler calls; outside of handlers on the machine's.
 
     A handler that uses it instead of `asyncio.sleep` is woken by a virtual clock, too.
+
+    Args:
+        seconds: how long to sleep.
+
+    Examples:
+        >>> @worker.on_event("demo.greeted")
+        ... async def on_greeted(event, client):
+        ...     await sleep(3600)
+        ...     print("an hour later")
+        >>> managed = await runtime.add(worker)
+        >>> trace = await runtime.fire("demo.greeted", {}, wait=False)
+        >>> woken = await runtime.advance(3600)
+        an hour later
     """
     await (current_clock.get() or RealClock()).sleep(seconds)
 
 
 async def turn_loop(times: int = 32) -> None:
-    """Let everything that is ready run, `times` turns of the loop deep."""
+    """Let everything that is ready run: what a test awaits where it waits for no time and no I/O.
+
+    Args:
+        times: how many turns of the event loop.
+
+    Examples:
+        >>> task = asyncio.create_task(asyncio.sleep(0, "done"))
+        >>> await turn_loop()
+        >>> task.result()
+        'done'
+    """
     for _ in range(times):
         await asyncio.sleep(0)

@@ -52,9 +52,28 @@ TEXT_CUT = 100_000
 
 
 class EventEnvelope(msgspec.Struct, kw_only=True, frozen=True, gc=False):
-    """One delivered event. The fields are the keys on the wire, in this order (contract 5.1).
+    """One event, as a handler gets it and as it goes over the wire.
 
-    Two are equal if their fields are, whether their payloads are parsed or not.
+    `payload` is yours: a change of it reaches nobody else. All other fields are read-only.
+
+    Attributes:
+        schema_version: of the envelope; always 2.
+        connection_id: of the client's own interactive connection; None everywhere else.
+        session_id: the session that it belongs to; None for none.
+        turn_id: the turn that it belongs to; None for none.
+        event_id: 32 hexadecimal digits, different for every event.
+        seq: its number in the runtime, from 1; it rises with each event.
+        timestamp: when it was published: an aware `datetime` in UTC.
+        kind: its name, of at most 512 characters. The reference page of event kinds lists those of the
+            runtime.
+        replay: whether a client gets it late, after it has reconnected.
+        terminal: whether it ends its turn.
+        payload: a JSON object as a dict, of at most 1,000,000 bytes of JSON.
+
+    Examples:
+        >>> event = make_envelope("demo.greeted", {"name": "Ada"})
+        >>> event.kind, event.payload["name"], event.session_id
+        ('demo.greeted', 'Ada', None)
     """
 
     schema_version: int = SCHEMA_VERSION
@@ -118,7 +137,9 @@ def _parsed_payload(envelope: EventEnvelope) -> Any:
 
 
 # The encoder and `copy` read the slot itself: they take the bytes as they are.
-EventEnvelope.payload = property(_parsed_payload, _set_payload)  # type: ignore[assignment]
+EventEnvelope.payload = property(  # type: ignore[assignment]
+    _parsed_payload, _set_payload, doc="What happened: a JSON object as a dict; it is the handler's own."
+)
 
 
 _set_seq = EventEnvelope.__dict__["seq"].__set__

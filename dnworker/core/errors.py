@@ -29,7 +29,15 @@ if TYPE_CHECKING:
 
 
 class DnworkerError(Exception):
-    """The base of all errors raised by dnworker itself."""
+    """The base of all errors that dnworker itself raises, those of a turn aside.
+
+    Examples:
+        >>> try:
+        ...     runtime.worker("nobody")
+        ... except DnworkerError as error:
+        ...     print(error)
+        no worker 'nobody'; there are: none
+    """
 
 
 class _Plain(DnworkerError):
@@ -70,7 +78,22 @@ class BadName(_Plain, ValueError):
 
 
 class ApiError(_Plain):
-    """An operation was refused; `status` and `detail` are what the HTTP API answers."""
+    """The runtime refused an operation; `status` and `detail` say why.
+
+    Args:
+        detail: why, as text, or as the JSON that the HTTP API answers.
+
+    Attributes:
+        status: the HTTP status, such as 404.
+        detail: as given.
+
+    Examples:
+        >>> try:
+        ...     runtime.publish("turn.completed")
+        ... except ApiError as error:
+        ...     print(error.status, error.detail)
+        400 kind 'turn.completed' is reserved: ...
+    """
 
     status = 400
 
@@ -134,7 +157,22 @@ class Unavailable(ApiError):
 
 
 class ManifestError(_Plain, ValueError):
-    """A manifest breaks rules; `problems` holds one message for each, with line, column and code."""
+    """A `capability.yaml` breaks rules: all its problems at once.
+
+    Args:
+        problems: one text for each, with line, column and code.
+
+    Attributes:
+        problems: as given, as a tuple.
+
+    Examples:
+        >>> _ = Path("demo/capability.yaml").write_text("schema: 1")
+        >>> try:
+        ...     await runtime.load("demo")
+        ... except ManifestError as error:
+        ...     print(error.problems[0])
+        /...capability.yaml:1:1: field 'name' is missing [CAP-VALID-002]
+    """
 
     def __init__(self, problems: Sequence[str]) -> None:
         self.problems = tuple(problems)
@@ -146,7 +184,26 @@ class WorkerFailed(_Plain, RuntimeError):
 
 
 class HandlerFailed(_Plain, RuntimeError):
-    """Handlers raised since the last `settle`; `failures` holds one line for each."""
+    """Handlers raised since the last `settle`, which raises this so that a script or a test fails.
+
+    Args:
+        failures: one line for each.
+
+    Attributes:
+        failures: as given, as a tuple.
+
+    Examples:
+        >>> @worker.on_event("demo.greeted")
+        ... async def on_greeted(event, client):
+        ...     print(event.payload["name"])
+        >>> managed = await runtime.add(worker)
+        >>> trace = await runtime.fire("demo.greeted", {})
+        >>> try:
+        ...     await runtime.settle()
+        ... except HandlerFailed as error:
+        ...     print(error.failures[0])
+        notebook:bridge.on_greeted (event): KeyError: 'name' (...
+    """
 
     def __init__(self, failures: Sequence[str]) -> None:
         self.failures = tuple(failures)
@@ -159,7 +216,13 @@ class AddressInUse(_Plain, OSError):
 
 
 class JournalError(_Plain, OSError):
-    """The journal's file cannot be opened, or is no journal."""
+    """The journal's file cannot be used: it is missing, is no journal, is damaged, or cannot be written.
+
+    Examples:
+        >>> JournalReader("nothing.journal")
+        Traceback (most recent call last):
+        JournalError: there is no journal nothing.journal
+    """
 
 
 class BrokerError(_Plain, OSError):
@@ -183,17 +246,52 @@ class SubscriberTooSlow(DnworkerError):
 
 
 class RuntimeUnavailable(DnworkerError, RuntimeError):
-    """No ready runtime answers at the URL; `is_final` is whether trying again is of no use."""
+    """No ready runtime answers at the URL; the text names the URL and the cause.
+
+    Attributes:
+        is_final: whether another attempt is of no use, as with a wrong token.
+
+    Examples:
+        >>> client = RuntimeClient("http://127.0.0.1:9", auth_token="x")
+        >>> try:
+        ...     await client.start()
+        ... except RuntimeUnavailable as error:
+        ...     print(error.is_final)
+        False
+        >>> await client.close()
+    """
 
     is_final = False
 
 
 class UsageError(_Plain):
-    """A mistake in using a command or magic; the message names the mistake and the way out."""
+    """A command, magic or argument was used wrongly; the text names the mistake and the way out.
+
+    Examples:
+        >>> RestartPolicy(max_restarts=0)
+        Traceback (most recent call last):
+        UsageError: 0 restarts within 60 s: write positive numbers, like 5/60s
+    """
 
 
 class CommandError(_Plain, RuntimeError):
-    """A command of the interactive socket was refused; `detail` and `status_code` say why (contract 8.4)."""
+    """The runtime refused a command about a turn, such as one of a session that is not there.
+
+    Args:
+        detail: why.
+        status_code: the HTTP status that an answer would have.
+
+    Attributes:
+        detail: as given.
+        status_code: as given.
+
+    Examples:
+        >>> try:
+        ...     await client.cancel_session("nobody")
+        ... except CommandError as error:
+        ...     print(error.status_code)
+        404
+    """
 
     def __init__(self, detail: str, status_code: int = 400) -> None:
         self.detail = detail
@@ -202,7 +300,35 @@ class CommandError(_Plain, RuntimeError):
 
 
 class TurnFailedError(RuntimeError):
-    """A turn ended in `turn.failed`."""
+    """A turn ended in `turn.failed`: its agent raised, or its model did not answer.
+
+    Args:
+        error_type: the name of the error, such as `ValueError`.
+        message: its text.
+        partial_response: what the agent had said by then; None for nothing.
+        tool_calls_attempted: the tool calls of the turn, each a dict.
+        turn_id: of the turn, where it is known.
+        retryable: whether the runtime says that the same turn may be started again.
+
+    Attributes:
+        error_type: as given.
+        message: as given.
+        partial_response: as given.
+        tool_calls_attempted: as given; an empty list for none.
+        turn_id: as given.
+        retryable: as given.
+
+    Examples:
+        >>> async def reply(turn):
+        ...     turn.fail("no such order", "OrderError")
+        >>> runtime.agents.register("orders", reply)
+        >>> session = await client.create_session(agent="orders")
+        >>> try:
+        ...     await client.run_turn(session_id=session.session_id, message="Where is order 7?")
+        ... except TurnFailedError as error:
+        ...     print(error.error_type, error.message)
+        OrderError no such order
+    """
 
     def __init__(
         self,
@@ -225,7 +351,33 @@ class TurnFailedError(RuntimeError):
 
 
 class TurnCancelledError(RuntimeError):
-    """A turn ended in `turn.cancelled`."""
+    """A turn ended in `turn.cancelled`: somebody cancelled it, or its session was deleted.
+
+    Args:
+        reason: why, such as `user_interrupt`.
+        partial_response: what the agent had said by then; None for nothing.
+        turn_id: of the turn, where it is known.
+
+    Attributes:
+        reason: as given.
+        partial_response: as given.
+        turn_id: as given.
+
+    Examples:
+        >>> async def think(turn):
+        ...     yield "Let me see"
+        ...     await asyncio.Event().wait()
+        >>> runtime.agents.register("thinker", think)
+        >>> session = await client.create_session(agent="thinker")
+        >>> turn = asyncio.create_task(client.run_turn(session_id=session.session_id, message="Well?"))
+        >>> await turn_loop()
+        >>> await client.cancel_session(session.session_id)
+        >>> try:
+        ...     await turn
+        ... except TurnCancelledError as error:
+        ...     print(error.reason, error.partial_response)
+        user_interrupt Let me see
+    """
 
     def __init__(
         self, reason: str, *, partial_response: str | None = None, turn_id: str | None = None

@@ -19,7 +19,23 @@ from dnworker.core.text import valid_text
 
 
 class WorkerState(enum.StrEnum):
-    """A worker is in exactly one of these states."""
+    """The state of a worker, which is in exactly one of these; each equals its text.
+
+    Attributes:
+        LOADING: declared, and not started yet; its script is being read.
+        STARTING: its startup handlers run.
+        RUNNING: it gets events, and its schedules and tasks run.
+        STOPPING: its shutdown handlers run.
+        STOPPED: somebody stopped it.
+        ERROR: it failed to start, or its process ended.
+        GATED_OFF: none of the flags of its `when` is on.
+        STANDBY: another node of the cluster runs it.
+
+    Examples:
+        >>> managed = await runtime.add(worker)
+        >>> managed.state is WorkerState.RUNNING, managed.state == "running"
+        (True, True)
+    """
 
     LOADING = "loading"
     STARTING = "starting"

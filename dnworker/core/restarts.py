@@ -24,11 +24,21 @@ _UNITS = {"": 1, "s": 1, "m": 60, "h": 3_600}
 class RestartPolicy:
     """Start a worker's process again when it ends by an exit code other than 0, or by a signal.
 
-    After `max_restarts` within `window` seconds, in which the process ran, it stays in `error`. The waits
-    before the restarts do not count, so a process that fails at once always uses the restarts up.
+    After `max_restarts` within `window`, the worker stays in `error`. Waits before the restarts grow from 1
+    second to 60 seconds and do not count as time of the window, so a process that fails at once uses the
+    restarts up.
+
+    Args:
+        max_restarts: how many restarts there may be, from 1.
+        window: seconds in which the process ran.
 
     Raises:
         UsageError: a number is not positive.
+
+    Examples:
+        >>> RestartPolicy(max_restarts=3, window=120).budget
+        '3 restarts within 120 s'
+        >>> runtime = Runtime(port=0, restart=RestartPolicy(max_restarts=3, window=120))
     """
 
     max_restarts: int = 5
@@ -42,7 +52,7 @@ class RestartPolicy:
 
     @property
     def budget(self) -> str:
-        """What is allowed, as text."""
+        """What is allowed, as text such as `5 restarts within 60 s`."""
         return f"{self.max_restarts} restart{'s' * (self.max_restarts > 1)} within {self.window:g} s"
 
 

@@ -535,25 +535,42 @@ class Engine:
     async def add(
         self, worker: Worker, *, capability: str | None = None, when: Iterable[str] = ()
     ) -> ManagedWorker:
-        """Run a Worker in this process and return when it is running, or has failed to start.
+        """Run a Worker in this process; returns when it is running, or has failed to start.
 
         Args:
             worker: it, with its name.
             capability: that it belongs to; by default the runtime's own, `notebook` until `declare` names it.
             when: flags, of which one must be on.
 
+        Returns:
+            The worker as the runtime manages it: `state`, `error`, `name`, `capability`, `qualified_name`.
+
         Raises:
             ValueError: it has no name, or one of this name is there already.
             Conflict: a loaded capability runs in its place.
+
+        Examples:
+            >>> managed = await runtime.add(worker)
+            >>> managed.qualified_name, str(managed.state)
+            ('notebook:bridge', 'running')
         """
         with because("Added"):
             return await self.capabilities.add(worker, capability, when)
 
     async def remove(self, name: str) -> None:
-        """Stop a worker and forget it.
+        """Stop a worker that was added, and forget it.
+
+        Args:
+            name: of the worker, or `capability:name`.
 
         Raises:
             NotFound: there is none of this name.
+
+        Examples:
+            >>> managed = await runtime.add(worker)
+            >>> await runtime.remove("bridge")
+            >>> runtime.workers()
+            []
         """
         worker = self.worker(name)
         with because("Removed"):
@@ -569,9 +586,18 @@ class Engine:
             instead: whether added workers that are the same, by the capability's name or by their own, are
                 stopped and set aside until it is unloaded. Else both handle every event.
 
+        Returns:
+            The capability: its `name`, `manifest`, `workers` (a dict by name), `flags`, and `failure` (text
+            or None).
+
         Raises:
             ManifestError: the manifest breaks rules, or a capability of this name or directory is loaded
                 already.
+
+        Examples:
+            >>> capability = await runtime.load("demo")
+            >>> [worker.qualified_name for worker in runtime.workers()]
+            ['demo:relay']
         """
         place = Path(path).absolute()
         with because("Loaded"):
@@ -582,11 +608,20 @@ class Engine:
     async def unload(self, capability: str) -> list[ManagedWorker]:
         """Stop a loaded capability's workers and forget it; its sessions stay.
 
-        Returns the added workers that were set aside for it, and run again.
+        Args:
+            capability: its name.
+
+        Returns:
+            The added workers that were set aside for it, and run again.
 
         Raises:
             NotFound: there is none of this name.
             Conflict: it holds added workers; they are removed one by one.
+
+        Examples:
+            >>> capability = await runtime.load("demo")
+            >>> await runtime.unload("demo")
+            []
         """
 
         async def unload() -> list[ManagedWorker]:
@@ -601,6 +636,12 @@ class Engine:
         """Give the capability of added workers its head, or take it back; see `OwnCapability.declare`.
 
         A caller that is cancelled interrupts the starts that are under way; the head is in effect then.
+
+        Args:
+            manifest: what the capability is called and has; None to take it back.
+
+        Returns:
+            What has changed.
 
         Raises:
             Conflict: another capability has the name, or a loaded one runs in its place.
@@ -624,7 +665,16 @@ class Engine:
         return declared
 
     async def discover(self) -> list[Capability]:
-        """Load what the capability directories hold; one that fails is listed with its error."""
+        """Load what the capability directories hold; one that fails is listed with its error.
+
+        Returns:
+            The capabilities that are new.
+
+        Examples:
+            >>> async with Runtime(port=None, capability_dirs=[Path(".")]) as own:
+            ...     print([capability.name for capability in await own.discover()])
+            ['demo']
+        """
         with because("Loaded"):
             found = await self.reloads.alone(self.capabilities.discover)
         self.look_again()
@@ -633,32 +683,78 @@ class Engine:
     async def set_flag(self, capability: str, flag: str, value: bool) -> None:
         """Keep a flag's value, and start and stop the workers that it gates: on all nodes of a cluster.
 
+        Args:
+            capability: whose manifest declares it.
+            flag: its name.
+            value: on or off; it is kept in the user's home, and holds after a restart.
+
         Raises:
             NotFound: there is no such capability, or it has no such flag.
             OSError: it cannot be kept; nothing has changed.
+
+        Examples:
+            >>> capability = await runtime.load("demo")
+            >>> await runtime.set_flag("demo", "loud", True)
+            >>> runtime.info().capabilities[0].flags[0]["effective"]
+            True
         """
         with because(f"Flag {flag} is {'on' if value else 'off'}"):
             await set_flag(self.capabilities.get(capability), flag, value, self.capabilities.agreed)
         self.look_again()
 
     def capability(self, name: str | None = None) -> Capability:
-        """Return a capability, by default the own one; one that holds added workers is made at first use."""
+        """Return a capability, by default the own one, which is made at first use.
+
+        Args:
+            name: of a loaded capability; None for that of added workers.
+
+        Returns:
+            The capability: its `name`, `manifest`, `workers` (a dict by name), `flags`, and `failure` (text
+            or None).
+
+        Raises:
+            NotFound: there is none of this name.
+
+        Examples:
+            >>> runtime.capability().name
+            'notebook'
+        """
         return self.capabilities.own.get() if name is None else self.capabilities.live(name)
 
     def workers(self) -> list[ManagedWorker]:
-        """Return all declared workers."""
+        """Return all declared workers: those that were added, and those of loaded capabilities.
+
+        Returns:
+            A list; each has `state`, `error`, `name`, `capability` and `qualified_name`.
+
+        Examples:
+            >>> capability = await runtime.load("demo")
+            >>> [(worker.name, str(worker.state)) for worker in runtime.workers()]
+            [('relay', 'running')]
+        """
         return self.capabilities.workers()
 
     def worker(self, name: str) -> ManagedWorker:
         """Return a worker by name, or by `capability:name`.
 
+        Args:
+            name: such as `relay` or `demo:relay`.
+
+        Returns:
+            The worker: `state`, `error`, `name`, `capability`, `qualified_name`.
+
         Raises:
             NotFound: there is none, or several capabilities have one.
+
+        Examples:
+            >>> capability = await runtime.load("demo")
+            >>> runtime.worker("relay").qualified_name
+            'demo:relay'
         """
         return self.capabilities.search(name)
 
     async def reload(self, capability: str | None = None) -> RuntimeInfo:
-        """Stop workers, read their capabilities from disk again, start them (contract 4.8).
+        """Stop workers, read their capabilities from disk again, and start them.
 
         A full reload during a full reload waits for that one; others wait for their turn. It runs in a task
         of its own, so a handler that asks for it may be stopped by it.
@@ -666,8 +762,17 @@ class Engine:
         Args:
             capability: the only one to reload; None for all, including those that are new.
 
+        Returns:
+            The new state, as `info` returns it.
+
         Raises:
             NotFound: there is no such capability.
+
+        Examples:
+            >>> capability = await runtime.load("demo")
+            >>> info = await runtime.reload("demo")
+            >>> info.capabilities[0].version
+            '1.0.0'
         """
         await self.reloads.reload(capability)
         return self.info()
@@ -679,6 +784,9 @@ class Engine:
 
         Args:
             capability: the only one to reload; None for all.
+
+        Returns:
+            One entry for each node, in the order of the reloads.
         """
         if self.nodes.is_open:
             await self.nodes.read()
@@ -688,6 +796,12 @@ class Engine:
 
     async def make_target(self, capability: str) -> Target:
         """Have all nodes run what this one has loaded of a capability, also where that is an older version.
+
+        Args:
+            capability: its name.
+
+        Returns:
+            What the nodes are to run.
 
         Raises:
             Conflict: this runtime shares its broker with nobody.
@@ -706,7 +820,17 @@ class Engine:
         return self.reloads.is_running
 
     def info(self) -> RuntimeInfo:
-        """Return what the API shows of the runtime."""
+        """Return what the API shows of the runtime.
+
+        Returns:
+            A `RuntimeInfo` with `version`, `runtime_id`, `working_dir`, `capabilities` and `limits` (bytes
+            and seconds, and what is used of them).
+
+        Examples:
+            >>> capability = await runtime.load("demo")
+            >>> [capability.name for capability in runtime.info().capabilities]
+            ['demo']
+        """
         return RuntimeInfo(
             version=__version__,
             runtime_id=self.runtime_id,
@@ -727,7 +851,18 @@ class Engine:
         event_id: str | None = None,
         may_exist: bool = False,
     ) -> EventEnvelope:
-        """Publish as a worker may; arguments as of `EventBus.publish`.
+        """Publish an event as a worker may, and return at once.
+
+        Args:
+            kind: the event's name; the prefixes of the runtime, such as `turn.`, are refused.
+            payload: a JSON object as a dict; None for `{}`.
+            session_id: of a live session that it belongs to; None for none.
+            size: bytes of the payload's JSON, where it was read from JSON just now.
+            event_id: of the event, as 32 hexadecimal digits; minted when None.
+            may_exist: whether the broker may have an event of this `event_id` already, and keeps that then.
+
+        Returns:
+            The event. With a durable broker it is accepted a moment later.
 
         Raises:
             ReservedKind: the kind belongs to the runtime.
@@ -735,6 +870,11 @@ class Engine:
             Gone: the session was deleted.
             Invalid: the payload is not a JSON object.
             TooLarge: the payload is over the limit.
+
+        Examples:
+            >>> event = runtime.publish("demo.greeted", {"name": "Ada"})
+            >>> event.kind, event.payload
+            ('demo.greeted', {'name': 'Ada'})
         """
         check_publishable(kind)
         if session_id is not None and not self.bus.is_deleted(session_id):
@@ -760,11 +900,11 @@ class Engine:
         turn_id: str | None = None,
         on_wait: OnWait | None = None,
     ) -> Trace:
-        """Publish as the operator, who may use any kind, and return what it caused.
+        """Publish as the operator, who may use any kind, wait for all that it causes, and return that.
 
         Args:
-            kind: the event's name.
-            payload: a known kind gets a realistic one when None.
+            kind: the event's name; those of the runtime, such as `turn.completed`, are allowed.
+            payload: a JSON object as a dict; a known kind gets a realistic one when None.
             session_id: made live if it is not; kinds that belong to a session get one when None.
             timeout: seconds to wait for all it causes, None for ever; after it, the trace says so.
             wait: False to return at once, also where a worker's queue is full.
@@ -772,11 +912,23 @@ class Engine:
             turn_id: its turn; by default what the payload names, for kinds that belong to a turn.
             on_wait: called with what is waited for before the event is published: workers that start.
 
+        Returns:
+            A `Trace`: the runs of handlers, their logs and errors, and the events that they published.
+
         Raises:
             Invalid: the payload is not a JSON object, or another argument makes no sense.
             TooLarge, NotStored: the payload is over the limit; the broker cannot keep it now.
             NotFound: there is no worker of the name `only`.
             UsageError: a handler would wait for itself.
+
+        Examples:
+            >>> @worker.on_event("demo.greeted")
+            ... async def on_greeted(event, client):
+            ...     await client.publish("demo.answered", {"to": event.payload["name"]})
+            >>> managed = await runtime.add(worker)
+            >>> trace = await runtime.fire("demo.greeted", {"name": "Ada"})
+            >>> trace.ok, [event.kind for event in trace.events()]
+            (True, ['demo.greeted', 'demo.answered'])
         """
         await self._check_fired(kind, payload, session_id, timeout)
         owner = None if only is None else self.worker(only).qualified_name
@@ -840,22 +992,42 @@ class Engine:
     async def settle(self, timeout: float | None = 5) -> None:
         """Return when no event is queued and no handler but tasks is running.
 
+        Args:
+            timeout: seconds to wait; None for ever.
+
         Raises:
             HandlerFailed: handlers raised since the last call.
             TimeoutError: something still runs when the time is up; names it.
             UsageError: a handler calls it, and would wait for itself.
+
+        Examples:
+            >>> event = runtime.publish("demo.greeted", {"name": "Ada"})
+            >>> await runtime.settle()
         """
         await waiting.settle(self.history, timeout)
 
     async def advance(self, seconds: float, *, limit: int | None = None) -> int:
-        """Move a virtual clock forward, letting what wakes run to its end; returns how many woke.
+        """Move a virtual clock forward, letting what wakes run to its end.
 
         Args:
-            seconds: how far to go.
-            limit: stop after so many wakes, at the time reached by then.
+            seconds: how far to go, in virtual seconds; not negative.
+            limit: stop after so many wakes, at the time reached by then; None for no bound.
+
+        Returns:
+            How many sleepers woke: schedules, waits before retries, `dnworker.sleep`.
 
         Raises:
             TypeError: the clock is real.
+            ValueError: `seconds` is negative.
+
+        Examples:
+            >>> @worker.every(cron="0 9 * * *")
+            ... async def report(client):
+            ...     print("good morning")
+            >>> managed = await runtime.add(worker)
+            >>> woken = await runtime.advance(2 * 24 * 3600)
+            good morning
+            good morning
         """
         clock = self.clock
         if not isinstance(clock, VirtualClock) or not clock.can_advance:
@@ -867,7 +1039,19 @@ class Engine:
             self.look_again()
 
     def client(self, *, worker: str | None = None, capability: str | None = None) -> RuntimeClient:
-        """Return an in-process client, of a worker or of the operator."""
+        """Return a client in this process: a worker's, or the operator's.
+
+        Args:
+            worker: whose client it is like; None for the operator.
+            capability: that the worker belongs to; the source of its notifications.
+
+        Returns:
+            A `RuntimeClient`, which needs no server and no token.
+
+        Examples:
+            >>> client = runtime.client()
+            >>> answer = await client.publish("demo.greeted", {"name": "Ada"})
+        """
         return RuntimeClient.over(
             DirectConnection(self, f"{capability}:{worker}" if worker is not None else ""),
             server_url=self.url or "",

@@ -69,9 +69,20 @@ class JournalReader:
 
     Of a file that is damaged in part, the rest is read; a warning says so, once for a file.
 
+    Args:
+        path: the file, as `Runtime(journal=...)` or `serve --journal` named it.
+
     Raises:
         JournalError: the file is missing, is no journal, or was written by a later version; by the methods,
             that it cannot be read now.
+
+    Examples:
+        >>> trace = await runtime.fire("demo.greeted", {"name": "Ada"})
+        >>> await runtime.stop()
+        True
+        >>> with JournalReader("events.journal") as journal:
+        ...     print([event.payload for event in journal.events(kind="demo.greeted")])
+        [{'name': 'Ada'}]
     """
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
@@ -82,7 +93,12 @@ class JournalReader:
         self._connection = _open_for_reading(path)
 
     def close(self) -> None:
-        """Close the file."""
+        """Close the file; `with` calls it.
+
+        Examples:
+            >>> journal = JournalReader("events.journal")
+            >>> journal.close()
+        """
         self._connection.close()
 
     def __enter__(self) -> JournalReader:
@@ -99,7 +115,25 @@ class JournalReader:
         session_id: str | None = None,
         from_outside: bool = False,
     ) -> list[EventEnvelope]:
-        """Return the newest `last` events, oldest first; with `from_outside` those that no handler caused."""
+        """Return the newest events, oldest first.
+
+        Args:
+            last: how many at most.
+            kind: only those of a kind.
+            session_id: only those of a session.
+            from_outside: only those that no handler caused, and that say something.
+
+        Returns:
+            A list of `EventEnvelope`.
+
+        Raises:
+            JournalError: the file cannot be read now.
+
+        Examples:
+            >>> with JournalReader("events.journal") as journal:
+            ...     journal.events(5, from_outside=True)
+            []
+        """
         quiet = "".join(f" AND kind NOT LIKE '{prefix}%'" for prefix in NOISE)
         where = "(:kind IS NULL OR kind = :kind) AND (:session IS NULL OR session_id = :session)"
         if from_outside:
@@ -108,7 +142,22 @@ class JournalReader:
         return self._newest("events", "envelope", where, values, last, lambda row: decode(row[0]))[::-1]
 
     def find(self, name: str) -> EventEnvelope | None:
-        """Return the newest event of a `#seq`, an id, or the beginning of an id of at least four digits."""
+        """Return the newest event of a name that people type.
+
+        Args:
+            name: `#12` for a `seq`, an `event_id`, or the beginning of one, of at least four digits.
+
+        Returns:
+            The `EventEnvelope`, or None.
+
+        Raises:
+            JournalError: the file cannot be read now.
+
+        Examples:
+            >>> with JournalReader("events.journal") as journal:
+            ...     print(journal.find("#12"))
+            None
+        """
         if name.startswith("#"):
             seq = int(name[1:]) if name[1:].isdecimal() and len(name) < LONGEST_SEQ else 0
             return self._event("seq = :seq", {"seq": seq})
@@ -117,15 +166,73 @@ class JournalReader:
         return self._event("event_id >= :first AND event_id < :end", {"first": name, "end": name + "g"})
 
     def event(self, event_id: str) -> EventEnvelope | None:
-        """Return one event, or None."""
+        """Return one event by its id, or None where there is none.
+
+        Args:
+            event_id: 32 hexadecimal digits.
+
+        Returns:
+            The `EventEnvelope`, or None.
+
+        Raises:
+            JournalError: the file cannot be read now.
+
+        Examples:
+            >>> with JournalReader("events.journal") as journal:
+            ...     print(journal.event("0" * 32))
+            None
+        """
         return self._event("event_id = :id", {"id": event_id})
 
     def notifications(self, last: int = 100) -> list[EventEnvelope]:
-        """Return the newest notifications, oldest first."""
+        """Return the newest notifications, oldest first.
+
+        Args:
+            last: how many at most.
+
+        Returns:
+            A list of `EventEnvelope` of kind `notify`, whose payloads have `title`, `body`, `severity` and
+            `source`.
+
+        Raises:
+            JournalError: the file cannot be read now.
+
+        Examples:
+            >>> answer = await client.notify("the disk is full", severity="error")
+            >>> await runtime.stop()
+            True
+            >>> with JournalReader("events.journal") as journal:
+            ...     print([event.payload["title"] for event in journal.notifications()])
+            ['the disk is full']
+        """
         return self.events(last, kind="notify")
 
     def invocations(self, last: int = 100, *, event_id: str | None = None) -> list[StoredInvocation]:
-        """Return the newest `last` invocations that ended, oldest first; of one event, or of all."""
+        """Return the newest runs of handlers that ended, oldest first.
+
+        Args:
+            last: how many at most.
+            event_id: only those of an event.
+
+        Returns:
+            A list of `StoredInvocation`, each with `at` (when it ended, ISO-8601), `worker`, `handler`,
+            `outcome`, `duration` (seconds), `error` (a dict or None) and `logs` (lines).
+
+        Raises:
+            JournalError: the file cannot be read now.
+
+        Examples:
+            >>> @worker.on_event("demo.greeted")
+            ... async def on_greeted(event, client):
+            ...     worker.state["last"] = event.payload["name"]
+            >>> managed = await runtime.add(worker)
+            >>> trace = await runtime.fire("demo.greeted", {"name": "Ada"})
+            >>> await runtime.stop()
+            True
+            >>> with JournalReader("events.journal") as journal:
+            ...     print([(run.worker, run.handler, run.outcome) for run in journal.invocations()])
+            [('notebook:bridge', 'on_greeted', 'ok')]
+        """
         columns = (
             "at, invocation, worker, handler, cause, event_id, generation, outcome, duration, error, logs"
         )
@@ -135,7 +242,25 @@ class JournalReader:
         ]
 
     def states(self, last: int = 100) -> list[StoredState]:
-        """Return the newest `last` changes of state, oldest first."""
+        """Return the newest changes of workers' states, oldest first.
+
+        Args:
+            last: how many at most.
+
+        Returns:
+            A list of `StoredState`, each with `at` (ISO-8601), `worker`, `state` and `error`.
+
+        Raises:
+            JournalError: the file cannot be read now.
+
+        Examples:
+            >>> managed = await runtime.add(worker)
+            >>> await runtime.stop()
+            True
+            >>> with JournalReader("events.journal") as journal:
+            ...     print([change.state for change in journal.states()])
+            ['starting', 'running', 'stopping', 'stopped']
+        """
         return self._newest("states", "at, worker, state, error", "1", {}, last, _stored_state)[::-1]
 
     # -- rows ------------------------------------------------------------------------------------------

@@ -210,7 +210,27 @@ def debug_command(event: EventEnvelope) -> str:
 
 
 class Trace:
-    """An event and everything that it has caused so far."""
+    """An event and everything that it has caused so far; `fire` returns one.
+
+    It is a view: while handlers run on, it shows more. Printed, it is a tree.
+
+    Attributes:
+        timed_out: whether something still ran when the time to wait was up.
+        not_listening: the workers that were still starting when it was fired; they may get the event later.
+        replayed: the recorded event that it repeats; None for a new one.
+        notes: what else is to be said of it, below its event.
+
+    Examples:
+        >>> @worker.on_event("demo.greeted")
+        ... async def on_greeted(event, client):
+        ...     await client.publish("demo.answered", {"to": event.payload["name"]})
+        >>> managed = await runtime.add(worker)
+        >>> trace = await runtime.fire("demo.greeted", {"name": "Ada"})
+        >>> print(trace)
+        demo.greeted  #2
+          + notebook:bridge.on_greeted  ok  ... ms
+            > demo.answered  #3
+    """
 
     def __init__(self, event: EventEnvelope, history: History) -> None:
         self._event = event
@@ -242,12 +262,25 @@ class Trace:
 
     @property
     def invocations(self) -> list[TracedInvocation]:
-        """The runs of handlers that this event caused, in the order in which they began."""
+        """The runs of handlers that this event caused, in the order in which they began.
+
+        Each has `worker`, `handler`, `outcome` (`running`, `ok`, `warning`, `error` or `cancelled`),
+        `duration` (seconds), `error`, `logs` and `events` (a trace for each event that it published).
+        """
         found = self._history.invocations_of(self._event.event_id)
         return [TracedInvocation(i, self._history, self._event.seq) for i in found]
 
     def events(self) -> list[EventEnvelope]:
-        """Return every envelope of the trace, depth first, this one included."""
+        """Return every event of the trace, depth first, its own event included.
+
+        Returns:
+            A list of `EventEnvelope`.
+
+        Examples:
+            >>> trace = await runtime.fire("demo.greeted", {"name": "Ada"})
+            >>> [event.kind for event in trace.events()]
+            ['demo.greeted']
+        """
         return [trace.event for trace in self._walk()]
 
     @property
@@ -289,7 +322,7 @@ class Trace:
 
     @property
     def outcome(self) -> Literal["ok", "not ok", "under way"]:
-        """How it went, in words; `not ok` as soon as something failed."""
+        """How it went: `ok`, `not ok` as soon as something failed, or `under way`."""
         if self.errors or any(trace.losses or trace.held for trace in self._walk()):
             return "not ok"
         if self.is_under_way:
@@ -298,15 +331,37 @@ class Trace:
 
     @property
     def errors(self) -> list[TracedError]:
-        """The errors of handlers, and of tasks that they started, anywhere in the trace."""
+        """The errors of handlers, and of tasks that they started, anywhere in the trace.
+
+        Each has `type`, `message`, `worker`, `handler` and `seq` (the number of its event).
+        """
         return [error for trace in self._walk() for run in trace.invocations for error in run.errors()]
 
     def runs(self) -> list[TracedInvocation]:
-        """Return every run of the trace, those that the events below caused among them."""
+        """Return every run of the trace, those that the events below caused among them.
+
+        Returns:
+            A list of runs, as `invocations` has them.
+
+        Examples:
+            >>> managed = await runtime.add(worker)
+            >>> trace = await runtime.fire("demo.greeted", {"name": "Ada"})
+            >>> trace.runs()
+            []
+        """
         return [*self.iter_runs()]
 
     def iter_runs(self) -> Iterator[TracedInvocation]:
-        """Go through the runs of the trace, one event after the other."""
+        """Go through the runs of the trace, one event after the other.
+
+        Yields:
+            Each run, as `invocations` has them.
+
+        Examples:
+            >>> trace = await runtime.fire("demo.greeted", {"name": "Ada"})
+            >>> [run.label for run in trace.iter_runs()]
+            []
+        """
         for trace in self._walk():
             yield from trace.invocations
 
@@ -323,11 +378,33 @@ class Trace:
             waiting += [below for run in trace.invocations for below in run.events][::-1]
 
     def spans(self, limit: int = 2_000) -> list[Span]:
-        """Return the tree as rows with times in milliseconds after its event; the first `limit` of them."""
+        """Return the tree as rows with times in milliseconds after its event.
+
+        Args:
+            limit: of rows; the first ones are returned.
+
+        Returns:
+            A list of `Span`, each with `type`, `depth`, `kind`, `worker`, `handler`, `outcome`, and `started`
+            and `ended` (milliseconds after the event; `ended` is None while it runs).
+
+        Examples:
+            >>> trace = await runtime.fire("demo.greeted", {"name": "Ada"})
+            >>> len(trace.spans())
+            1
+        """
         return spans_of(self._event, self._history, limit)
 
     def mermaid(self) -> str:
-        """Return it as a sequence diagram in Mermaid's language, with the workers as lifelines."""
+        """Return it as a sequence diagram in Mermaid's language, with the workers as lifelines.
+
+        Returns:
+            Text that begins with `sequenceDiagram`.
+
+        Examples:
+            >>> trace = await runtime.fire("demo.greeted", {"name": "Ada"})
+            >>> trace.mermaid().splitlines()[0]
+            'sequenceDiagram'
+        """
         return mermaid(self.spans(), source_name(self._event, self._history))
 
     def __repr__(self) -> str:
@@ -337,7 +414,19 @@ class Trace:
         return "\n".join(self.lines())
 
     def rows(self, limit: int | None = None) -> list[Row]:
-        """Return the tree as rows, depth first, with a waterfall's bars; the first `limit` of them."""
+        """Return the tree as rows, depth first, with a waterfall's bars.
+
+        Args:
+            limit: of rows; the first ones are returned. None for all.
+
+        Returns:
+            A list of `Row`, each with `depth`, `category`, `text` and `bar` (its begin and end, from 0 to 1).
+
+        Examples:
+            >>> trace = await runtime.fire("demo.greeted", {"name": "Ada"})
+            >>> trace.rows()[0].text
+            'demo.greeted  #1'
+        """
         runs = [i for trace in islice(self._walk(), limit) for i in trace.invocations]
         start = min((i.started_at for i in runs), default=0.0)
         span = max((i.ended_at for i in runs), default=0.0) - start
@@ -382,7 +471,19 @@ class Trace:
                 yield Row(depth + 2, "event", f"{STREAMED}  x{folded}")
 
     def remarks(self, *, is_root: bool = True) -> Iterator[str]:
-        """Yield what is to be said of the event itself: how far it is, and who has not got it."""
+        """Go through what is to be said of the event itself: how far it is, and who has not got it.
+
+        Args:
+            is_root: whether the event stands at the top of what is shown.
+
+        Yields:
+            Texts, one line each.
+
+        Examples:
+            >>> trace = await runtime.fire("demo.greeted", {"name": "Ada"})
+            >>> [*trace.remarks()]
+            []
+        """
         if self.timed_out:
             yield "(still running when the time was up)"
         elif is_root and self.is_under_way:
@@ -415,7 +516,20 @@ class Trace:
             yield f"({runs:,} of its runs are not kept any more{bad})"
 
     def lines(self, limit: int | None = None, paint: Paint = as_it_is) -> list[str]:
-        """Return the tree as lines of text, the first `limit` rows of it; `paint` colours each."""
+        """Return the tree as lines of text, as `print` shows it.
+
+        Args:
+            limit: of rows; the first ones are returned. None for all.
+            paint: colours each line: a function of a row and its text.
+
+        Returns:
+            A list of texts.
+
+        Examples:
+            >>> trace = await runtime.fire("demo.greeted", {"name": "Ada"})
+            >>> trace.lines()[0]
+            'demo.greeted  #1'
+        """
         rows = self.rows(None if limit is None else limit + 1)
         shown = lines_of(rows[:limit], paint)
         more = limit is not None and len(rows) > limit

@@ -84,7 +84,26 @@ class TurnRequest:
 
 
 class Turn:
-    """One turn of a session, from acceptance to its one terminal event."""
+    """One turn of a session, as the script of an agent sees it: what was said, and ways to answer.
+
+    A script is a function of the turn that returns text, or a generator that yields pieces of it.
+
+    Attributes:
+        id: of the turn, such as `turn_55df2f...`.
+        agent: who answers.
+        model: the model that was asked for; None for none.
+        cancelled: whether somebody has cancelled it.
+        last_event_id: of the newest event of it, pieces of its answer aside; None before.
+
+    Examples:
+        >>> async def reply(turn):
+        ...     yield f"You have said {len(turn.history)} things. "
+        ...     yield f"Now: {turn.message}"
+        >>> runtime.agents.register("counter", reply)
+        >>> end = await client.run_turn(session_id="s", agent="counter", message="hello")
+        >>> end["response_text"]
+        'You have said 0 things. Now: hello'
+    """
 
     last_event_id: str | None = None
     """The newest event of it that was published, pieces of its answer aside that no broker keeps."""
@@ -139,7 +158,7 @@ class Turn:
 
     @property
     def message(self) -> str:
-        """The user's message."""
+        """The user's message, as text."""
         return self.request.message
 
     @property
@@ -148,29 +167,54 @@ class Turn:
         return self.keeping is None or self.keeping.done()
 
     async def accepted(self) -> None:
-        """Return when it was accepted.
+        """Return when the turn was accepted: where it is to outlive a kill, when it is kept.
 
         Raises:
             NotStored: it cannot be kept, such as for a full disk, and was dropped.
             Invalid: what it says cannot be kept.
+
+        Examples:
+            >>> async def reply(turn):
+            ...     await turn.accepted()
+            ...     yield "it is kept"
+            >>> runtime.agents.register("careful", reply)
+            >>> end = await client.run_turn(session_id="s", agent="careful", message="hello")
+            >>> end["response_text"]
+            'it is kept'
         """
         if self.keeping is not None:
             await asyncio.shield(self.keeping)
 
     @property
     def session(self) -> SessionWire:
-        """The session as it is now."""
+        """The session as it is now: a `SessionInfo` with `session_id`, `agent`, `labels`, ..."""
         return self._session.info()
 
     @property
     def history(self) -> list[Message]:
-        """The messages of the turns before this one."""
+        """The messages of the turns before this one, oldest first, each with `role` and `content`."""
         return list(self._session.messages)
 
     # -- what the script can do ------------------------------------------------------------------------
 
     def say(self, text: Any) -> None:
-        """Add a piece to the answer, as yielding or returning text does."""
+        """Add a piece to the answer, as yielding or returning text does.
+
+        Args:
+            text: the piece; empty text adds nothing.
+
+        Raises:
+            TypeError: it is not text.
+
+        Examples:
+            >>> async def reply(turn):
+            ...     turn.say("Hello, ")
+            ...     return turn.message
+            >>> runtime.agents.register("polite", reply)
+            >>> end = await client.run_turn(session_id="s", agent="polite", message="Ada")
+            >>> end["response_text"]
+            'Hello, Ada'
+        """
         if not isinstance(text, str):
             raise TypeError(f"an agent answers with text, not with {type(text).__name__} {text!r:.60}")
         if text:
@@ -184,7 +228,7 @@ class Turn:
         result: Any = _UNSET,
         call_id: str | None = None,
     ) -> str:
-        """Call a tool and return its result as text.
+        """Call a tool and return its result as text; clients see `toolstart` and `toolend`.
 
         Args:
             name: of a tool registered with `runtime.tools`.
@@ -192,9 +236,23 @@ class Turn:
             result: the result to report, instead of calling a function: a scripted tool needs none.
             call_id: of the call, when a model has given it one.
 
+        Returns:
+            What the function returned: text as it is, anything else as JSON.
+
         Raises:
             PermissionError: permission was needed and not given.
             Exception: whatever the tool raises; it is reported as the tool's error first.
+
+        Examples:
+            >>> def add(a: int, b: int) -> int:
+            ...     return a + b
+            >>> _ = runtime.tools.register(add)
+            >>> async def reply(turn):
+            ...     return await turn.call_tool("add", {"a": 2, "b": 3})
+            >>> runtime.agents.register("adder", reply)
+            >>> end = await client.run_turn(session_id="s", agent="adder", message="2 + 3?")
+            >>> end["response_text"]
+            '5'
         """
         given = arguments if isinstance(arguments, str) else snapshot(arguments)[0]
         call = ToolCall(name, given, **({"id": call_id} if call_id else {}))
@@ -216,10 +274,32 @@ class Turn:
     async def ask(
         self, prompt: str, options: Sequence[str] = (), *, header: str = "", multiple: bool = False
     ) -> str:
-        """Ask the human and return the answer; with options, the label that was chosen.
+        """Ask the human and wait for the answer; a client gives it by `send_human_input_response`.
+
+        Args:
+            prompt: the question.
+            options: the labels to choose from; none for an answer in words.
+            header: a few words above the question.
+            multiple: whether several options may be chosen.
+
+        Returns:
+            The answer as text; with options, the labels that were chosen, joined by a comma.
 
         Raises:
             PromptCancelled: the question was closed, or the session's policy lets nobody be asked.
+
+        Examples:
+            >>> async def reply(turn):
+            ...     return await turn.ask("Which one?", ["tea", "coffee"])
+            >>> runtime.agents.register("waiter", reply)
+            >>> async for raw in client.stream_chat(session_id="s", agent="waiter", message="hello"):
+            ...     if raw["type"] == "userinputrequired":
+            ...         answer = {"request_id": raw["data"]["request_id"], "action": "submit"}
+            ...         answer["answers"] = [{"selected_labels": ["tea"]}]
+            ...         await client.send_human_input_response("s", answer)
+            ...     if raw["type"] == "generationcontent":
+            ...         print(raw["data"]["content"])
+            tea
         """
         if self._session.policy.autonomous:
             raise PromptCancelled(f"policy {self._session.policy.name!r} asks nobody: {prompt}")
@@ -236,21 +316,51 @@ class Turn:
         return answers[0].content if answers else ""
 
     async def sleep(self, seconds: float) -> None:
-        """Wait, on the runtime's clock."""
+        """Wait, on the runtime's clock: a virtual one wakes it, too.
+
+        Args:
+            seconds: how long.
+
+        Examples:
+            >>> async def reply(turn):
+            ...     await turn.sleep(3600)
+            ...     return "an hour later"
+            >>> runtime.agents.register("slow", reply)
+            >>> turn = asyncio.create_task(client.run_turn(session_id="s", agent="slow", message="hello"))
+            >>> woken = await runtime.advance(3600)
+            >>> (await turn)["response_text"]
+            'an hour later'
+        """
         await self._clock.sleep(seconds)
 
     def fail(self, message: str, error_type: str = "AgentError") -> Never:
-        """End the turn in `turn.failed`.
+        """End the turn in `turn.failed`; `run_turn` raises `TurnFailedError` then.
+
+        Args:
+            message: why, for whoever asked.
+            error_type: a name that programs look at.
 
         Raises:
             TurnFailure: always; let it pass.
+
+        Examples:
+            >>> async def reply(turn):
+            ...     turn.fail("no such order", "OrderError")
+            >>> runtime.agents.register("orders", reply)
+            >>> await client.run_turn(session_id="s", agent="orders", message="Where is order 7?")
+            Traceback (most recent call last):
+            TurnFailedError: no such order
         """
         raise TurnFailure(message, error_type)
 
     # -- for those who run it --------------------------------------------------------------------------
 
     async def run_script(self, reply: Callable[[Turn], Any]) -> None:
-        """Run a scripted agent: an async function that returns text, or a generator that yields it."""
+        """Run a scripted agent: an async function that returns text, or a generator that yields it.
+
+        Args:
+            reply: the script, a function of the turn.
+        """
         self.transcript.begin(self.message, self._session.session_id, self._session.policy.max_steps, [])
         made = reply(self)
         if inspect.isasyncgen(made):

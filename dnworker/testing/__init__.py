@@ -62,14 +62,49 @@ def make_envelope(
     seq: int = 1,
     **fields: Any,
 ) -> EventEnvelope:
-    """Make an event to hand to a handler: `await handler(make_envelope("turn.completed", {...}), client)`."""
+    """Make an event to hand to a handler.
+
+    Args:
+        kind: the event's name; any kind is allowed.
+        payload: a JSON object as a dict; None for `{}`.
+        session_id: the session that it belongs to; None for none.
+        seq: its number.
+        **fields: other fields of `EventEnvelope`, such as `turn_id`.
+
+    Returns:
+        The `EventEnvelope`.
+
+    Raises:
+        Invalid: the payload is not a JSON object; names the field.
+        TooLarge: the payload is over 1,000,000 bytes of JSON.
+
+    Examples:
+        >>> @worker.on_event("turn.completed")
+        ... async def on_turn(event, client):
+        ...     await client.notify(f"turn {event.turn_id} is done")
+        >>> fake = FakeClient()
+        >>> await on_turn(make_envelope("turn.completed", turn_id="t1"), fake)
+        >>> fake.published[0][1]["title"]
+        'turn t1 is done'
+    """
     copy, _ = snapshot(payload)
     return EventEnvelope(seq=seq, kind=kind, payload=copy, session_id=session_id, **fields)
 
 
 @dataclass(frozen=True)
 class Call:
-    """One call that a handler made on a `FakeClient`."""
+    """One call that a handler made on a `FakeClient`.
+
+    Attributes:
+        method: the name, such as `publish`.
+        arguments: its arguments by name, as a dict.
+
+    Examples:
+        >>> fake = FakeClient()
+        >>> _ = await fake.publish("demo.greeted", {"name": "Ada"})
+        >>> fake.calls[0].method, fake.calls[0].arguments["kind"]
+        ('publish', 'demo.greeted')
+    """
 
     method: str
     arguments: dict[str, Any]
@@ -79,8 +114,22 @@ class Call:
 class FakeClient:
     """Stands in for `RuntimeClient`: records what handlers do, and returns prepared answers.
 
-    `answers[method]` is returned by that method; an exception is raised, a function called with the
-    keyword arguments.
+    It has every method of the client; those that are not listed here record the call and return
+    `answers[method]`.
+
+    Attributes:
+        answers: what methods return, by their names. An exception is raised, a function is called with the
+            keyword arguments.
+        groups_sessions: as of the client.
+        calls: what was called, in order, as `Call`s.
+        keys: keys of `once` whose body has ended well, and those of `publish(dedupe=...)` with the first
+            answer.
+
+    Examples:
+        >>> fake = FakeClient(answers={"run_turn": {"response_text": "refund it"}})
+        >>> end = await fake.run_turn(session_id="s", message="What now?")
+        >>> end["response_text"], fake.calls[0].arguments["message"]
+        ('refund it', 'What now?')
     """
 
     answers: dict[str, Any] = field(default_factory=dict)
@@ -91,7 +140,7 @@ class FakeClient:
 
     @property
     def published(self) -> list[tuple[str, dict[str, Any]]]:
-        """Kind and payload of everything published, notifications included."""
+        """Kind and payload of everything that was published, notifications included, in order."""
         return [(c.arguments["kind"], c.arguments["payload"]) for c in self.calls if c.method == "publish"]
 
     async def publish(
@@ -102,7 +151,27 @@ class FakeClient:
         session_id: str | None = None,
         dedupe: str | None = None,
     ) -> Any:
-        """Record it, with the checks that the real client makes; the second of a key is not published."""
+        """Record it, with the checks that the real client makes; the second of a key is not published.
+
+        Args:
+            kind: the event's name.
+            payload: a JSON object as a dict; None for `{}`.
+            session_id: the session that it belongs to.
+            dedupe: a key, as of `RuntimeClient.publish`.
+
+        Returns:
+            `answers["publish"]`; without it `{"event_id": "000...", "seq": 1}`.
+
+        Raises:
+            ReservedKind: the kind starts with a prefix of the runtime.
+            Invalid: the payload is not a JSON object, or the key is empty or too long.
+
+        Examples:
+            >>> fake = FakeClient()
+            >>> answer = await fake.publish("demo.greeted", {"name": "Ada"})
+            >>> fake.published
+            [('demo.greeted', {'name': 'Ada'})]
+        """
         copy, _ = snapshot(payload)
         given: dict[str, Any] = {"kind": check_publishable(kind), "payload": copy, "session_id": session_id}
         if dedupe is None:
@@ -115,7 +184,25 @@ class FakeClient:
 
     @asynccontextmanager
     async def once(self, key: str) -> AsyncIterator[bool]:
-        """Record it; False where a body of the key has ended well."""
+        """Record it; gives False where a body of the key has ended well with this client.
+
+        Args:
+            key: what is done, as text of 1 to 512 characters.
+
+        Yields:
+            Whether the body is to do it.
+
+        Raises:
+            Invalid: the key is empty or too long.
+
+        Examples:
+            >>> fake = FakeClient()
+            >>> for _ in range(2):
+            ...     async with fake.once("charge/7") as first:
+            ...         print(first)
+            True
+            False
+        """
         name = f"once/{check_key(key)}"
         self._answer("once", key=key)
         yield name not in self.keys
@@ -130,23 +217,81 @@ class FakeClient:
         source: str | None = None,
         session_id: str | None = None,
     ) -> Any:
-        """Record it as the event that it is."""
+        """Record it as the event of kind `notify` that it is.
+
+        Args:
+            title: one line.
+            body: more text; None for none.
+            severity: `info`, `warning`, `error` or `success`.
+            source: who says so.
+            session_id: the session that it is about.
+
+        Returns:
+            As of `publish`.
+
+        Examples:
+            >>> fake = FakeClient()
+            >>> answer = await fake.notify("the disk is full", severity="error")
+            >>> fake.published[0][0], fake.published[0][1]["severity"]
+            ('notify', 'error')
+        """
         payload = {"source": source or "", "title": title, "body": body, "severity": severity}
         return await self.publish("notify", payload, session_id=session_id)
 
     @asynccontextmanager
     async def session_group(self, title: str, **fields: Any) -> AsyncIterator[None]:
-        """Record it; there is no group."""
+        """Record it; there is no group.
+
+        Args:
+            title: of the group.
+            **fields: as of `RuntimeClient.session_group`.
+
+        Yields:
+            None.
+
+        Examples:
+            >>> fake = FakeClient()
+            >>> async with fake.session_group("nightly") as group_id:
+            ...     print(group_id)
+            None
+        """
         self._answer("session_group", title=title, **fields)
         yield None
 
     async def stream_chat(self, **fields: Any) -> AsyncIterator[dict[str, Any]]:
-        """Record it; `answers["stream_chat"]` is the list of raw events to yield."""
+        """Record it, and give what was prepared.
+
+        Args:
+            **fields: as of `RuntimeClient.stream_chat`.
+
+        Yields:
+            Each of the list `answers["stream_chat"]`, dicts as of `RuntimeClient.stream_chat`.
+
+        Examples:
+            >>> piece = {"type": "generationcontent", "data": {"content": "hello"}}
+            >>> fake = FakeClient(answers={"stream_chat": [piece]})
+            >>> async for raw in fake.stream_chat(session_id="s", message="hi"):
+            ...     print(raw["data"]["content"])
+            hello
+        """
         for raw in self._answer("stream_chat", **fields) or ():
             yield raw
 
     async def subscribe(self, *kinds: str) -> AsyncIterator[EventEnvelope]:
-        """Record it; `answers["subscribe"]` is the list of events to yield."""
+        """Record it, and give what was prepared.
+
+        Args:
+            *kinds: the kinds.
+
+        Yields:
+            Each of the list `answers["subscribe"]`, made with `make_envelope`.
+
+        Examples:
+            >>> fake = FakeClient(answers={"subscribe": [make_envelope("demo.greeted", {"name": "Ada"})]})
+            >>> async for event in fake.subscribe("demo.greeted"):
+            ...     print(event.payload["name"])
+            Ada
+        """
         for envelope in self._answer("subscribe", kinds=kinds) or ():
             yield envelope
 
@@ -173,6 +318,18 @@ class FakeWebSocket:
 
     Text or bytes that are a JSON object or list are recorded as what they say. Iterating yields `incoming`,
     and ends there. Every other method, such as `ping`, may be awaited and does nothing.
+
+    Attributes:
+        incoming: what is received, in order.
+        sent: what was sent, in order.
+        closed: whether it was closed.
+
+    Examples:
+        >>> ws = FakeWebSocket(incoming=["ping"])
+        >>> async for message in ws:
+        ...     await ws.send('{"answer": "pong"}')
+        >>> ws.sent
+        [{'answer': 'pong'}]
     """
 
     incoming: list[Any] = field(default_factory=list)
@@ -180,20 +337,49 @@ class FakeWebSocket:
     closed: bool = False
 
     async def send(self, message: Any) -> None:
-        """Record it; `send_json`, `send_text`, `send_str` and `send_bytes` do the same."""
+        """Record it; `send_json`, `send_text`, `send_str` and `send_bytes` do the same.
+
+        Args:
+            message: text, bytes, or what JSON has a form for.
+
+        Examples:
+            >>> ws = FakeWebSocket()
+            >>> await ws.send("hello")
+            >>> ws.sent
+            ['hello']
+        """
         self.sent.append(_said(message))
 
     send_json = send_text = send_str = send_bytes = send
 
     async def close(self, *args: Any, **fields: Any) -> None:
-        """Be closed."""
+        """Set `closed`.
+
+        Args:
+            *args: such as a code; not looked at.
+            **fields: not looked at.
+
+        Examples:
+            >>> ws = FakeWebSocket()
+            >>> await ws.close()
+            >>> ws.closed
+            True
+        """
         self.closed = True
 
     async def recv(self) -> Any:
-        """Return the next of `incoming`.
+        """Take the first message out of `incoming`, and return it.
+
+        Returns:
+            The message.
 
         Raises:
             EOFError: there is no more.
+
+        Examples:
+            >>> ws = FakeWebSocket(incoming=["hello"])
+            >>> await ws.recv()
+            'hello'
         """
         if not self.incoming:
             raise EOFError("nothing more is incoming; put messages into fake_ws.incoming")
@@ -224,12 +410,23 @@ def _said(message: Any) -> Any:
 def load_worker(script: str | PathLike[str], name: str | None = None) -> Worker:
     """Execute a worker's script, as the runtime would, and return the Worker that it makes.
 
-    `name` is the worker's, by default the file's. What stands under `if __name__ == "__main__":` does not
-    run; modules beside the script are found.
+    What stands under `if __name__ == "__main__":` does not run; modules beside the script are found.
+
+    Args:
+        script: the file.
+        name: the worker's; by default the file's name without `.py`.
+
+    Returns:
+        The `Worker`.
 
     Raises:
         ValueError: the file makes no Worker, more than one, or one of another name.
         OSError: it cannot be read.
+
+    Examples:
+        >>> loaded = load_worker("demo/workers/relay.py")
+        >>> loaded.name, loaded.handler_count
+        ('relay', 1)
     """
     from dnworker import compat
     from dnworker.workers.loading import load_worker as load

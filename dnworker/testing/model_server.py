@@ -20,7 +20,18 @@ from dnworker.server.quiet_uvicorn import QuietUvicorn
 
 @dataclass(frozen=True)
 class Says:
-    """An answer of text, streamed in these pieces."""
+    """An answer of text, streamed in pieces.
+
+    Args:
+        *pieces: the pieces, in order.
+
+    Attributes:
+        pieces: as given, as a tuple.
+
+    Examples:
+        >>> Says("Hello, ", "Ada").pieces
+        ('Hello, ', 'Ada')
+    """
 
     pieces: tuple[str, ...]
 
@@ -30,7 +41,16 @@ class Says:
 
 @dataclass(frozen=True)
 class Calls:
-    """An answer that wants a tool called."""
+    """An answer that wants a tool called.
+
+    Attributes:
+        tool: its name.
+        arguments: by name, as a dict.
+
+    Examples:
+        >>> Calls("add", {"a": 2, "b": 3}).tool
+        'add'
+    """
 
     tool: str
     arguments: dict[str, Any] = field(default_factory=dict)
@@ -38,7 +58,17 @@ class Calls:
 
 @dataclass(frozen=True)
 class Refuses:
-    """An error status with a message."""
+    """An answer with an error status.
+
+    Attributes:
+        status: the HTTP status, such as 429.
+        message: the error's text.
+        headers: of the answer, such as `{"Retry-After": "1"}`.
+
+    Examples:
+        >>> Refuses(401, "no such key").status
+        401
+    """
 
     status: int
     message: str = "refused"
@@ -47,14 +77,31 @@ class Refuses:
 
 @dataclass(frozen=True)
 class Breaks:
-    """Text, and then the stream ends before the answer does."""
+    """An answer whose stream ends in the middle.
+
+    Attributes:
+        text: what comes before.
+
+    Examples:
+        >>> Breaks("Let me").text
+        'Let me'
+    """
 
     text: str = ""
 
 
 @dataclass(frozen=True)
 class Waits:
-    """Text, and then nothing until the caller goes or `until` is set."""
+    """An answer that does not come until the caller goes or the test lets it.
+
+    Attributes:
+        text: what comes before.
+        until: an `asyncio.Event`; set it to let the answer end.
+
+    Examples:
+        >>> answer = Waits("Let me see")
+        >>> answer.until.set()
+    """
 
     text: str = ""
     until: asyncio.Event = field(default_factory=asyncio.Event)
@@ -65,10 +112,22 @@ Plan = Iterable[Answer] | Callable[[dict[str, Any]], Answer]
 
 
 class ModelServer:
-    """Serves `/chat/completions` below `base_url`, streaming or not as requested.
+    """An OpenAI-compatible model on loopback with scripted answers; use it as `async with`.
 
     Args:
-        plan: answers in turn, the last one for ever; or a function of the request's body.
+        plan: answers in turn (`Says`, `Calls`, `Refuses`, `Breaks`, `Waits`), the last one for ever; or a
+            function of the request's body that returns one.
+
+    Attributes:
+        requests: the bodies of the requests, in order, as dicts.
+        keys: their bearer tokens, in order.
+
+    Examples:
+        >>> async with ModelServer([Says("Hello, ", "Ada")]) as server:
+        ...     runtime.agents.register_model("helper", "gpt-test", base_url=server.base_url)
+        ...     end = await client.run_turn(session_id="s", agent="helper", message="I am Ada")
+        >>> end["response_text"], server.requests[0]["messages"][-1]["content"]
+        ('Hello, Ada', 'I am Ada')
     """
 
     def __init__(self, plan: Plan) -> None:
@@ -81,7 +140,7 @@ class ModelServer:
 
     @property
     def base_url(self) -> str:
-        """The value for `base_url` or `OPENAI_BASE_URL`.
+        """The value for `base_url` or `OPENAI_BASE_URL`, such as `http://127.0.0.1:40123/v1`.
 
         Raises:
             RuntimeError: the server was not entered.

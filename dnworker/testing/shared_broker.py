@@ -32,10 +32,26 @@ log = logging.getLogger("dnworker.testing")
 
 
 class SharedStore(MemoryBroker):
-    """What the brokers of one cluster share: the order of events, keys, values and leases.
+    """What the brokers of one cluster share in a test: the order of events, keys, values and leases.
 
     Args:
         clock: its own clock, by which leases and values end.
+
+    Attributes:
+        seq: the number of the newest event.
+        brokers: all that are open.
+        events: all events that are accepted, in order.
+        reports_fail: set it to have the log of reports take nothing, as with a full disk.
+
+    Examples:
+        >>> clock = VirtualClock()
+        >>> store = SharedStore(clock)
+        >>> async with Runtime(port=None, clock=clock, broker=SharedBroker(store), node="a") as one:
+        ...     async with Runtime(port=None, clock=clock, broker=SharedBroker(store), node="b") as two:
+        ...         event = one.publish("demo.greeted", {"name": "Ada"})
+        ...         await turn_loop()
+        >>> [event.kind for event in store.events if event.kind == "demo.greeted"]
+        ['demo.greeted']
     """
 
     def __init__(self, clock: Clock) -> None:
@@ -64,12 +80,22 @@ class SharingConsumer(MemoryConsumer):
 
 
 class SharedBroker(MemoryBroker):
-    """One runtime's part of a `SharedStore`; what it is told about leases and values is the store's.
+    """One runtime's part of a `SharedStore`: clusters in one process, with virtual time, for tests.
 
-    Its consumers keep nothing over the end of their runtime.
+    Its consumers keep nothing over the end of their runtime. A runtime calls the methods of every broker; a
+    test calls `cut_off` and `heal`.
 
     Args:
         store: what it shares.
+
+    Attributes:
+        store: as given.
+        is_cut_off: whether it reaches nobody.
+
+    Examples:
+        >>> broker = SharedBroker(SharedStore(VirtualClock()))
+        >>> broker.is_cut_off
+        False
     """
 
     name: ClassVar[str] = "shared"
@@ -113,11 +139,26 @@ class SharedBroker(MemoryBroker):
         self.reports.forget()
 
     def cut_off(self) -> None:
-        """Reach nobody, and be reached by nobody, until `heal`."""
+        """Reach nobody, and be reached by nobody, until `heal`: as where a cable is pulled.
+
+        Examples:
+            >>> broker = SharedBroker(SharedStore(VirtualClock()))
+            >>> broker.cut_off()
+            >>> broker.failure
+            'it is cut off'
+        """
         self.is_cut_off = True
 
     def heal(self) -> None:
-        """Reach the others again; events of the meantime come now."""
+        """Reach the others again; events of the meantime come now.
+
+        Examples:
+            >>> broker = SharedBroker(SharedStore(VirtualClock()))
+            >>> broker.cut_off()
+            >>> broker.heal()
+            >>> broker.failure is None
+            True
+        """
         self.is_cut_off = False
         missed, self._missed = self._missed, []
         for deliver in missed:

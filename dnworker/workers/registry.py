@@ -66,10 +66,24 @@ class HandlerRegistry:
         )
 
     def on_startup(self, handler: H) -> H:
-        """Run `handler(client)` once before any event or schedule.
+        """Run `handler(client)` once before any event or schedule; if it raises, the worker goes to `error`.
+
+        Args:
+            handler: an `async def` function that takes the worker's `RuntimeClient`.
+
+        Returns:
+            The handler, unchanged.
 
         Raises:
             TypeError: the handler is not an `async def` function.
+
+        Examples:
+            >>> @worker.on_startup
+            ... async def connect(client):
+            ...     worker.state["seen"] = set()
+            >>> managed = await runtime.add(worker)
+            >>> worker.state
+            {'seen': set()}
         """
         self._startup_handlers.append(check_async(handler, "on_startup"))
         return handler
@@ -77,8 +91,21 @@ class HandlerRegistry:
     def on_shutdown(self, handler: H) -> H:
         """Run `handler(client)` once when the worker stops, last registered first.
 
+        Args:
+            handler: an `async def` function that takes the worker's `RuntimeClient`.
+
+        Returns:
+            The handler, unchanged.
+
         Raises:
             TypeError: the handler is not an `async def` function.
+
+        Examples:
+            >>> @worker.on_shutdown
+            ... async def close(client):
+            ...     print("closed")
+            >>> await close(FakeClient())
+            closed
         """
         self._shutdown_handlers.append(check_async(handler, "on_shutdown"))
         return handler
@@ -86,8 +113,25 @@ class HandlerRegistry:
     def on_event(self, kind: str) -> Callable[[H], H]:
         """Run `handler(event, client)` for every event whose kind is exactly `kind`.
 
+        Args:
+            kind: the event's name, such as `turn.completed` or one of your own. The reference page of event
+                kinds lists those of the runtime with their payloads. There are no wildcards.
+
+        Returns:
+            A decorator, which returns the handler unchanged. The handler is an `async def` function that
+            takes an `EventEnvelope` and the worker's `RuntimeClient`.
+
         Raises:
             TypeError: `kind` is no text, or the handler is not an `async def` function.
+
+        Examples:
+            >>> @worker.on_event("demo.greeted")
+            ... async def on_greeted(event, client):
+            ...     await client.publish("demo.answered", {"to": event.payload["name"]})
+            >>> client = FakeClient()
+            >>> await on_greeted(make_envelope("demo.greeted", {"name": "Ada"}), client)
+            >>> client.published
+            [('demo.answered', {'to': 'Ada'})]
         """
 
         def register(handler: H) -> H:
@@ -100,11 +144,31 @@ class HandlerRegistry:
     def every(
         self, *, seconds: float | None = None, minutes: float | None = None, cron: str | None = None
     ) -> Callable[[H], H]:
-        """Run `handler(client)` on an interval, or by five-field cron text in UTC.
+        """Run `handler(client)` on an interval, or at the times of a cron expression.
+
+        Give exactly one of the three. Runs of one handler never overlap.
+
+        Args:
+            seconds: the interval in seconds.
+            minutes: the interval in minutes.
+            cron: five fields (minute, hour, day, month, weekday) in UTC, such as `0 9 * * 1-5`.
+
+        Returns:
+            A decorator, which returns the handler unchanged. The handler is an `async def` function that
+            takes the worker's `RuntimeClient`.
 
         Raises:
             ValueError: not exactly one of the three is given, or it is out of range.
             TypeError: the handler is not an `async def` function.
+
+        Examples:
+            >>> @worker.every(minutes=5)
+            ... async def poll(client):
+            ...     print(f"{runtime.clock.now():%H:%M}")
+            >>> managed = await runtime.add(worker)
+            >>> woken = await runtime.advance(600)
+            00:05
+            00:10
         """
         spec = make_schedule(seconds=seconds, minutes=minutes, cron=cron)
 
@@ -115,10 +179,28 @@ class HandlerRegistry:
         return register
 
     def task(self, handler: H) -> H:
-        """Keep `handler(client)` running for the worker's life, restarted with backoff when it ends.
+        """Keep `handler(client)` running for the worker's life: when it returns or raises, it starts again.
+
+        The waits between its starts double from 1 second to 300 seconds, and begin anew once it ran for 60
+        seconds.
+
+        Args:
+            handler: an `async def` function that takes the worker's `RuntimeClient`. It is cancelled when the
+                worker stops.
+
+        Returns:
+            The handler, unchanged.
 
         Raises:
             TypeError: the handler is not an `async def` function.
+
+        Examples:
+            >>> @worker.task
+            ... async def listen(client):
+            ...     async for event in client.subscribe("demo.greeted"):
+            ...         worker.state["last"] = event.payload["name"]
+            >>> worker.handler_count
+            1
         """
         self._task_handlers.append(check_async(handler, "task"))
         return handler

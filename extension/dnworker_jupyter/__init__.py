@@ -5,6 +5,9 @@ After the extension is loaded, `dn` in the notebook is this module:
     bridge = dn.worker("bridge")
     trace = await dn.fire("turn.completed", {"turn_id": "t1"})
     await dn.settle()
+
+`dn.last_failure` is what a handler raised last, an exception with its traceback, or None. `dn.widgets` has
+the widgets that displays are made of.
 """
 
 from __future__ import annotations
@@ -31,10 +34,17 @@ __all__ = ["advance", "agent", "events", "fire", "map", "panel", "replay", "runt
 
 
 def runtime() -> Runtime:
-    """Return the embedded runtime.
+    """Return the runtime of this notebook.
+
+    Returns:
+        A `Runtime`, which runs on the kernel's loop; in a terminal, on a thread.
 
     Raises:
         UsageError: the extension is not loaded.
+
+    Examples:
+        >>> dn.runtime().is_started
+        True
     """
     return _active().runtime
 
@@ -50,24 +60,31 @@ def worker(
 ) -> LiveHandle:
     """Return a live worker, whose decorators register for the cell that runs: `%%worker` in plain Python.
 
-        bridge = dn.worker("bridge")
-
-        @bridge.on_event("turn.completed")
-        async def on_turn(event, client): ...
-
     The cell is a transaction, as a `%%worker` cell is: when it fails, nothing changes.
 
     Args:
         name: lower-case letters, digits and dashes.
         when: flags, of which one must be on.
-        env: variables of the exported worker.
+        env: variables of the exported worker, as texts by name.
         restart: start anew, with empty state.
         quiet: print nothing when all is well.
         keep_state: keep `worker.state` over restarts of worker and runtime.
 
+    Returns:
+        A `LiveHandle`: a `Worker` with the `state` and the `generation` of the live one.
+
     Raises:
         BadName: a ValueError: the name breaks the rule.
         UsageError: a flag is not declared.
+
+    Examples:
+        >>> bridge = dn.worker("bridge", quiet=True)
+        ... @bridge.on_event("demo.greeted")
+        ... async def on_greeted(event, client):
+        ...     bridge.state["last"] = event.payload["name"]
+        >>> trace = await dn.fire("demo.greeted", {"name": "Ada"})
+        >>> bridge.state["last"]
+        'Ada'
     """
     from dnworker_jupyter.syntax.options import Options
 
@@ -79,7 +96,21 @@ def worker(
 def agent(name: str) -> Callable[[Any], Any]:
     """Let the decorated function answer the turns of an agent: `%%agent` in plain Python.
 
-    As there, `default` answers for every agent without a script.
+    Args:
+        name: the agent; `default` answers for every agent without a script.
+
+    Returns:
+        A decorator, which returns the function unchanged. The function takes a `Turn`, and returns text or
+        yields pieces of it.
+
+    Examples:
+        >>> @dn.agent("parrot")
+        ... async def reply(turn):
+        ...     yield f"You said: {turn.message}"
+        >>> client = dn.runtime().client()
+        >>> end = await client.run_turn(session_id="s", agent="parrot", message="hello")
+        >>> end["response_text"]
+        'You said: hello'
     """
     from dnworker_jupyter.magics.agent import register_agent
 
@@ -100,9 +131,33 @@ async def fire(
     only: str | None = None,
     debug: bool = False,
 ) -> Trace:
-    """Fire an event and return its trace; see `Runtime.fire`. Unlike `%fire` it makes up no field.
+    """Fire an event, wait for all that it causes, and return that as a trace.
 
-    With `debug` each handler stops at its first line, in the debugger of the cell that awaits this.
+    Without a payload a kind of your own gets `{}`, where `%fire` makes one up of what its handlers read.
+
+    Args:
+        kind: the event's name; the reference page of event kinds lists those of the runtime.
+        payload: a JSON object as a dict; a kind of the runtime gets a realistic one when None.
+        session_id: made live if it is not; kinds that belong to a session get one when None.
+        timeout: seconds to wait for all it causes, None for ever; after it, the trace says so.
+        wait: False to return at once.
+        only: the name of the one worker that gets it; None for all that listen.
+        debug: whether each handler stops at its first line, in the debugger of the cell that awaits this.
+
+    Returns:
+        A `Trace`: the runs of handlers, their logs and errors, and the events that they published. A notebook
+        displays it as a tree.
+
+    Raises:
+        Invalid: the payload is not a JSON object, or another argument makes no sense.
+        TooLarge: the payload is over 1,000,000 bytes of JSON.
+        NotFound: there is no worker of the name `only`.
+        UsageError: the extension is not loaded, or a handler would wait for itself.
+
+    Examples:
+        >>> trace = await dn.fire("demo.asked", {"question": "Who is there?"})
+        >>> trace.ok, trace.event.payload
+        (True, {'question': 'Who is there?'})
     """
     runtime = _active().runtime
     return await _on_loop(
@@ -120,7 +175,23 @@ async def fire(
 
 
 async def events(last: int = 20, *, kind: str | None = None) -> list[EventEnvelope]:
-    """Return recorded events that came from outside, earlier runs' too; of `kind`, all events of it."""
+    """Return recorded events, oldest first, those of earlier runs of the notebook too.
+
+    Args:
+        last: how many at most.
+        kind: only those of a kind, whoever published them; None for those that came from outside.
+
+    Returns:
+        A list of `EventEnvelope`.
+
+    Raises:
+        UsageError: the extension is not loaded.
+
+    Examples:
+        >>> trace = await dn.fire("demo.noted", {"text": "hello"})
+        >>> [event.payload for event in await dn.events(1, kind="demo.noted")]
+        [{'text': 'hello'}]
+    """
     from dnworker.engine.replay import recorded
 
     runtime = _active().runtime
@@ -136,15 +207,27 @@ async def replay(
     timeout: float | None = 30,
     debug: bool = False,
 ) -> list[Trace]:
-    """Fire recorded events again, as `%replay` does, and return their traces.
+    """Fire recorded events again, as `%replay` does.
 
     Args:
         what: an event, several, or what `%replay` takes: `#12`, an id, `last`, `last 5`, a file.
-        edit: new values of fields; dots lead down, as in `usage.tokens`.
-        speed: 1 for the pace at which they came; None for one after the other.
-        only: the one worker that gets them.
-        timeout: seconds to wait for what each causes.
-        debug: whether each handler stops at its first line.
+        edit: new values of fields of the payload; dots lead down, as in `usage.tokens`.
+        speed: 1 for the pace at which they came, 2 for twice that; None for one after the other.
+        only: the name of the one worker that gets them; None for all that listen.
+        timeout: seconds to wait for what each causes; None for ever.
+        debug: whether each handler stops at its first line, in the debugger of the cell that awaits this.
+
+    Returns:
+        A list with a `Trace` for each event.
+
+    Raises:
+        UsageError: there is no such event or file, or the extension is not loaded.
+
+    Examples:
+        >>> trace = await dn.fire("demo.noted", {"text": "hello"})
+        >>> again = await dn.replay(trace.event, edit={"text": "goodbye"})
+        >>> again[0].event.payload
+        {'text': 'goodbye'}
     """
     from os import PathLike, fspath
 
@@ -169,7 +252,26 @@ async def replay(
 
 
 async def advance(seconds: float) -> int:
-    """Move the virtual clock forward and return how many sleepers woke; see `%clock`."""
+    """Move the virtual clock forward, and let the schedules and sleepers that wake run; see `%clock`.
+
+    Args:
+        seconds: how far to go, in virtual seconds; not negative.
+
+    Returns:
+        How many sleepers woke.
+
+    Raises:
+        UsageError: the clock is real; `%clock virtual` makes it virtual.
+        ValueError: `seconds` is negative.
+
+    Examples:
+        >>> %clock virtual
+        the clock is virtual: ...
+        >>> await dn.advance(3600)
+        0
+        >>> %clock real
+        the clock is real: ...
+    """
     from dnworker.core.errors import UsageError
 
     runtime = _active().runtime
@@ -180,10 +282,19 @@ async def advance(seconds: float) -> int:
 
 
 async def settle(timeout: float | None = 5) -> None:
-    """Wait until nothing is in flight, and raise what handlers raised: makes a headless run fail.
+    """Wait until nothing is in flight, and raise what handlers raised, so that a headless run fails.
+
+    Args:
+        timeout: seconds to wait; None for ever.
 
     Raises:
+        HandlerFailed: handlers raised since the last call.
+        TimeoutError: something still runs when the time is up; names it.
         UsageError: a handler calls it, and would wait for itself.
+
+    Examples:
+        >>> trace = await dn.fire("demo.noted", {"text": "hello"}, wait=False)
+        >>> await dn.settle(timeout=10)
     """
     from dnworker.engine.waiting import check_settle
 
@@ -197,12 +308,41 @@ async def settle(timeout: float | None = 5) -> None:
 
 
 def panel() -> Panel | StaticPanel:
-    """Return the panel, to be displayed; in a terminal, which can show none, a table of now."""
+    """Return the panel, which shows workers, events and logs as they change: `%panel` in plain Python.
+
+    Returns:
+        A `Panel`, a widget, to be displayed as the last line of a cell; in a terminal, which can show none, a
+        table of now.
+
+    Raises:
+        UsageError: the extension is not loaded.
+
+    Examples:
+        >>> dn.panel().is_closed
+        False
+    """
     return _active().panels.show()
 
 
 def map(minutes: float = 15, *, only: str | None = None) -> FlowMap:  # noqa: A001  it is `dn.map()`
-    """Return what flows where, as a picture; `.svg` and `.mermaid` are its text. See `Runtime.map`."""
+    """Return what flows where, as a picture: who publishes which kind, and who hears it.
+
+    Args:
+        minutes: of the counts that it shows, at most 15; 0 shows what handlers' sources say alone.
+        only: the name of the worker to show, with its kinds; None for all.
+
+    Returns:
+        A `FlowMap`; `.svg` and `.mermaid` are its text.
+
+    Raises:
+        NotFound: there is no such worker.
+        ValueError: minutes are not between 0 and 15.
+        UsageError: the extension is not loaded.
+
+    Examples:
+        >>> dn.map(0).mermaid.splitlines()[0]
+        'flowchart LR'
+    """
     notebook = _active()
     import asyncio
     import threading

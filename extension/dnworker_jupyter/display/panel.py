@@ -28,9 +28,19 @@ LONGEST_STILL = 4_000
 
 
 class Panel(anywidget.AnyWidget):
-    """The panel of one notebook, or of one of its workers, however often it is displayed.
+    """The panel of a notebook, or of one of its workers, as a widget; `dn.panel()` and `%panel` return it.
 
-    Its state, which a notebook may store, is a stub that asks for the module, and a still text.
+    It may be displayed in several cells, and shows the same in each. Its state, which a notebook may store,
+    is a stub that asks for the module, and a still text.
+
+    Attributes:
+        only: the qualified name of the one worker that it shows; None for all.
+        is_closed: whether it was closed.
+
+    Examples:
+        >>> panel = dn.panel()
+        >>> panel.has_views, panel.only
+        (False, None)
     """
 
     _esm = assets.stub()
@@ -72,7 +82,11 @@ class Panel(anywidget.AnyWidget):
         return data | still, metadata
 
     def report_paused(self, block: Block | None) -> None:
-        """Report to the views, from any thread, who holds the loop; None when it is free again."""
+        """Report to the views, from any thread, who holds the loop.
+
+        Args:
+            block: who; None when it is free again.
+        """
         if self._channel.has_views:
             self.send({"type": "paused", "by": None if block is None else block.who})
 
@@ -99,7 +113,13 @@ class Panel(anywidget.AnyWidget):
 
 
 class StaticPanel:
-    """What `%panel` shows where nothing live can be drawn: a terminal."""
+    """What `%panel` shows where nothing live can be drawn, as in a terminal: a table of now.
+
+    Examples:
+        >>> from dnworker_jupyter.display.panel import StaticPanel
+        >>> StaticPanel(dn.runtime(), None)
+        worker...state...topology...last error...
+    """
 
     def __init__(self, runtime: Runtime, only: str | None) -> None:
         self._runtime = runtime

@@ -92,7 +92,22 @@ class CurrentWorker:
 class LiveHandle(Worker):
     """A worker of this notebook: what is decorated with it belongs to the cell that runs.
 
-    `Worker(name=...)` in a cell becomes one of these, so that a worker's file pasted into a cell runs live.
+    `dn.worker(name)` returns one, and `Worker(name=...)` in a cell becomes one, so that a worker's file
+    pasted into a cell runs live.
+
+    Attributes:
+        name: the worker's.
+
+    Examples:
+        >>> from dnworker import Worker
+        ... ear = Worker("ear")
+        ... @ear.on_event("demo.said")
+        ... async def on_said(event, client):
+        ...     print("heard", event.payload["text"])
+        ear is running, generation 1
+          + on_event demo.said: on_said
+        >>> type(ear).__name__, ear.generation
+        ('LiveHandle', 1)
     """
 
     def __init__(self, registrar: Registrar, name: str) -> None:

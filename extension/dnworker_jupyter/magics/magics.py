@@ -96,20 +96,20 @@ class DnworkerMagics(Magics):
     @no_var_expand
     @cell_magic("worker")
     def worker_cell(self, line: str, cell: str) -> Any:
-        """Define a worker: %%worker NAME [--when FLAG] [--env K=V] [--shared] [--restart] [--quiet]
+        """Define a worker: %%worker NAME [--when FLAG] [--env K=V] [--shared] [--restart] [--quiet].
 
-        The body is an ordinary cell in which `worker`, `EventEnvelope` and `RuntimeClient` are bound:
-
-            %%worker bridge
-            @worker.on_event("turn.completed")
-            async def on_turn(event: EventEnvelope, client: RuntimeClient) -> None:
-                await client.notify(title="a turn is done")
-
-        When the cell succeeds, its handlers are the worker's next generation; when it fails, nothing
-        changes. Running it again replaces what it registered.
+        The body is an ordinary cell in which `worker`, `EventEnvelope` and `RuntimeClient` are bound. When
+        the cell succeeds, its handlers are the worker's next generation; when it fails, nothing changes.
+        Running it again replaces what it registered. %%worker --help lists the options.
 
         %%worker NAME --command CMD [--file PATH] runs a program in any language; the body is its file.
         %%worker NAME --test keeps an event and what handlers should do with it; the export has it as a test.
+
+        Examples:
+            >>> %%worker greeter --quiet
+            ... @worker.on_event("demo.met")
+            ... async def on_met(event: EventEnvelope, client: RuntimeClient) -> None:
+            ...     await client.publish("demo.greeted", {"name": event.payload["name"]})
         """
         options = read_worker_line(line)
         if not options.test and options.command is None:
@@ -120,19 +120,30 @@ class DnworkerMagics(Magics):
     @no_var_expand
     @line_magic("worker")
     def worker_line(self, line: str) -> Any:
-        """See and control workers: %worker [list], %worker NAME, %worker VERB NAME"""
+        """See and control workers: %worker [list], %worker NAME, %worker VERB NAME.
+
+        The verbs are start, stop, restart, remove, undo, topology, state and more: %worker --help lists them
+        all.
+
+        Examples:
+            >>> %worker list
+            worker ...
+        """
         return self._run(worker_line_parser(), WorkerOptions, line, run_worker_line)
 
     @no_var_expand
     @cell_magic("agent")
     def agent_cell(self, line: str, cell: str) -> Any:
-        """Define how an agent answers turns: %%agent NAME [--model M [--base-url URL]]
+        """Define how an agent answers turns: %%agent NAME [--model M [--base-url URL]].
 
-            %%agent triage
-            async def reply(turn):
-                yield f"You said: {turn.message}"
+        The body has one function of the turn; it returns text, or yields pieces of it. With a model the body
+        is its system prompt. The agent `default` answers for all that have no script.
 
-        With a model the body is its system prompt. The agent `default` answers for all that have no script.
+        Examples:
+            >>> %%agent triage
+            ... async def reply(turn):
+            ...     yield f"You said: {turn.message}"
+            agent triage answers by reply
         """
         options = agent_parser().read_as(AgentOptions, split(line))
         if not options.model:
@@ -142,10 +153,21 @@ class DnworkerMagics(Magics):
     @no_var_expand
     @line_cell_magic("fire")
     def fire(self, line: str, cell: str | None = None) -> Any:
-        """Fire an event and show what it caused: %fire KIND [key=value ...] [options]; %%fire takes a body
+        """Fire an event and show what it caused: %fire KIND [key=value ...] [options]; %%fire takes a body.
 
         Values are JSON, Python literals, or {name} for a variable of the notebook. Without a payload a kind
         that the runtime knows gets a realistic one; any other what was fired last, or what its handlers read.
+        --timeout is in seconds, 30 by default. %fire --help lists the options.
+
+        Examples:
+            >>> %%worker notes --quiet
+            ... @worker.on_event("demo.noted")
+            ... async def on_noted(event, client):
+            ...     print(event.payload["text"])
+            >>> %fire demo.noted text=hello count=3
+            demo.noted  #...
+              + ...:notes.on_noted  ok  ... ms
+                  | hello
         """
         parser = fire_parser(is_cell=cell is not None)
         return self._run(parser, FireOptions, line, lambda context, options: run_fire(context, options, cell))
@@ -153,33 +175,59 @@ class DnworkerMagics(Magics):
     @no_var_expand
     @line_magic("replay")
     def replay(self, line: str) -> Any:
-        """Fire recorded events again: %replay #12 | ID | last [N] | FILE [--edit k=v] [--speed X]
+        """Fire recorded events again: %replay #12 | ID | last [N] | FILE [--edit k=v] [--speed X].
 
         After a restart of the kernel too: the journal keeps them. %replay last 20 --compare runs the
         previous and the present generation of a worker on the same events, in shadow, and shows where
         they differ.
+
+        Examples:
+            >>> trace = await dn.fire("demo.left", {"text": "hello"})
+            >>> %replay last --edit text=goodbye
+            demo.left  #...
         """
         return self._run(replay_parser(), ReplayOptions, line, run_replay)
 
     @line_magic("clock")
     def clock(self, line: str) -> Any:
-        """Schedules, backoff and sleeps under control: %clock [virtual | real | advance 1h30m | next [N]]"""
+        """Move time, for schedules, backoff and sleeps: %clock [virtual | real | advance 1h30m | next [N]].
+
+        A virtual clock stands still until it is advanced: a day of schedules runs in milliseconds.
+
+        Examples:
+            >>> %clock virtual
+            the clock is virtual: ... UTC...
+            >>> %clock advance 1h30m
+            nothing was due
+            it is ... UTC
+            >>> %clock real
+            the clock is real: ...
+        """
         return self._run(clock_parser(), ClockOptions, line, run_clock)
 
     @line_magic("dead")
     def dead(self, line: str) -> Any:
-        """What workers could not handle: %dead [list | show ID | retry ID | drop ID] [--all] [--worker NAME]
+        """Show what was given up: %dead [list | show ID | retry ID | drop ID] [--all] [--worker NAME].
 
-        A worker with --retry gives up what it has tried often enough, and what its policy does not name.
+        A worker with --retry gives up an event that it has tried often enough, or that failed by an error its
+        policy does not name.
+
+        Examples:
+            >>> %dead
+            no dead letters
         """
         return self._run(dead_parser(), DeadOptions, line, run_dead)
 
     @line_magic("panel")
     def panel(self, line: str) -> Any:
-        """Show the panel: %panel [NAME] [--dock right | bottom | tab], %panel --open
+        """Show the panel: %panel [NAME] [--dock right | bottom | tab], %panel --open.
 
         Every worker's state and handlers, the latest events, and the tail of the log: below the cell,
         beside the notebook (in JupyterLab, with the package sidecar), or as a page in the browser.
+
+        Examples:
+            >>> %panel
+            worker ...
         """
         running = self._context.cells.running  # by the thread of the cell, which is not always the loop's
 
@@ -191,21 +239,37 @@ class DnworkerMagics(Magics):
     @no_var_expand
     @line_magic("map")
     def map(self, line: str) -> Any:
-        """Show what flows where: %map [NAME] [--minutes N] [--mermaid | --svg | --json] [-o FILE]
+        """Show what flows where: %map [NAME] [--minutes N] [--mermaid | --svg | --json] [-o FILE].
 
         Which kinds workers hear and publish, how often, what fails, and what nobody hears: as a picture, as
-        text to copy, or in a file. Before anything ran it is read from the handlers.
+        text to copy, or in a file. Before anything ran it is read from the handlers. N is at most 15.
+
+        Examples:
+            >>> %map --mermaid
+            flowchart LR...
         """
         return self._run(map_parser(), MapOptions, line, run_map)
 
     @line_magic("runtime")
     def runtime(self, line: str) -> Any:
-        """Show the runtime, or examine it: %runtime [status | doctor | url | stop | nest]"""
+        """Show the runtime, or examine it: %runtime [status | doctor | url | stop | nest].
+
+        Examples:
+            >>> %runtime url
+            http://127.0.0.1:...
+        """
         return self._run(runtime_parser(), RuntimeOptions, line, run_runtime)
 
     @line_magic("events")
     def events(self, line: str) -> Any:
-        """Show the latest events: %events [--kind K] [--last N] [--all]; or save them: %events save FILE"""
+        """Show the latest events, or save them: %events [--kind K] [--last N] [--all], %events save FILE.
+
+        Examples:
+            >>> trace = await dn.fire("demo.noted", {"text": "hello"})
+            >>> %events --kind demo.noted --last 1
+            event  id  at  kind  session  payload
+            #...demo.noted  {'text': 'hello'}
+        """
         return self._run(events_parser(), EventsOptions, line, run_events)
 
     @no_var_expand
@@ -215,6 +279,13 @@ class DnworkerMagics(Magics):
 
         Live workers belong to the capability that it names, and its directory's agents and skills are loaded:
         the notebook's, or that of --dir PATH.
+
+        Examples:
+            >>> %%capability
+            ... name: greetings
+            ... version: 1.0.0
+            ... description: Greets whom it meets
+            capability greetings 1.0.0...
         """
 
         running = self._context.cells.running  # by the thread of the cell, which is not always the loop's
@@ -227,13 +298,22 @@ class DnworkerMagics(Magics):
     @no_var_expand
     @line_magic("capability")
     def capability_line(self, line: str) -> Any:
-        """Export the notebook's workers: %capability export PATH | check [PATH] | diff PATH
+        """Export the notebook's workers: %capability export PATH | check [PATH] | diff PATH.
 
-        Run others here: %capability load PATH [--replace | --beside] | reload NAME | unload NAME
-        Show flags, and set one: %capability flag [NAME [on | off]]
+        Run others here: %capability load PATH [--replace | --beside] | reload NAME | unload NAME.
+        Show flags, and set one: %capability flag [NAME [on | off]].
 
         check runs what an export would write, in a clean environment, and fires recorded events at it and at
         the notebook; export --check writes nothing unless that passes, export --lock has uv lock the scripts.
+
+        Examples:
+            >>> %%worker notes --quiet
+            ... @worker.on_event("demo.noted")
+            ... async def on_noted(event, client):
+            ...     print(event.payload["text"])
+            >>> %capability export exported
+            %capability export: ...
+            capability ... is in exported...
         """
         return self._run(capability_parser(), CapabilityOptions, line, run_capability)
 
