@@ -4,8 +4,8 @@ A block is what stands between two fences. What it is for, its fence says, or a 
 
     ```python                        a cell of the page's notebook
     ```python title="workers/x.py"   a file of the page's directory, in any language
-    ```sh                            commands, run in the page's directory
-    ```text                          what the block before answers; `...` stands for anything
+    ```sh                            commands, run in the page's directory; $PORT is a free port
+    ```text                          what the block before answers; `...` stands for anything, times and bars do not count
     ```json, yaml, toml              must be legal
     <!-- run: fails -->              the block after it ends with an error
     <!-- run: background until "X" -->  it goes on until the page ends; X appears in what it prints

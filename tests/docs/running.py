@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -24,6 +26,7 @@ LIMIT = 120.0
 
 _ESCAPES = re.compile(r"\x1b\[[0-9;]*m")
 _TIMES = re.compile(r"\d+(\.\d+)? (ms|s)\b")
+_TIMES_OF_DAY = re.compile(r"(\d{4}-\d\d-\d\d )?\b\d\d:\d\d:\d\d\b")
 _LEGAL = {"json": json.loads, "yaml": yaml.safe_load, "toml": tomllib.loads}
 _NO_CODE = {"", "text", "mermaid", "diff", "http", "md", "markdown", "console", "ini"}
 """What is looked at and not run; text after a block that ran is compared."""
@@ -34,9 +37,9 @@ class PageError(AssertionError):
 
 
 def plain(text: str) -> list[str]:
-    """Return the lines of an answer as they are compared: no colours, no spaces at the ends, no times of their own."""
-    lines = _TIMES.sub("0 ms", _ESCAPES.sub("", text)).splitlines()
-    return [re.sub(r"\s+", " ", line).strip() for line in lines if line.strip()]
+    """Return the lines of an answer as they are compared: no colours, bars or spaces, no times of their own."""
+    lines = _TIMES.sub("0 ms", _TIMES_OF_DAY.sub("00:00:00", _ESCAPES.sub("", text))).splitlines()
+    return [re.sub(r"[\s█]+", " ", line).strip() for line in lines if line.strip()]
 
 
 def matches(said: str, expected: str) -> bool:
@@ -88,10 +91,18 @@ class Background:
             self._process.stdout.close()
 
 
+@functools.cache
+def _port() -> int:
+    with socket.socket() as one:
+        one.bind(("127.0.0.1", 0))
+        return int(one.getsockname()[1])
+
+
 def environment() -> dict[str, str]:
-    """Return the environment of commands: `dnworker` and `python` are those of the tests."""
+    """Return the environment of commands: `dnworker` and `python` are those of the tests, `PORT` is free."""
     return {
         **os.environ,
+        "PORT": str(_port()),
         "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
         "NO_COLOR": "1",
     }
@@ -155,7 +166,10 @@ class PageRun:
     def _run_cell(self, block: Block) -> str:
         if self._kernel is None:
             self._kernel = KernelSession()
-            self._kernel.run(f"%cd -q {self._directory}\n%load_ext dnworker")
+            # Silently: a cell that changes the directory would be a part of the notebook, and in its exports.
+            move = f"__import__('os').chdir({str(self._directory)!r})"
+            self._kernel.client.execute(move, silent=True, store_history=False, reply=True, timeout=LIMIT)
+            self._kernel.run("%load_ext dnworker")
         reply = self._kernel.run(block.code)
         if (reply.status != "ok") is not block.fails:
             raise PageError(f"{block.place}: the cell ended with {reply.status}:\n{reply.text}")

@@ -93,7 +93,21 @@ def test_a_block_that_does_something_else_is_an_error_with_its_line(tmp_path, te
         ("a 1\nb\nc 2", "a ...\nc 2", True),
         ("a 1\nb", "a ...\nc", False),
         ("\x1b[31mred\x1b[0m  x", "red x", True),
+        ("04:52:13  ran at 2026-11-27 04:52:13 ok", "09:00:00 ran at 09:00:01 ok", True),
+        ("x  ok  2 ms    ███ █", "x ok 1 ms", True),
     ],
 )
 def test_an_answer_is_compared_without_its_times_colours_and_columns(said, expected, is_so):
     assert matches(said, expected) is is_so
+
+
+def test_commands_have_a_free_port_and_cells_do_not_count_the_change_of_directory(tmp_path):
+    file = tmp_path / "page.md"
+    file.write_text(
+        "```sh\nexpr $PORT '>' 1024\n```\n```text\n1\n```\n"
+        "```python\nfrom pathlib import Path\nprint(Path.cwd(), len(In))\n```\n"
+        f"```text\n{tmp_path} 3\n```\n"
+    )
+    with PageRun(tmp_path) as run:
+        for block in blocks_of(file):
+            run.run(block)
