@@ -111,3 +111,15 @@ def test_commands_have_a_free_port_and_cells_do_not_count_the_change_of_director
     with PageRun(tmp_path) as run:
         for block in blocks_of(file):
             run.run(block)
+
+
+def test_a_command_has_what_an_earlier_one_exported_and_a_home_of_its_own(tmp_path):
+    file = tmp_path / "page.md"
+    file.write_text(
+        "```sh\nexport WORD=here\n```\n"
+        "```sh\necho $WORD $HOME\n```\n```text\nhere ...-home\n```\n"
+        '<!-- run: background until "here" -->\n```sh\nbash -c "echo $WORD; exec sleep 60"\n```\n'
+    )
+    with PageRun(tmp_path) as run:
+        for block in blocks_of(file):
+            run.run(block)
