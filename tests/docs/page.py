@@ -4,11 +4,13 @@ A block is what stands between two fences. What it is for, its fence says, or a 
 
     ```python                        a cell of the page's notebook
     ```python title="workers/x.py"   a file of the page's directory, in any language
-    ```sh                            commands, run in the page's directory; $PORT is a free port
+    ```sh                            commands, run in the page's directory; $PORT is a free port, as is what stands for
+                                     8787, the port of `dnworker serve`, and for 8788, 8789, 4222 and 8222
     ```text                          what the block before answers; `...` stands for anything, times and bars do not count
     ```json, yaml, toml              must be legal
     <!-- run: fails -->              the block after it ends with an error
     <!-- run: background until "X" -->  it goes on until the page ends; X appears in what it prints
+    <!-- run: answers "X", "Y" -->   a cell that asks: at a debugger's prompt, say; these are typed
     <!-- run: no, REASON -->         it is not run, and the reason is one that people would accept
     <!-- hidden LANGUAGE ... -->     a block that is run and not shown
 """
@@ -27,6 +29,7 @@ _BLOCK = re.compile(
     re.MULTILINE | re.DOTALL,
 )
 _TITLE = re.compile(r'title="([^"]+)"')
+_ANSWERS = re.compile(r'answers ("[^"]*"(?:, *"[^"]*")*)')
 _UNTIL = re.compile(r'background until "([^"]+)"')
 
 
@@ -64,6 +67,12 @@ class Block:
     def fails(self) -> bool:
         """Return whether it is to end with an error."""
         return self.how == "fails"
+
+    @property
+    def answers(self) -> list[str] | None:
+        """Return what is typed where the cell asks; None for one that asks for nothing."""
+        found = _ANSWERS.fullmatch(self.how)
+        return re.findall(r'"([^"]*)"', found[1]) if found else None
 
     @property
     def until(self) -> str | None:

@@ -58,7 +58,7 @@ class Background:
 
     def __init__(self, block: Block, directory: Path) -> None:
         self._process = subprocess.Popen(
-            ["bash", "-c", as_typed(f"trap - EXIT\nexec {block.code.strip()}", directory)],
+            ["bash", "-c", as_typed(f"trap - EXIT\nexec {with_own_ports(block.code.strip())}", directory)],
             cwd=directory,
             env=environment(directory),
             stdout=subprocess.PIPE,
@@ -96,22 +96,43 @@ class Background:
             self._process.stdout.close()
 
 
+_PORTS = re.compile(r"\b(8787|8788|8789|4222|8222)\b")
+"""Ports that pages name, in place of which free ones are used: pages run side by side."""
+
+_WRAPPER = """#!/bin/sh
+[ "$1" != serve ] || case " $* " in *" --port "*) ;; *) set -- "$@" --port {port};; esac
+exec {program} "$@"
+"""
+"""`dnworker`, whose default port is a free one."""
+
+
 @functools.cache
-def _port() -> int:
+def _port(named: str = "8787") -> int:
     with socket.socket() as one:
         one.bind(("127.0.0.1", 0))
         return int(one.getsockname()[1])
 
 
+def with_own_ports(text: str) -> str:
+    """Return text in which the ports that a page names are free ones."""
+    return _PORTS.sub(lambda found: str(_port(found[1])), text)
+
+
 def environment(directory: Path) -> dict[str, str]:
     """Return the environment of commands: `dnworker` and `python` are the tests', `PORT` is free, the home the page's."""
     home = directory.with_name(f"{directory.name}-home")
-    home.mkdir(exist_ok=True)
+    programs = home / "bin"
+    programs.mkdir(parents=True, exist_ok=True)
+    wrapper = programs / "dnworker"
+    if not wrapper.exists():
+        program = shlex.quote(str(Path(sys.executable).parent / "dnworker"))
+        wrapper.write_text(_WRAPPER.format(port=_port(), program=program), encoding="utf-8")
+        wrapper.chmod(0o755)
     return {
         **os.environ,
         "HOME": str(home),
         "PORT": str(_port()),
-        "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
+        "PATH": os.pathsep.join([str(programs), str(Path(sys.executable).parent), os.environ["PATH"]]),
         "NO_COLOR": "1",
     }
 
@@ -119,7 +140,9 @@ def environment(directory: Path) -> dict[str, str]:
 def as_typed(code: str, directory: Path) -> str:
     """Return commands that have the variables which earlier blocks exported, as in one terminal, and hand theirs on."""
     variables = shlex.quote(str(directory.with_name(f"{directory.name}-home") / ".page-variables"))
-    return f"[ ! -f {variables} ] || . {variables}\ntrap {shlex.quote(f'export -p >{variables}')} EXIT\n{code}"
+    return (
+        f"[ ! -f {variables} ] || . {variables}\ntrap {shlex.quote(f'export -p >{variables}')} EXIT\n{code}"
+    )
 
 
 class PageRun:
@@ -141,6 +164,11 @@ class PageRun:
             self._kernel.close()
         for one in reversed(self._background):
             one.close()
+
+    @property
+    def answer(self) -> str | None:
+        """What the block that ran last has answered; None where none did."""
+        return self._said
 
     def run(self, block: Block) -> None:
         """Run one block.
@@ -168,7 +196,7 @@ class PageRun:
     def _write(self, block: Block) -> None:
         file = self._directory / (block.title or "")
         file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_text(block.code, encoding="utf-8")
+        file.write_text(with_own_ports(block.code), encoding="utf-8")
         file.chmod(0o755)
 
     def _read(self, block: Block) -> None:
@@ -184,7 +212,7 @@ class PageRun:
             move = f"__import__('os').chdir({str(self._directory)!r})"
             self._kernel.client.execute(move, silent=True, store_history=False, reply=True, timeout=LIMIT)
             self._kernel.run("%load_ext dnworker")
-        reply = self._kernel.run(block.code)
+        reply = self._kernel.run(with_own_ports(block.code), answers=block.answers)
         if (reply.status != "ok") is not block.fails:
             raise PageError(f"{block.place}: the cell ended with {reply.status}:\n{reply.text}")
         return reply.text
@@ -194,7 +222,7 @@ class PageRun:
             self._background.append(Background(block, self._directory))
             return self._background[-1].said
         done = subprocess.run(
-            ["bash", "-e", "-o", "pipefail", "-c", as_typed(block.code, self._directory)],
+            ["bash", "-e", "-o", "pipefail", "-c", as_typed(with_own_ports(block.code), self._directory)],
             cwd=self._directory,
             env=environment(self._directory),
             stdin=subprocess.DEVNULL,
@@ -209,7 +237,7 @@ class PageRun:
         return done.stdout
 
     def _compare(self, block: Block) -> None:
-        if not matches(self._said or "", block.code):
+        if not matches(self._said or "", with_own_ports(block.code)):
             raise PageError(
                 f"{block.place}: the page says\n{block.code}\nand the block before answers\n{self._said}"
             )

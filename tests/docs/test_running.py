@@ -123,3 +123,17 @@ def test_a_command_has_what_an_earlier_one_exported_and_a_home_of_its_own(tmp_pa
     with PageRun(tmp_path) as run:
         for block in blocks_of(file):
             run.run(block)
+
+
+def test_a_cell_is_answered_and_a_port_that_a_page_names_is_a_free_one(tmp_path):
+    file = tmp_path / "page.md"
+    file.write_text(
+        '<!-- run: answers "tea", "2" -->\n```python\nprint(input("what?"), input("how many?"), "at 8787")\n```\n'
+        "```text\ntea 2 at 8787\n```\n```sh\necho 8787 8788\n```\n"
+    )
+    with PageRun(tmp_path) as run:
+        for block in blocks_of(file):
+            run.run(block)
+        assert run.answer is not None
+        assert not {"8787", "8788"} & set(run.answer.split())
+        assert len(set(run.answer.split())) == 2
