@@ -107,7 +107,7 @@ exec {program} "$@"
 
 
 @functools.cache
-def _port(named: str = "8787") -> int:
+def _port(named: str) -> int:
     with socket.socket() as one:
         one.bind(("127.0.0.1", 0))
         return int(one.getsockname()[1])
@@ -126,12 +126,12 @@ def environment(directory: Path) -> dict[str, str]:
     wrapper = programs / "dnworker"
     if not wrapper.exists():
         program = shlex.quote(str(Path(sys.executable).parent / "dnworker"))
-        wrapper.write_text(_WRAPPER.format(port=_port(), program=program), encoding="utf-8")
+        wrapper.write_text(_WRAPPER.format(port=_port("8787"), program=program), encoding="utf-8")
         wrapper.chmod(0o755)
     return {
         **os.environ,
         "HOME": str(home),
-        "PORT": str(_port()),
+        "PORT": str(_port("8787")),
         "PATH": os.pathsep.join([str(programs), str(Path(sys.executable).parent), os.environ["PATH"]]),
         "NO_COLOR": "1",
     }
