@@ -67,6 +67,11 @@ class RunTotals:
             total.slots[bisect_left(BOUNDS, duration)] += 1
             total.seconds += duration
 
+    def know(self, worker: str, handler: str) -> None:
+        """Count a handler from 0 on, before its first run: a first failure is a rise then."""
+        if (worker, handler) not in self._handlers:
+            self._begin(worker, handler)
+
     def _begin(self, worker: str, handler: str) -> RunTotal:
         key = (worker, handler) if len(self._handlers) < HANDLERS_COUNTED else OTHERS
         return self._handlers.setdefault(key, RunTotal())

@@ -81,6 +81,9 @@ async def measure(engine: Engine) -> Measure:
     """Return how a runtime stands; called on its loop."""
     cursors = await _cursors(engine)
     totals, workers = engine.totals, engine.workers()
+    for worker in workers:
+        for key in worker.stats:
+            engine.history.series.totals.know(worker.qualified_name, key.name)
     lags = [lag for lag in engine.history.series.lag()[-2:] if lag is not None]
     return Measure(
         version=__version__,

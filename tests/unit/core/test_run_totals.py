@@ -55,6 +55,15 @@ def test_handlers_beyond_the_bound_are_counted_together():
     assert (read[OTHERS].outcomes["ok"], read["cap:w", "h0"].outcomes["ok"]) == (7, 2)
 
 
+def test_a_handler_that_is_known_is_counted_from_zero_and_keeps_its_count():
+    totals = RunTotals()
+    totals.know("cap:w", "h")
+    assert totals.read()["cap:w", "h"].outcomes["error"] == 0
+    run(totals, outcome="error")
+    totals.know("cap:w", "h")
+    assert totals.read()["cap:w", "h"].outcomes["error"] == 1
+
+
 def test_what_was_read_does_not_change():
     totals = RunTotals()
     run(totals)

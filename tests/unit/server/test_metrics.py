@@ -71,6 +71,15 @@ async def test_metrics_tell_of_events_runs_durations_and_workers(served, http):
         assert value(found, "process_resident_memory_bytes") > 1_000_000
 
 
+async def test_a_handler_that_has_not_run_yet_is_at_zero(served):
+    await served.add(ticking())
+    found = await measured(served)
+    assert value(found, RUNS, worker="notebook:w", handler="on_tick", outcome="error") == 0
+    assert (
+        value(found, "dnworker_handler_duration_seconds_count", worker="notebook:w", handler="on_tick") == 0
+    )
+
+
 async def test_openmetrics_is_answered_where_it_is_asked_for(http):
     answer = await http.get("/metrics", headers={"Accept": "application/openmetrics-text; version=1.0.0"})
     assert answer.headers["content-type"].startswith("application/openmetrics-text; version=1.0.0")
