@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import sys
+from pathlib import Path
 from textwrap import dedent
 
 import pytest
@@ -20,6 +22,7 @@ from dnworker.events import flow_counts
 from dnworker.server.metric_families import registry
 
 RUNS = "dnworker_handler_runs_total"
+PAGE = Path(__file__).parents[3] / "docs" / "how-to" / "watch-with-prometheus.md"
 
 
 def ticking(name: str = "w") -> Worker:
@@ -98,6 +101,13 @@ async def test_without_the_library_the_answer_names_the_command_that_installs_it
     answer = await http.get("/metrics")
     assert answer.status_code == 501
     assert "pip install 'dnworker[metrics]'" in answer.json()["detail"]
+
+
+async def test_the_page_names_no_metric_that_is_not_there(served):
+    await served.add(ticking())
+    text = generate_latest(registry(await measuring.measure(served))).decode()
+    there = set(re.findall(r"^# TYPE (\w+)", text, re.MULTILINE))
+    assert len(set(re.findall(r"\bdnworker_\w+", PAGE.read_text())) - there) == 0
 
 
 async def test_kinds_beyond_the_bound_are_counted_together_and_none_is_lost(monkeypatch):
