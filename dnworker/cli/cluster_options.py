@@ -26,7 +26,7 @@ _WITH_BROKER = ("namespace", "creds", "node", "stream_replicas", "broker_ca", "b
 
 def add_cluster_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options."""
-    group = parser.add_argument_group("several nodes", "docs/scale-out.md walks through")
+    group = parser.add_argument_group("several nodes", "docs/how-to/several-machines.md walks through")
     group.add_argument(
         "--broker",
         metavar="URL[,URL]...",

@@ -38,24 +38,44 @@ async def _reload(client: RuntimeClient, options: argparse.Namespace) -> int:
     if options.all_nodes:
         answer = await client.connection.request("POST", f"/api/nodes/reload{query}", timeout=None)
         rows: list[dict[str, Any]] = answer["nodes"]
+        problems = []
     else:
-        await client.connection.request("POST", f"/api/reload{query}", timeout=None)
-        rows = []
-    has_failed = any(row["error"] is not None for row in rows)
+        info = await client.connection.request("POST", f"/api/reload{query}", timeout=None)
+        rows, problems = [], _problems(info, options.capability)
+    has_failed = bool(problems) or any(row["error"] is not None for row in rows)
     target = None
     if options.make_target and not has_failed:
         target = await client.connection.request("POST", f"/api/nodes/target{query}")
     if options.json:
-        print_json({"ok": not has_failed, "nodes": rows, "target": target})
+        print_json({"ok": not has_failed, "nodes": rows, "target": target, "problems": problems})
         return int(has_failed)
     what = options.capability or "all capabilities"
-    print(printable("\n".join(_line(row) for row in rows) or f"{what}: reloaded"))
+    lines = [_line(row) for row in rows] or problems or [f"{what}: reloaded"]
+    print(printable("\n".join(lines)))
     if target is not None:
         text = (
             f"{what}: all nodes are to run version {target['version']} ({target['digest'][:8]}) of this one"
         )
         print(printable(f"{text}; workers move one at a time, `dnworker nodes --watch` shows them"))
     return int(has_failed)
+
+
+def _problems(info: dict[str, Any], only: str | None) -> list[str]:
+    """Return what does not run after a reload, a line each: capabilities that are refused, and workers."""
+    found = []
+    for capability in info["capabilities"]:
+        if only not in (None, capability["name"]):
+            continue
+        for one in capability["components"]:
+            error = (one["error"] or "").strip().splitlines()
+            if one["kind"] == "capability":
+                found.append(
+                    f"{capability['name']} could not be loaded: {error[0] if error else one['status']}"
+                )
+            elif one["kind"] == "worker" and one["status"] == "error":
+                why = f": {error[0]}" if error else ""
+                found.append(f"{capability['name']}:{one['name']} does not run{why}")
+    return found
 
 
 def _line(row: dict[str, Any]) -> str:

@@ -22,6 +22,7 @@ from itertools import accumulate
 from typing import TYPE_CHECKING, NamedTuple
 
 from dnworker.core.listeners import Listeners
+from dnworker.core.run_totals import RunTotals
 
 if TYPE_CHECKING:
     from dnworker.core.invocation import Invocation
@@ -182,6 +183,8 @@ class Series:
 
     def __init__(self) -> None:
         self.whole = Buckets()
+        self.totals = RunTotals()
+        """All calls since the start."""
         self._handlers: dict[str, dict[str, Buckets]] = {}
         self._handler_count = 0
         self.failed: Listeners[[Invocation]] = Listeners()
@@ -194,6 +197,7 @@ class Series:
 
     def note(self, invocation: Invocation) -> None:
         """Count the end of a call. One that was cancelled says nothing; how long a task ran, neither."""
+        self.totals.note(invocation)
         duration, outcome = invocation.duration, invocation.outcome
         if duration is None or outcome == "cancelled":
             return

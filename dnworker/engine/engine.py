@@ -75,6 +75,7 @@ from dnworker.engine.retries import Retries
 from dnworker.engine.runtime_log import RuntimeLog
 from dnworker.engine.starting import OnWait, Waits
 from dnworker.engine.tokens import Tokens
+from dnworker.engine.totals import Totals
 from dnworker.engine.unheard import note_unheard, why_unheard
 from dnworker.engine.usage import Usage
 from dnworker.engine.versions import Target
@@ -157,7 +158,7 @@ class Engine:
         self.storms = self._make_storms()
         self.journal = self._make_journal(journal)
         self.logs, self.log = self._make_logs()
-        self._worker_log = WorkerLog(self.logs)
+        self._worker_log, self.totals = WorkerLog(self.logs), Totals()
         self.log_line, self.failing, self.changes = self._worker_log.add, Failing(), Changes()
         self.guard, self.tools, self.side_threads = Guard(), Tools(), SideThreads()
         self.holdings = self._make_holdings(place)
@@ -264,6 +265,7 @@ class Engine:
         self.history.listen(self._worker_log.add_failure)
         self.history.series.failed.add(self.failing.note)
         self.retries.tried_again.add(self.failing.note_retried)
+        self.retries.tried_again.add(lambda invocation: self.totals.retries.add(invocation.worker))
         self.history.series.failed.add(self.services.lives.note_failure)
         self.history.hints.add(self._worker_log.add_hint)
         if isinstance(self.clock, VirtualClock):
@@ -1086,6 +1088,8 @@ class Engine:
             self.log_line(worker.qualified_name, first, source="runtime", level="error")
         self.storms.note_state(worker.qualified_name, is_running=worker.state is WorkerState.RUNNING)
         self._note_health(worker, moved=moved)
+        if moved:
+            self.totals.note_state(worker)
         self.holdings.wake()
         if worker.state is WorkerState.RUNNING:
             self._warn_of_retries(worker)
@@ -1128,6 +1132,7 @@ class Engine:
     def _note_refused(self, envelope: EventEnvelope, exc: BaseException) -> None:
         """Note an event that the broker did not accept: whoever does not wait for that must hear of it."""
         self.history.note_loss(envelope.event_id, f"lost for all: {exc}")
+        self.totals.note_refused()
         log.error("event %s (%s) was not published: %s", envelope.event_id, envelope.kind, exc)
 
     def _note_storm(self, storm: Storm, invocation: Invocation) -> None:

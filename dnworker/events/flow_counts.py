@@ -43,6 +43,8 @@ class PublishedCounts:
 
     def __init__(self) -> None:
         self.totals: dict[tuple[str | None, str], int] = {}
+        self.beyond = 0
+        """Events of further pairs, which are not in `totals`."""
 
     def note_event(self, envelope: EventEnvelope) -> None:
         """Count an event by who publishes it."""
@@ -53,6 +55,8 @@ class PublishedCounts:
         except KeyError:
             if len(self.totals) < MOST:
                 self.totals[key] = 1
+            else:
+                self.beyond += 1
 
 
 def publisher_of(name: str | None, kind: str) -> str:

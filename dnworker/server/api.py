@@ -67,6 +67,8 @@ class Endpoint:
     answer: Any = dict[str, Any]
     errors: tuple[int, ...] = ()
     right: Right | None = Right.OPERATE
+    media: str = "application/json"
+    """What a 200 body is; anything but JSON is a `Response` of the handler's."""
     session: Literal["", "live", "any"] = ""
     """Whether it is served where its session runs, and whether there must be one: `live`."""
 

@@ -19,6 +19,7 @@ from dnworker.server import (
     files,
     interactive,
     kept_state,
+    metrics,
     nodes,
     once,
     page,
@@ -57,6 +58,7 @@ _RESOURCES = (
     files,
     runtime_log,
     catalog,
+    metrics,
 )
 ENDPOINTS: list[Endpoint] = [one for resource in _RESOURCES for one in resource.endpoints]
 

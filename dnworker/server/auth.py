@@ -15,6 +15,9 @@ from dnworker.server.responses import error
 from dnworker.server.rights import SOCKETS, Right, lacks
 
 PUBLIC_PATHS = frozenset({"/api/health", "/api/ready"})
+PRIVATE_PATHS = frozenset({"/metrics"})
+"""What needs a token outside of `/api/`; the panel's pages have sessions of their own."""
+
 UNAUTHORIZED_CLOSE = 4401
 RETIRED_CLOSE = 4402
 HOSTS_REMEMBERED = 100
@@ -51,7 +54,7 @@ class Gatekeeper:
             await self._refuse(403, refusal, scope, receive, send)
             return
         path = scope["path"]
-        if not path.startswith("/api/") or path in PUBLIC_PATHS:
+        if path in PUBLIC_PATHS or not (path.startswith("/api/") or path in PRIVATE_PATHS):
             await self._app(scope, receive, send)
             return
         token = self._ticket(scope) or _bearer(authorization)

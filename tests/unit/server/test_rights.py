@@ -108,6 +108,14 @@ def test_what_anybody_may_call_is_what_the_gatekeeper_lets_through():
     assert openapi.right is None
 
 
+@pytest.mark.parametrize(
+    "one", [one for one in ENDPOINTS if one.right], ids=lambda one: f"{one.method} {one.path}"
+)
+async def test_an_endpoint_that_has_a_right_wants_a_token(limited, one):
+    async with httpx.AsyncClient(base_url=limited.url, trust_env=False) as client:
+        assert (await client.request(one.method, path_of(one), json={})).status_code == 401
+
+
 def test_every_command_and_socket_has_a_right():
     assert COMMANDS.keys() == interactive._OPERATIONS.keys()
     assert {"/api/ws", "/api/ws/events"} == SOCKETS.keys()

@@ -1,0 +1,155 @@
+"""`measure` takes down what metrics tell of a runtime, as plain data that another thread may read.
+
+The server's `metric_families.py` makes metrics of it. Names that people choose, such as kinds of events, are
+bounded: what is beyond a bound is counted together as `other`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from dnworker._version import __version__
+from dnworker.core.models import LimitUse
+from dnworker.core.run_totals import RunTotal
+from dnworker.engine.totals import OTHER
+from dnworker.events.brokers.base import CursorInfo
+
+if TYPE_CHECKING:
+    from dnworker.engine.engine import Engine
+
+log = logging.getLogger("dnworker.metrics")
+
+KINDS_SHOWN = 300
+WORKERS_SHOWN = 1_000
+"""Kinds and workers that have metrics of their own."""
+
+CURSORS_WITHIN = 5.0
+"""Seconds after which the rest is told without the cursors."""
+
+
+@dataclass(frozen=True)
+class WorkerMeasure:
+    """What one worker does now; for the workers beyond the bound together, without a state.
+
+    Attributes:
+        state: its lifecycle's, such as `running`.
+        queued: events that wait in memory for it.
+        running: runs of its handlers that have not ended.
+    """
+
+    state: str | None
+    queued: int
+    running: int
+
+
+@dataclass(frozen=True)
+class Measure:
+    """A runtime at one moment. Mappings are by qualified worker, or by what their names say.
+
+    Attributes:
+        lag: seconds by which the loop turned late, as the 99th percentile of the newest 15 s that have one.
+        cursors: events that the broker keeps for each worker; None where it does not say how many.
+    """
+
+    version: str
+    runtime_id: str
+    node: str
+    broker: str
+    broker_failed: bool
+    events: Mapping[str, int]
+    refused: int
+    runs: Mapping[tuple[str, str], RunTotal]
+    workers: Mapping[str, WorkerMeasure]
+    states: Mapping[str, int]
+    starts: Mapping[str, int]
+    restarts: Mapping[str, int]
+    failures: Mapping[str, int]
+    retries: Mapping[str, int]
+    dead_letters: Mapping[str, int]
+    cursors: Mapping[str, int] | None
+    lag: float | None
+    sessions: int
+    limits: Mapping[str, LimitUse]
+
+
+async def measure(engine: Engine) -> Measure:
+    """Return how a runtime stands; called on its loop."""
+    cursors = await _cursors(engine)
+    totals, workers = engine.totals, engine.workers()
+    for worker in workers:
+        for key in worker.stats:
+            engine.history.series.totals.know(worker.qualified_name, key.name)
+    lags = [lag for lag in engine.history.series.lag()[-2:] if lag is not None]
+    return Measure(
+        version=__version__,
+        runtime_id=engine.runtime_id,
+        node=engine.holdings.node,
+        broker=engine.bus.broker.name,
+        broker_failed=engine.bus.broker.failure is not None,
+        events=_events(engine),
+        refused=totals.refused,
+        runs=engine.history.series.totals.read(),
+        workers=_workers(engine),
+        states=Counter(str(worker.state) for worker in workers),
+        starts=totals.starts.read(),
+        restarts=totals.restarts.read(),
+        failures=totals.failures.read(),
+        retries=totals.retries.read(),
+        dead_letters=bounded(Counter(one.worker for one in engine.dead_letters.all()), WORKERS_SHOWN),
+        cursors=cursors,
+        lag=lags[-1] if lags else None,
+        sessions=len(engine.sessions),
+        limits=engine.usage.read(),
+    )
+
+
+def bounded(counts: Mapping[str, int], most: int) -> dict[str, int]:
+    """Return the first `most` counts, and the sum of all others as `other`, where there are any."""
+    found: dict[str, int] = {}
+    for number, (name, count) in enumerate(counts.items()):
+        key = name if number < most else OTHER
+        found[key] = found.get(key, 0) + count
+    return found
+
+
+def _events(engine: Engine) -> dict[str, int]:
+    """Return the events by kind; which kinds have a count of their own never changes, so none shrinks."""
+    published, kinds = engine.flow.published, dict[str, int]()
+    for (_, kind), count in published.totals.items():
+        kinds[kind] = kinds.get(kind, 0) + count
+    shown = bounded(kinds, KINDS_SHOWN)
+    if published.beyond:
+        shown[OTHER] = shown.get(OTHER, 0) + published.beyond
+    return shown
+
+
+def _workers(engine: Engine) -> dict[str, WorkerMeasure]:
+    found: dict[str, WorkerMeasure] = {}
+    queued = running = 0
+    workers = sorted(engine.workers(), key=lambda worker: worker.qualified_name)
+    for worker in workers:
+        runs = sum(one.in_flight for one in worker.stats.values())
+        if len(found) < WORKERS_SHOWN:
+            found[worker.qualified_name] = WorkerMeasure(str(worker.state), worker.waiting, runs)
+        else:
+            queued, running = queued + worker.waiting, running + runs
+    if len(workers) > WORKERS_SHOWN:
+        found[OTHER] = WorkerMeasure(None, queued, running)
+    return found
+
+
+async def _cursors(engine: Engine) -> dict[str, int] | None:
+    try:
+        async with asyncio.timeout(CURSORS_WITHIN):
+            cursors: list[CursorInfo] = await engine.bus.broker.cursors()
+    except (OSError, TimeoutError) as exc:  # a disk or a server that is away; the rest is worth to be told
+        log.warning(
+            "metrics are without cursors: the broker does not tell them: %s", exc or "it takes too long"
+        )
+        return None
+    return bounded({one.worker: one.pending for one in cursors}, WORKERS_SHOWN)
