@@ -1,10 +1,15 @@
-"""Runs the code blocks of a page in order, as a reader would: cells in one kernel, commands and files in one directory."""
+"""Runs the code blocks of a page in order, as a reader would: cells in one kernel, commands and files in one directory.
+
+Commands have a home of their own, so that pages that run side by side do not see each other's runtimes, and the
+variables that blocks before them exported.
+"""
 
 from __future__ import annotations
 
 import json
 import os
 import re
+import shlex
 import signal
 import subprocess
 import sys
@@ -50,9 +55,9 @@ class Background:
 
     def __init__(self, block: Block, directory: Path) -> None:
         self._process = subprocess.Popen(
-            ["bash", "-c", f"exec {block.code.strip()}"],
+            ["bash", "-c", as_typed(f"trap - EXIT\nexec {block.code.strip()}", directory)],
             cwd=directory,
-            env=environment(),
+            env=environment(directory),
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
@@ -88,13 +93,22 @@ class Background:
             self._process.stdout.close()
 
 
-def environment() -> dict[str, str]:
-    """Return the environment of commands: `dnworker` and `python` are those of the tests."""
+def environment(directory: Path) -> dict[str, str]:
+    """Return the environment of commands: `dnworker` and `python` are those of the tests, and the home is the page's."""
+    home = directory.with_name(f"{directory.name}-home")
+    home.mkdir(exist_ok=True)
     return {
         **os.environ,
+        "HOME": str(home),
         "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
         "NO_COLOR": "1",
     }
+
+
+def as_typed(code: str, directory: Path) -> str:
+    """Return commands that have the variables which earlier blocks exported, as in one terminal, and hand theirs on."""
+    variables = shlex.quote(str(directory.with_name(f"{directory.name}-home") / ".page-variables"))
+    return f"[ ! -f {variables} ] || . {variables}\ntrap {shlex.quote(f'export -p >{variables}')} EXIT\n{code}"
 
 
 class PageRun:
@@ -166,9 +180,9 @@ class PageRun:
             self._background.append(Background(block, self._directory))
             return self._background[-1].said
         done = subprocess.run(
-            ["bash", "-e", "-o", "pipefail", "-c", block.code],
+            ["bash", "-e", "-o", "pipefail", "-c", as_typed(block.code, self._directory)],
             cwd=self._directory,
-            env=environment(),
+            env=environment(self._directory),
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,

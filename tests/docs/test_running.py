@@ -97,3 +97,15 @@ def test_a_block_that_does_something_else_is_an_error_with_its_line(tmp_path, te
 )
 def test_an_answer_is_compared_without_its_times_colours_and_columns(said, expected, is_so):
     assert matches(said, expected) is is_so
+
+
+def test_a_command_has_what_an_earlier_one_exported_and_a_home_of_its_own(tmp_path):
+    file = tmp_path / "page.md"
+    file.write_text(
+        "```sh\nexport WORD=here\n```\n"
+        "```sh\necho $WORD $HOME\n```\n```text\nhere ...-home\n```\n"
+        '<!-- run: background until "here" -->\n```sh\nbash -c "echo $WORD; exec sleep 60"\n```\n'
+    )
+    with PageRun(tmp_path) as run:
+        for block in blocks_of(file):
+            run.run(block)
