@@ -108,7 +108,9 @@ def environment(directory: Path) -> dict[str, str]:
 def as_typed(code: str, directory: Path) -> str:
     """Return commands that have the variables which earlier blocks exported, as in one terminal, and hand theirs on."""
     variables = shlex.quote(str(directory.with_name(f"{directory.name}-home") / ".page-variables"))
-    return f"[ ! -f {variables} ] || . {variables}\ntrap {shlex.quote(f'export -p >{variables}')} EXIT\n{code}"
+    return (
+        f"[ ! -f {variables} ] || . {variables}\ntrap {shlex.quote(f'export -p >{variables}')} EXIT\n{code}"
+    )
 
 
 class PageRun:
