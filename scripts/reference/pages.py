@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-from . import command_line, keys, limits, magics, python_api
+from . import command_line, events, keys, limits, magics, python_api, turns
 
 DOCS = Path(__file__).parents[2] / "docs"
 WRITE = "python -m scripts.reference"
@@ -18,6 +18,8 @@ PAGES: dict[str, Callable[[], str]] = {
     "reference/notebook-api.md": python_api.notebook,
     "reference/magics.md": magics.magics,
     "reference/command-line.md": command_line.command_line,
+    "reference/events.md": events.events,
+    "reference/turns.md": turns.turns,
     "reference/limits.md": limits.limits,
     "reference/keys.md": keys.keys,
 }
