@@ -77,10 +77,13 @@ def http_api() -> str:
         raise ValueError(
             f"http_examples has not the operations that there are: {set(listed) ^ rights.keys()}"
         )
+    shared = _shared(described)
     sections = []
     for title, examples in EXAMPLES.items():
         sections.append("\n\n".join(filter(None, [f"## {title}", NOTES.get(title, "")])))
-        sections += [_operation(one, described, rights[one.operation]) for one in examples]
+        sections += [_operation(one, described, rights[one.operation], shared) for one in examples]
+    objects = "## Objects\n\nWhat several operations answer."
+    sections += [objects, *(_object(name, described) for name in shared)]
     commands = items(f"`{op}`: needs the right `{right}`." for op, right in sorted(COMMANDS.items()))
     return page(
         "the OpenAPI document of `dnworker.server`",
@@ -110,7 +113,25 @@ def _rights() -> str:
     )
 
 
-def _operation(example: Example, described: dict[str, Any], right: Right | None) -> str:
+def _shared(described: dict[str, Any]) -> list[str]:
+    """Return the names of objects that several operations answer, in the order of the document."""
+    named: list[str] = []
+    for operation in (one for path in described["paths"].values() for one in path.values()):
+        schema = operation["responses"]["200"]["content"]["application/json"]["schema"]
+        reference = schema.get("$ref") or (schema.get("items") or {}).get("$ref")
+        if reference is not None:
+            named.append(reference.rpartition("/")[2])
+    components = described["components"]["schemas"]
+    large = {name for name in named if len(components[name].get("properties", ())) > 4}
+    return [name for name in dict.fromkeys(named) if named.count(name) > 1 and name in large]
+
+
+def _object(name: str, described: dict[str, Any]) -> str:
+    components = described["components"]["schemas"]
+    return f"### {name}\n\n" + "\n".join(fields(components[name], components, is_answer=True))
+
+
+def _operation(example: Example, described: dict[str, Any], right: Right | None, shared: list[str]) -> str:
     """Return what the page says of one operation."""
     method, _, path = example.operation.partition(" ")
     operation = described["paths"][path][method.lower()]
@@ -122,8 +143,10 @@ def _operation(example: Example, described: dict[str, Any], right: Right | None)
             parts += [title, items(_parameter(one, components) for one in given)]
     body = operation.get("requestBody")
     if body is not None:
-        parts += ["Body:", "\n".join(fields(body["content"]["application/json"]["schema"], components))]
-    parts += _answer(operation, components)
+        schema = body["content"]["application/json"]["schema"]
+        about = resolved(schema, components).get("description", "")
+        parts += [f"Body: {about}".strip(), "\n".join(fields(schema, components))]
+    parts += _answer(operation, components, shared)
     if example.before:
         parts.append(f"<!-- hidden sh\n{example.before}\n-->")
     parts.append(fence("sh", _curl(example, method, path)))
@@ -145,9 +168,13 @@ def _parameter(one: dict[str, Any], components: dict[str, Any]) -> str:
     return f"`{one['name']}` ({in_words(one['schema'], components)}{must})."
 
 
-def _answer(operation: dict[str, Any], components: dict[str, Any]) -> list[str]:
+def _answer(operation: dict[str, Any], components: dict[str, Any], shared: list[str]) -> list[str]:
     """Return the lines about the answer: its fields, and the statuses of refusals."""
     schema = operation["responses"]["200"]["content"]["application/json"]["schema"]
+    name = (schema.get("$ref") or (schema.get("items") or {}).get("$ref") or "").rpartition("/")[2]
+    if name in shared:
+        many = "a list of " if "items" in schema else ""
+        return [f"Answers {many}[{name}](#{name.lower()}).", *_refusals(operation)]
     found = resolved(schema, components)
     below = resolved(found.get("items") or {}, components) if found.get("type") == "array" else found
     lines = fields(below, components, is_answer=True)
@@ -156,10 +183,13 @@ def _answer(operation: dict[str, Any], components: dict[str, Any]) -> list[str]:
     ]
     if lines:
         parts.append("\n".join(lines))
+    return [*parts, *_refusals(operation)]
+
+
+def _refusals(operation: dict[str, Any]) -> list[str]:
     own = [status for status in operation["responses"] if status not in ("200", "401", "403", "422")]
-    if own:
-        parts.append(f"Refusals: {'; '.join(f'{status}, {STATUSES[status]}' for status in own)}.")
-    return parts
+    told = "; ".join(f"{status}, {STATUSES[status]}" for status in own)
+    return [f"Refusals: {told}."] if own else []
 
 
 def _status_check(example: Example, method: str, path: str) -> str:

@@ -81,7 +81,9 @@ def _object_within(schema: Schema, components: Schema) -> Schema | None:
 
 
 def _plural(words: str) -> str:
-    return words.removeprefix("an ").removeprefix("a ") + ("s" if words.startswith(("a ", "an ")) else "")
+    first, _, rest = words.removeprefix("an ").removeprefix("a ").partition(" ")
+    many = f"{first}s" if words.startswith(("a ", "an ")) else first
+    return f"{many} {rest}".strip()
 
 
 def _json(value: Any) -> str:
