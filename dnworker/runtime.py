@@ -50,7 +50,7 @@ class Runtime(Engine):
         process_locals: whether errors of worker processes have the values of variables.
         observe: whether worker processes that run the reference's SDK are made to report what handlers do.
         worker_scope: what the tokens of worker processes may do: `operator`, all that `token` may; `worker`,
-            what docs/reference/environment.md lists.
+            what docs/reference.md lists.
         broker: what keeps events; in memory by default, in a file with `SqliteBroker(FILE)`, which has the
             journal, too.
         catchup: with a durable broker, whether a schedule whose runs were missed while no runtime was there
