@@ -13,7 +13,13 @@ RUNTIME = (
     "client, worker, workers, set_flag, advance, map, info, reload_nodes, make_target]",
 )
 INHERITED = ("inherited_members: true",)
-WIDGET = ("show_bases: false",)
+WIDGET = ("show_bases: false", "members: [fire]")
+DATA = ("show_if_no_docstring: true", "filters: ['!^_']")
+TURN = ("members: [message, agent, model, session, history, say, call_tool, ask, sleep, fail]",)
+TRACE = (
+    "members: [event, ok, is_under_way, invocations, events, errors, losses, storm, held, spans, mermaid]",
+)
+CLIENT_METHODS = ("filters: ['!^_', '!^(connection|over|is_started|groups_sessions|workflow)$']",)
 
 
 @dataclass(frozen=True)
@@ -76,17 +82,17 @@ PYTHON = (
     Group(
         "Write a worker",
         "A `Worker` holds handlers. A handler gets an `EventEnvelope` and a [client](client.md).",
-        (("dnworker.Worker", INHERITED), *_plain("dnworker.EventEnvelope", "dnworker.sleep")),
+        (("dnworker.Worker", INHERITED), ("dnworker.EventEnvelope", DATA), *_plain("dnworker.sleep")),
     ),
     Group(
         "Answer turns",
         "A scripted agent is a function that gets a `Turn` and returns or yields text. [Turns](turns.md) has what clients see of it.",
-        _plain("dnworker.Turn"),
+        (("dnworker.Turn", TURN),),
     ),
     Group(
         "Run workers",
         "A `Runtime` runs workers, in your program or for `dnworker serve`.",
-        (("dnworker.Runtime", RUNTIME), ("dnworker.WorkerState", ERRORS), ("dnworker.RestartPolicy", ())),
+        (("dnworker.Runtime", RUNTIME), ("dnworker.WorkerState", DATA), ("dnworker.RestartPolicy", DATA)),
         code="""
 from dnworker import Runtime, Worker
 
@@ -107,7 +113,7 @@ async with Runtime(port=None) as runtime:
     Group(
         "See what happened",
         "`Runtime.fire` returns a `Trace`. A `JournalReader` reads what a runtime with `journal=` wrote.",
-        _plain("dnworker.Trace", "dnworker.JournalReader"),
+        (("dnworker.Trace", TRACE), *_plain("dnworker.JournalReader")),
     ),
     Group(
         "Time",
@@ -151,7 +157,7 @@ CLIENT = (
     Group(
         "Methods",
         "In a program of your own, `RuntimeClient()` finds the runtime by its [environment](environment.md).",
-        (("dnworker.RuntimeClient", INHERITED),),
+        (("dnworker.RuntimeClient", CLIENT_METHODS),),
     ),
     Group(
         "Errors",
@@ -212,7 +218,7 @@ client.published
     Group(
         "Share a broker",
         "Several runtimes of one test share a broker without servers.",
-        _plain("dnworker.testing.SharedStore", "dnworker.testing.SharedBroker"),
+        (("dnworker.testing.SharedStore", ERRORS), ("dnworker.testing.SharedBroker", ERRORS)),
     ),
 )
 
