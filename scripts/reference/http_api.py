@@ -13,7 +13,7 @@ from .markdown import fence, items, page
 from .schemas import fields, in_words, resolved
 
 ABOUT = """
-Every operation of the runtime's HTTP API: parameters, body, answer, who may, and an example. The runtime answers the same as an OpenAPI document at `/openapi.json`.
+Every operation of the runtime's HTTP API: parameters, body, answer, who may, and an example. The runtime answers the same as an OpenAPI document at `/openapi.json`, and has [a page to try them](http-api-try.md).
 
 Bodies and answers are JSON. Each request has the header `Authorization: Bearer TOKEN`; [Configuration](configuration.md#the-token) says where the token comes from. Requests of other web pages are refused.
 
