@@ -3,8 +3,15 @@
 from __future__ import annotations
 
 import argparse
+import re
 from collections.abc import Iterable
 from typing import Any
+
+
+_AS_CODE = re.compile(
+    r"(?<![\w`/-])(--[a-z][a-z-]+|[a-z]+://[^\s,;)]*[^\s,;).]|[A-Z]+_[A-Z_]+|%[a-z]+)(?![\w`])"
+)
+"""What is set as code within a sentence: options, addresses, variables, magics."""
 
 
 def page(source: str, title: str, *parts: str) -> str:
@@ -62,7 +69,7 @@ def _help(action: argparse.Action) -> str:
     if action.help is None:
         return ""
     values: dict[str, Any] = {**vars(action), "prog": ""}
-    return sentence(action.help % values if "%" in action.help else action.help)
+    return _AS_CODE.sub(r"`\1`", sentence(action.help % values if "%" in action.help else action.help))
 
 
 def _choices(action: argparse.Action) -> str:

@@ -13,7 +13,7 @@ RUNTIME = (
     "client, worker, workers, set_flag, advance, map, info, reload_nodes, make_target]",
 )
 INHERITED = ("inherited_members: true",)
-WIDGET = ("show_bases: false", "members: [fire]")
+WIDGET = ("members: [fire]",)
 DATA = ("show_if_no_docstring: true", "filters: ['!^_']")
 TURN = ("members: [message, agent, model, session, history, say, call_tool, ask, sleep, fail]",)
 TRACE = (
