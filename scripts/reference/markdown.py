@@ -7,7 +7,6 @@ import re
 from collections.abc import Iterable
 from typing import Any
 
-
 _AS_CODE = re.compile(
     r"(?<![\w`/-])(--[a-z][a-z-]+|[a-z]+://[^\s,;)]*[^\s,;).]|[A-Z]+_[A-Z_]+|%[a-z]+)(?![\w`])"
 )

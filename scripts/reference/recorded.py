@@ -6,11 +6,13 @@ Ids and times differ from run to run; here they are replaced, so that a page cha
 from __future__ import annotations
 
 import asyncio
+import os
 import re
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from functools import cache
 from typing import Any
+from unittest.mock import patch
 
 import msgspec
 
@@ -22,6 +24,7 @@ _ID = re.compile(r"\b(turn_|call_|req-)?[0-9a-f]{24,32}\b")
 _UUID = re.compile(r"\b[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}\b")
 _PORT = re.compile(r"127\.0\.0\.1:\d+")
 _TIME = re.compile(r"\b20\d\d-\d\d-\d\dT[\d:.]+(\+00:00|Z)")
+OF_MODELS = ("OPENAI_API_KEY", "OPENAI_BASE_URL", "OPENAI_API_BASE", "DNWORKER_MODEL")
 
 
 @dataclass
@@ -54,7 +57,9 @@ def plain(value: Any) -> Any:
 @cache
 def recording() -> Recording:
     """Return what happens in a run of the script below."""
-    return asyncio.run(record())
+    own = {name: value for name, value in os.environ.items() if name not in OF_MODELS}
+    with patch.dict(os.environ, own, clear=True):  # else a model could answer for an agent that is not there
+        return asyncio.run(record())
 
 
 async def record() -> Recording:
