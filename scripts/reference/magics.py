@@ -63,6 +63,8 @@ def _section(name: str, parser: Parser, note: Note) -> str:
         raise ValueError(f"magic_notes: {name} takes the words {WORDS.get(name, ())}")
     actions = [one for one in parser._actions if one.dest != "help"]
     given = [one for one in actions if not one.option_strings and one.help]
+    if note.words:  # these say more than the help of the word
+        given = [one for one in given if not names(one).startswith("[")]
     options = [one for one in actions if one.option_strings]
     parts = [f"## {name}", sentence(parser.description or ""), fence("", _usage(name, actions))]
     if given:
