@@ -65,6 +65,7 @@ attack: .venv/.test  ## attack the runtime with real processes, for some minutes
 	$(BIN)/python -m tests.attack
 
 docs: .venv/.docs  ## build the documentation into .build/site; a link that leads nowhere fails
+	$(BIN)/python -m scripts.reference
 	$(BIN)/python -m scripts.website build
 
 docs-serve: .venv/.docs  ## show the documentation at http://127.0.0.1:8000, and follow changes

@@ -73,7 +73,7 @@ def worker_environment(
     The order: inherited, capability root and worker context, flags, the manifest's `env`, the connection.
     The reference adds its worker context last, over the manifest's `env`; the seed has only the connection
     win over it (contract 11.7). `child_hook` is the directory of a `sitecustomize` for Python workers.
-    What is beyond the contract's layers is listed in docs/reference.md, and a test compares.
+    What is beyond the contract's layers is listed in docs/reference/environment.md, and a test compares.
     """
     environment = dict(inherited)
     environment.pop("SANDBOX_AUTH_TOKEN", None)  # a legacy name of the token; ours is the one that counts

@@ -24,7 +24,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     Wrong use, which ends with code 2, is always said on stderr: what is wrong may be `--json` itself.
     """
-    options = _parser().parse_args(arguments)
+    options = make_parser().parse_args(arguments)
     command: Command = options.command
     try:
         code = command(options)
@@ -58,7 +58,8 @@ def _leave_stdout() -> None:
     os.close(nowhere)
 
 
-def _parser() -> argparse.ArgumentParser:
+def make_parser() -> argparse.ArgumentParser:
+    """Return the parser of the whole command line."""
     parser = NearParser(prog="dnworker", description="Run, check, control and export workers.")
     parser.add_argument("--version", action="version", version=f"dnworker {__version__}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")

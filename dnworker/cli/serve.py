@@ -104,7 +104,7 @@ def _add_kept(parser: argparse.ArgumentParser) -> None:
         action="append",
         default=[],
         metavar="NAME=VALUE",
-        help="how much the runtime may use, such as history=128MB; docs/reference.md has all",
+        help="how much the runtime may use, such as history=128MB; docs/reference/limits.md has all",
     )
     parser.add_argument(
         "--locals",

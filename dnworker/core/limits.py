@@ -35,7 +35,7 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
     held: int = 16 * MB
     """Bytes of events that are held for a process which was started and has not subscribed yet."""
     held_seconds: float = 60.0
-    """Seconds for which they are held, and for which a lost stream of a worker is waited for."""
+    """Seconds for which events are held for a process, and for which a lost stream of it is waited for."""
     queue: int = 64 * MB
     """Bytes of events that wait for one worker; publishers wait when they are used up."""
     storm: int = 1_000
@@ -51,7 +51,7 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
     connections: int = 1_024
     """Connections that the server has open at a time."""
     unauthenticated: int = 128
-    """Connections among these that have not shown a token yet."""
+    """Open connections that have not shown a token yet."""
     header_bytes: int = 65_536
     """Bytes of the request line and headers of one request, and of the trailers of its body."""
     header_count: int = 100

@@ -22,7 +22,7 @@ class PanelPage:
         self._feed = feed
 
     def file(self, name: str) -> str:
-        """Return the text of one of its files: `page.html`, `page.js`, `panel.js`, `panel.css`."""
+        """Return the text of one of its files; `panel.js` and `panel.css` are joined of many."""
         if name == "panel.js":
             return assets.module()
         if name == "panel.css":

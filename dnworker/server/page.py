@@ -75,6 +75,9 @@ FILES = {
     "/panel/panel.js": ("text/javascript", "panel.js"),
     "/panel/panel.css": ("text/css", "panel.css"),
     "/panel/page.js": ("text/javascript", "page.js"),
+    "/panel/try": ("text/html", "try.html"),
+    "/panel/try.css": ("text/css", "try.css"),
+    "/panel/try.js": ("text/javascript", "try.js"),
 }
 """The type and the name of each file, by its path."""
 

@@ -2,7 +2,7 @@
 
 In it are all processes of the run, also those that have left their group and session. It is made below the
 cgroup of the runtime: `dnworker-<pid>-<number>/<worker>`. Where that is not allowed, as in most containers
-and sessions of desktops, nothing is lost but this; docs/reference.md says what then ends what.
+and sessions of desktops, nothing is lost but this; docs/reference/processes.md says what then ends what.
 """
 
 from __future__ import annotations

@@ -8,7 +8,11 @@ from .page import blocks_of
 from .pages import name_of, pages
 from .running import PageRun
 
-pytestmark = [pytest.mark.kernel, pytest.mark.slow, pytest.mark.timeout(120)]
+pytestmark = [
+    pytest.mark.kernel,
+    pytest.mark.slow,
+    pytest.mark.timeout(300),
+]  # a page may run dozens of commands
 
 
 @pytest.mark.parametrize("page", pages("reference", "coming-from", "messages"), ids=name_of)

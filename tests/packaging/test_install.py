@@ -78,6 +78,7 @@ def test_the_wheel_holds_both_packages_and_the_panels_files(wheel):
         "dnworker/panel/static/vendor/vendor.js",
         "dnworker/panel/static/vendor/LICENSES.txt",
         "dnworker/panel/static/page.html",
+        "dnworker/panel/static/try.html",
     ):
         assert name in names
     assert not [n for n in names if n.startswith(("tests", "scripts"))]

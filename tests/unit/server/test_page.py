@@ -52,6 +52,9 @@ async def test_the_page_and_its_files_need_no_token_and_forbid_everything_from_e
         ("/panel/panel.js", "text/javascript"),
         ("/panel/panel.css", "text/css"),
         ("/panel/page.js", "text/javascript"),
+        ("/panel/try", "text/html"),
+        ("/panel/try.css", "text/css"),
+        ("/panel/try.js", "text/javascript"),
     ):
         answer = await browser.get(path)
         assert answer.status_code == 200
@@ -73,8 +76,9 @@ async def test_the_files_are_joined_on_a_thread_while_the_loop_turns(browser, mo
     assert threads[0] != threading.get_ident()
 
 
-def test_the_page_has_no_inline_script_or_style_and_nothing_from_outside():
-    html = (assets.STATIC / "page.html").read_text()
+@pytest.mark.parametrize("name", ["page.html", "try.html"])
+def test_the_page_has_no_inline_script_or_style_and_nothing_from_outside(name):
+    html = (assets.STATIC / name).read_text()
     assert not re.search(r"<script(?![^>]*src=)|\son\w+=|style=|<style", html)
     ours = "".join(file.read_text() for file in assets.STATIC.rglob("*.js") if file.parent.name != "vendor")
     every = html + ours + assets.style()

@@ -91,14 +91,13 @@ async def test_the_environment_of_a_worker_process_is_the_contracts(served, tmp_
     assert json.loads(line) == [root, served.url, served.runtime_id, "1", f"{root}/x", root]
 
 
-REFERENCE = Path(__file__).parents[3] / "docs" / "reference.md"
+REFERENCE = Path(__file__).parents[3] / "docs" / "reference" / "environment.md"
 
 
 def documented(section: str) -> set[str]:
     """Return the variables that a section of the reference lists."""
-    text = REFERENCE.read_text(encoding="utf-8").partition("## Environment of a worker process")[2]
-    part = text.partition("\n## ")[0].partition(f"**{section}**")[2].partition("**")[0]
-    return set(re.findall(r"^\| `(\w+)` \|", part, re.MULTILINE))
+    part = REFERENCE.read_text(encoding="utf-8").partition(f"### {section}\n")[2].partition("\n#")[0]
+    return set(re.findall(r"^- `(\w+)`: ", part, re.MULTILINE))
 
 
 async def test_what_a_real_child_has_beyond_the_layers_is_what_the_reference_lists(
@@ -118,7 +117,7 @@ async def test_what_a_real_child_has_beyond_the_layers_is_what_the_reference_lis
     connection = {"DREADNODE_RUNTIME_URL", "DREADNODE_RUNTIME_TOKEN", "DREADNODE_RUNTIME_ID"}
     layers = {**os.environ, "CAPABILITY_FLAG__DEMO__LIVE": "1", "LEVEL": "info"}
     beyond = {name for name, value in child.items() if name not in connection and layers.get(name) != value}
-    assert beyond == documented("Beyond the layers")
+    assert beyond == documented("Beyond these")
     assert layers.keys() - child.keys() == documented("Not handed on")
     assert connection <= child.keys()
     assert child["PATH"] == f"{os.environ['PATH']}{os.pathsep}{tmp_path / 'tools'}"

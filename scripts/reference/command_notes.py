@@ -1,0 +1,211 @@
+"""What the parser of the command line does not say: one example a command, what it answers, its own exit codes."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+
+class Note(NamedTuple):
+    """What is said of one command beside its options."""
+
+    example: str
+    """Markdown; the tests run its blocks in order, in the directory of the page."""
+    exit_codes: str = ""
+    """What its exit codes mean where that is more than what goes for all."""
+
+
+SETUP = """
+## The capability of the examples
+
+The examples below run one after the other in a directory with this capability:
+
+```yaml title="demo/capability.yaml"
+schema: 1
+name: demo
+version: 0.1.0
+description: Greets people
+flags:
+  loud: {description: greets in capitals, default: false}
+workers:
+  greeter: {path: workers/greeter.py}
+```
+
+```python title="demo/workers/greeter.py"
+from dnworker import Worker
+
+worker = Worker(name="greeter")
+
+
+@worker.on_event("demo.greeting")
+async def on_greeting(event, client):
+    print("hello", event.payload["name"])
+    await client.publish("demo.answer", {"text": f"hello {event.payload['name']}"})
+
+
+if __name__ == "__main__":
+    worker.run()
+```
+"""
+
+NOTES: dict[str, Note] = {
+    "serve": Note(
+        """
+<!-- run: background until "http://" -->
+```sh
+dnworker serve demo --port 0 --durable
+```
+
+It prints the address of the API and of the panel, and runs until Ctrl-C. `--durable`, `--broker`, `--retry` and `--restart` are explained on
+[Delivery](../understand/delivery.md), [Retry](../how-to/retry.md) and [Processes](processes.md), [limits](limits.md) on a page of their own.
+""",
+        "0 when it ended in order after Ctrl-C, SIGTERM or SIGHUP; 1 when something still ran 10 s later, or after a second signal.",
+    ),
+    "validate": Note(
+        """
+```sh
+dnworker validate demo
+```
+
+```text
+demo: ok (1 worker)
+```
+""",
+        "1 when a capability breaks a rule; with `--strict` also for what would keep a worker from starting.",
+    ),
+    "map": Note(
+        """
+```sh
+dnworker map demo --mermaid
+```
+
+```text
+flowchart...
+```
+"""
+    ),
+    "ps": Note(
+        """
+```sh
+dnworker ps
+```
+
+```text
+WORKER        STATE    RUNS AS     WHY
+demo:greeter  running  in-process
+```
+"""
+    ),
+    "fire": Note(
+        """
+```sh
+dnworker fire demo.greeting name=Ada
+```
+
+```text
+event ..., seq 2
+```
+""",
+        "0 when the runtime has accepted the event; what handlers do with it is not waited for.",
+    ),
+    "tail": Note(
+        """
+<!-- run: no, it waits for the next event -->
+```sh
+dnworker tail demo.answer --count 1
+```
+"""
+    ),
+    "restart": Note(
+        """
+```sh
+dnworker restart demo:greeter --force
+```
+
+```text
+demo:greeter was restarted; it is running
+```
+"""
+    ),
+    "reload": Note(
+        """
+```sh
+dnworker reload demo
+```
+
+```text
+demo: reloaded
+```
+"""
+    ),
+    "panel": Note(
+        """
+```sh
+dnworker panel --no-browser
+```
+
+```text
+http://127.0.0.1:...
+```
+"""
+    ),
+    "cursors": Note(
+        """
+```sh
+dnworker cursors list
+```
+
+```text
+events are kept in ...
+demo:greeter  handled up to ..., nothing waits; here
+```
+
+`reset` is for a worker that does not run. Neither `reset` nor `drop` drops an event.
+"""
+    ),
+    "dead": Note(
+        """
+```sh
+dnworker dead list
+```
+
+```text
+there is no dead letter
+```
+
+In a shell `#` begins a comment: write `12` for `#12`.
+"""
+    ),
+    "nodes": Note(
+        """
+<!-- run: no, it needs NATS servers -->
+```sh
+dnworker nodes --watch
+```
+
+[Cluster](cluster.md) has what its columns mean.
+"""
+    ),
+    "export": Note(
+        """
+<!-- run: no, it needs a notebook -->
+```sh
+dnworker export work.ipynb -o greeter --check
+```
+
+[Export](../understand/export.md) says what it takes along and what it refuses.
+""",
+        "1 when the export is refused; the reasons are printed, and nothing is written.",
+    ),
+    "import": Note(
+        """
+```sh
+dnworker import demo -o work.ipynb
+```
+
+```text
+work.ipynb is written
+```
+"""
+    ),
+}
+"""By command, in the order of the page."""
