@@ -17,6 +17,7 @@ NAMES = {
     "03-time-and-failure": "nightly",
     "04-agents": "frontdesk",
     "05-debugging": "till",
+    "06-a-folder-watcher": "inbox",
 }
 
 
