@@ -6,7 +6,7 @@ CELLS: list[tuple[str, str]] = [
     (
         "markdown",
         """
-        # Debugging
+        # Debugging a handler
 
         A handler fails on some events and not on others. You find the wrong variable here, see what the failure did to
         the worker's state, mend the handler on the very event that broke it, and put the state back.

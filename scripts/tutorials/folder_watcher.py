@@ -124,7 +124,7 @@ CELLS: list[tuple[str, str]] = [
         "code",
         """
         (incoming / "boiler.txt").write_text("The boiler leaks. Somebody must come today.")
-        (incoming / "caf\\u00e9.txt").write_bytes("The caf\\u00e9 opens in May.".encode("latin-1"))
+        (incoming / "café.txt").write_bytes("The café opens in May.".encode("latin-1"))
         (incoming / "keys.txt").write_text("I found a bunch of keys.");
         """,
     ),
