@@ -81,12 +81,10 @@ class Film:
                 self._page.keyboard.insert_text(line[start : start + 7])
                 self.hold(KEY)
             self.hold(LINE_END)
-            indented = (
-                len(line) - len(line.lstrip()) + (4 if line.endswith(":") else 0)
-            )  # the editor's next one
+            indented = len(line) - len(line.lstrip()) + 4 * line.endswith(":")  # as the editor does
 
     def save(self, code: str) -> None:
-        """Save the notebook, and wait until its file has a cell with this code; a trace leads to saved cells."""
+        """Save the notebook, and wait until its file has a cell with this code: traces lead to it."""
         self._page.keyboard.press("Control+s")
         for _ in range(600):
             cells = nbformat.read(self._notebook, as_version=4).cells
