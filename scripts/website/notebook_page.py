@@ -79,6 +79,6 @@ def _html(text: str, *, with_sheet: bool) -> str:
     """Return HTML of an output: one sheet a page, in the site's colours, and tables of site.css."""
     sheet = re.sub(r'body\[data-jp-theme-light="true"\] \.dnt,', "body .dnt,", SHEET)
     sheet = sheet.replace('body[data-jp-theme-light="false"]', '[data-md-color-scheme="slate"]')
-    kind = "waterfall" if "class='dnt'" in text else "rows"
-    body = re.sub(r"<table(?=[ >])", f'<table class="{kind}"', text.replace(SHEET, ""))
+    body = text.replace(SHEET, "").replace("<table>", '<table class="rows">')
+    body = body.replace("<table style", '<table class="waterfall" style')
     return re.sub(r"\n\s*\n", "\n&#8203;\n", (sheet if with_sheet else "") + body)

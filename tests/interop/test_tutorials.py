@@ -1,4 +1,4 @@
-"""The exports of the tutorials: the real SDK loads them, and they run in its runtime."""
+"""The exports of the five tutorials that are for the reference, too: the real SDK loads them, and they run in its runtime."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ ASKED = {
 
 @pytest.fixture(scope="module")
 def exports(tmp_path_factory):
-    """The capabilities, each exported from its file by the command line, checked."""
+    """The five capabilities, each exported from its file by the command line, checked."""
     directory = tmp_path_factory.mktemp("capabilities")
     running = [
         subprocess.Popen(
@@ -65,7 +65,7 @@ def workers_of(path: Path) -> set[str]:
     return set(plan_export(read_notebook(path), default_name="x", beside=path.parent).entries)
 
 
-async def test_all_run_in_the_real_runtime_under_uv_run(exports, sdk, tmp_path, unused_tcp_port):  # noqa: F811
+async def test_all_five_run_in_the_real_runtime_under_uv_run(exports, sdk, tmp_path, unused_tcp_port):  # noqa: F811
     async with reference_runtime(sdk, tmp_path, exports, unused_tcp_port) as client:
         for name, (kind, payload, answer) in ASKED.items():
             found = await first_answer(client, answer, lambda k=kind, p=payload: client.publish(k, p))
