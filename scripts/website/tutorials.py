@@ -84,12 +84,13 @@ async def _run_once(path: Path, places: asyncio.Semaphore) -> str | None:
     """Run a notebook and keep the run; returns why it failed."""
     async with places:
         print(f"running {path.name}", flush=True)
+        limit = asyncio.timeout(LIMIT)
         try:
-            async with asyncio.timeout(LIMIT):
+            async with limit:
                 run = await _run(path)
-        except TimeoutError:
-            return f"{path.name} took longer than {LIMIT:g} s"
-        except (CellExecutionError, CellTimeoutError, DeadKernelError) as exc:
+        except (CellExecutionError, CellTimeoutError, DeadKernelError, TimeoutError) as exc:
+            if limit.expired():  # nbclient says that the kernel died, where it is cancelled
+                return f"{path.name} took longer than {LIMIT:g} s"
             return f"{path.name}: {exc}"
     RUNS.mkdir(parents=True, exist_ok=True)
     for old in RUNS.glob(f"{path.stem}-*.ipynb"):
