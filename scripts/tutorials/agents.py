@@ -6,7 +6,7 @@ CELLS: list[tuple[str, str]] = [
     (
         "markdown",
         """
-        # Agents
+        # Agents that decide
 
         A worker can ask an agent: a callback arrives, and an agent decides what to do with it. You need no model to
         write such a worker. You script the agent, and see in one trace what was asked, answered and done.

@@ -6,7 +6,7 @@ import subprocess
 import sys
 
 from . import llms, spelling, tutorials
-from .pages import PROJECT, SITE, navigation
+from .pages import PROJECT, SITE, all_pages, navigation
 
 ZENSICAL = [sys.executable, "-m", "zensical"]
 
@@ -19,7 +19,7 @@ def build() -> int:
     tutorials.build()
     done = subprocess.run([*ZENSICAL, "build", "--clean", "--strict"], cwd=PROJECT, check=False)
     if done.returncode == 0:
-        llms.write(SITE, navigation())
+        llms.write(SITE, all_pages(), navigation())
     return done.returncode
 
 

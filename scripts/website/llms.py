@@ -23,14 +23,14 @@ _HIDDEN = re.compile(r"^[ ]*<!-- (?:run: [^\n]*|hidden .*?) ?-->\n", re.MULTILIN
 _OUTPUT = re.compile(r'<div class="output">(?P<html>.*?)</div>\n\n', re.DOTALL)
 
 
-def write(site: Path, pages: Sequence[Page]) -> None:
-    """Write `llms.txt`, `llms-full.txt`, and a `.md` for every page, at its path below docs/."""
+def write(site: Path, pages: Sequence[Page], listed: Sequence[Page]) -> None:
+    """Write `llms.txt` of what is listed, `llms-full.txt` of all pages, and a `.md` for each at its path."""
     texts = {page.path: as_text(page) for page in pages}
     for path, text in texts.items():
         target = site / path
         target.parent.mkdir(parents=True, exist_ok=True)
         target.write_text(text, encoding="utf-8")
-    (site / "llms.txt").write_text("\n".join(index(pages)) + "\n", encoding="utf-8")
+    (site / "llms.txt").write_text("\n".join(index(listed)) + "\n", encoding="utf-8")
     whole = "\n\n".join(f"<!-- {path} -->\n\n{text.strip()}" for path, text in texts.items())
     (site / "llms-full.txt").write_text(whole + "\n", encoding="utf-8")
 

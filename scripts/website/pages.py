@@ -31,10 +31,9 @@ class Page:
 
     @property
     def text(self) -> str:
-        """Return its Markdown without front matter."""
-        return re.sub(
-            r"\A---\n.*?\n---\n", "", (DOCS / self.path).read_text(encoding="utf-8"), flags=re.DOTALL
-        )
+        """Return its Markdown without front matter, and without comments before its title."""
+        text = (DOCS / self.path).read_text(encoding="utf-8")
+        return re.sub(r"\A(---\n.*?\n---\n|<!--.*?-->|\s)*", "", text, flags=re.DOTALL)
 
     @property
     def title(self) -> str:
@@ -47,8 +46,7 @@ class Page:
         """Return its first sentence; empty where it has no paragraph."""
         for block in re.split(r"\n\s*\n", self.text):
             if block.strip() and not _NOT_PROSE.match(block.strip()):
-                sentence = re.split(r"(?<=[.?!:])\s", plain(" ".join(block.split())), maxsplit=1)[0]
-                return sentence.removesuffix(":")
+                return re.split(r"(?<=[.?!])\s|:$", plain(" ".join(block.split())), maxsplit=1)[0]
         return ""
 
     @property
@@ -67,6 +65,16 @@ def navigation() -> list[Page]:
     """Return all pages of the navigation in zensical.toml."""
     nav = tomllib.loads((PROJECT / "zensical.toml").read_text(encoding="utf-8"))["project"]["nav"]
     return [*_pages(nav, ())]
+
+
+def all_pages() -> list[Page]:
+    """Return the pages of the navigation, and then those that only pages lead to, such as messages."""
+    pages = navigation()
+    listed = {page.path for page in pages}
+    paths = [file.relative_to(DOCS).as_posix() for file in sorted(DOCS.rglob("*.md"))]
+    return pages + [
+        Page(path, ()) for path in paths if path not in listed and not path.startswith("decisions/")
+    ]
 
 
 def _pages(entries: list[Any], section: tuple[str, ...]) -> Iterator[Page]:

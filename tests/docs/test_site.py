@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from scripts.website import spelling
-from scripts.website.pages import DOCS, PROJECT, SITE, navigation
+from scripts.website.pages import DOCS, PROJECT, SITE, all_pages, navigation
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(500)]
 
@@ -91,11 +91,13 @@ def test_no_page_loads_anything_from_another_host(site, looked):
     assert sum(len(page.loads) for page in looked.values()) > len(looked)  # something is loaded at all
 
 
-def test_every_page_is_in_the_navigation():
-    inner = [DOCS / "contributing", DOCS / "decisions"]  # the lists of these are pages of their own
-    pages = [page for page in DOCS.rglob("*.md") if not any(folder in page.parents for folder in inner)]
+def test_every_page_is_in_the_navigation_or_the_first_page_of_its_folder_lists_it():
     listed = {page.path for page in navigation()}
-    assert sorted({page.relative_to(DOCS).as_posix() for page in pages} - listed) == []
+    for folder, index in (("messages", "index.md"), ("decisions", "README.md")):
+        text = (DOCS / folder / index).read_text(encoding="utf-8")
+        listed |= {f"{folder}/{name}" for name in (index, *re.findall(r"\]\(([\w-]+\.md)\)", text))}
+    pages = {page.relative_to(DOCS).as_posix() for page in DOCS.rglob("*.md")}
+    assert sorted(pages - listed) == []
     assert [path for path in sorted(listed) if not (DOCS / path).exists()] == []
 
 
@@ -114,8 +116,8 @@ def test_models_find_every_page_as_text(site):
     index = (site / "llms.txt").read_text(encoding="utf-8")
     whole = (site / "llms-full.txt").read_text(encoding="utf-8")
     assert index.startswith("# dnworker\n\n> ")
-    for page in navigation():
-        assert f"]({page.path})" in index
+    assert [page.path for page in navigation() if f"]({page.path})" not in index] == []
+    for page in all_pages():
         assert f"<!-- {page.path} -->" in whole
         text = (site / page.path).read_text(encoding="utf-8")
         assert text.startswith("# "), page.path
