@@ -7,6 +7,7 @@ import subprocess
 import sys
 from html.parser import HTMLParser
 from pathlib import Path
+from urllib.parse import unquote, urlsplit
 
 import pytest
 
@@ -89,6 +90,17 @@ def test_no_page_loads_anything_from_another_host(site, looked):
         found += [f"{sheet.name}: {url}" for pair in urls for url in pair if far.match(url)]
     assert found == []
     assert sum(len(page.loads) for page in looked.values()) > len(looked)  # something is loaded at all
+
+
+def test_what_a_page_loads_is_in_the_site(site, looked):
+    missing = []
+    for name, page in looked.items():
+        for url in page.loads:
+            path = unquote(urlsplit(url.split()[0]).path) if url.strip() else ""
+            base = site if path.startswith("/") else (site / name).parent
+            if not url.startswith("data:") and not (base / path.lstrip("/")).exists():
+                missing.append(f"{name}: {url}")
+    assert missing == []
 
 
 def test_every_page_is_in_the_navigation_or_the_first_page_of_its_folder_lists_it():
