@@ -10,7 +10,7 @@ AS_ROOT := $(shell test "$$(id -u)" != 0 || echo --allow-root)
 # Not uv's default of hard links: a checkout on another disk than the cache must work without a warning.
 export UV_LINK_MODE ?= copy
 
-.PHONY: docs docs-serve lab demo test check lint format bounds bench attack cluster screenshot clean all-tests quick-tests tools environments
+.PHONY: docs docs-serve lab demo test check lint format bounds bench attack cluster film screenshot clean all-tests quick-tests tools environments
 
 lab: .venv/.lab  ## open the tutorial in JupyterLab
 	$(BIN)/jupyter lab $(AS_ROOT) notebooks/01-quickstart.ipynb
@@ -64,7 +64,7 @@ cluster: .venv/.cluster  ## a NATS server (three with SERVERS=3), three nodes an
 attack: .venv/.test  ## attack the runtime with real processes, for some minutes, and print what held
 	$(BIN)/python -m tests.attack
 
-docs: .venv/.docs  ## build the documentation into .build/site; a link that leads nowhere fails
+docs: .venv/.docs  ## build the documentation into .build/site: tutorials run, links and spelling are checked
 	$(BIN)/python -m scripts.reference
 	$(BIN)/python -m scripts.website build
 
@@ -73,6 +73,9 @@ docs-serve: .venv/.docs  ## show the documentation at http://127.0.0.1:8000, and
 
 screenshot: .venv/.test  ## take the pictures of the docs again
 	$(BIN)/python scripts/screenshot.py
+
+film: .venv/.test  ## take the film of the docs again, light and dark
+	$(BIN)/python scripts/film.py
 
 clean:
 	rm -rf .venv .build dist

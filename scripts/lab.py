@@ -12,7 +12,7 @@ import subprocess
 import sys
 import time
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -53,12 +53,19 @@ class Lab:
 
 
 @contextmanager
-def running_lab(directory: Path) -> Iterator[Lab]:
-    """Serve `directory` with JupyterLab on a free port of loopback, ended by its process id."""
+def running_lab(directory: Path, settings: Mapping[str, Mapping[str, object]] | None = None) -> Iterator[Lab]:
+    """Serve `directory` with JupyterLab on a free port of loopback, ended by its process id.
+
+    Args:
+        directory: the root of its files; what it writes itself goes into `.lab` there.
+        settings: of plugins, by their ids; those of `OVERRIDES` hold besides.
+    """
     port, token = _free_port(), secrets.token_hex(16)
     config = directory / ".lab"
     (config / "labconfig").mkdir(parents=True, exist_ok=True)
-    (config / "labconfig" / "default_setting_overrides.json").write_text(json.dumps(OVERRIDES))
+    (config / "labconfig" / "default_setting_overrides.json").write_text(
+        json.dumps({**OVERRIDES, **(settings or {})})
+    )
     environment = {
         **os.environ,
         "HOME": str(config),

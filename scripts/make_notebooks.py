@@ -7,7 +7,7 @@ from pathlib import Path
 from textwrap import dedent
 
 import nbformat
-from tutorials import agents, debugging, events, quickstart, time_and_failure
+from tutorials import agents, debugging, events, folder_watcher, quickstart, time_and_failure
 
 NOTEBOOKS = Path(__file__).parent.parent / "notebooks"
 TUTORIALS = {
@@ -16,6 +16,7 @@ TUTORIALS = {
     "03-time-and-failure": time_and_failure.CELLS,
     "04-agents": agents.CELLS,
     "05-debugging": debugging.CELLS,
+    "06-a-folder-watcher": folder_watcher.CELLS,
 }
 
 

@@ -67,7 +67,7 @@ def tutorial(browser: Browser, directory: Path) -> None:
         page = browser.new_page(viewport={"width": 1180, "height": 1000}, device_scale_factor=1.5)
         open_notebook(page, lab, TUTORIAL)
         run_all(page)
-        page.locator(".jp-CodeCell", has_text="%fire turn.completed turn_id").first.evaluate(
+        page.locator(".jp-CodeCell", has_text="%fire session.created").first.evaluate(
             "cell => cell.scrollIntoView({block: 'start'})"
         )
         panel = page.locator(".dn")  # what nobody sees is sent nothing

@@ -6,11 +6,10 @@ CELLS: list[tuple[str, str]] = [
     (
         "markdown",
         """
-        # Agents
+        # Agents that decide
 
-        A worker may open sessions and use agents: for example, a webhook arrives, and an agent decides in a new session.
-        You need no model to write such a worker. Script the agent, and see in one trace what the worker asked, what the agent
-        answered, and what followed.
+        A worker can ask an agent: a callback arrives, and an agent decides what to do with it. You need no model to
+        write such a worker. You script the agent, and see in one trace what was asked, answered and done.
         """,
     ),
     ("code", "%load_ext dnworker"),
@@ -28,8 +27,7 @@ CELLS: list[tuple[str, str]] = [
         """
         ## A scripted agent
 
-        The function of an `%%agent` cell answers the turns of that agent. It returns or yields text, and may call tools,
-        ask a person, or fail.
+        The function of an `%%agent` cell answers for the agent. It returns text, or yields it piece by piece.
         """,
     ),
     (
@@ -43,6 +41,13 @@ CELLS: list[tuple[str, str]] = [
                 yield "ESCALATE"
             else:
                 yield "CLOSE"
+        """,
+    ),
+    (
+        "markdown",
+        """
+        The worker opens a session with the agent and runs one *turn* in it: a question, and all that the agent does to
+        answer.
         """,
     ),
     (
@@ -68,7 +73,7 @@ CELLS: list[tuple[str, str]] = [
     (
         "markdown",
         """
-        `create_session` is idempotent on its id: there is one session for each callback, however often it arrives.
+        A session with an id is created once. The same callback that arrives twice goes on in the same session.
         """,
     ),
     (
@@ -83,8 +88,7 @@ CELLS: list[tuple[str, str]] = [
         """
         ## An agent that fails
 
-        Run the cell again with another script, and it answers the next turn. A failed turn raises `TurnFailedError`
-        in the handler, with the text that came before the failure.
+        Agents fail: a model is down, or refuses. Give the agent another script, and fire the last callback again.
         """,
     ),
     (
@@ -95,6 +99,14 @@ CELLS: list[tuple[str, str]] = [
         async def reply(turn):
             yield "Well, "
             turn.fail("the knowledge base is down")
+        """,
+    ),
+    ("code", "%replay last"),
+    (
+        "markdown",
+        """
+        The failed turn raises `TurnFailedError` in the handler. Nobody would hear of this callback again. Catch it, and
+        tell a person.
         """,
     ),
     (
@@ -118,14 +130,26 @@ CELLS: list[tuple[str, str]] = [
             await client.publish("capability.frontdesk.decided", {"verdict": done["response_text"].split()[-1]})
         """,
     ),
-    ("code", "%replay last --kind capability.frontdesk.callback"),
+    ("code", "%replay last"),
+    ("markdown", "The turn still fails, and the handler does not. The first failure was on purpose:"),
+    (
+        "code",
+        """
+        from dnworker import HandlerFailed
+
+        try:
+            await dn.settle()
+        except HandlerFailed as failed:
+            print(failed)
+        """,
+    ),
     (
         "markdown",
         """
         ## An agent that asks
 
-        `turn.ask` waits for a person. A front end, the panel, or a worker can answer: each of them listens to
-        `prompt.required`. Here a worker answers for the person.
+        `turn.ask` waits for a person. The panel shows the question, and so does any front end. A worker can answer as
+        well: it listens to `prompt.required`.
         """,
     ),
     (
@@ -157,22 +181,28 @@ CELLS: list[tuple[str, str]] = [
         """,
     ),
     ("code", "%fire capability.frontdesk.callback callback_id=9 text='close me?'"),
+    ("markdown", "The stand-in for a person has done its work:"),
+    ("code", "%worker remove person"),
     (
         "markdown",
         """
         ## A model
 
-        `%%agent NAME --model M --base-url URL` lets any OpenAI-compatible endpoint answer; the body is the system prompt. The
-        key is read from the environment (`OPENAI_API_KEY`, or `--key-env NAME`) and never shown. This notebook uses an
-        endpoint with prepared answers, so it runs anywhere.
+        With `--model`, an endpoint that speaks the API of OpenAI answers, and the body of the cell is the system prompt.
+        The key comes from `OPENAI_API_KEY` and is never shown.
+
+        This notebook starts an endpoint with a prepared answer, so it needs no key.
         """,
     ),
     (
         "code",
         """
+        from contextlib import AsyncExitStack
+
         from dnworker.testing import ModelServer, Says
 
-        server = await ModelServer([Says("I would ESCALATE")]).__aenter__()
+        open_servers = AsyncExitStack()
+        server = await open_servers.enter_async_context(ModelServer([Says("I would ESCALATE")]))
         address = server.base_url
         """,
     ),
@@ -184,8 +214,17 @@ CELLS: list[tuple[str, str]] = [
         """,
     ),
     ("code", "%fire capability.frontdesk.callback callback_id=10 text='what now?'"),
-    ("code", "await server.__aexit__(None, None, None)"),
-    ("code", "%worker remove person"),
+    ("code", "await open_servers.aclose()"),
+    (
+        "markdown",
+        """
+        ## Export
+
+        The export has the worker. An agent of a cell stays in the notebook; a file `agents/triage.md` goes into a
+        capability, as in [a folder watcher](06-a-folder-watcher.ipynb).
+        """,
+    ),
     ("code", "%capability export out/frontdesk"),
+    ("markdown", "Next: [debugging](05-debugging.ipynb)."),
     ("code", "await dn.settle()"),
 ]

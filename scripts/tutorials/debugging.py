@@ -6,10 +6,10 @@ CELLS: list[tuple[str, str]] = [
     (
         "markdown",
         """
-        # Debugging
+        # Debugging a handler
 
-        A handler fails on some events, and not on others. In this notebook you go from its red line to the wrong
-        variable, stop it before it fails, see what it has done to the worker's state, and go back to the state before.
+        A handler fails on some events and not on others. You find the wrong variable here, see what the failure did to
+        the worker's state, mend the handler on the very event that broke it, and put the state back.
         """,
     ),
     ("code", "%load_ext dnworker"),
@@ -48,24 +48,19 @@ CELLS: list[tuple[str, str]] = [
         """
         ## The red line
 
-        The next table has left before somebody counted its guests. The trace names the error, the cell and the line. The
-        worker goes on: the next event is handled as if nothing had happened.
+        The next table left before somebody counted its guests.
         """,
     ),
-    (
-        "code",
-        """
-        failed = await dn.fire("capability.till.paid", {"amount": 40, "guests": 0})
-        failed
-        """,
-    ),
+    ("code", "%fire capability.till.paid amount=40 guests=0"),
     (
         "markdown",
         """
-        ## From the red line to the wrong variable
+        The trace names the error, the cell and the line. The worker goes on: it handles the next event as if nothing
+        had happened.
 
-        Run `%debug` in a cell of its own: it opens the frame that raised, with its variables. `%debug #12` does so for the
-        event with that number in the trace, and `%debug till.split` for the last failure of that handler. At the prompt:
+        ## The wrong variable
+
+        Run `%debug` in a cell of its own. You stand at the line that raised, with all its variables:
 
         ```text
         p guests      shows a variable
@@ -74,8 +69,8 @@ CELLS: list[tuple[str, str]] = [
         q             leaves
         ```
 
-        A prompt needs somebody who answers. Where nobody can, as under `nbclient` or `papermill`, take the exception itself:
-        its traceback has the same variables.
+        A debugger needs somebody who types. Where nobody can, `dn.last_failure` is the exception itself, and its
+        traceback has the same variables:
         """,
     ),
     (
@@ -83,71 +78,37 @@ CELLS: list[tuple[str, str]] = [
         """
         import traceback
 
-        exception = failed.invocations[0].exception
-        frame, line = [*traceback.walk_tb(exception.__traceback__)][-1]
-        print(f"{type(exception).__name__} in {frame.f_code.co_name}: guests = {frame.f_locals['guests']}")
+        frame, line = [*traceback.walk_tb(dn.last_failure.__traceback__)][-1]
+        print(f"{type(dn.last_failure).__name__} in {frame.f_code.co_name}: guests = {frame.f_locals['guests']}")
         """,
     ),
     (
         "markdown",
         """
-        ## Stop before it fails
+        ## The state
 
-        `%fire capability.till.paid amount=40 guests=0 --debug` stops at the first line of each handler that the event
-        reaches; `n` goes to the next line, `c` goes on, and `q` ends that handler alone. `%replay last --debug` does the same
-        with an event that you have already.
-
-        Or write `breakpoint()` where you want to stop. It stops in the cell that waits for the handler. Where no cell waits,
-        or nobody can answer, it is not entered: the worker's log says where it was hit, and how to stop there.
-        """,
-    ),
-    (
-        "code",
-        """
-        %%worker till
-
-        @worker.on_event("capability.till.paid")
-        async def split(event: EventEnvelope, client: RuntimeClient) -> None:
-            amount, guests = event.payload["amount"], event.payload["guests"]
-            worker.state["total"] += amount
-            if not guests:
-                breakpoint()  # look around, then type c
-            share = amount / guests
-            worker.state["shares"].append(share)
-            await client.publish("capability.till.split", {"share": share})
-        """,
-    ),
-    ("code", "%fire capability.till.paid amount=50 guests=2"),
-    (
-        "markdown",
-        """
-        ## What it has done to the state
-
-        The trace says which keys of `worker.state` each handler has changed, from what to what. So you see the second
-        mistake: `split` adds to the total before it fails. `%worker state till` shows all of the state, and the State view
-        of the panel shows it as it changes.
+        Look at the trace again: `state: total 30 -> 70`. The handler counted the 40 and then failed. That is a second
+        mistake, and the state has it now.
         """,
     ),
     ("code", "%worker state till"),
     (
         "markdown",
         """
-        ## On the state before it
+        ## Try again, as often as you need
 
-        `%replay #12 --from-state` runs an event on the state as it was before it was handled, and leaves the live state
-        alone. So a failure can be had again, as often as you need it. You type the number that the trace shows; the cells
-        below ask the trace for it, so that they are right wherever this notebook runs.
+        `--from-state` runs an event on the state as it was before it, and leaves the live state alone. The failure is
+        there again:
         """,
     ),
+    ("code", "%replay last --from-state"),
     (
-        "code",
+        "markdown",
         """
-        again = get_ipython().run_line_magic
-        number = f"#{failed.event.seq}"
-        again("replay", f"{number} --from-state")
+        Mend the handler: it looks before it changes anything. In your own notebook you edit the cell; here a new cell
+        takes its place.
         """,
     ),
-    ("markdown", "Mend the handler: it checks before it changes anything."),
     (
         "code",
         """
@@ -167,26 +128,32 @@ CELLS: list[tuple[str, str]] = [
     ),
     (
         "markdown",
-        "Compare both generations on the same event and the same state: `%replay #12 --from-state --compare`.",
+        "`--compare` runs both versions on an event and the state before it. Type the number that the trace above shows.",
     ),
-    ("code", 'again("replay", f"{number} --from-state --compare")'),
+    ("code", "%replay #4 --from-state --compare"),
     (
         "markdown",
         """
-        The live state still has the 40 of the event that failed. `%worker state till --restore #12` puts the state back as
-        it was before that event; the payment after it is fired again, since it is gone with the rest.
+        The live state still has the 40. Put it back as it was before the event:
         """,
     ),
-    ("code", 'again("worker", f"state till --restore {number}")'),
-    ("code", "%fire capability.till.paid amount=50 guests=2"),
+    ("code", "%worker state till --restore #4"),
     ("code", "%worker state till"),
     (
         "markdown",
         """
+        ## Stop before it fails
+
+        `%fire capability.till.paid amount=40 guests=0 --debug` stops at the first line of each handler that runs. `n` goes
+        to the next line, `c` goes on, `q` ends that handler alone. `breakpoint()` in a handler stops there.
+
+        In JupyterLab, turn on the bug icon and click left of a line instead:
+
+        ![JupyterLab's debugger, stopped at a line of a handler, with its variables](../docs/images/debugging-lab.png)
+
         ## A forgotten await
 
-        A call of the client does nothing until it is awaited. The handler below raises nothing, and yet nobody is notified:
-        its outcome is a warning, with the line and what to write.
+        The worst failure is one that raises nothing. A call of the client does nothing until it is awaited:
         """,
     ),
     (
@@ -195,18 +162,19 @@ CELLS: list[tuple[str, str]] = [
         %%worker till
 
         @worker.on_event("capability.till.open")
-        async def tell(event: EventEnvelope, client: RuntimeClient) -> None:
+        async def remind(event: EventEnvelope, client: RuntimeClient) -> None:
             client.notify(title=f"{event.payload['amount']} are still open")
         """,
     ),
     ("code", "%fire capability.till.paid amount=25 guests=0"),
+    ("markdown", "The trace warns, and says what to write."),
     (
         "code",
         """
         %%worker till
 
         @worker.on_event("capability.till.open")
-        async def tell(event: EventEnvelope, client: RuntimeClient) -> None:
+        async def remind(event: EventEnvelope, client: RuntimeClient) -> None:
             await client.notify(title=f"{event.payload['amount']} are still open")
         """,
     ),
@@ -214,21 +182,20 @@ CELLS: list[tuple[str, str]] = [
     (
         "markdown",
         """
-        ## One handler at a time
+        ## One handler less
 
-        `%worker remove till.tell` takes one handler out and leaves the others, and their state, alone. It is back when its cell
-        runs again. Until then the export is without it too, and says so.
+        `%worker remove` takes one handler out and leaves the others, and the state, alone. It is back when its cell
+        runs again. Until then an export is without it.
         """,
     ),
-    ("code", "%worker remove till.tell"),
+    ("code", "%worker remove till.remind"),
     ("code", "%worker till"),
     (
         "markdown",
         """
-        A cell that runs again unchanged is no new generation, so nothing is lost by Run All. A cell that fails leaves nothing
-        behind; handlers that it registered before run on, and are called stale, with the way to drop them.
+        ## Export
 
-        An unattended run does not overlook a failure: `dn.settle()` raises what handlers raised. These errors are intended.
+        `dn.settle()` raises what handlers raised, so that an unattended run fails. These failures were on purpose.
         """,
     ),
     (
@@ -238,10 +205,11 @@ CELLS: list[tuple[str, str]] = [
 
         try:
             await dn.settle()
-        except HandlerFailed as raised:
-            print(raised)
+        except HandlerFailed as failed:
+            print(failed)
         """,
     ),
     ("code", "%capability export out/till"),
+    ("markdown", "Next: [a whole project](06-a-folder-watcher.ipynb)."),
     ("code", "await dn.settle()"),
 ]

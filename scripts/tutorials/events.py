@@ -8,8 +8,8 @@ CELLS: list[tuple[str, str]] = [
         """
         # Events and traces
 
-        Workers react to events. Here you fire events without looking up their payloads, see everything an event
-        caused, fire recorded events again, and compare two versions of a handler on the same events.
+        Workers react to events. You fire events here, read what each one caused, fire recorded events again, and
+        compare two versions of a handler on the same events.
         """,
     ),
     ("code", "%load_ext dnworker"),
@@ -27,7 +27,7 @@ CELLS: list[tuple[str, str]] = [
         """
         ## A chain of handlers
 
-        `take` publishes an event, and `ship` handles it. A handler may write output in any way: prints, logging, threads.
+        `take` publishes an event, and `ship` handles it. Prints, log records and output of threads all end in the trace.
         """,
     ),
     (
@@ -62,23 +62,63 @@ CELLS: list[tuple[str, str]] = [
     (
         "markdown",
         """
-        ## Fire without a payload
-
-        A kind that the runtime knows has a realistic payload. A kind of your own gets a first payload from the fields
-        that handlers read, and later the one that was fired last. Tab completes kinds and fields.
+        `%fire` publishes an event and waits for all that it causes. Without a payload it makes one of the fields that
+        your handlers read.
         """,
     ),
     ("code", "%fire capability.orders.placed"),
     (
         "markdown",
         """
-        The trace is a tree: the event, the handlers it ran, what they printed and published, and what that caused,
-        with a bar for when each ran. Values on the line are JSON, Python literals, or `{name}` for a variable.
+        Read the trace from top to bottom: the event, the handler that ran for it, what it printed, the event that it
+        published, and the handler that ran for that. The bars show when each of them ran.
+
+        ## An event that fails
+
+        Real events lack fields. A `%%fire` cell sends exactly the payload of its body, as JSON, YAML or a Python dict.
+        This order says nothing about express:
         """,
     ),
     (
         "code",
-        "size = 3\ntrace = %fire capability.orders.placed order_id=A-7 is_express=false amount={size}\ntrace",
+        """
+        %%fire capability.orders.placed
+        order_id: A-7
+        amount: 3
+        """,
+    ),
+    (
+        "markdown",
+        """
+        The red line names the cell, the line and the missing key. Mend `take`, and fire the same event again with
+        `%replay last`.
+        """,
+    ),
+    (
+        "code",
+        """
+        %%worker orders
+
+        @worker.on_event("capability.orders.placed")
+        async def take(event: EventEnvelope, client: RuntimeClient) -> None:
+            order = event.payload["order_id"]
+            express = event.payload.get("is_express", False)
+            print(f"taken: {order}, {event.payload.get('amount', 1)} pieces")
+            await client.publish("capability.orders.taken", {"order_id": order, "express": express})
+        """,
+    ),
+    ("code", "%replay last"),
+    (
+        "markdown",
+        """
+        ## A trace is an object
+
+        Keep a trace to work with it. Values on the line are JSON or Python literals; `{name}` is a variable.
+        """,
+    ),
+    (
+        "code",
+        "size = 3\ntrace = %fire capability.orders.placed order_id=A-8 is_express=true amount={size}\ntrace",
     ),
     (
         "code",
@@ -90,40 +130,38 @@ CELLS: list[tuple[str, str]] = [
     (
         "markdown",
         """
-        A longer payload goes into the body of `%%fire`, as JSON, YAML or a Python dict;
-        `%fire KIND --template` adds a cell with a payload to edit.
+        For a long payload, `--template` writes a `%%fire` cell below that you edit.
         """,
     ),
     ("code", "%fire turn.failed --template"),
-    (
-        "code",
-        """
-        %%fire capability.orders.placed
-        order_id: B-1
-        is_express: true
-        amount: 12
-        """,
-    ),
     (
         "markdown",
         """
         ## Fire again
 
-        Every event has a number and an id. `%replay` fires recorded events again, with changes if you want, at all workers
-        or at one. It reads the journal, so it works after a restart of the kernel too.
+        Every event has a number and an id. `%events` lists the latest.
         """,
     ),
     ("code", "%events --last 5"),
+    (
+        "markdown",
+        "`%replay` fires recorded events again, and `--edit` changes a field. It also works after a restart.",
+    ),
     ("code", "%replay last 2 --edit amount=100"),
+    ("markdown", "Save events to a file, and fire them again on another day or another machine."),
     ("code", "%events save orders.jsonl --last 3"),
     ("code", "%replay orders.jsonl --worker orders"),
     (
         "markdown",
         """
-        ## Two generations on the same events
+        The panel shows the same runs as a list with a waterfall. `%panel` opens it:
 
-        Change a handler, and see where the new version differs from the previous one. Both run without effect: what
-        they would publish is recorded and not published.
+        ![The panel: a list of runs, the waterfall of one of them, and the error of a handler](../docs/images/panel-runs.png)
+
+        ## Two versions on the same event
+
+        Change a handler, and ask where the new version differs from the one before. Both run in shadow: what they
+        would publish is written down and not published.
         """,
     ),
     (
@@ -137,27 +175,26 @@ CELLS: list[tuple[str, str]] = [
             await client.notify(title=f"shipped {event.payload['order_id']} {how}")
         """,
     ),
-    ("code", "await dn.fire('capability.orders.taken', {'order_id': 'C-9', 'express': True});"),
     ("code", "%replay last 1 --kind capability.orders.taken --compare"),
     (
         "markdown",
         """
         ## The same cells as a process
 
-        `%worker topology orders uv` runs the worker as the exported script would run, with its own environment;
-        `python` uses this kernel's. State starts empty, as in a deployment. The trace looks the same.
+        A deployed worker runs as a process of its own. `%worker topology orders python` runs these cells like that,
+        with this Python; `uv` in its place makes an environment from the worker's requirements. The state starts empty.
         """,
     ),
     ("code", "%worker topology orders python"),
     ("code", "%fire capability.orders.placed order_id=D-4 is_express=true"),
+    ("markdown", "The trace looks the same. Bring the worker back into the notebook:"),
     ("code", "%worker topology orders in-process"),
     (
         "markdown",
         """
         ## Without magics
 
-        For editors that do not analyse `%%` cells, `dn.worker` does the same in plain Python. It can be exported
-        too.
+        `dn.worker` does the same in plain Python, for editors that check no cell that begins with `%%`.
         """,
     ),
     (
@@ -170,13 +207,28 @@ CELLS: list[tuple[str, str]] = [
             archive.state.setdefault("titles", []).append(event.payload["title"])
         """,
     ),
+    ("code", 'await dn.fire("capability.orders.placed", {"order_id": "E-5", "is_express": True})'),
+    ("code", "%worker state archive"),
+    (
+        "markdown",
+        """
+        ## Export
+
+        `dn.settle()` raises what handlers raised, so that an unattended run fails. The error above was on purpose.
+        """,
+    ),
     (
         "code",
         """
-        await dn.fire("capability.orders.placed", {"order_id": "E-5", "is_express": True})
-        archive.state["titles"]
+        from dnworker import HandlerFailed
+
+        try:
+            await dn.settle()
+        except HandlerFailed as failed:
+            print(failed)
         """,
     ),
     ("code", "%capability export out/orders"),
+    ("markdown", "Next: [time and failure](03-time-and-failure.ipynb)."),
     ("code", "await dn.settle()"),
 ]

@@ -8,8 +8,8 @@ CELLS: list[tuple[str, str]] = [
         """
         # Time and failure
 
-        Workers fail when nobody watches: a schedule fires at three in the morning, a task crashes again and again, a
-        connection fails on the third call. In this notebook you make all of that happen now.
+        Workers fail when nobody watches: at three in the morning, on the third call, again and again. You make all of
+        that happen here, now, and mend it.
         """,
     ),
     ("code", "%load_ext dnworker"),
@@ -41,11 +41,6 @@ CELLS: list[tuple[str, str]] = [
         @worker.every(minutes=20)
         async def sweep(client: RuntimeClient) -> None:
             print("swept")
-
-
-        @worker.on_event("capability.nightly.item")
-        async def take(event: EventEnvelope, client: RuntimeClient) -> None:
-            await client.publish("capability.nightly.taken", {"number": event.payload["number"]})
         """,
     ),
     (
@@ -53,22 +48,28 @@ CELLS: list[tuple[str, str]] = [
         """
         ## A clock of your own
 
-        `%clock virtual` stops the clock of schedules, backoff and `dnworker.sleep`. The kernel itself keeps running:
-        widgets, sockets and `asyncio.sleep` are not affected. You move the clock, and the order is the same every time.
+        `%clock virtual` stops the clock of your schedules, and shows what is due. The kernel itself goes on: widgets,
+        sockets and `asyncio.sleep` are not affected.
         """,
     ),
     ("code", "%clock virtual"),
+    (
+        "markdown",
+        "You move the clock. Two hours pass at once, and everything that was due runs in its order.",
+    ),
     ("code", "%clock advance 2h"),
+    ("markdown", "`%clock next` goes to whatever is due next."),
     ("code", "%clock next"),
     (
         "markdown",
         """
         ## A task that crashes
 
-        The reader below fails in its first three runs. It is started again after 1, 2 and 4 seconds; with the virtual
-        clock these pass at once.
+        A task runs as long as its worker. This one fails three times before it gets a connection. It starts again
+        after 1, 2 and 4 seconds.
         """,
     ),
+    ("code", "import asyncio"),
     (
         "code",
         """
@@ -83,14 +84,14 @@ CELLS: list[tuple[str, str]] = [
             await asyncio.Event().wait()
         """,
     ),
-    ("code", "import asyncio"),
     ("code", "%clock advance 10s"),
+    ("markdown", "It has recovered, and `%worker reader` still tells how often it failed, and where."),
     ("code", "%worker reader"),
     (
         "markdown",
         """
-        Errors are kept: they are in the trace, in the worker's log and on the panel, and `dn.settle()` raises them,
-        so that an unattended run fails. These errors are intended.
+        No error gets lost. Each is in the trace, in the log and on the panel, and `dn.settle()` raises it, so that an
+        unattended run fails. These three were on purpose.
         """,
     ),
     (
@@ -110,8 +111,18 @@ CELLS: list[tuple[str, str]] = [
         """
         ## Faults on purpose
 
-        `--chaos` duplicates, delays and reorders events, and lets calls of the client fail. The same seed injects the same
-        faults again, so you can reproduce a failure until it is fixed.
+        `--chaos` doubles, delays and reorders events, and lets calls of the client fail. The same seed makes the same
+        faults, so you can repeat a failure until it is mended.
+        """,
+    ),
+    (
+        "code",
+        """
+        %%worker nightly
+
+        @worker.on_event("capability.nightly.item")
+        async def take(event: EventEnvelope, client: RuntimeClient) -> None:
+            await client.publish("capability.nightly.taken", {"number": event.payload["number"]})
         """,
     ),
     (
@@ -119,6 +130,10 @@ CELLS: list[tuple[str, str]] = [
         """
         %fire capability.nightly.item number=1 --times 6 --chaos seed=7,duplicate=0.3,delay=0.02,reorder,fail=client.publish:3
         """,
+    ),
+    (
+        "markdown",
+        "One of the eight failed: its call of `publish` found no connection. `dn.settle()` says the same.",
     ),
     (
         "code",
@@ -131,9 +146,7 @@ CELLS: list[tuple[str, str]] = [
     ),
     (
         "markdown",
-        """
-        The handler should survive a call that fails. Fix it, and fire the same events again.
-        """,
+        "The handler should survive a call that fails. Let it try three times, and fire the same faults again.",
     ),
     (
         "code",
@@ -159,14 +172,15 @@ CELLS: list[tuple[str, str]] = [
         %fire capability.nightly.item number=1 --times 6 --chaos seed=7,duplicate=0.3,delay=0.02,reorder,fail=client.publish:3
         """,
     ),
-    ("code", "await dn.settle()"),
     (
         "markdown",
         """
-        ## Who holds the loop?
+        All eight went through.
 
-        All workers of a notebook share the kernel's loop, so a handler that blocks stops every one of them. After a
-        second its log, the trace and the panel name the handler and the line. *Interrupt* stops only that handler.
+        ## Who blocks the loop?
+
+        All workers of a notebook share one loop. A handler that blocks it stops every one of them. The cell below is
+        such a mistake, and says so before it runs:
         """,
     ),
     (
@@ -183,16 +197,21 @@ CELLS: list[tuple[str, str]] = [
         """,
     ),
     ("code", "%fire capability.nightly.block"),
-    ("code", "%worker logs nightly"),
+    (
+        "markdown",
+        "The trace names the line that blocks, and what to write. The log of another worker says who held it up:",
+    ),
+    ("code", "%worker logs nightly --last 3"),
+    ("markdown", "Take the worker out. `%runtime doctor` then looks at everything around your workers."),
+    ("code", "%worker remove rude"),
+    ("code", "%runtime doctor"),
     (
         "markdown",
         """
-        If a change was a mistake, `%worker rollback nightly` restores the previous generation. `%runtime doctor`
-        checks everything around the workers.
+        If a change of yours was a mistake, `%worker rollback nightly` brings the generation before it back.
         """,
     ),
-    ("code", "%runtime doctor"),
-    ("code", "%worker remove rude"),
     ("code", "%capability export out/nightly"),
+    ("markdown", "Next: [agents](04-agents.ipynb)."),
     ("code", "await dn.settle()"),
 ]

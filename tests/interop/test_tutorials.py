@@ -1,4 +1,4 @@
-"""The exports of the five tutorials: the real SDK loads them, and they run in its runtime."""
+"""The exports of the five tutorials that are for the reference, too: the real SDK loads them, and they run in its runtime."""
 
 from __future__ import annotations
 

@@ -60,10 +60,10 @@ def test_a_handler_that_the_cell_defines_no_more_is_gone(kernel):
     assert "no handler in this notebook listens to a" in kernel.run("%fire a").text
 
 
-def test_the_same_name_from_another_cell_replaces_it_with_a_warning(kernel):
+def test_the_same_name_from_another_cell_replaces_it_and_says_so(kernel):
     kernel.run(COUNTER, "c1")
     answer = kernel.run("%%worker counter\n@worker.on_event('a')\nasync def on_a(e, c): print('new')", "c2")
-    assert "on_a was registered by cell [2] too; this cell's is the one that counts now" in answer.text
+    assert "~ on_event a: on_a, in place of cell [2]'s" in answer.text
     assert kernel.run("%fire a").text.count("on_a  ok") == 1
 
 

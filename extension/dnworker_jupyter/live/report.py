@@ -21,9 +21,10 @@ def describe_change(live: LiveWorker, change: Change) -> list[str]:
     if live.managed is not None and live.state_now is WorkerState.STANDBY:
         lines[0] += f": {live.managed.why_standby}"
     lines += [f"  ! {line}" for line in failing(change)]
+    former = {handler.key: f", in place of {cell.label}'s" for handler, cell in change.taken_over}
     for sign, handlers in (("+", change.added), ("~", change.changed), ("-", change.removed)):
         for handler in handlers:
-            lines.append(f"  {sign} {_trigger(handler)}: {handler.key.name}")
+            lines.append(f"  {sign} {_trigger(handler)}: {handler.key.name}{former.get(handler.key, '')}")
     for handler in (*change.added, *change.changed):
         if (wrong := how_called(handler.function, handler.key.decorator)) is not None:
             lines.append(f"  ! {handler.key.name} ({place_of(handler.function)}) {wrong}")
@@ -34,9 +35,6 @@ def describe_change(live: LiveWorker, change: Change) -> list[str]:
         lines.append(
             f"  ! {name} is registered more than once in this cell, in the same way; all of them run"
         )
-    for handler, cell in change.taken_over:
-        was = f"{handler.key.name} was registered by {cell.label} too"
-        lines.append(f"  ! {was}; this cell's is the one that counts now")
     for handler, cell in change.beside:
         lines.append(f"  ! {handler.key.name} of {cell.label} runs on beside this one ({_trigger(handler)})")
     if next(live.handlers(), None) is None:
