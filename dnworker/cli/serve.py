@@ -210,7 +210,7 @@ def make_runtime(options: argparse.Namespace) -> Runtime:
     token_file = options.token_file or (Path(named) if named else None)
     exposed = exposure(token_file) if token_file is not None else None
     if exposed is not None and not options.insecure_token_file:
-        raise UsageError(f"{exposed}; --insecure-token-file takes it as it is")
+        raise UsageError(f"{exposed}; --insecure-token-file takes it as it is", code="DN907")
     node, labels, require = place_of(options)
     replicas, ordered_by = replicas_of(options.replicas, options.ordered_by, options.keep_state)
     runtime = Runtime(
@@ -249,7 +249,7 @@ def _directories(options: argparse.Namespace) -> list[Path]:
     """Return what to search: everything when no capability is named, else only those."""
     for directory in options.capabilities_dir:
         if not directory.is_dir():
-            raise UsageError(f"--capabilities-dir {directory}: there is no such directory")
+            raise UsageError(f"--capabilities-dir {directory}: there is no such directory", code="DN413")
     if options.path:
         return [directory.absolute() for directory in options.capabilities_dir]
     return search_path(options.capabilities_dir)

@@ -62,7 +62,7 @@ class NearParser(argparse.ArgumentParser):
             known = [option for action in self._actions for option in action.option_strings]
             message += _near(word.partition("=")[0], known)
         self.print_usage(sys.stderr)
-        self.exit(2, f"{self.prog}: {message}\n")
+        self.exit(2, f"{self.prog}: {message} (DN901)\n")
 
 
 def _near(word: str, known: list[str]) -> str:

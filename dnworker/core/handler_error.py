@@ -8,6 +8,7 @@ from sys import getsizeof
 from typing import Any, Literal, NamedTuple
 
 from dnworker.core.detail import Detail, detail
+from dnworker.core.errors import with_code
 from dnworker.core.frames import (
     FRAMES_KEPT,
     LONGEST_NAME,
@@ -246,7 +247,7 @@ class _Description:
 
     def _one(self, exc: BaseException, levels: int, *, is_cut: bool) -> HandlerError:
         found = frames_of(BASE_TRACEBACK.__get__(exc), with_locals=self._with_locals)
-        frames, message = found.shown, _str_of(exc)
+        frames, message = found.shown, with_code(exc, _str_of(exc))
         if issubclass(type(exc), SyntaxError) and (broken := _broken_text(exc)) is not None:
             frames = (*frames, broken)  # its location is in no frame
             message = _text(_attribute(exc, "msg")) or message

@@ -117,6 +117,11 @@ class PageRun:
         for one in reversed(self._background):
             one.close()
 
+    @property
+    def said(self) -> str:
+        """What the last cell or command answered."""
+        return self._said or ""
+
     def run(self, block: Block) -> None:
         """Run one block.
 
