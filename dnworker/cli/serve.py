@@ -30,7 +30,7 @@ from dnworker.cli.running import forget, forget_own, own_token_file, register
 from dnworker.cli.state_options import add_state_arguments, check_kept
 from dnworker.cli.storm_options import add_storm_arguments, apply_storm_options
 from dnworker.cli.streams import streams
-from dnworker.cli.text import print_json, printable
+from dnworker.cli.text import ErrorCodes, print_json, printable
 from dnworker.core.errors import UsageError
 from dnworker.core.invocation import Invocation
 from dnworker.core.lifecycle import WorkerState
@@ -120,6 +120,8 @@ def serve(options: argparse.Namespace) -> int:
         logging.basicConfig(
             level=level, stream=sys.stderr, format="%(levelname)s %(name)s: %(message)s", force=True
         )
+        for handler in logging.getLogger().handlers:
+            handler.addFilter(ErrorCodes())
         ending = Ending(standard, forget_own)
         ending.on_signals()
         return ending.run(_serve(options, ending))

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 
-from dnworker.explain.pages import GROUPS, Page, pages
+from dnworker.explain.pages import GROUPS, pages
 
 FOLDER = Path(__file__).parents[2] / "docs" / "messages"
 
@@ -31,18 +30,13 @@ A code keeps its meaning in later versions.
 
 def site_pages() -> dict[str, str]:
     """Return the texts of all files of docs/messages by name."""
-    found = {f"{page.code}.md": _of_site(page) for page in pages().values()}
+    found = {f"{page.code}.md": f"{page.markdown}\n" for page in pages().values()}
     parts = [INDEX]
     for digit, title in GROUPS.items():
         listed = [page for page in pages().values() if page.code[2] == digit]
         parts.append(f"## {title}\n")
         parts.append("".join(f"- [{page.code}]({page.code}.md): {page.title}\n" for page in listed))
     return found | {"index.md": "\n".join(parts)}
-
-
-def _of_site(page: Page) -> str:
-    """Return a page without the comments that are for tests."""
-    return re.sub(r"\n{3,}", "\n\n", page.markdown) + "\n"
 
 
 def main() -> None:

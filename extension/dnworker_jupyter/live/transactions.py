@@ -9,7 +9,7 @@ from typing import Any
 
 from dnworker.client.client import RuntimeClient
 from dnworker.core.envelope import EventEnvelope
-from dnworker.core.errors import UsageError, WorkerFailed
+from dnworker.core.errors import UsageError, WorkerFailed, with_code
 from dnworker.core.invocation import current_invocation
 from dnworker.engine.engine import Engine
 from dnworker.workers.inprocess_worker import InProcessWorker
@@ -331,7 +331,7 @@ class Transactions:
             if is_new and live.managed is None:
                 self._live.remove(live)
             if draft.is_left and isinstance(exc, WorkerFailed):
-                print(exc)  # noqa: T201  the cell does not hear of it any more
+                print(with_code(exc))  # noqa: T201  the cell does not hear of it any more
             raise
         finally:
             draft.committing = None

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+import logging
 
 import pytest
 
 from dnworker.cli.main import main
+from dnworker.cli.text import ErrorCodes
 from dnworker.core.errors import (
     HandlerFailed,
+    JournalError,
     ManifestError,
     NotFound,
     UsageError,
@@ -143,3 +146,10 @@ def test_what_a_handler_raised_has_its_code_in_the_trace():
 def test_the_pages_of_the_site_are_these():
     """`python -m scripts.website.messages` writes them."""
     assert {file.name: file.read_text() for file in FOLDER.glob("*.md")} == site_pages()
+
+
+def test_what_serve_logs_of_an_error_has_its_code():
+    values = ("events.db", JournalError("it is locked"), 3)
+    record = logging.LogRecord("dnworker", logging.ERROR, "", 0, "%s: %s, %d", values, None)
+    assert ErrorCodes().filter(record)
+    assert record.getMessage() == "events.db: it is locked (DN702), 3"
