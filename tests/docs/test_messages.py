@@ -16,6 +16,8 @@ pytestmark = [pytest.mark.kernel, pytest.mark.slow, pytest.mark.timeout(120)]
 
 PAGES = sorted((PROJECT / "dnworker" / "explain").glob("DN*.md"))
 RUN = [page for page in PAGES if all(block.why_not_run is None for block in blocks_of(page))]
+"""The pages whose example is run; the others say why theirs is not."""
+
 CODE = re.compile(r"\b(?:DN\d{3}|CAP-[A-Z]+-\d{3})\b")
 
 

@@ -92,7 +92,7 @@ def test_every_page_is_of_a_code_that_an_error_can_have():
 
 def test_the_rules_of_manifests_have_pages():
     source = "".join(file.read_text() for name, file in modules().items() if ".capability" in name)
-    families = set(re.findall(r'"([A-Z]+)-\d{3}"', source))
+    families = set(re.findall(r'(?:"|CAP-)([A-Z]+)-\d{3}', source))
     explained = {name.removeprefix("CAP-") for page in pages().values() for name in page.also}
     assert families <= explained
 
