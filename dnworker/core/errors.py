@@ -76,8 +76,11 @@ def with_code(exc: BaseException, text: str | None = None) -> str:
         exc: any exception; one that is not ours has no code.
         text: what is said of it, by default its own text.
     """
-    text = str(exc) if text is None else text
-    code = code_of(exc)
+    return coded(str(exc) if text is None else text, code_of(exc))
+
+
+def coded(text: str, code: str | None) -> str:
+    """Return a text whose first line ends in a code; as it is where it has the code, or that of a rule."""
     if code is None or f"({code})" in text:
         return text
     if code == ManifestError.code and _CODED_RULE in text:

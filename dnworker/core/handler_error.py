@@ -8,7 +8,7 @@ from sys import getsizeof
 from typing import Any, Literal, NamedTuple
 
 from dnworker.core.detail import Detail, detail
-from dnworker.core.errors import with_code
+from dnworker.core.errors import code_of, coded
 from dnworker.core.frames import (
     FRAMES_KEPT,
     LONGEST_NAME,
@@ -93,6 +93,8 @@ class HandlerError:
     """Whether what it came of is not kept: the chain was too long, or led back to itself."""
     classes: tuple[str, ...] = ()
     """The qualified names of its class and of those that it is derived from; not of what it came of."""
+    code: str = ""
+    """The code of the kind of mistake, where it is an error of ours; `text` ends in it."""
 
     @property
     def place(self) -> str:
@@ -101,8 +103,8 @@ class HandlerError:
 
     @property
     def text(self) -> str:
-        """Type and message."""
-        return f"{self.type}: {self.message}" if self.message else self.type
+        """Type and message, with its code."""
+        return coded(f"{self.type}: {self.message}" if self.message else self.type, self.code or None)
 
     @property
     def has_values(self) -> bool:
@@ -247,7 +249,7 @@ class _Description:
 
     def _one(self, exc: BaseException, levels: int, *, is_cut: bool) -> HandlerError:
         found = frames_of(BASE_TRACEBACK.__get__(exc), with_locals=self._with_locals)
-        frames, message = found.shown, with_code(exc, _str_of(exc))
+        frames, message = found.shown, _str_of(exc)
         if issubclass(type(exc), SyntaxError) and (broken := _broken_text(exc)) is not None:
             frames = (*frames, broken)  # its location is in no frame
             message = _text(_attribute(exc, "msg")) or message
@@ -259,6 +261,7 @@ class _Description:
             after=found.after,
             hidden=found.hidden,
             is_cut=is_cut,
+            code=code_of(exc) or "",
         )
         error = self._fitted(error)
         if not issubclass(type(exc), BaseExceptionGroup):
@@ -424,6 +427,7 @@ def _within(error: HandlerError, levels: int, left: list[int]) -> HandlerError:
         is_cut=error.is_cut
         or any(one is not None and cut is None for one, cut in zip(below[:2], kept, strict=False)),
         classes=tuple(shorten(name, LONGEST_NAME) for name in error.classes[:CLASSES_KEPT]),
+        code=shorten(error.code, LONGEST_NAME),
     )
 
 

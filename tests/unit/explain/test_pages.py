@@ -140,7 +140,9 @@ def test_no_code_of_a_users_class_is_run():
 
 
 def test_what_a_handler_raised_has_its_code_in_the_trace():
-    assert describe(UsageError("no", code="DN104")).text == "UsageError: no (DN104)"
+    error = describe(UsageError("no", code="DN104"))
+    assert error.text == "UsageError: no (DN104)"
+    assert error.message == "no"  # which turns and states of workers are told
 
 
 def test_the_pages_of_the_site_are_these():
