@@ -56,7 +56,7 @@ def real_root(path: str | os.PathLike[str]) -> Path:
     try:
         return resolved(Path(path))
     except UnreadableFile as exc:
-        raise ManifestError([str(exc)]) from exc
+        raise ManifestError([str(exc)], code="DN402") from exc
 
 
 def read_components(manifest: CapabilityManifest) -> Components:

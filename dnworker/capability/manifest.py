@@ -96,7 +96,7 @@ def load_manifest(root: Path) -> CapabilityManifest:
     try:
         text = read_text(root / MANIFEST_NAME)
     except UnreadableFile as exc:
-        raise ManifestError([str(exc)]) from exc
+        raise ManifestError([str(exc)], code="DN402") from exc
     return parse_manifest(text, root)
 
 
@@ -119,16 +119,16 @@ def parse_manifest(
     try:
         document = parse(text)
     except YamlError as exc:
-        raise ManifestError([f"{shown(source)}:{exc.line + first_line - 1}:{exc.column}: {exc}"]) from exc
+        place = f"{shown(source)}:{exc.line + first_line - 1}:{exc.column}"
+        raise ManifestError([f"{place}: {exc}"], code="DN402") from exc
     try:
         checker = _Checker(document, shown(source), first_line, resolved(root))
     except UnreadableFile as exc:
-        raise ManifestError([str(exc)]) from exc
+        raise ManifestError([str(exc)], code="DN402") from exc
     manifest = checker.manifest(is_head)
     if checker.unlisted:
-        checker.problems.append(
-            f"{shown(source)}: and {checker.unlisted:,} more problems, which are not listed"
-        )
+        more = f"and {checker.unlisted:,} more problems, which are not listed"
+        checker.problems.append(f"{shown(source)}: {more}")
     if checker.problems:
         raise ManifestError(checker.problems)
     return manifest

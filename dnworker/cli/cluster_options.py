@@ -99,7 +99,8 @@ def shared_broker_of(options: argparse.Namespace) -> JetStreamBroker | None:
     if options.durable is not None:
         raise UsageError(
             f"--durable {options.durable} keeps events in a file of one node, and --broker with all nodes; "
-            "leave out one of both"
+            "leave out one of both",
+            code="DN709",
         )
     files = Files(creds=options.creds, ca=options.broker_ca, cert=options.broker_cert, key=options.broker_key)
     settings = read_settings(
@@ -133,7 +134,8 @@ def place_of(options: argparse.Namespace) -> tuple[str | None, list[str], dict[s
         worker, _, wanted = text.partition("=")
         if not wanted or not _WORKER.fullmatch(worker):
             raise UsageError(
-                f"--require {text[:160]!r}: CAP:WORKER=LABEL[,LABEL] is wanted, such as demo:bridge=gpu"
+                f"--require {text[:160]!r}: CAP:WORKER=LABEL[,LABEL] is wanted, such as demo:bridge=gpu",
+                code="DN811",
             )
         checked = [_check(label, f"a label of --require {worker}") for label in wanted.split(",")]
         require.setdefault(worker, []).extend(checked)
@@ -152,7 +154,7 @@ def _check(label: str, what: str) -> str:
     try:
         return check_name(label, what)
     except ValueError as exc:
-        raise UsageError(str(exc)) from exc
+        raise UsageError(str(exc), code="DN811") from exc
 
 
 def _refuse_without_broker(options: argparse.Namespace) -> None:
@@ -161,5 +163,6 @@ def _refuse_without_broker(options: argparse.Namespace) -> None:
     given += [f"--{name.replace('_', '-')}" for name in several if getattr(options, name)]
     if given:
         raise UsageError(
-            f"{given[0]} is for several nodes; name the servers that they share: --broker nats://HOST"
+            f"{given[0]} is for several nodes; name the servers that they share: --broker nats://HOST",
+            code="DN811",
         )

@@ -15,7 +15,7 @@ from dnworker.cli.durable_options import DEFAULT_FILE, parse_start
 from dnworker.cli.remote import add_address, with_client
 from dnworker.cli.text import print_json, printable
 from dnworker.client.connection import in_path
-from dnworker.core.errors import RuntimeUnavailable, UsageError
+from dnworker.core.errors import RuntimeUnavailable, UsageError, code_of
 from dnworker.events.brokers.base import CursorInfo
 
 if TYPE_CHECKING:
@@ -47,26 +47,32 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def cursors(options: argparse.Namespace) -> int:
     """Run the command; returns its exit code."""
     if options.action != "list" and options.worker is None:
-        raise UsageError(f"cursors {options.action}: name the worker, such as demo:bridge; list shows all")
+        raise UsageError(
+            f"cursors {options.action}: name the worker, such as demo:bridge; list shows all", code="DN708"
+        )
     if options.action == "reset" and options.to is None:
         raise UsageError(
             f"cursors reset {options.worker}: say where it begins, --to now|beginning|SEQ; "
-            "now lets go all that waits for it"
+            "now lets go all that waits for it",
+            code="DN708",
         )
     if options.to is not None and options.action != "reset":
-        raise UsageError(f"--to {options.to} is for reset")
+        raise UsageError(f"--to {options.to} is for reset", code="DN708")
     if options.file is not None:
         for option, given in (("--url", options.url), ("--token-file", options.token_file)):
             if given is not None:
                 raise UsageError(
                     f"--file {options.file} is of a runtime that is down, and {option} {given} of one that "
-                    f"runs: leave out {option}, or --file"
+                    f"runs: leave out {option}, or --file",
+                    code="DN708",
                 )
         return asyncio.run(_in_file(options))
     try:
         return with_client(_in_runtime)(options)
     except RuntimeUnavailable as exc:
-        raise UsageError(f"{exc}; of a runtime that is down: --file {DEFAULT_FILE}") from exc
+        raise UsageError(
+            f"{exc}; of a runtime that is down: --file {DEFAULT_FILE}", code=code_of(exc) or "DN903"
+        ) from exc
 
 
 async def _in_runtime(client: RuntimeClient, options: argparse.Namespace) -> int:
@@ -94,15 +100,18 @@ async def _in_file(options: argparse.Namespace) -> int:
     file: Path = options.file
     if file.is_dir():
         raise UsageError(
-            f"--file {file}: this is a directory; name a file in it, such as {file / 'events.db'}"
+            f"--file {file}: this is a directory; name a file in it, such as {file / 'events.db'}",
+            code="DN708",
         )
     if not file.is_file():
         raise UsageError(
-            f"--file {file}: there is no such file; that of `serve --durable` is {DEFAULT_FILE} by default"
+            f"--file {file}: there is no such file; that of `serve --durable` is {DEFAULT_FILE} by default",
+            code="DN708",
         )
     if (owner := owner_of(file)) is not None:
         raise UsageError(
-            f"--file {file}: process {owner} has it open; leave out --file, and ask that runtime"
+            f"--file {file}: process {owner} has it open; leave out --file, and ask that runtime",
+            code="DN706",
         )
     found = cursors_of(file)
     if options.action == "list":

@@ -11,7 +11,7 @@ import msgspec
 from dnworker.cli.remote import add_address, with_client
 from dnworker.cli.text import print_json, printable
 from dnworker.client.connection import in_path
-from dnworker.core.errors import RuntimeUnavailable, UsageError
+from dnworker.core.errors import RuntimeUnavailable, UsageError, code_of
 from dnworker.engine.dead_letters import Summary, heading
 
 if TYPE_CHECKING:
@@ -35,19 +35,24 @@ def dead(options: argparse.Namespace) -> int:
     """Run the command; returns its exit code."""
     action, named = options.action, options.id is not None
     if action == "list" and (named or options.all):
-        raise UsageError("dead list takes no ID; `dnworker dead show ID` shows one")
+        raise UsageError("dead list takes no ID; `dnworker dead show ID` shows one", code="DN319")
     if action == "show" and (options.all or not named):
         raise UsageError(
-            f"dead show: name one dead letter by its ID, {_HINT}; `dnworker dead list` shows them"
+            f"dead show: name one dead letter by its ID, {_HINT}; `dnworker dead list` shows them",
+            code="DN319",
         )
     if action in ("retry", "drop") and named == options.all:
         raise UsageError(
-            f"dead {action}: name one dead letter by its ID, {_HINT}; or take every one by --all"
+            f"dead {action}: name one dead letter by its ID, {_HINT}; or take every one by --all",
+            code="DN319",
         )
     try:
         return with_client(_dead)(options)
     except RuntimeUnavailable as exc:
-        raise UsageError(f"{exc}; `dnworker serve --durable FILE` shows those that a file keeps") from exc
+        raise UsageError(
+            f"{exc}; `dnworker serve --durable FILE` shows those that a file keeps",
+            code=code_of(exc) or "DN903",
+        ) from exc
 
 
 async def _dead(client: RuntimeClient, options: argparse.Namespace) -> int:

@@ -54,7 +54,8 @@ def check_debugged(runtime: Runtime) -> None:
         if name in workers and not isinstance(workers[name], SubprocessWorker):
             raise UsageError(
                 f"--debug {name}: it runs inside of this process, to which no debugger attaches; "
-                "give it a `command` in its manifest, or debug it in a notebook"
+                "give it a `command` in its manifest, or debug it in a notebook",
+                code="DN321",
             )
 
 

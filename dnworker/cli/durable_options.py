@@ -52,7 +52,9 @@ def catchup_of(options: argparse.Namespace) -> Catchup:
     """
     catchup: Catchup = options.catchup
     if catchup == "once" and not _keeps_events(options):
-        raise UsageError("--catchup once: when a schedule ran last is kept with --durable or --broker only")
+        raise UsageError(
+            "--catchup once: when a schedule ran last is kept with --durable or --broker only", code="DN709"
+        )
     return catchup
 
 
@@ -69,10 +71,13 @@ def broker_of(options: argparse.Namespace) -> SqliteBroker | None:
     if file.is_dir():
         raise UsageError(
             f"--durable {file}: this is a directory, and a file is wanted; "
-            f"name the capability first: dnworker serve {file} --durable"
+            f"name the capability first: dnworker serve {file} --durable",
+            code="DN709",
         )
     if options.journal is not None:
-        raise UsageError(f"--durable {file} keeps the journal, too; leave out --journal {options.journal}")
+        raise UsageError(
+            f"--durable {file} keeps the journal, too; leave out --journal {options.journal}", code="DN709"
+        )
     from dnworker.events.brokers.sqlite.broker import SqliteBroker
 
     return SqliteBroker(file, start=start)
@@ -88,7 +93,8 @@ def start_of(options: argparse.Namespace) -> int:
         return NOW
     if not _keeps_events(options):
         raise UsageError(
-            f"--from {options.start}: events of earlier runs are kept with --durable or --broker only"
+            f"--from {options.start}: events of earlier runs are kept with --durable or --broker only",
+            code="DN709",
         )
     return parse_start(options.start, "--from")
 
@@ -107,4 +113,6 @@ def parse_start(text: str, option: str) -> int:
         return STARTS[text]
     if text.isdecimal() and len(text) <= 18:  # SQLite's integers have 63 bits
         return int(text)
-    raise UsageError(f"{option} {text}: now, beginning or the seq of an event is wanted, such as 1200")
+    raise UsageError(
+        f"{option} {text}: now, beginning or the seq of an event is wanted, such as 1200", code="DN709"
+    )

@@ -65,7 +65,7 @@ def extension(part: str) -> Any:
     try:
         return load_part(part)
     except ImportError as exc:
-        raise UsageError(str(exc)) from exc
+        raise UsageError(str(exc), code="DN902") from exc
 
 
 async def _until_terminated(work: Coroutine[Any, Any, T]) -> T:

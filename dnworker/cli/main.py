@@ -14,7 +14,7 @@ from dnworker._version import __version__
 from dnworker.cli import export as exporting
 from dnworker.cli import remote
 from dnworker.cli.text import NearParser, print_json, printable
-from dnworker.core.errors import DnworkerError, UsageError
+from dnworker.core.errors import DnworkerError, UsageError, code_of, with_code
 
 Command = Callable[[argparse.Namespace], int]
 
@@ -41,9 +41,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (DnworkerError, OSError) as exc:
         if options.json:
             as_json = getattr(exc, "as_json", None)  # a refused export has a list of reasons
-            print_json({"ok": False, **(as_json() if as_json else {"error": str(exc)})})
+            found = as_json() if as_json else {"error": str(exc)}
+            print_json({"ok": False, **found, "code": code_of(exc)})
         else:
-            print(printable(f"dnworker: {exc}"), file=sys.stderr)
+            print(printable(f"dnworker: {with_code(exc)}"), file=sys.stderr)
         return 1
     except Exception as exc:
         if options.json:
@@ -71,6 +72,7 @@ def make_parser() -> argparse.ArgumentParser:
     _add(commands, common, "cursors", "show or change how far workers are with events that are kept")
     _add(commands, common, "dead", "show, retry or drop what workers could not handle")
     _add(commands, common, "nodes", "show who shares the broker, and what each node holds")
+    _add(commands, common, "explain", "show what the code at the end of a message means")
     _add(commands, common, "reload", "read capabilities again, on one node or on all")
     remote.add_commands(commands, common)
     export = commands.add_parser("export", parents=[common], help="make a capability of a notebook file")
@@ -94,7 +96,8 @@ def _add(commands: Any, common: argparse.ArgumentParser, name: str, purpose: str
 
         def refuse(_: argparse.Namespace) -> int:
             raise UsageError(
-                f"`dnworker {name}` needs {lacking}; install it with: pip install 'dnworker[runtime]'"
+                f"`dnworker {name}` needs {lacking}; install it with: pip install 'dnworker[runtime]'",
+                code="DN902",
             )
 
         parser.set_defaults(command=refuse)

@@ -19,4 +19,4 @@ def refuse_unknown(runtime: Runtime, names: Iterable[str], option: str) -> None:
         UsageError: there is no such worker.
     """
     for text in unknown(runtime.capabilities, names):
-        raise UsageError(f"{option} {text}")
+        raise UsageError(f"{option} {text}", code="DN301")

@@ -33,7 +33,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 async def _reload(client: RuntimeClient, options: argparse.Namespace) -> int:
     if options.make_target and options.capability is None:
-        raise UsageError("--make-target: name the capability, such as `dnworker reload shop --make-target`")
+        raise UsageError(
+            "--make-target: name the capability, such as `dnworker reload shop --make-target`", code="DN901"
+        )
     query = "" if options.capability is None else f"?capability={quote(options.capability, safe='')}"
     if options.all_nodes:
         answer = await client.connection.request("POST", f"/api/nodes/reload{query}", timeout=None)

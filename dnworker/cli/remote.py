@@ -20,7 +20,7 @@ from dnworker.cli.text import print_json, printable
 from dnworker.client.client import RuntimeClient
 from dnworker.client.http import resolve_url
 from dnworker.core.envelope import EventEnvelope
-from dnworker.core.errors import UsageError
+from dnworker.core.errors import CODE_HEADER, UsageError
 from dnworker.core.models import LogRecord
 from dnworker.core.redirects import redirect_file
 from dnworker.core.text import clip
@@ -91,9 +91,11 @@ def with_client(action: Action) -> Callable[[argparse.Namespace], int]:
         except KeyboardInterrupt:
             return 130
         except httpx.HTTPStatusError as exc:
-            raise UsageError(str(exc)) from exc
+            raise UsageError(str(exc), code=exc.response.headers.get(CODE_HEADER)) from exc
         except httpx.TransportError as exc:
-            raise UsageError(f"the runtime does not answer: {exc or type(exc).__name__}") from exc
+            raise UsageError(
+                f"the runtime does not answer: {exc or type(exc).__name__}", code="DN903"
+            ) from exc
 
     return command
 
@@ -117,18 +119,18 @@ def find_runtime(url: str | None, token_file: Path | None) -> tuple[str, str | N
         wanted = resolve_url(named) if named or not found else None
         _ = None if wanted is None else urlsplit(wanted).port  # raises for what is no address
     except ValueError as exc:
-        raise UsageError(f"{named} is no address of a runtime: {exc}") from exc
+        raise UsageError(f"{named} is no address of a runtime: {exc}", code="DN906") from exc
     here = [one for one in found if wanted is None or one.url == wanted]
     if wanted is None and len(here) > 1:
         listed = "; ".join(f"{one.url} (in {one.working_dir})" for one in here)
-        raise UsageError(f"several runtimes run here; name one with --url: {listed}")
+        raise UsageError(f"several runtimes run here; name one with --url: {listed}", code="DN906")
     file = token_file or (Path(here[0].token_file) if here and here[0].token_file else None)
     if file is None:
         return wanted or here[0].url, None
     try:
         return wanted or here[0].url, file.read_text(encoding="utf-8").strip()
     except OSError as exc:
-        raise UsageError(f"token file {file} cannot be read: {exc.strerror}") from exc
+        raise UsageError(f"token file {file} cannot be read: {exc.strerror}", code="DN907") from exc
 
 
 # -- the commands --------------------------------------------------------------------------------------
@@ -192,7 +194,9 @@ async def _restart(client: RuntimeClient, options: argparse.Namespace) -> int:
     for name in options.worker:
         capability, colon, worker = name.partition(":")
         if not colon or not worker:
-            raise UsageError(f"{name!r} is no worker; name it as capability:worker, as `dnworker ps` does")
+            raise UsageError(
+                f"{name!r} is no worker; name it as capability:worker, as `dnworker ps` does", code="DN301"
+            )
         restarted.append(await client.restart_worker(capability, worker, force=options.force))
     has_failed = any(one["state"] == "error" for one in restarted)
     if options.json:
@@ -222,13 +226,13 @@ def _payload(options: argparse.Namespace) -> dict[str, Any]:
         try:
             payload = json.loads(text)
         except (ValueError, RecursionError) as exc:
-            raise UsageError(f"--payload is no JSON: {exc}") from exc
+            raise UsageError(f"--payload is no JSON: {exc}", code="DN205") from exc
         if not isinstance(payload, dict):
-            raise UsageError('--payload must be a JSON object, as in \'{"turn_id": "t1"}\'')
+            raise UsageError('--payload must be a JSON object, as in \'{"turn_id": "t1"}\'', code="DN205")
     for field in options.field:
         key, equals, value = field.partition("=")
         if not equals or not key:
-            raise UsageError(f"{field!r} is not of the form key=value")
+            raise UsageError(f"{field!r} is not of the form key=value", code="DN205")
         try:
             payload[key] = json.loads(value)
         except (ValueError, RecursionError):

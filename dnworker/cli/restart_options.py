@@ -32,8 +32,10 @@ def policy_of(options: argparse.Namespace) -> RestartPolicy | None:
     if options.max_restarts is None:
         return restart_policy(options.restart)
     if options.restart != "on-failure":
-        raise UsageError("--max-restarts limits restarts, and there are none without --restart on-failure")
+        raise UsageError(
+            "--max-restarts limits restarts, and there are none without --restart on-failure", code="DN317"
+        )
     try:
         return parse_budget(options.max_restarts)
     except UsageError as exc:
-        raise UsageError(f"--max-restarts: {exc}") from None
+        raise UsageError(f"--max-restarts: {exc}", code="DN317") from None

@@ -63,7 +63,8 @@ def own_token_file(token: str) -> Path:
     except OSError as exc:
         raise UsageError(
             f"the token that was made cannot be kept in {file.parent}: {exc.strerror or exc}; give one, by "
-            "--token-file or DREADNODE_RUNTIME_TOKEN"
+            "--token-file or DREADNODE_RUNTIME_TOKEN",
+            code="DN907",
         ) from exc
     return file
 

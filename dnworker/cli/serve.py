@@ -30,7 +30,7 @@ from dnworker.cli.running import forget, forget_own, own_token_file, register
 from dnworker.cli.state_options import add_state_arguments, check_kept
 from dnworker.cli.storm_options import add_storm_arguments, apply_storm_options
 from dnworker.cli.streams import streams
-from dnworker.cli.text import print_json, printable
+from dnworker.cli.text import ErrorCodes, print_json, printable
 from dnworker.core.errors import UsageError
 from dnworker.core.invocation import Invocation
 from dnworker.core.lifecycle import WorkerState
@@ -120,6 +120,8 @@ def serve(options: argparse.Namespace) -> int:
         logging.basicConfig(
             level=level, stream=sys.stderr, format="%(levelname)s %(name)s: %(message)s", force=True
         )
+        for handler in logging.getLogger().handlers:
+            handler.addFilter(ErrorCodes())
         ending = Ending(standard, forget_own)
         ending.on_signals()
         return ending.run(_serve(options, ending))
@@ -210,7 +212,7 @@ def make_runtime(options: argparse.Namespace) -> Runtime:
     token_file = options.token_file or (Path(named) if named else None)
     exposed = exposure(token_file) if token_file is not None else None
     if exposed is not None and not options.insecure_token_file:
-        raise UsageError(f"{exposed}; --insecure-token-file takes it as it is")
+        raise UsageError(f"{exposed}; --insecure-token-file takes it as it is", code="DN907")
     node, labels, require = place_of(options)
     replicas, ordered_by = replicas_of(options.replicas, options.ordered_by, options.keep_state)
     runtime = Runtime(
@@ -249,7 +251,7 @@ def _directories(options: argparse.Namespace) -> list[Path]:
     """Return what to search: everything when no capability is named, else only those."""
     for directory in options.capabilities_dir:
         if not directory.is_dir():
-            raise UsageError(f"--capabilities-dir {directory}: there is no such directory")
+            raise UsageError(f"--capabilities-dir {directory}: there is no such directory", code="DN413")
     if options.path:
         return [directory.absolute() for directory in options.capabilities_dir]
     return search_path(options.capabilities_dir)

@@ -39,6 +39,7 @@ def apply_storm_options(options: argparse.Namespace, engine: Engine) -> None:
     if options.storm_limit is not None:
         if options.storm_limit < 1:
             raise UsageError(
-                f"--storm-limit {options.storm_limit}: a number of events is wanted, such as 1000"
+                f"--storm-limit {options.storm_limit}: a number of events is wanted, such as 1000",
+                code="DN214",
             )
         engine.storms.limit = options.storm_limit

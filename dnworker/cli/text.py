@@ -4,18 +4,32 @@ from __future__ import annotations
 
 import argparse
 import json
+import logging
 import re
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, NoReturn
 
+from dnworker.core.errors import DnworkerError, with_code
 from dnworker.core.text import closest
 
 
 def printable(text: str) -> str:
     """Return text that cannot control the terminal: control characters but line breaks are escaped."""
     return "".join(c if c.isprintable() or c == "\n" else f"\\x{ord(c):02x}" for c in text)
+
+
+class ErrorCodes(logging.Filter):
+    """Lets what is logged of an error of ours end in its code, where people read the log."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Replace the errors among the values of a record by their texts with codes; every record passes."""
+        if isinstance(record.args, tuple):
+            record.args = tuple(
+                with_code(value) if isinstance(value, DnworkerError) else value for value in record.args
+            )
+        return True
 
 
 _write_json: Callable[[str], object] | None = None
@@ -62,7 +76,7 @@ class NearParser(argparse.ArgumentParser):
             known = [option for action in self._actions for option in action.option_strings]
             message += _near(word.partition("=")[0], known)
         self.print_usage(sys.stderr)
-        self.exit(2, f"{self.prog}: {message}\n")
+        self.exit(2, f"{self.prog}: {message} (DN901)\n")
 
 
 def _near(word: str, known: list[str]) -> str:

@@ -10,7 +10,7 @@ import httpx
 import msgspec
 
 from dnworker.core.envelope import EventEnvelope
-from dnworker.core.errors import Invalid
+from dnworker.core.errors import CODE_HEADER, Invalid
 from dnworker.core.not_json import why_not_json
 from dnworker.core.text import is_valid_text, shorten
 
@@ -103,9 +103,13 @@ def in_path(*names: str) -> str:
     """
     for name in names:
         if not is_valid_text(name):
-            raise Invalid(f"the name {shorten(name, 40)!r} has a lone surrogate, which is not text")
+            raise Invalid(
+                f"the name {shorten(name, 40)!r} has a lone surrogate, which is not text", code="DN912"
+            )
         if name in ("", ".", ".."):
-            raise Invalid(f"{name!r} names nothing; give a name or an id that is not empty, '.' or '..'")
+            raise Invalid(
+                f"{name!r} names nothing; give a name or an id that is not empty, '.' or '..'", code="DN912"
+            )
     return "/".join(quote(name, safe="") for name in names)
 
 
@@ -119,7 +123,7 @@ def encode_fields(fields: object) -> bytes:
         return msgspec.json.encode(fields)
     except UnicodeEncodeError:
         raise Invalid(
-            _first_no_text(fields) or "the request has a lone surrogate, which is not text"
+            _first_no_text(fields) or "the request has a lone surrogate, which is not text", code="DN912"
         ) from None
 
 
@@ -130,7 +134,7 @@ def checked(query: Mapping[str, Any] | None) -> Mapping[str, Any] | None:
         Invalid: a text of it has no form in UTF-8; names the field.
     """
     if (why := _first_no_text(query or {})) is not None:
-        raise Invalid(why)
+        raise Invalid(why, code="DN912")
     return query
 
 
@@ -155,7 +159,9 @@ def read_answer(response: httpx.Response) -> Any:
         detail = f"this leads to {where}, and no runtime sends a client elsewhere; is it a runtime's address?"
     else:
         detail = _detail(response)
+    code = response.headers.get(CODE_HEADER)
     message = f"{response.status_code} from {request.method} {request.url.path}: {detail}"
+    message += "" if code is None else f" ({code})"
     raise httpx.HTTPStatusError(message, request=request, response=response)
 
 

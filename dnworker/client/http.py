@@ -219,7 +219,7 @@ class HttpConnection:
                 status = exc.response.status_code
                 if status in (401, 403):  # a wrong token stays wrong (contract 13.5)
                     text = f"{self.server_url} refused the event stream with {status}: is the token right?"
-                    raise RuntimeUnavailable(text) from exc
+                    raise RuntimeUnavailable(text, code="DN904") from exc
                 if not connected_before:
                     text = f"{self.server_url} answered {status} to the event stream"
                     raise RuntimeUnavailable(text) from exc

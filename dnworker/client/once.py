@@ -51,7 +51,8 @@ class Once:
         if name in self._outside:
             raise UsageError(
                 f"once({self._key!r}) within the body of once({self._key!r}) would wait for itself; "
-                "use another key, or take one of them out"
+                "use another key, or take one of them out",
+                code="DN207",
             )
         await self._start()
         claim = new_id()

@@ -174,7 +174,7 @@ class InteractiveSocket:
         if self._socket is not None:
             await self._socket.close()
             self._socket = None
-        self._give_up(RuntimeUnavailable("the client was closed"))
+        self._give_up(RuntimeUnavailable("the client was closed", code="DN918"))
 
     # -- the connection --------------------------------------------------------------------------------
 
@@ -199,11 +199,13 @@ class InteractiveSocket:
         except InvalidStatus as exc:
             status = exc.response.status_code
             hint = ": is the token right?" if status in (401, 403) else ""
-            failure = RuntimeUnavailable(f"{self._where} refused the socket with {status}{hint}")
+            failure = RuntimeUnavailable(
+                f"{self._where} refused the socket with {status}{hint}", code="DN904"
+            )
             failure.is_final = status in (401, 403)
             raise failure from exc
         except (OSError, InvalidHandshake, TimeoutError) as exc:
-            raise RuntimeUnavailable(f"no socket at {self._where}: {exc}") from exc
+            raise RuntimeUnavailable(f"no socket at {self._where}: {exc}", code="DN918") from exc
 
     async def _send(self, op: str, session_id: str | None, payload: dict[str, Any]) -> dict[str, Any]:
         from websockets.exceptions import ConnectionClosed
@@ -224,7 +226,7 @@ class InteractiveSocket:
             await self._socket.send(encode_fields(frame).decode())
             ack = await answer
         except ConnectionClosed as exc:
-            raise RuntimeUnavailable(f"the socket to {self._where} broke") from exc
+            raise RuntimeUnavailable(f"the socket to {self._where} broke", code="DN918") from exc
         finally:
             self._commands.pop(command_id, None)
         if ack.kind == "command.error":
@@ -245,7 +247,7 @@ class InteractiveSocket:
         except Exception:  # not a frame of the protocol: nobody may wait for ever because of it
             log.exception("the interactive socket to %s sent what cannot be read", self._where)
             await socket.close()
-        broken = RuntimeUnavailable(f"the socket to {self._where} broke")
+        broken = RuntimeUnavailable(f"the socket to {self._where} broke", code="DN918")
         for answer in self._commands.values():
             if not answer.done():
                 answer.set_exception(broken)

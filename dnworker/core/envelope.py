@@ -241,7 +241,7 @@ def _decode(decoder: msgspec.json.Decoder[Any], frame: str | bytes) -> EventEnve
     try:
         envelope: EventEnvelope = decoder.decode(frame)
     except msgspec.MsgspecError as exc:
-        raise Invalid(f"not an event envelope: {exc}") from exc
+        raise Invalid(f"not an event envelope: {exc}", code="DN211") from exc
     if envelope.session_id is None and envelope.kind in ("session.created", "session.deleted"):
         named = envelope.payload.get("session_id")
         if isinstance(named, str):
@@ -286,14 +286,14 @@ def check_kind(kind: object) -> str:
         KindTooLong: it is longer.
     """
     if not isinstance(kind, str):
-        raise Invalid(f"kind must be text such as 'capability.demo.ready', not {kind!r:.200}")
+        raise Invalid(f"kind must be text such as 'capability.demo.ready', not {kind!r:.200}", code="DN201")
     if len(kind) > LONGEST_KIND:
         raise KindTooLong(
             f"kind {shorten(kind, 40)!r} has {len(kind):,} characters; at most {LONGEST_KIND} are taken. "
             "A kind names what happened; what it is about belongs in the payload"
         )
     if not is_valid_text(kind):
-        raise Invalid(f"kind {kind!r} has a lone surrogate, which is not text")
+        raise Invalid(f"kind {kind!r} has a lone surrogate, which is not text", code="DN201")
     return kind
 
 
@@ -347,7 +347,8 @@ def pack(payload: object) -> tuple[msgspec.Raw, int]:
     if not isinstance(payload, dict):
         raise Invalid(
             f"a payload is an object, as in {{'key': 'value'}}; "
-            f"got {kind_of(payload)}{way_to_json(payload, as_payload=True) or f' {payload!r:.60}'}"
+            f"got {kind_of(payload)}{way_to_json(payload, as_payload=True) or f' {payload!r:.60}'}",
+            code="DN204",
         )
     try:
         text = _to_json(payload)
@@ -355,11 +356,12 @@ def pack(payload: object) -> tuple[msgspec.Raw, int]:
             return msgspec.Raw(text.encode()), len(text)
         packed = msgspec.Raw(_encoder.encode(_from_json(text)))
     except (TypeError, ValueError, RecursionError, msgspec.MsgspecError) as exc:
-        raise Invalid(why_not_json(payload) or f"payload is not JSON: {exc}") from None
+        raise Invalid(why_not_json(payload) or f"payload is not JSON: {exc}", code="DN204") from None
     if len(text) > MAX_PAYLOAD_BYTES:
         raise TooLarge(
             f"payload is {len(text):,} bytes of JSON; at most {MAX_PAYLOAD_BYTES:,} reach a subscriber. "
-            "Store the data and publish where it is"
+            "Store the data and publish where it is",
+            code="DN206",
         )
     return packed, len(text)
 

@@ -18,6 +18,9 @@
     └── UsageError          wrong use of a command or magic; shown without a traceback
 
 `TurnFailedError` and `TurnCancelledError` are RuntimeErrors with the fields of contract 8.4.
+
+`code` names the kind of mistake, such as `DN104`; `dnworker explain DN104` shows its page. It is given
+where the error is raised, or is that of its class. `str()` is the text without it; `with_code` adds it.
 """
 
 from __future__ import annotations
@@ -28,8 +31,20 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 
+CODE_HEADER = "dnworker-code"
+"""The header in which an answer over HTTP has the code of a refusal."""
+
+
+_CODED_RULE = "[CAP-"
+"""Begins the code of a manifest's rule, such as `[CAP-FLAG-001]`; that has its page, too."""
+
+
 class DnworkerError(Exception):
     """The base of all errors that dnworker itself raises, those of a turn aside.
+
+    Args:
+        args: the text, as of every exception.
+        code: names the kind of mistake, such as `DN104`; by default the class's.
 
     Examples:
         >>> try:
@@ -38,6 +53,48 @@ class DnworkerError(Exception):
         ...     print(error)
         no worker 'nobody'; there are: none
     """
+
+    code: str | None = None
+    """Names the page of this mistake: `dnworker explain DN104`."""
+
+    def __init__(self, *args: object, code: str | None = None) -> None:
+        super().__init__(*args)
+        if code is not None:
+            self.code = code
+
+
+def code_of(exc: BaseException) -> str | None:
+    """Return the code of an error; None for one that is not ours. Code of the error's class is not run."""
+    classes = type.__dict__["__mro__"].__get__(type(exc))
+    if DnworkerError not in classes:
+        return None
+    own = BaseException.__dict__["__dict__"].__get__(exc)
+    held = (type.__dict__["__dict__"].__get__(one) for one in classes)
+    for names in (own, *held):
+        if isinstance(code := names.get("code"), str):
+            return code
+    return None
+
+
+def with_code(exc: BaseException, text: str | None = None) -> str:
+    """Return what an error says, as people read it: its first line ends in its code, as in `... (DN104)`.
+
+    Args:
+        exc: any exception; one that is not ours has no code.
+        text: what is said of it, by default its own text.
+    """
+    return coded(str(exc) if text is None else text, code_of(exc))
+
+
+def coded(text: str, code: str | None) -> str:
+    """Return a text whose first line ends in a code; as it is where it has the code, or that of a rule."""
+    if code is None or f"({code})" in text:
+        return text
+    if code == ManifestError.code and _CODED_RULE in text:
+        return text
+    first, newline, rest = text.partition("\n")
+    end = ":" if first.endswith(":") else ""
+    return f"{first.removesuffix(':')} ({code}){end}{newline}{rest}"
 
 
 class _Plain(DnworkerError):
@@ -49,7 +106,7 @@ class _Plain(DnworkerError):
 
         from dnworker.core.locations import known_location
 
-        shown = [f"{type(self).__name__}: {self}"]
+        shown = [f"{type(self).__name__}: {with_code(self)}"]
         for frame in reversed(traceback.extract_tb(self.__traceback__)):
             location = known_location(frame.filename, frame.lineno or 0)
             if location is not None:
@@ -60,21 +117,31 @@ class _Plain(DnworkerError):
 class HandlerNotAsync(_Plain, TypeError):
     """A decorator was put on something that is no `async def` function (contract 1.3)."""
 
+    code = "DN304"
+
 
 class UnknownAttribute(_Plain, AttributeError):
     """A Worker or client has no such attribute; the text says which one is near."""
+
+    code = "DN307"
 
 
 class WrongUse(_Plain, TypeError):
     """A decorator of Worker was used in another way than it takes; the text has the right one."""
 
+    code = "DN306"
+
 
 class BadSchedule(_Plain, ValueError):
     """`every(...)` got not exactly one of its three arguments, or one out of range."""
 
+    code = "DN308"
+
 
 class BadName(_Plain, ValueError):
     """A worker's name breaks the rule of contract 1.1."""
+
+    code = "DN303"
 
 
 class ApiError(_Plain):
@@ -97,9 +164,11 @@ class ApiError(_Plain):
 
     status = 400
 
-    def __init__(self, detail: str | dict[str, Any] | list[dict[str, Any]]) -> None:
+    def __init__(
+        self, detail: str | dict[str, Any] | list[dict[str, Any]], *, code: str | None = None
+    ) -> None:
         self.detail = detail
-        super().__init__(detail if isinstance(detail, str) else _sentence(detail))
+        super().__init__(detail if isinstance(detail, str) else _sentence(detail), code=code)
 
 
 class NotFound(ApiError, LookupError):
@@ -117,42 +186,49 @@ class Conflict(ApiError):
 class Gone(ApiError):
     """The session was deleted."""
 
+    code = "DN602"
     status = 410
 
 
 class TooLarge(ApiError, ValueError):
     """A payload that no subscriber could receive (contract 13.19)."""
 
+    code = "DN913"
     status = 413
 
 
 class Invalid(ApiError, ValueError):
     """A field has the wrong shape."""
 
+    code = "DN912"
     status = 422
 
 
 class ReservedKind(ApiError, ValueError):
     """A kind that only the runtime itself may publish (contract 5.4)."""
 
+    code = "DN203"
     status = 400
 
 
 class KindTooLong(Invalid):
     """A kind that is longer than 512 characters."""
 
+    code = "DN202"
     status = 400
 
 
 class NotStored(ApiError, OSError):
     """An event that cannot be kept now, such as for a full disk; nobody has got it (RFC 4918, 11.5)."""
 
+    code = "DN701"
     status = 507
 
 
 class Unavailable(ApiError):
     """The node that something runs on does not answer now; it may be tried again."""
 
+    code = "DN809"
     status = 503
 
 
@@ -174,13 +250,17 @@ class ManifestError(_Plain, ValueError):
         /...capability.yaml:1:1: field 'name' is missing [CAP-VALID-002]
     """
 
-    def __init__(self, problems: Sequence[str]) -> None:
+    code = "DN401"
+
+    def __init__(self, problems: Sequence[str], *, code: str | None = None) -> None:
         self.problems = tuple(problems)
-        super().__init__("\n".join(self.problems))
+        super().__init__("\n".join(self.problems), code=code)
 
 
 class WorkerFailed(_Plain, RuntimeError):
     """A worker is in state `error`; the text says why."""
+
+    code = "DN310"
 
 
 class HandlerFailed(_Plain, RuntimeError):
@@ -205,6 +285,8 @@ class HandlerFailed(_Plain, RuntimeError):
         notebook:bridge.on_greeted (event): KeyError: 'name' (...
     """
 
+    code = "DN312"
+
     def __init__(self, failures: Sequence[str]) -> None:
         self.failures = tuple(failures)
         many = "a handler" if len(failures) == 1 else f"{len(failures)} handlers"
@@ -213,6 +295,8 @@ class HandlerFailed(_Plain, RuntimeError):
 
 class AddressInUse(_Plain, OSError):
     """The server cannot listen at its address."""
+
+    code = "DN908"
 
 
 class JournalError(_Plain, OSError):
@@ -224,9 +308,13 @@ class JournalError(_Plain, OSError):
         JournalError: there is no journal nothing.journal
     """
 
+    code = "DN702"
+
 
 class BrokerError(_Plain, OSError):
     """What keeps the events cannot be used, such as a file that another process has."""
+
+    code = "DN806"
 
 
 class InvalidTransition(DnworkerError, RuntimeError):
@@ -235,6 +323,8 @@ class InvalidTransition(DnworkerError, RuntimeError):
 
 class SubscriberTooSlow(DnworkerError):
     """A subscriber fell behind its bound; `lost` events were not delivered."""
+
+    code = "DN215"
 
     def __init__(self, lost: int, limit: int, max_bytes: int | None = None) -> None:
         self.lost = lost
@@ -261,6 +351,7 @@ class RuntimeUnavailable(DnworkerError, RuntimeError):
         >>> await client.close()
     """
 
+    code = "DN903"
     is_final = False
 
 
@@ -293,10 +384,12 @@ class CommandError(_Plain, RuntimeError):
         404
     """
 
-    def __init__(self, detail: str, status_code: int = 400) -> None:
+    code = "DN614"
+
+    def __init__(self, detail: str, status_code: int = 400, *, code: str | None = None) -> None:
         self.detail = detail
         self.status_code = status_code
-        super().__init__(detail)
+        super().__init__(detail, code=code)
 
 
 class TurnFailedError(RuntimeError):

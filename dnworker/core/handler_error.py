@@ -8,6 +8,7 @@ from sys import getsizeof
 from typing import Any, Literal, NamedTuple
 
 from dnworker.core.detail import Detail, detail
+from dnworker.core.errors import code_of, coded
 from dnworker.core.frames import (
     FRAMES_KEPT,
     LONGEST_NAME,
@@ -92,6 +93,8 @@ class HandlerError:
     """Whether what it came of is not kept: the chain was too long, or led back to itself."""
     classes: tuple[str, ...] = ()
     """The qualified names of its class and of those that it is derived from; not of what it came of."""
+    code: str = ""
+    """The code of the kind of mistake, where it is an error of ours; `text` ends in it."""
 
     @property
     def place(self) -> str:
@@ -100,8 +103,8 @@ class HandlerError:
 
     @property
     def text(self) -> str:
-        """Type and message."""
-        return f"{self.type}: {self.message}" if self.message else self.type
+        """Type and message, with its code."""
+        return coded(f"{self.type}: {self.message}" if self.message else self.type, self.code or None)
 
     @property
     def has_values(self) -> bool:
@@ -258,6 +261,7 @@ class _Description:
             after=found.after,
             hidden=found.hidden,
             is_cut=is_cut,
+            code=code_of(exc) or "",
         )
         error = self._fitted(error)
         if not issubclass(type(exc), BaseExceptionGroup):
@@ -423,6 +427,7 @@ def _within(error: HandlerError, levels: int, left: list[int]) -> HandlerError:
         is_cut=error.is_cut
         or any(one is not None and cut is None for one, cut in zip(below[:2], kept, strict=False)),
         classes=tuple(shorten(name, LONGEST_NAME) for name in error.classes[:CLASSES_KEPT]),
+        code=shorten(error.code, LONGEST_NAME),
     )
 
 

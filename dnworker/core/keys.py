@@ -19,12 +19,15 @@ def check_key(key: object) -> str:
         Invalid: it is not.
     """
     if not isinstance(key, str) or not key:
-        raise Invalid(f"a key is text that names the effect, such as f'mail-{{order}}', not {key!r:.200}")
+        raise Invalid(
+            f"a key is text that names the effect, such as f'mail-{{order}}', not {key!r:.200}", code="DN217"
+        )
     if len(key) > LONGEST_KEY:
         raise Invalid(
             f"key {shorten(key, 40)!r} has {len(key):,} characters; at most {LONGEST_KEY} are taken; "
-            "use an id, or a hash of it"
+            "use an id, or a hash of it",
+            code="DN217",
         )
     if not is_valid_text(key):
-        raise Invalid(f"key {key!r} has a lone surrogate, which is not text")
+        raise Invalid(f"key {key!r} has a lone surrogate, which is not text", code="DN217")
     return key

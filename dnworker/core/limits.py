@@ -77,12 +77,15 @@ def parse_limits(given: Iterable[str]) -> Limits:
             near = difflib.get_close_matches(name, names, 1)
             meant = f"; did you mean {near[0]}?" if near and equals else ""
             raise UsageError(
-                f"--limit {text!r}: write NAME=VALUE, where NAME is one of {', '.join(names)}{meant}"
+                f"--limit {text!r}: write NAME=VALUE, where NAME is one of {', '.join(names)}{meant}",
+                code="DN910",
             )
         found = _AMOUNT.fullmatch(value.strip())
         amount = float(found[1]) * _UNITS[found[2].lower()] if found else 0.0
         if amount <= 0:
-            raise UsageError(f"--limit {text!r}: the value is a positive amount, such as 64MB or 30")
+            raise UsageError(
+                f"--limit {text!r}: the value is a positive amount, such as 64MB or 30", code="DN910"
+            )
         values[name] = amount if name.endswith("_seconds") else max(1, int(amount))
     return msgspec.convert(values, Limits)
 
@@ -97,7 +100,9 @@ def storm_mode(text: str) -> StormMode:
     for mode in modes:
         if mode == text:
             return mode
-    raise UsageError(f"{text!r} is not what can be done about a storm; write {', '.join(modes)}")
+    raise UsageError(
+        f"{text!r} is not what can be done about a storm; write {', '.join(modes)}", code="DN214"
+    )
 
 
 def amount(value: float, name: str) -> str:

@@ -47,7 +47,8 @@ class RestartPolicy:
     def __post_init__(self) -> None:
         if self.max_restarts < 1 or not (self.window > 0 and math.isfinite(self.window)):
             raise UsageError(
-                f"{self.max_restarts} restarts within {self.window:g} s: write positive numbers, like 5/60s"
+                f"{self.max_restarts} restarts within {self.window:g} s: write positive numbers, like 5/60s",
+                code="DN317",
             )
 
     @property
@@ -64,7 +65,9 @@ def parse_budget(text: str) -> RestartPolicy:
     """
     found = _BUDGET.fullmatch(text.strip())
     if found is None:
-        raise UsageError(f"{text!r} is no number of restarts in a time; write it like 5/60s or 20/1h")
+        raise UsageError(
+            f"{text!r} is no number of restarts in a time; write it like 5/60s or 20/1h", code="DN317"
+        )
     return RestartPolicy(int(found[1]), float(found[2]) * _UNITS[found[3]])
 
 
@@ -80,7 +83,7 @@ def restart_policy(given: RestartPolicy | str | None) -> RestartPolicy | None:
         return None
     if given == "on-failure":
         return RestartPolicy()
-    raise UsageError(f"restart is {given!r}; it is 'no', 'on-failure' or a RestartPolicy")
+    raise UsageError(f"restart is {given!r}; it is 'no', 'on-failure' or a RestartPolicy", code="DN317")
 
 
 class RestartCount:

@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from dnworker.core.errors import UsageError
+from dnworker.core.errors import UsageError, code_of
 from dnworker.core.schedule import FIRST_DELAY, LONGEST_DELAY
 
 MOST_TIMES = 1_000
@@ -46,10 +46,13 @@ class RetryPolicy:
 
     def __post_init__(self) -> None:
         if not 1 <= self.times <= MOST_TIMES:
-            raise UsageError(f"{self.times} retries: a number from 1 to {MOST_TIMES:,} is wanted; {_LIKE}")
+            raise UsageError(
+                f"{self.times} retries: a number from 1 to {MOST_TIMES:,} is wanted; {_LIKE}", code="DN318"
+            )
         if not (0 <= self.first <= self.longest < math.inf):
             raise UsageError(
-                f"backoff={self.first:g}s..{self.longest:g}s: the longest wait comes last, as in 1s..5m"
+                f"backoff={self.first:g}s..{self.longest:g}s: the longest wait comes last, as in 1s..5m",
+                code="DN318",
             )
 
     def delay(self, attempt: int) -> float:
@@ -97,7 +100,9 @@ def parse_retry(words: Iterable[str], option: str = "--retry") -> RetryPolicies 
         kind, policy = _read(word, option)
         if kind in found:
             which = "all kinds" if kind is None else kind
-            raise UsageError(f"{option} {word}: there is a policy for {which} already; leave one out")
+            raise UsageError(
+                f"{option} {word}: there is a policy for {which} already; leave one out", code="DN318"
+            )
         found[kind] = policy
     return RetryPolicies(tuple(found.items())) if found else None
 
@@ -116,7 +121,8 @@ def parse_worker_retry(words: Iterable[str], option: str = "--retry") -> dict[st
         if not (equals and colon and capability and name) or (slash and not kind):
             raise UsageError(
                 f"{option} {word}: name a worker, as in {option} demo:bridge=5, or one of its kinds, "
-                f"as in {option} demo:bridge/demo.kind=5"
+                f"as in {option} demo:bridge/demo.kind=5",
+                code="DN318",
             )
         of_worker.setdefault(worker, []).append(f"{kind}={rest}" if slash else rest)
     return {
@@ -160,9 +166,11 @@ def _read(word: str, option: str) -> tuple[str | None, RetryPolicy]:
     head, *settings = word.split(",")
     kind, equals, times = head.rpartition("=")
     if equals and not kind:
-        raise UsageError(f"{option} {word}: a kind is missing before =; {_LIKE}, or demo.kind=5")
+        raise UsageError(
+            f"{option} {word}: a kind is missing before =; {_LIKE}, or demo.kind=5", code="DN318"
+        )
     if not times.isdecimal() or len(times) > 6:
-        raise UsageError(f"{option} {word}: {times or head!r} is no number of retries; {_LIKE}")
+        raise UsageError(f"{option} {word}: {times or head!r} is no number of retries; {_LIKE}", code="DN318")
     first, longest, on = FIRST_DELAY, LONGEST_DELAY, list[str]()
     for setting in settings:
         key, _, value = setting.partition("=")
@@ -171,19 +179,23 @@ def _read(word: str, option: str) -> tuple[str | None, RetryPolicy]:
         elif key == "on" and _CLASS.fullmatch(value):
             on.append(value)
         elif key == "on":
-            raise UsageError(f"{option} {word}: {value!r} is no name of an exception; {_LIKE}")
+            raise UsageError(f"{option} {word}: {value!r} is no name of an exception; {_LIKE}", code="DN318")
         else:
-            raise UsageError(f"{option} {word}: {setting!r} is neither backoff= nor on=; {_LIKE}")
+            raise UsageError(
+                f"{option} {word}: {setting!r} is neither backoff= nor on=; {_LIKE}", code="DN318"
+            )
     try:
         return kind or None, RetryPolicy(int(times), first, longest, tuple(on))
     except UsageError as exc:
-        raise UsageError(f"{option} {word}: {exc}") from None
+        raise UsageError(f"{option} {word}: {exc}", code=code_of(exc) or "DN318") from None
 
 
 def _bounds(text: str, where: str) -> tuple[float, float]:
     shortest, dots, longest = text.partition("..")
     ends = [_DURATION.fullmatch(one) for one in ([shortest, longest] if dots else [shortest, shortest])]
     if None in ends:
-        raise UsageError(f"{where}: {text!r} are no two waits; write backoff=1s..5m, or backoff=10s")
+        raise UsageError(
+            f"{where}: {text!r} are no two waits; write backoff=1s..5m, or backoff=10s", code="DN318"
+        )
     first, last = (float(found[1]) * _SECONDS[found[2]] for found in ends if found is not None)
     return first, last

@@ -121,17 +121,20 @@ def _is_number(value: object) -> TypeGuard[str]:
 
 def _check_cron(text: str) -> str:
     if not isinstance(text, str):
-        raise BadSchedule(f"every(cron=...) takes text such as '0 * * * *', not {text!r}")
+        raise BadSchedule(f"every(cron=...) takes text such as '0 * * * *', not {text!r}", code="DN309")
     fields = text.split()
     if len(fields) != 5:
         raise BadSchedule(
             f"every(cron={text!r}) has {len(fields)} fields; cron takes five: "
-            "minute hour day-of-month month day-of-week"
+            "minute hour day-of-month month day-of-week",
+            code="DN309",
         )
     from croniter import croniter
 
     if not croniter.is_valid(text):
-        raise BadSchedule(f"every(cron={text!r}) is no valid cron text; an example is '*/5 * * * *'")
+        raise BadSchedule(
+            f"every(cron={text!r}) is no valid cron text; an example is '*/5 * * * *'", code="DN309"
+        )
     return text
 
 

@@ -136,7 +136,9 @@ class AgreedFlags(Mapping[str, Mapping[str, bool]]):
                 flags = {**(before.flags if before is not None else {}), flag: made}
                 data = msgspec.json.encode(_Flags(capability, flags))
                 if len(data) > LONGEST or len(flags) > FLAGS_MOST:
-                    raise Conflict(f"flag {capability}.{flag} is not set: {len(flags)} flags are too many")
+                    raise Conflict(
+                        f"flag {capability}.{flag} is not set: {len(flags)} flags are too many", code="DN406"
+                    )
                 revision = 0 if entry is None else entry.revision
                 written = await answered(self._clock, self._broker().put(key, data, revision=revision))
                 if written is not None:
@@ -145,9 +147,12 @@ class AgreedFlags(Mapping[str, Mapping[str, bool]]):
         except OSError as exc:
             raise NotStored(
                 f"flag {capability}.{flag} is not set: it counts on all nodes, and their broker cannot be "
-                f"asked: {exc}; set it once that is back"
+                f"asked: {exc}; set it once that is back",
+                code="DN406",
             ) from exc
-        raise NotStored(f"flag {capability}.{flag} is not set: others set flags all the time; try it again")
+        raise NotStored(
+            f"flag {capability}.{flag} is not set: others set flags all the time; try it again", code="DN406"
+        )
 
     # -- following -------------------------------------------------------------------------------------
 

@@ -164,15 +164,16 @@ class AgreedVersions:
         """
         mine = self.loaded().get(capability)
         if mine is None:
-            raise NotFound(f"no capability {capability!r} is loaded here from its directory")
+            raise NotFound(f"no capability {capability!r} is loaded here from its directory", code="DN404")
         try:
             for _ in range(TRIES):
                 if await self._make(capability, mine, is_asked=True):
                     return self.targets[capability]
         except OSError as exc:
-            raise NotStored(f"version {mine} of {capability} is not the target: {exc}") from exc
+            raise NotStored(f"version {mine} of {capability} is not the target: {exc}", code="DN814") from exc
         raise Conflict(
-            f"version {mine} of {capability} is not the target: other nodes set theirs; try it again"
+            f"version {mine} of {capability} is not the target: other nodes set theirs; try it again",
+            code="DN814",
         )
 
     async def note_failed(self, worker: str) -> bool:

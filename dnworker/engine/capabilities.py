@@ -95,7 +95,7 @@ class CapabilityCollection:
             return self._capabilities[name]
         except KeyError:
             known = ", ".join(self._capabilities) or "none"
-            raise NotFound(f"no capability {name!r}; there are: {known}") from None
+            raise NotFound(f"no capability {name!r}; there are: {known}", code="DN404") from None
 
     def loaded(self) -> dict[str, Loaded]:
         """Return the versions of what is loaded from disk, where other nodes may have others."""
@@ -125,7 +125,7 @@ class CapabilityCollection:
         """
         home = self._capabilities.get(capability)
         if home is None or worker not in home.workers:
-            raise NotFound(f"no worker {capability}:{worker}")
+            raise NotFound(f"no worker {capability}:{worker}", code="DN301")
         return home.workers[worker]
 
     def present(self, worker: ManagedWorker) -> ManagedWorker:
@@ -136,7 +136,7 @@ class CapabilityCollection:
         """
         found = in_place_of(self._capabilities, worker)
         if found is None:
-            raise NotFound(f"no worker {worker.qualified_name}; it was removed")
+            raise NotFound(f"no worker {worker.qualified_name}; it was removed", code="DN301")
         return found
 
     def search(self, name: str) -> ManagedWorker:
@@ -150,10 +150,11 @@ class CapabilityCollection:
             return found[0]
         if found:
             raise NotFound(
-                f"several workers are named {name!r}: {', '.join(w.qualified_name for w in found)}"
+                f"several workers are named {name!r}: {', '.join(w.qualified_name for w in found)}",
+                code="DN301",
             )
         known = ", ".join(w.name for w in self.workers()) or "none"
-        raise NotFound(f"no worker {name!r}; there are: {known}")
+        raise NotFound(f"no worker {name!r}; there are: {known}", code="DN301")
 
     async def add(
         self, worker: Worker, capability: str | None = None, when: Iterable[str] = ()
@@ -193,7 +194,8 @@ class CapabilityCollection:
         if managed.capability == self.own.name and (instead := self.own.running_instead(managed.name)):
             raise Conflict(
                 f"worker {managed.name!r} is set aside: {instead.name!r} of {instead.root} runs in its "
-                "place; unload that first"
+                "place; unload that first",
+                code="DN407",
             )
         while (present := self._listed(managed)) not in (None, managed):
             assert present is not None
@@ -249,7 +251,7 @@ class CapabilityCollection:
 
     def _check_open(self) -> None:
         if self._is_closed:
-            raise Conflict("the runtime is stopping, or has stopped; no worker is started")
+            raise Conflict("the runtime is stopping, or has stopped; no worker is started", code="DN302")
 
     # -- loading and reloading -------------------------------------------------------------------------
 
@@ -290,7 +292,9 @@ class CapabilityCollection:
             present = self.own.get()
         if present is not None:
             where = "of added workers" if present.live else f"from {present.root}"
-            raise ManifestError([f"{root}: a capability {present.name!r} is loaded already, {where}"])
+            raise ManifestError(
+                [f"{root}: a capability {present.name!r} is loaded already, {where}"], code="DN403"
+            )
 
     async def unload(self, name: str) -> list[ManagedWorker]:
         """Stop a loaded capability's workers and forget it; a full reload may find its directory again.
@@ -303,7 +307,7 @@ class CapabilityCollection:
         """
         capability = self.get(name)
         if capability.live:
-            raise Conflict(f"capability {name!r} holds added workers; remove those instead")
+            raise Conflict(f"capability {name!r} holds added workers; remove those instead", code="DN409")
         async with self._replacing(capability.workers.values()):
             forget_helpers(capability.name)
             del self._capabilities[name]
@@ -408,7 +412,9 @@ class CapabilityCollection:
         try:
             manifest, parts = await asyncio.to_thread(read_capability, root)
             if manifest.name in taken:
-                raise ManifestError([f"{root}: there is another capability {manifest.name!r} already"])
+                raise ManifestError(
+                    [f"{root}: there is another capability {manifest.name!r} already"], code="DN403"
+                )
             return await identify(self._make(manifest, parts), self._services.bus.broker)
         except Exception as exc:  # whatever is wrong with one capability, the others start again
             self.reload_error = "reload_failed"

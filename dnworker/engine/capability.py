@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from dnworker.capability.components import Components, read_components
 from dnworker.capability.flags import Flag, gate_is_open, read_persisted, resolve_flags, write_persisted
 from dnworker.capability.manifest import CapabilityManifest
-from dnworker.core.errors import ManifestError
+from dnworker.core.errors import ManifestError, with_code
 from dnworker.core.files import home_directory, working_directory
 from dnworker.core.models import CapabilityInfo, ComponentInfo
 from dnworker.engine.checks import run_checks
@@ -39,8 +39,9 @@ def undeclared(name: str) -> CapabilityManifest:
 def why_unread(root: Path, exc: Exception) -> str:
     """Log why a capability could not be read, and return it."""
     if isinstance(exc, ManifestError):
-        log.error("%s", exc)
-        return str(exc)
+        text = with_code(exc)
+        log.error("%s", text)
+        return text
     log.error("%s could not be read", root, exc_info=exc)
     return f"{root} could not be read: {type(exc).__name__}: {exc}"
 

@@ -53,7 +53,8 @@ class Catalog:
             return found[0]
         known = ", ".join(s.qualified_id for s in found or self.skills()) or "none"
         raise NotFound(
-            f"{'several skills are' if found else 'no skill is'} named {name!r}; there are: {known}"
+            f"{'several skills are' if found else 'no skill is'} named {name!r}; there are: {known}",
+            code="DN412",
         )
 
     def mcp_detail(self, capability: str, server: str) -> dict[str, Any]:
@@ -64,7 +65,7 @@ class Catalog:
         """
         home = next((c for c in self._capabilities.all() if c.name == capability), None)
         if home is None or server not in home.parts.mcp:
-            raise NotFound(f"no MCP server {capability}:{server}")
+            raise NotFound(f"no MCP server {capability}:{server}", code="DN412")
         return home.parts.mcp[server].detail(home.flags)
 
     def mcp_reconnect(self, capability: str, server: str) -> dict[str, Any]:
@@ -78,5 +79,5 @@ class Catalog:
         if detail["status"] == "gated_off":
             when = list(self._capabilities.get(capability).parts.mcp[server].when)
             message = f"MCP server {capability}:{server} is gated off; turn on one of: {', '.join(when)}"
-            raise Conflict({"reason": "gated_off", "message": message, "when": when})
+            raise Conflict({"reason": "gated_off", "message": message, "when": when}, code="DN314")
         return detail

@@ -257,11 +257,13 @@ class DeadLetters:
             workers = ", ".join(sorted({one.worker for one in matching}))
             raise NotFound(
                 f"{len(matching)} dead letters{whose} are named {name}, of {workers}; "
-                "give more digits, or name the worker with --worker"
+                "give more digits, or name the worker with --worker",
+                code="DN319",
             )
         raise NotFound(
             f"there is no dead letter {name}{whose}: it was retried or dropped, or was never one; "
-            "list shows those there are"
+            "list shows those there are",
+            code="DN319",
         )
 
     async def read(self, summary: Summary) -> DeadLetter:
@@ -274,7 +276,8 @@ class DeadLetters:
         entry = await self._broker.get(_name(summary.worker, summary.seq, summary.id))
         if entry is None:
             raise NotFound(
-                f"the dead letter {summary.id} of {summary.worker} is gone; list shows those there are"
+                f"the dead letter {summary.id} of {summary.worker} is gone; list shows those there are",
+                code="DN319",
             )
         letter: DeadLetter = _decoder.decode(entry.value)
         return letter
@@ -290,7 +293,8 @@ class DeadLetters:
         if key in self._retried:
             raise Conflict(
                 f"the dead letter {summary.id} of {summary.worker} is being retried already; "
-                "list shows whether it is back"
+                "list shows whether it is back",
+                code="DN319",
             )
         self._retried.add(key)
         try:

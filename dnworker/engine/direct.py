@@ -11,7 +11,7 @@ import httpx
 
 from dnworker.client.connection import TurnEvents, checked, encode_fields, read_answer
 from dnworker.core.envelope import EventEnvelope, check_publishable, own
-from dnworker.core.errors import ApiError, CommandError
+from dnworker.core.errors import CODE_HEADER, ApiError, CommandError, code_of, with_code
 from dnworker.events.brokers.subscription import Subscription
 
 if TYPE_CHECKING:
@@ -165,7 +165,7 @@ class DirectConnection:
             try:
                 response = check_response(fields)
             except ValueError as exc:
-                raise CommandError(str(exc), 400) from exc
+                raise CommandError(str(exc), 400, code="DN608") from exc
             await self._callee.commands.respond(session_id, response)
 
     async def watch(self, session_id: str) -> None:
@@ -220,8 +220,9 @@ def _as_http() -> Iterator[None]:
         yield
     except ApiError as exc:
         request = httpx.Request("POST", "http://in-process/")
-        response = httpx.Response(exc.status, json={"detail": exc.detail}, request=request)
-        raise httpx.HTTPStatusError(str(exc), request=request, response=response) from exc
+        headers = {CODE_HEADER: code} if (code := code_of(exc)) is not None else None
+        response = httpx.Response(exc.status, json={"detail": exc.detail}, request=request, headers=headers)
+        raise httpx.HTTPStatusError(with_code(exc), request=request, response=response) from exc
 
 
 @contextmanager
@@ -229,4 +230,6 @@ def _as_command() -> Iterator[None]:
     try:
         yield
     except ApiError as exc:
-        raise CommandError(str(exc), 400 if exc.status in (413, 422) else exc.status) from exc
+        raise CommandError(
+            str(exc), 400 if exc.status in (413, 422) else exc.status, code=code_of(exc) or "DN614"
+        ) from exc

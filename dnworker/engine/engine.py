@@ -433,7 +433,7 @@ class Engine:
             Conflict: the runtime runs.
         """
         if self.is_started:
-            raise Conflict("the runtime runs; stop it before something else keeps its events")
+            raise Conflict("the runtime runs; stop it before something else keeps its events", code="DN815")
         self.bus.use(broker)
         self.journal = self._make_journal(journal)
         if place is not None:
@@ -811,7 +811,9 @@ class Engine:
             NotStored: the broker cannot be asked.
         """
         if not self.holdings.is_on:
-            raise Conflict("this runtime shares its broker with nobody: it runs what it has loaded")
+            raise Conflict(
+                "this runtime shares its broker with nobody: it runs what it has loaded", code="DN815"
+            )
         target = await self.holdings.versions.make_target(capability)
         self.holdings.wake()
         return target
@@ -1166,9 +1168,13 @@ def _check_fired(kind: object, session_id: object, timeout: object) -> None:
     if session_id is not None and not (
         isinstance(session_id, str) and session_id and is_valid_text(session_id)
     ):
-        raise Invalid(f"session_id is {session_id!r}; the id of a session is text; leave it out for none")
+        raise Invalid(
+            f"session_id is {session_id!r}; the id of a session is text; leave it out for none", code="DN219"
+        )
     if timeout is not None and not (isinstance(timeout, int | float) and timeout >= 0):
-        raise Invalid(f"timeout is {timeout!r}; seconds to wait are wanted, or None to wait for ever")
+        raise Invalid(
+            f"timeout is {timeout!r}; seconds to wait are wanted, or None to wait for ever", code="DN219"
+        )
 
 
 def _turn_of(kind: str, payload: object, turn_id: str | None) -> str | None:

@@ -9,7 +9,7 @@ from pathlib import Path
 from dnworker.capability.components import read_capability
 from dnworker.capability.manifest import CapabilityManifest
 from dnworker.capability.reading import UnreadableFile, resolved
-from dnworker.core.errors import ManifestError
+from dnworker.core.errors import ManifestError, with_code
 from dnworker.engine.checks import OnRun, run_checks
 
 
@@ -35,9 +35,9 @@ async def examine(root: Path, *, with_checks: bool = True, on_run: OnRun = lambd
     try:
         manifest, parts = await asyncio.to_thread(read_capability, resolved(root))
     except UnreadableFile as exc:
-        return Examination(None, [str(exc)])
+        return Examination(None, [with_code(ManifestError([str(exc)], code="DN402"))])
     except ManifestError as exc:
-        return Examination(None, list(exc.problems))
+        return Examination(None, [with_code(exc, problem) for problem in exc.problems])
     problems = list(manifest.notes)
     problems += [w.problem for w in manifest.workers.values() if w.problem is not None]
     problems += [f"agent {agent.name}: {agent.note}" for agent in parts.agents if agent.note]

@@ -57,7 +57,7 @@ async def set_flag(capability: Capability, flag: str, value: bool, agreed: Agree
     """
     if flag not in capability.flags:
         known = ", ".join(capability.flags) or "none"
-        raise NotFound(f"capability {capability.name!r} has no flag {flag!r}; it has: {known}")
+        raise NotFound(f"capability {capability.name!r} has no flag {flag!r}; it has: {known}", code="DN405")
     if agreed.is_open and not capability.live:
         await agreed.set(capability.name, flag, value)
         await follow_agreed(capability)

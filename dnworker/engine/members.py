@@ -36,5 +36,6 @@ def check_alone(managed: ManagedWorker, services: Services) -> None:
     if count > 1 and managed.definition.members == 1:
         raise Conflict(
             f"worker {managed.qualified_name!r} is in this process only, with one member, and replicas says "
-            f"{count}; export it, or leave that out"
+            f"{count}; export it, or leave that out",
+            code="DN812",
         )

@@ -45,6 +45,8 @@ PAST_EVERY = 60.0
 class NameTaken(Conflict):
     """Another runtime is the node of this name."""
 
+    code = "DN808"
+
 
 class Registration:
     """Claims a name, keeps it, and gives it back.

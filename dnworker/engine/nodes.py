@@ -123,7 +123,9 @@ class Nodes:
             Conflict: the node is there.
         """
         if self.is_open:
-            raise Conflict(f"this runtime is node {self.name!r}; stop it before it gets another name")
+            raise Conflict(
+                f"this runtime is node {self.name!r}; stop it before it gets another name", code="DN808"
+            )
         self.name = self.name if name is None else check_name(name, "node")
         self.labels = self.labels if labels is None else check_labels([*labels])
 

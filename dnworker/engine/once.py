@@ -63,9 +63,14 @@ class OnceKeys:
         while (other := self._by_key.get(name)) is not None:
             await other.ended.wait()
         if claim_id in self._claims:
-            raise Conflict(f"claim {claim_id!r} is under way already; each needs an id of its own")
+            raise Conflict(
+                f"claim {claim_id!r} is under way already; each needs an id of its own", code="DN218"
+            )
         if holder is not None and self._remote[worker] >= CLAIMS_KEPT:
-            raise Conflict(f"{worker or 'the operator'} is in {CLAIMS_KEPT:,} bodies of once(...); end some")
+            raise Conflict(
+                f"{worker or 'the operator'} is in {CLAIMS_KEPT:,} bodies of once(...); end some",
+                code="DN218",
+            )
         claim = self._take(_Claim(claim_id, worker, key, holder))
         if may_vanish:
             claim.timer = asyncio.get_running_loop().call_later(ABANDONED_SECONDS, self._free, claim)
@@ -87,7 +92,9 @@ class OnceKeys:
         """
         claim = self._claims.get(claim_id)
         if claim is None or claim.worker != worker:
-            raise NotFound("this body of once(...) is not under way any more; another may have run it")
+            raise NotFound(
+                "this body of once(...) is not under way any more; another may have run it", code="DN218"
+            )
         try:
             if done:
                 await self._done.put(worker, claim.key, b"")

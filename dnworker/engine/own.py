@@ -95,7 +95,8 @@ class OwnCapability:
             if not home.live:
                 raise Conflict(
                     f"added workers belong to {LIVE_CAPABILITY!r}, which is loaded from {home.root}; "
-                    "name another: capability='added'"
+                    "name another: capability='added'",
+                    code="DN403",
                 )
             self._capability = home
         return self._capability
@@ -211,12 +212,16 @@ class OwnCapability:
         if self.is_set_aside and (instead := self.running_instead()):
             raise Conflict(
                 f"capability {own.name!r} is set aside: {instead.name!r} of {instead.root} runs in its "
-                "place; unload that first"
+                "place; unload that first",
+                code="DN407",
             )
         present = self._listed.get(name, own)
         if present is not own:
             where = "it holds added workers" if present.live else f"it is loaded from {present.root}"
-            raise Conflict(f"there is a capability {name!r} already: {where}; unload it, or use another name")
+            raise Conflict(
+                f"there is a capability {name!r} already: {where}; unload it, or use another name",
+                code="DN403",
+            )
 
     @asynccontextmanager
     async def set_aside(self, manifest: CapabilityManifest) -> AsyncIterator[None]:

@@ -33,9 +33,14 @@ async def redeliver(engine: Engine, summary: Summary) -> EventEnvelope:
 async def _redeliver(engine: Engine, summary: Summary) -> EventEnvelope:
     worker, event = engine.worker(summary.worker), (await engine.dead_letters.read(summary)).event
     if worker.state is not WorkerState.RUNNING:
-        raise Conflict(f"{summary.worker} is {worker.state}; start it, then retry its dead letters")
+        raise Conflict(
+            f"{summary.worker} is {worker.state}; start it, then retry its dead letters", code="DN313"
+        )
     if not worker.may_hear(event.kind):
-        raise Conflict(f"{summary.worker} listens to {event.kind} no more; add a handler, or drop the letter")
+        raise Conflict(
+            f"{summary.worker} listens to {event.kind} no more; add a handler, or drop the letter",
+            code="DN319",
+        )
     with published_by("Retried"):
         again = engine.bus.publish(
             event.kind,

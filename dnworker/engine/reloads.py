@@ -97,7 +97,9 @@ class Reloads:
 
     def _check_open(self) -> None:
         if self._is_closed:
-            raise Conflict("the runtime is stopping, or has stopped; nothing is loaded or reloaded")
+            raise Conflict(
+                "the runtime is stopping, or has stopped; nothing is loaded or reloaded", code="DN302"
+            )
 
     def open(self) -> None:
         """Allow changes again after `close`."""

@@ -59,7 +59,8 @@ async def recorded(
     if lost := sum(not has_payload(event) for event in found):
         raise UsageError(
             f"of the last {len(found):,} events, {lost:,} have lost their payloads: memory did not keep "
-            f"them; ask for fewer; {_WAY_OUT}"
+            f"them; ask for fewer; {_WAY_OUT}",
+            code="DN209",
         )
     return found
 
@@ -86,10 +87,11 @@ async def find(engine: Engine, name: str) -> EventEnvelope:
         if found is not None:
             return found
     if emptied is not None:
-        raise UsageError(f"the payload of #{emptied.seq} is not kept any more; {_WAY_OUT}")
+        raise UsageError(f"the payload of #{emptied.seq} is not kept any more; {_WAY_OUT}", code="DN209")
     raise UsageError(
         f"there is no event {name!r}; name one by #seq or by its id, as %events shows them, "
-        "several as: last 5, or a file of %events save"
+        "several as: last 5, or a file of %events save",
+        code="DN209",
     )
 
 
@@ -120,7 +122,9 @@ def edited(payload: dict[str, Any], edits: Iterable[Edit]) -> dict[str, Any]:
         elif isinstance(node, list) and last.isdecimal() and int(last) < len(node):
             node[int(last)] = value
         else:
-            raise UsageError(f"--edit {path}: {last!r} is no field there; the payload is {payload!r:.200}")
+            raise UsageError(
+                f"--edit {path}: {last!r} is no field there; the payload is {payload!r:.200}", code="DN210"
+            )
     return changed
 
 
@@ -129,7 +133,7 @@ def _into(node: Any, step: str, path: str) -> Any:
         return node.setdefault(step, {})
     if isinstance(node, list) and step.isdecimal() and int(step) < len(node):
         return node[int(step)]
-    raise UsageError(f"--edit {path}: there is nothing at {step!r}")
+    raise UsageError(f"--edit {path}: there is nothing at {step!r}", code="DN210")
 
 
 async def replay(
@@ -228,7 +232,9 @@ def write_events(path: Path, events: Iterable[EventEnvelope]) -> int:
                 Path(name).unlink()
             raise
     except OSError as exc:
-        raise UsageError(f"{path} cannot be written: {exc.strerror or exc}; nothing was changed") from exc
+        raise UsageError(
+            f"{path} cannot be written: {exc.strerror or exc}; nothing was changed", code="DN211"
+        ) from exc
     return len(lines)
 
 
@@ -241,7 +247,7 @@ def read_events(path: Path) -> list[EventEnvelope]:
     try:
         lines = path.read_bytes().splitlines()
     except OSError as exc:
-        raise UsageError(f"{path} cannot be read: {exc.strerror or exc}") from exc
+        raise UsageError(f"{path} cannot be read: {exc.strerror or exc}", code="DN211") from exc
     events = []
     for number, line in enumerate(lines, start=1):
         if not line.strip():
@@ -253,5 +259,5 @@ def read_events(path: Path) -> list[EventEnvelope]:
                 event = msgspec.structs.replace(event, timestamp=event.timestamp.replace(tzinfo=UTC))
             events.append(event)
         except (msgspec.MsgspecError, Invalid, UnicodeDecodeError, RecursionError) as exc:
-            raise UsageError(f"{path}, line {number}: not an event: {exc}") from exc
+            raise UsageError(f"{path}, line {number}: not an event: {exc}", code="DN211") from exc
     return events

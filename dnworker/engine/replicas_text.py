@@ -28,25 +28,32 @@ def replicas_of(
         if not _WORKER.fullmatch(worker) or not 1 <= count <= MOST_MEMBERS:
             raise UsageError(
                 f"--replicas {text[:160]!r}: CAP:WORKER=N is wanted, such as demo:bridge=4, "
-                f"with {MOST_MEMBERS} at most"
+                f"with {MOST_MEMBERS} at most",
+                code="DN811",
             )
         if counts.setdefault(worker, count) != count:
-            raise UsageError(f"--replicas names {worker} with {counts[worker]} and with {count}; give one")
+            raise UsageError(
+                f"--replicas names {worker} with {counts[worker]} and with {count}; give one", code="DN811"
+            )
     orders: dict[str, str] = {}
     for text in ordered_by:
         worker, _, order = text.partition("=")
         if not _WORKER.fullmatch(worker) or order != "session":
             raise UsageError(
-                f"--ordered-by {text[:160]!r}: CAP:WORKER=session is wanted, such as demo:bridge=session"
+                f"--ordered-by {text[:160]!r}: CAP:WORKER=session is wanted, such as demo:bridge=session",
+                code="DN811",
             )
         if worker not in counts:
             raise UsageError(
-                f"--ordered-by {worker}=session is for a worker of several members: add --replicas {worker}=N"
+                f"--ordered-by {worker}=session is for a worker of several members: "
+                f"add --replicas {worker}=N",
+                code="DN811",
             )
         orders[worker] = order
     for worker in keep_state:
         if counts.get(worker, 1) > 1:
             raise UsageError(
-                f"{why_one_state(worker)}; leave out --replicas {worker} or --keep-state {worker}"
+                f"{why_one_state(worker)}; leave out --replicas {worker} or --keep-state {worker}",
+                code="DN811",
             )
     return counts, orders

@@ -129,7 +129,8 @@ def check_wait(workers: Iterable[ManagedWorker], history: History, kind: str, on
             raise UsageError(
                 f"{cause.handler} is on_startup of {name}, and waits for {kind}, which {name} handles only "
                 "after its startup: it would wait for itself. Fire without waiting (wait=False, --no-wait), "
-                "or in a @worker.task"
+                "or in a @worker.task",
+                code="DN207",
             )
 
 
@@ -165,7 +166,8 @@ class Waits:
         if depth >= DEEPEST_WAIT:
             raise UsageError(
                 f"{invocation.label} fires {kind} and waits, {DEEPEST_WAIT} fires deep: handlers fire in a "
-                "circle, each waiting for the next; fire without waiting (wait=False), or end the circle"
+                "circle, each waiting for the next; fire without waiting (wait=False), or end the circle",
+                code="DN208",
             )
         return depth
 

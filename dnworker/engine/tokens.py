@@ -151,7 +151,9 @@ class Tokens:
             write_atomically(self._file, self.main + "\n")
             self._stamp = _stamp(self._file.stat())
         except OSError as exc:
-            raise UsageError(f"token file {self._file} cannot be written: {exc.strerror or exc}") from exc
+            raise UsageError(
+                f"token file {self._file} cannot be written: {exc.strerror or exc}", code="DN907"
+            ) from exc
 
     def on_retired(self, listener: Callable[[str], None]) -> Callable[[], None]:
         """Call `listener` with every token that is retired; returns what ends it."""
@@ -174,21 +176,25 @@ def read_token(file: Path) -> tuple[str, Stamp]:
     try:
         status = file.stat()  # first: to open a device may do something, and a pipe may never end
         if not stat.S_ISREG(status.st_mode):
-            raise UsageError(f"token file {file} is no regular file; name one that holds the token")
+            raise UsageError(
+                f"token file {file} is no regular file; name one that holds the token", code="DN907"
+            )
         with os.fdopen(os.open(file, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as stream:
             status = os.fstat(stream.fileno())
             text = stream.read(LONGEST_TOKEN + 1).decode("utf-8-sig").strip()
     except UnicodeDecodeError as exc:
-        raise UsageError(f"token file {file} is no UTF-8 text") from exc
+        raise UsageError(f"token file {file} is no UTF-8 text", code="DN907") from exc
     except OSError as exc:
-        raise UsageError(f"token file {file} cannot be read: {exc.strerror or exc}") from exc
+        raise UsageError(f"token file {file} cannot be read: {exc.strerror or exc}", code="DN907") from exc
     if not text:
         raise UsageError(
-            f"token file {file} is empty; write a token into it, or remove it to have one minted"
+            f"token file {file} is empty; write a token into it, or remove it to have one minted",
+            code="DN907",
         )
     if len(text) > LONGEST_TOKEN or not text.isprintable() or len(text.split()) > 1:
         raise UsageError(
-            f"token file {file} holds no token: a token is one word of at most {LONGEST_TOKEN:,}"
+            f"token file {file} holds no token: a token is one word of at most {LONGEST_TOKEN:,}",
+            code="DN907",
         )
     return text, _stamp(status)
 

@@ -58,7 +58,8 @@ def check_settle() -> None:
         raise UsageError(
             f"{here.handler} of {here.worker.rpartition(':')[2]} calls settle, which returns when no handler "
             "runs: it would wait for itself. Await what the handler itself has started, or call settle in a "
-            "cell, a test or a @worker.task"
+            "cell, a test or a @worker.task",
+            code="DN207",
         )
 
 

@@ -19,17 +19,20 @@ def state_of(worker: ManagedWorker) -> dict[Any, Any]:
     if not isinstance(worker, InProcessWorker):
         raise Conflict(
             f"{worker.name} runs as a {worker.topology_label}: its state is in that process, and is not read "
-            "from here; print what you want to see in a handler, or run it in-process"
+            "from here; print what you want to see in a handler, or run it in-process",
+            code="DN710",
         )
     registry = worker.worker
     if registry is None:
         raise Conflict(
-            f"{worker.name} is {worker.state}, and has no state yet; it has one once it has started"
+            f"{worker.name} is {worker.state}, and has no state yet; it has one once it has started",
+            code="DN710",
         )
     state: object = registry.state
     if not issubclass(type(state), dict):
         raise Conflict(
             f"the state of {worker.name} is no dict any more: a handler has put a {type_name(state)} there; "
-            "write worker.state['name'] = ..., and not worker.state = ..."
+            "write worker.state['name'] = ..., and not worker.state = ...",
+            code="DN710",
         )
     return state  # type: ignore[return-value]  # checked without isinstance(), which asks the object

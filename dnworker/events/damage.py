@@ -21,6 +21,8 @@ COMPANIONS = ("-wal", "-shm", "-journal")
 class JournalDamaged(JournalError):
     """The file is a journal that cannot be read any more, or only in part."""
 
+    code = "DN703"
+
 
 def is_damage(exc: sqlite3.Error) -> bool:
     """Return whether an error says that the file is damaged, not that it is locked, full or out of reach."""
@@ -59,7 +61,9 @@ def set_aside(path: Path) -> Path:
     try:
         path.rename(aside)
     except OSError as exc:
-        raise JournalError(f"journal {path} is damaged, and cannot be moved aside: {exc.strerror}") from exc
+        raise JournalError(
+            f"journal {path} is damaged, and cannot be moved aside: {exc.strerror}", code="DN703"
+        ) from exc
     for companion in COMPANIONS:
         with contextlib.suppress(OSError):  # it may have none
             path.with_name(path.name + companion).rename(aside.with_name(aside.name + companion))

@@ -101,7 +101,9 @@ class FaultInjector:
                     if method.startswith("_") or not callable(original):
                         near = closest(method, (m for m in dir(client) if not m.startswith("_")))
                         hint = f"; did you mean {_PREFIX}{near}?" if near else ""
-                        raise UsageError(f"--chaos fail={_PREFIX}{method}: a client has no such method{hint}")
+                        raise UsageError(
+                            f"--chaos fail={_PREFIX}{method}: a client has no such method{hint}", code="DN213"
+                        )
                     # On the instance, over the class's own: clients without faults pay nothing.
                     setattr(client, method, partial(self._call, method, original))
                     undo.callback(vars(client).pop, method, None)
@@ -143,10 +145,10 @@ def read_chaos(text: str) -> FaultPlan:
         if name not in FIELDS:
             near = closest(name, FIELDS)
             hint = f"did you mean {near}?" if near else f"there are: {', '.join(FIELDS)}"
-            raise UsageError(f"--chaos: unknown {name!r}; {hint}")
+            raise UsageError(f"--chaos: unknown {name!r}; {hint}", code="DN213")
         if name == "reorder":
             if equals:
-                raise UsageError("--chaos: reorder stands alone, as in: seed=7,reorder")
+                raise UsageError("--chaos: reorder stands alone, as in: seed=7,reorder", code="DN213")
             values[name] = True
         elif name == "fail":
             faults.append(_read_fault(value))
@@ -162,7 +164,7 @@ def read_chaos(text: str) -> FaultPlan:
 def _read_fault(text: str) -> Fault:
     name, _, when = text.partition(":")
     if not name.startswith(_PREFIX) or not name.removeprefix(_PREFIX).isidentifier():
-        raise UsageError(f"--chaos: fail={text!r} is not of the form fail=client.publish:3")
+        raise UsageError(f"--chaos: fail={text!r} is not of the form fail=client.publish:3", code="DN213")
     method = name.removeprefix(_PREFIX)
     if not when:
         return Fault(method)
@@ -177,5 +179,5 @@ def _number(name: str, text: str, *, most: float) -> float:
     except ValueError:
         value = -1.0
     if not 0 <= value <= most:
-        raise UsageError(f"--chaos: {name}={text} is not a number from 0 to {most:g}")
+        raise UsageError(f"--chaos: {name}={text} is not a number from 0 to {most:g}", code="DN213")
     return value

@@ -88,7 +88,7 @@ class JournalReader:
     def __init__(self, path: str | os.PathLike[str]) -> None:
         path = Path(path)
         if not path.is_file():
-            raise JournalError(f"there is no journal {path}")
+            raise JournalError(f"there is no journal {path}", code="DN705")
         self._path = path
         self._connection = _open_for_reading(path)
 
@@ -435,7 +435,9 @@ def open_read_only(path: Path) -> sqlite3.Connection:
                 check_same_thread=False,
             )
             if _check(connection, path):
-                raise JournalError(f"{path} is empty: nothing was kept in it yet; name another file")
+                raise JournalError(
+                    f"{path} is empty: nothing was kept in it yet; name another file", code="DN705"
+                )
             return connection
         except BaseException as exc:
             if connection is not None:
@@ -458,13 +460,14 @@ def _check(connection: sqlite3.Connection, path: Path) -> bool:
     if version > VERSION:
         raise JournalError(
             f"journal {path} was written by a later version of dnworker: it is of format {version}, "
-            f"and this one knows {VERSION}; update, or name another file"
+            f"and this one knows {VERSION}; update, or name another file",
+            code="DN704",
         )
     tables = {name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
     if version == 0 and not tables:
         return True
     if version == 0 or (tables and not tables & COLUMNS[VERSION].keys()):
-        raise JournalError(f"{path} is a database of something else; name another file")
+        raise JournalError(f"{path} is a database of something else; name another file", code="DN705")
     for table, columns in COLUMNS[version].items():
         try:
             connection.execute(f"SELECT {columns} FROM {table} LIMIT 0").close()  # noqa: S608  our own names
@@ -481,5 +484,5 @@ def _why(exc: sqlite3.Error, path: Path, *, may_be_open: bool) -> JournalError:
     if is_damage(exc) and (is_database or not is_of_others(path, may_be_open=may_be_open)):
         return JournalDamaged(f"journal {path} is damaged: {exc}; name another file or move it away")
     if is_damage(exc):
-        return JournalError(f"{path} is no journal: {exc}; name another file or move it away")
+        return JournalError(f"{path} is no journal: {exc}; name another file or move it away", code="DN705")
     return JournalError(f"journal {path} cannot be opened: {exc}")

@@ -20,12 +20,14 @@ class Lock:
 
     def __init__(self, path: Path) -> None:
         if (why := why_not_one(path)) is not None:
-            raise BrokerError(why)
+            raise BrokerError(why, code="DN707")
         place = _place(path)
         try:
             self._descriptor = os.open(place, os.O_RDWR | os.O_CREAT, 0o600)
         except OSError as exc:
-            raise BrokerError(f"{place} cannot be written: {exc.strerror}; name another file") from exc
+            raise BrokerError(
+                f"{place} cannot be written: {exc.strerror}; name another file", code="DN707"
+            ) from exc
         try:
             fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as exc:
@@ -33,12 +35,12 @@ class Lock:
             os.close(self._descriptor)
             whose = "this process" if owner == str(os.getpid()) else f"process {owner}"
             raise BrokerError(
-                f"{path} is in use by {whose}; stop the runtime there, or name another file"
+                f"{path} is in use by {whose}; stop the runtime there, or name another file", code="DN706"
             ) from exc
         except OSError as exc:
             os.close(self._descriptor)
             raise BrokerError(
-                f"{place} cannot be locked: {exc.strerror}; name a file on another disk"
+                f"{place} cannot be locked: {exc.strerror}; name a file on another disk", code="DN707"
             ) from exc
         os.ftruncate(self._descriptor, 0)
         os.pwrite(self._descriptor, f"{os.getpid()}\n".encode(), 0)

@@ -171,18 +171,18 @@ class Journal:
         """
         now = time.monotonic()
         if self._replaced_at is not None and now - self._replaced_at < REPLACE_SECONDS:
-            raise JournalError(f"journal {self.path} is damaged again: {exc}; is its disk sound?")
+            again = f"journal {self.path} is damaged again: {exc}; is its disk sound?"
+            raise JournalError(again, code="DN703")
         self._replaced_at = now
         return set_aside(self.path)
 
     def _begin_run(self) -> sqlite3.Connection:
         if (owner := owner_of(self.path)) is not None:
-            raise JournalError(
-                f"journal {self.path} is the file of the runtime in process {owner}, which keeps all events "
-                "in it; stop that one, or name another file"
-            )
+            used = f"is the file of the runtime in process {owner}, which keeps all events in it"
+            way = "stop that one, or name another file"
+            raise JournalError(f"journal {self.path} {used}; {way}", code="DN706")
         if (why := why_not_one(self.path)) is not None:
-            raise JournalError(f"journal {why}")
+            raise JournalError(f"journal {why}", code="DN707")
         connection = open_journal(self.path)
         try:
             values = (self._runtime_id, _now())
@@ -192,7 +192,7 @@ class Journal:
             connection.close()
             if isinstance(exc, sqlite3.Error) and is_damage(exc):
                 raise JournalDamaged(f"journal {self.path} is damaged: {exc}") from exc
-            raise JournalError(f"journal {self.path} cannot be written: {exc}") from exc
+            raise JournalError(f"journal {self.path} cannot be written: {exc}", code="DN707") from exc
         self._run = begun.lastrowid or 0
         return connection
 

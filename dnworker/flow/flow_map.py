@@ -37,7 +37,7 @@ def form_of(wanted: Sequence[Form], output: PurePath | None) -> Form:
         UsageError: two forms are wanted.
     """
     if len(wanted) > 1:
-        raise UsageError(f"a map has one form; leave out --{wanted[0]} or --{wanted[1]}")
+        raise UsageError(f"a map has one form; leave out --{wanted[0]} or --{wanted[1]}", code="DN916")
     named = SUFFIXES.get(output.suffix.lower(), "text") if output is not None else "text"
     return wanted[0] if wanted else named
 

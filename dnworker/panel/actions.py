@@ -71,7 +71,7 @@ class Actions:
         Raises:
             UsageError: it is of no cell.
         """
-        raise UsageError(ONLY_NOTEBOOK)
+        raise UsageError(ONLY_NOTEBOOK, code="DN917")
 
     def cell_now(self, number: int) -> CellNow:
         """Return where the cell is that had this number when it ran."""
@@ -143,7 +143,7 @@ class Actions:
         Raises:
             UsageError: there is none.
         """
-        raise UsageError(self.why_no_rollback(worker) or ONLY_NOTEBOOK)
+        raise UsageError(self.why_no_rollback(worker) or ONLY_NOTEBOOK, code="DN917")
 
     def why_no_export(self) -> str | None:
         """Return why nothing can be exported here; None where something can."""
@@ -155,7 +155,7 @@ class Actions:
         Raises:
             UsageError: there is no notebook to export.
         """
-        raise UsageError(self.why_no_export() or ONLY_NOTEBOOK)
+        raise UsageError(self.why_no_export() or ONLY_NOTEBOOK, code="DN917")
 
     def kinds(self) -> set[str]:
         """Return the kinds that can be expected to do something."""

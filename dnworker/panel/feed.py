@@ -12,7 +12,7 @@ import threading
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from dnworker.core.errors import DnworkerError, UsageError
+from dnworker.core.errors import DnworkerError, UsageError, with_code
 from dnworker.panel import (
     messages,
     operations_dead,  # noqa: F401  it says what is done for its requests
@@ -221,7 +221,7 @@ class Feed:
         try:
             fields = await execute(request, view, self.model)
         except (DnworkerError, OSError, ValueError) as exc:
-            view.answer("failed", request.id, text=str(exc))
+            view.answer("failed", request.id, text=with_code(exc))
         except Exception as exc:  # ours: it must not vanish, and the view must not wait for ever
             log.exception("the panel could not do %r", request)
             text = f"{type(exc).__name__}: {exc}; see the log of dnworker.panel"

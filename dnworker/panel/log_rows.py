@@ -80,7 +80,9 @@ class LogFilter(msgspec.Struct, kw_only=True, frozen=True):
         lowest = 0
         if self.level is not None:
             if self.level not in LEVELS:
-                raise UsageError(f"there is no level {self.level!r}; there are: {', '.join(LEVELS)}")
+                raise UsageError(
+                    f"there is no level {self.level!r}; there are: {', '.join(LEVELS)}", code="DN915"
+                )
             lowest = LEVELS[self.level]
         worker, invocation, source = self.worker, self.invocation, self.source
         if worker is None and invocation is None and source is None and not lowest:
@@ -115,15 +117,17 @@ class TextFinder:
 
     def __init__(self, text: str, *, is_regex: bool) -> None:
         if len(text) > LONGEST_TEXT:
-            raise UsageError(f"the text has {len(text):,} characters; {LONGEST_TEXT:,} is the most")
+            raise UsageError(
+                f"the text has {len(text):,} characters; {LONGEST_TEXT:,} is the most", code="DN915"
+            )
         self._wanted = None if is_regex else text.casefold()
         self._marks = True  # until the pattern took too long
         try:
             self._pattern = compile_pattern(text) if is_regex else literal_pattern(text)
         except (regex.error, RecursionError, OverflowError) as exc:
-            raise UsageError(f"{text!r} is no regular expression: {exc}") from None
+            raise UsageError(f"{text!r} is no regular expression: {exc}", code="DN915") from None
         except TimeoutError:
-            raise UsageError(f"{text!r} is too much of a pattern; make it simpler") from None
+            raise UsageError(f"{text!r} is too much of a pattern; make it simpler", code="DN915") from None
 
     def is_in(self, text: str) -> bool:
         """Return whether it is in a line.

@@ -284,5 +284,5 @@ def read(content: object) -> Message:
     try:
         found: Message = msgspec.convert(content, Message)
     except msgspec.ValidationError as exc:
-        raise UsageError(f"not a message of the panel: {exc}") from None
+        raise UsageError(f"not a message of the panel: {exc}", code="DN915") from None
     return found

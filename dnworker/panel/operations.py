@@ -97,7 +97,7 @@ async def _dismiss(request: messages.Dismiss, view: View, model: PanelModel) -> 
         if group[0].number == request.row:
             model.engine.failing.dismiss(group, request.row)
             return {"count": len(group)}
-    raise NotFound("it does not fail any more")
+    raise NotFound("it does not fail any more", code="DN915")
 
 
 @operation(messages.Restore)
@@ -105,7 +105,7 @@ async def _restore(request: messages.Restore, view: View, model: PanelModel) -> 
     restored = model.engine.failing.restore(request.row)
     still = [failure for failure in restored if failure in model.failing_now()]
     if not still:
-        raise NotFound("it does not fail any more")
+        raise NotFound("it does not fail any more", code="DN915")
     return {"count": len(still)}
 
 
@@ -155,13 +155,14 @@ async def _copy(request: messages.Copy, view: View, model: PanelModel) -> Answer
     if request.form == "debug":
         if all(run.exception is None for run in trace.invocations):
             raise UsageError(
-                f"what #{event.seq} made fail is not kept any more; fire it again, and debug that"
+                f"what #{event.seq} made fail is not kept any more; fire it again, and debug that",
+                code="DN209",
             )
         return {"text": debug_command(event), "file": None}
     workers = list(dict.fromkeys(run.worker for run in trace.invocations))
     name = request.worker or (workers[0] if workers else None)
     if name is None:
-        raise UsageError(f"no handler ran for #{event.seq}, so there is nothing to test")
+        raise UsageError(f"no handler ran for #{event.seq}, so there is nothing to test", code="DN117")
     worker = model.engine.worker(name)
     case = cases.case_of(trace, worker.name)
     if request.form == "test-cell":

@@ -20,7 +20,7 @@ async def _dead(request: messages.Dead, view: View, model: PanelModel) -> Answer
     if request.verb == "restore":
         letter = model.dropped.pop(key, None)
         if letter is None:
-            raise NotFound("what was dropped before that is not kept any more")
+            raise NotFound("what was dropped before that is not kept any more", code="DN319")
         await letters.put_back(letter)
         return None
     await letters.ready()

@@ -7,7 +7,7 @@ from typing import Any
 
 import msgspec
 
-from dnworker.core.errors import NotFound, UsageError
+from dnworker.core.errors import NotFound, UsageError, code_of, with_code
 from dnworker.events import cases
 from dnworker.panel import messages
 from dnworker.panel.model import PanelModel
@@ -40,7 +40,7 @@ async def _fire(request: messages.Fire, view: View, model: PanelModel) -> Answer
     try:
         kind, payload = _checked(request, model)
     except FieldError as exc:
-        return {"problem": {"field": exc.field, "text": str(exc)}}
+        return {"problem": {"field": exc.field, "text": with_code(exc)}}
     trace = await model.engine.fire(
         kind, payload, session_id=request.session or None, only=request.worker, wait=False
     )
@@ -53,8 +53,8 @@ async def _fire(request: messages.Fire, view: View, model: PanelModel) -> Answer
 class FieldError(UsageError):
     """What is wrong with one field of what would be fired."""
 
-    def __init__(self, field: str, text: str) -> None:
-        super().__init__(text)
+    def __init__(self, field: str, text: str, *, code: str) -> None:
+        super().__init__(text, code=code)
         self.field = field
 
 
@@ -66,16 +66,16 @@ def _checked(request: messages.Draft | messages.Fire, model: PanelModel) -> tupl
     """
     kind = request.kind.strip()
     if not kind:
-        raise FieldError("kind", "an event needs a kind, such as turn.completed")
+        raise FieldError("kind", "an event needs a kind, such as turn.completed", code="DN201")
     try:
         payload = msgspec.json.decode(request.payload, type=dict[str, Any])
     except (msgspec.MsgspecError, RecursionError) as exc:
-        raise FieldError("payload", f"the payload is no JSON object: {exc}") from None
+        raise FieldError("payload", f"the payload is no JSON object: {exc}", code="DN204") from None
     if request.worker is not None:
         try:
             model.engine.worker(request.worker)
         except NotFound as exc:
-            raise FieldError("worker", str(exc)) from None
+            raise FieldError("worker", str(exc), code=code_of(exc) or "DN301") from None
     return kind, payload
 
 

@@ -44,7 +44,7 @@ async def _line(request: messages.Line, view: View, model: PanelModel) -> Answer
     book = model.engine.logs
     found = book.pick([request.number])
     if not found:
-        raise NotFound(f"line {request.number} is kept no longer")
+        raise NotFound(f"line {request.number} is kept no longer", code="DN305")
     return {"line": whole_entry(book, view.window, found[0], ANSWER_BYTES)}
 
 

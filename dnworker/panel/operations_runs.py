@@ -29,7 +29,7 @@ async def _diagram(request: messages.Diagram, view: View, model: PanelModel) -> 
     history, pace = model.engine.history, Pace()
     root = history.event(model.runs.root_of(request.event))
     if root is None:
-        raise NotFound("this event is kept no longer; fire it again")
+        raise NotFound("this event is kept no longer; fire it again", code="DN209")
     spans: list[Span] = []
     for span in iter_spans(root, history, ROWS_SHOWN):
         if span is not None:
@@ -42,8 +42,10 @@ async def _diagram(request: messages.Diagram, view: View, model: PanelModel) -> 
 async def _payload(request: messages.EventPayload, view: View, model: PanelModel) -> Answer:
     event = model.engine.history.event(request.event)
     if event is None:
-        raise NotFound("this event is kept no longer; %replay finds it in the journal")
+        raise NotFound("this event is kept no longer; %replay finds it in the journal", code="DN209")
     if not has_payload(event):
-        raise NotFound(f"the payload of #{event.seq} is kept no longer; %replay finds it in the journal")
+        raise NotFound(
+            f"the payload of #{event.seq} is kept no longer; %replay finds it in the journal", code="DN209"
+        )
     await view.room()
     return payload_to_json(event)

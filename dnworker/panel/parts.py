@@ -122,5 +122,5 @@ def part_named(name: str) -> Part:
     """
     found = PARTS.get(name.partition("#")[0])
     if found is None:
-        raise UsageError(f"no part of the panel: {name!r}")
+        raise UsageError(f"no part of the panel: {name!r}", code="DN915")
     return found

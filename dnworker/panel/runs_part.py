@@ -33,7 +33,7 @@ def filter_of(wanted: dict[str, Any]) -> RunFilter:
     try:
         return msgspec.convert(wanted.get("filter") or {}, RunFilter)
     except msgspec.ValidationError as exc:
-        raise UsageError(f"no filter of runs: {exc}") from None
+        raise UsageError(f"no filter of runs: {exc}", code="DN915") from None
 
 
 class RunsFollower:

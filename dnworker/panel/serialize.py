@@ -211,4 +211,4 @@ def key_of(worker: ManagedWorker, given: list[str]) -> HandlerKey:
     for key in worker.stats:
         if list(key) == given:
             return key
-    raise Conflict(f"worker {worker.qualified_name!r} has no handler {given[-1:]} any more")
+    raise Conflict(f"worker {worker.qualified_name!r} has no handler {given[-1:]} any more", code="DN110")

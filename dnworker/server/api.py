@@ -17,7 +17,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
-from dnworker.core.errors import ApiError
+from dnworker.core.errors import ApiError, code_of
 from dnworker.core.invocation import current_invocation
 from dnworker.server.responses import invalid, read_body, read_object, send_json
 from dnworker.server.rights import Right, demand
@@ -88,7 +88,7 @@ class Endpoint:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request: an ASGI application."""
-        status = 200
+        status, code = 200, None
         if "traceparent" in scope:  # each request has a task of its own, and so a context
             current_invocation.set(
                 scope["engine"].capabilities.cause_of(scope["worker"], scope["traceparent"])
@@ -96,11 +96,11 @@ class Endpoint:
         try:
             answer = await self._answer(scope, receive)
         except ApiError as exc:
-            status, answer = exc.status, {"detail": exc.detail}
+            status, answer, code = exc.status, {"detail": exc.detail}, code_of(exc)
         if isinstance(answer, Response):
             await answer(scope, receive, send)
         else:
-            await send_json(send, status, answer)
+            await send_json(send, status, answer, code)
 
     async def _answer(self, scope: Scope, receive: Receive) -> Any:
         if self.right is not None and scope.get("worker") is not None:

@@ -106,7 +106,10 @@ async def drop(call: ApiCall) -> object:
 async def drop_all(call: ApiCall) -> object:
     """Forget all dead letters, or those of one worker, with `all=true`."""
     if not call.query.all:
-        raise Invalid("name a dead letter by its id, as in /api/dead-letters/ID; ?all=true drops every one")
+        raise Invalid(
+            "name a dead letter by its id, as in /api/dead-letters/ID; ?all=true drops every one",
+            code="DN319",
+        )
     letters = call.engine.dead_letters
     await letters.ready()
     found = letters.all(call.query.worker)

@@ -161,14 +161,14 @@ def _read_text(file: Path) -> str:
             if not chunk:
                 return content.decode(errors="replace")
             content += chunk
-    raise TooLarge(f"{file} is larger than {LARGEST_READ:,} bytes")
+    raise TooLarge(f"{file} is larger than {LARGEST_READ:,} bytes", code="DN911")
 
 
 def _check_regular(status: os.stat_result, file: Path) -> None:
     if stat.S_ISDIR(status.st_mode):
-        raise NotFound(f"there is no file {file}: it is a directory")
+        raise NotFound(f"there is no file {file}: it is a directory", code="DN911")
     if not stat.S_ISREG(status.st_mode):
-        raise ApiError(f"{file} is no regular file")
+        raise ApiError(f"{file} is no regular file", code="DN911")
 
 
 @endpoint("PUT", "/api/files/upload", right=Right.FILES, query=UploadQuery, errors=(400, 409, 413))
@@ -176,17 +176,20 @@ async def upload(call: ApiCall) -> object:
     """Keep the request's body as a file of a batch, below the working directory."""
     batch, path = call.query.batch, call.query.path
     if not _BATCH.fullmatch(batch):
-        raise ApiError("batch is 1 to 64 letters, digits, _ and -")
+        raise ApiError("batch is 1 to 64 letters, digits, _ and -", code="DN911")
     parts = path.split("/")
     if _has_nul(path) or "\\" in path or len(parts) > DEEPEST or {"", ".", ".."} & set(parts):
-        raise ApiError(f"path must be relative, with / between its parts, without .., at most {DEEPEST} deep")
+        raise ApiError(
+            f"path must be relative, with / between its parts, without .., at most {DEEPEST} deep",
+            code="DN911",
+        )
     try:
         with uploads.uploading(Path("uploads", batch), parts) as one:
             room = await asyncio.to_thread(uploads.room, one)
             await uploads.receive(call.receive, one.part, room)
             size = await asyncio.to_thread(uploads.place, one)
     except OSError as exc:
-        raise ApiError(f"{path}: {exc.strerror or exc}") from exc
+        raise ApiError(f"{path}: {exc.strerror or exc}", code="DN911") from exc
     return {"path": str(one.file), "size": size}
 
 

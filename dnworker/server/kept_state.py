@@ -47,7 +47,7 @@ async def put_state(call: ApiCall) -> object:
     """Keep the state of the worker that asks."""
     data = msgspec.json.encode(call.body.state)
     if len(data) > LARGEST_STATE:
-        raise TooLarge(f"the state is {len(data):,} bytes; at most {LARGEST_STATE:,} are kept")
+        raise TooLarge(f"the state is {len(data):,} bytes; at most {LARGEST_STATE:,} are kept", code="DN712")
     await call.engine.bus.broker.put(name_of(_worker(call)), data)
     return Done(len(data))
 
@@ -56,7 +56,7 @@ def _worker(call: ApiCall) -> str:
     worker = call.scope.get("worker")
     if worker is None or not call.engine.services.keeps_state_of(call.engine.worker(worker)):
         who = f"worker {worker!r} is none whose state is kept" if worker else "the operator has no state"
-        raise Conflict(f"{who}; start it with --keep-state")
+        raise Conflict(f"{who}; start it with --keep-state", code="DN712")
     return str(worker)
 
 

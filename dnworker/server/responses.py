@@ -10,7 +10,7 @@ from starlette.responses import Response
 from starlette.types import Receive, Send
 
 from dnworker.core.envelope import MAX_PAYLOAD_BYTES
-from dnworker.core.errors import Invalid, TooLarge
+from dnworker.core.errors import CODE_HEADER, Invalid, TooLarge
 
 MAX_BODY_BYTES = MAX_PAYLOAD_BYTES + 100_000
 
@@ -27,14 +27,16 @@ class JSONResponse(Response):
 
 def error(status: int, detail: object) -> JSONResponse:
     """Return an error in the API's shape: `{"detail": ...}`."""
-    headers = {"WWW-Authenticate": "Bearer"} if status == 401 else None
+    headers = {"WWW-Authenticate": "Bearer", CODE_HEADER: "DN904"} if status == 401 else None
     return JSONResponse({"detail": detail}, status, headers)
 
 
-async def send_json(send: Send, status: int, content: object) -> None:
-    """Send an answer, with no more in between than it needs."""
+async def send_json(send: Send, status: int, content: object, code: str | None = None) -> None:
+    """Send an answer, with no more in between than it needs; a refusal may have a code."""
     body = msgspec.json.encode(content)
     headers = [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(body))]
+    if code is not None:
+        headers.append((CODE_HEADER.encode(), code.encode()))
     await send({"type": "http.response.start", "status": status, "headers": headers})
     await send({"type": "http.response.body", "body": body})
 

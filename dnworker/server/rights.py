@@ -58,6 +58,7 @@ COMMANDS = {
 class Forbidden(ApiError):
     """The caller is known, and lacks a right."""
 
+    code = "DN905"
     status = 403
 
 

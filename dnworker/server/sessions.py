@@ -300,7 +300,7 @@ async def policy(call: ApiCall) -> object:
     try:
         session.policy = chosen = resolve_policy(call.body.policy)
     except ValueError as exc:
-        raise ApiError(str(exc)) from exc
+        raise ApiError(str(exc), code="DN613") from exc
     call.engine.sessions.note(session)
     await call.engine.sessions.kept(session)
     return PolicyState(
@@ -342,7 +342,7 @@ async def restore(call: ApiCall) -> object:
     """Make the session what it was when it was saved; it is created if need be."""
     body: Restore = call.body
     if call.path["session_id"] in call.engine.sessions and _queue(call).active is not None:
-        raise Conflict("a turn is under way in this session; cancel it first")
+        raise Conflict("a turn is under way in this session; cancel it first", code="DN603")
     session = call.engine.sessions.create(
         call.path["session_id"],
         capability=body.capability,
@@ -394,31 +394,31 @@ async def rewind(call: ApiCall) -> object:
 @endpoint("POST", "/api/sessions/{session_id}/archive", right=Right.SESSIONS, errors=(404,))
 def archive(call: ApiCall) -> object:
     """Archiving needs a platform."""
-    raise NotFound(f"archiving sessions needs a platform; {NO_PLATFORM}")
+    raise NotFound(f"archiving sessions needs a platform; {NO_PLATFORM}", code="DN609")
 
 
 @endpoint("POST", "/api/sessions/{session_id}/unarchive", right=Right.SESSIONS, errors=(404,))
 def unarchive(call: ApiCall) -> object:
     """Archiving needs a platform."""
-    raise NotFound(f"archiving sessions needs a platform; {NO_PLATFORM}")
+    raise NotFound(f"archiving sessions needs a platform; {NO_PLATFORM}", code="DN609")
 
 
 @endpoint("POST", "/api/sessions/{session_id}/freeze", right=Right.SESSIONS, errors=(404,))
 def freeze(call: ApiCall) -> object:
     """Freezing needs a platform."""
-    raise NotFound(f"freezing sessions needs a platform; {NO_PLATFORM}")
+    raise NotFound(f"freezing sessions needs a platform; {NO_PLATFORM}", code="DN609")
 
 
 @endpoint("POST", "/api/session-groups", right=Right.SESSIONS, body=NewGroup, errors=(404,))
 def open_group(call: ApiCall) -> object:
     """Grouping sessions needs a platform."""
-    raise NotFound(f"session groups need a platform; {NO_PLATFORM}")
+    raise NotFound(f"session groups need a platform; {NO_PLATFORM}", code="DN609")
 
 
 @endpoint("PATCH", "/api/session-groups/{group_id}", right=Right.SESSIONS, body=GroupChange, errors=(404,))
 def change_group(call: ApiCall) -> object:
     """Grouping sessions needs a platform."""
-    raise NotFound(f"session groups need a platform; {NO_PLATFORM}")
+    raise NotFound(f"session groups need a platform; {NO_PLATFORM}", code="DN609")
 
 
 def _queue(call: ApiCall) -> TurnQueue:

@@ -46,7 +46,7 @@ def uploading(batch: Path, parts: list[str]) -> Iterator[Upload]:
     one = Upload(batch, name, batch / f"{PART}{secrets.token_hex(8)}")
     key = name.absolute()
     if key in _under_way:
-        raise Conflict(f"{'/'.join(parts)} is being uploaded already")
+        raise Conflict(f"{'/'.join(parts)} is being uploaded already", code="DN911")
     _under_way.add(key)
     try:
         yield one
@@ -64,7 +64,7 @@ def room(one: Upload) -> int:
         TooLarge: the batch is full.
     """
     if os.path.lexists(one.file):
-        raise Conflict(f"{one.file.relative_to(one.batch)} is in this batch already")
+        raise Conflict(f"{one.file.relative_to(one.batch)} is in this batch already", code="DN911")
     one.batch.mkdir(parents=True, exist_ok=True)
     return _room_left(one)
 
@@ -72,7 +72,7 @@ def room(one: Upload) -> int:
 def _room_left(one: Upload) -> int:
     sizes = [p.stat().st_size for p in one.batch.rglob("*") if p.is_file() and not p.name.startswith(PART)]
     if len(sizes) >= BATCH_FILES:
-        raise TooLarge(f"a batch holds at most {BATCH_FILES} files")
+        raise TooLarge(f"a batch holds at most {BATCH_FILES} files", code="DN911")
     return min(FILE_LIMIT, BATCH_BYTES - sum(sizes))
 
 
@@ -92,7 +92,7 @@ async def receive(receive: Receive, part: Path, room: int) -> None:
             body = message.get("body", b"")
             size += len(body)
             if size > room:
-                raise TooLarge(f"the file is over {room:,} bytes")
+                raise TooLarge(f"the file is over {room:,} bytes", code="DN911")
             if body:
                 await asyncio.to_thread(stream.write, body)
             if not message.get("more_body", False):
@@ -109,11 +109,13 @@ def place(one: Upload) -> int:
     size = one.part.stat().st_size
     with _placing:
         if size > _room_left(one):
-            raise TooLarge(f"a batch holds at most {BATCH_BYTES:,} bytes")
+            raise TooLarge(f"a batch holds at most {BATCH_BYTES:,} bytes", code="DN911")
         one.file.parent.mkdir(parents=True, exist_ok=True)
         try:  # takes the name, in other processes too
             os.close(os.open(one.file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o644))
         except FileExistsError:
-            raise Conflict(f"{one.file.relative_to(one.batch)} is in this batch already") from None
+            raise Conflict(
+                f"{one.file.relative_to(one.batch)} is in this batch already", code="DN911"
+            ) from None
         one.part.replace(one.file)
     return size

@@ -164,7 +164,9 @@ class Agents:
         declared = self._definitions()
         if capability is not None:
             if capability not in declared:
-                raise Conflict(f"no capability {capability!r}; there are: {', '.join(declared) or 'none'}")
+                raise Conflict(
+                    f"no capability {capability!r}; there are: {', '.join(declared) or 'none'}", code="DN605"
+                )
             names = [d.name for d in declared[capability]]
             if agent is None:
                 return capability, names[0] if names else None
@@ -172,7 +174,8 @@ class Agents:
                 known = ", ".join(names) or "none"
                 raise Conflict(
                     f"capability {capability!r} has no agent {agent!r}; it has: {known}. Declare it in "
-                    f"agents/{agent}.md, or answer for it: runtime.agents.register({agent!r}, reply)"
+                    f"agents/{agent}.md, or answer for it: runtime.agents.register({agent!r}, reply)",
+                    code="DN605",
                 )
             return capability, agent
         fallback = next((name for name, agents in declared.items() if agents), None)
@@ -181,7 +184,8 @@ class Agents:
         homes = [name for name, agents in declared.items() if any(d.name == agent for d in agents)]
         if len(homes) > 1:
             raise Conflict(
-                f"agent {agent!r} is in several capabilities: {', '.join(homes)}; name one of them"
+                f"agent {agent!r} is in several capabilities: {', '.join(homes)}; name one of them",
+                code="DN605",
             )
         return (homes[0] if homes else None if self.has_own(agent) else fallback), agent
 

@@ -26,7 +26,8 @@ def check_names(**names: str | None) -> None:
         if len(name) > LONGEST_NAME:
             found = {"type": "string_too_long", "loc": ["body", field], "input": shorten(name, 40)}
             raise Invalid(
-                [{**found, "msg": f"has {len(name):,} characters; at most {LONGEST_NAME} are taken"}]
+                [{**found, "msg": f"has {len(name):,} characters; at most {LONGEST_NAME} are taken"}],
+                code="DN607",
             )
 
 
@@ -43,10 +44,14 @@ def check_labels(labels: Mapping[str, list[str]]) -> None:
     count = len(labels) + sum(map(len, labels.values()))
     if size > LONGEST_LABELS or count > MOST_LABELS:
         text = f"take {size:,} characters in {count:,} texts; at most {LONGEST_LABELS:,} in {MOST_LABELS:,}"
-        raise Invalid([{"type": "value_error", "loc": ["body", "labels"], "msg": text, "input": None}])
+        raise Invalid(
+            [{"type": "value_error", "loc": ["body", "labels"], "msg": text, "input": None}], code="DN607"
+        )
 
 
 def _check_text(field: str, text: str) -> None:
     if not is_valid_text(text):  # nothing could keep it; HTTP has no form for it, clients in the process have
         what = f"{shorten(text, 40)!r} has a lone surrogate, which is not text"
-        raise Invalid([{"type": "string_unicode", "loc": ["body", field], "msg": what, "input": None}])
+        raise Invalid(
+            [{"type": "string_unicode", "loc": ["body", field], "msg": what, "input": None}], code="DN607"
+        )

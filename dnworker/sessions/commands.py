@@ -170,7 +170,7 @@ class SessionCommands:
             case "turn.start":
                 turn_id = fields.pop("turn_id", None)
                 if not isinstance(turn_id, str) or not _TURN_ID.fullmatch(turn_id):
-                    raise Invalid(f"{turn_id!r:.60} is no id of a turn")
+                    raise Invalid(f"{turn_id!r:.60} is no id of a turn", code="DN604")
                 return await self._start(session_id, TurnRequest(**fields), turn_id)
             case "turn.cancel":
                 return await self._cancel(session_id, **fields)
@@ -181,9 +181,9 @@ class SessionCommands:
                 return snapshot(session, self._turns.queue(session), self._bus.bounds(session_id)[0])
             case "api":
                 if not _is_of(session_id, fields):
-                    raise Invalid(f"no node does {fields.get('path')!r:.100} for another")
+                    raise Invalid(f"no node does {fields.get('path')!r:.100} for another", code="DN813")
                 return await self._call_api(fields)
-        raise Invalid(f"this node does not know {op!r}: it has another version")
+        raise Invalid(f"this node does not know {op!r}: it has another version", code="DN813")
 
     # -- in this runtime -------------------------------------------------------------------------------
 

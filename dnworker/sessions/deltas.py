@@ -135,7 +135,7 @@ class Deltas:
                 return
             envelope = decode(bytes(delta.event))
             if not _is_piece(envelope, subject, len(data)):
-                raise Invalid("it is no piece of an answer")
+                raise Invalid("it is no piece of an answer", code="DN813")
         except (msgspec.MsgspecError, RecursionError, Invalid) as exc:
             log.warning("a piece of an answer from another node cannot be read: %s", exc)
             return

@@ -151,7 +151,7 @@ class Elsewhere:
             return self._store.get(session_id)
         if entry is None:
             self._forget(session_id)
-            raise NotFound(f"no live session {session_id!r}; create it first")
+            raise NotFound(f"no live session {session_id!r}; create it first", code="DN601")
         self._note(session_id, entry, mark)
         return self._store.get(session_id)
 

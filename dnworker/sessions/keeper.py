@@ -138,7 +138,7 @@ class SessionKeeper:
         try:
             value = msgspec.json.encode(kept)
         except UnicodeEncodeError as exc:
-            raise Invalid(f"the message is no text that can be kept: {exc}") from exc
+            raise Invalid(f"the message is no text that can be kept: {exc}", code="DN607") from exc
         await self._bus.broker.put(TURNS + turn.id, value)
 
     def number_from(self, number: int) -> None:
@@ -332,7 +332,7 @@ class _Desk:
                 raise _moved(self.session)
             entry = await self._broker.put(key, record, revision=found.revision)  # ours, unanswered
         if entry is None:
-            raise NotStored(f"session {self.session.session_id!r} changed while it was written")
+            raise NotStored(f"session {self.session.session_id!r} changed while it was written", code="DN816")
         self.revision, self._sent = entry.revision, None
 
     async def _last_events(self) -> None:
@@ -389,4 +389,4 @@ class _Desk:
 
 
 def _moved(session: Session) -> NotStored:
-    return NotStored(f"session {session.session_id!r} has moved to another node; try again")
+    return NotStored(f"session {session.session_id!r} has moved to another node; try again", code="DN816")

@@ -44,6 +44,8 @@ class Answer(msgspec.Struct, kw_only=True, omit_defaults=True):
     status: int = 0
     """Of the error; 0 where there is none."""
     detail: Any = None
+    code: str | None = None
+    """Of the error's kind; None from a node of an earlier version."""
     is_elsewhere: bool = False
     """Whether the session does not run there any more."""
 
@@ -55,7 +57,7 @@ class Answer(msgspec.Struct, kw_only=True, omit_defaults=True):
         """
         if self.status:
             kind = _ERRORS.get(self.status)
-            error = ApiError(self.detail) if kind is None else kind(self.detail)
+            error = (ApiError if kind is None else kind)(self.detail, code=self.code)
             error.status = self.status
             raise error
         return self.value
@@ -87,7 +89,7 @@ def encode_answer(answer: Answer) -> bytes:
     if len(data) <= LARGEST:
         return data
     text = f"the answer is {len(data):,} bytes; nodes send each other at most {LARGEST:,}: ask the other node"
-    return msgspec.json.encode(Answer(status=TooLarge.status, detail=text))
+    return msgspec.json.encode(Answer(status=TooLarge.status, detail=text, code=TooLarge.code))
 
 
 def decode_answer(data: bytes) -> Answer:
@@ -99,4 +101,4 @@ def decode_answer(data: bytes) -> Answer:
     try:
         return msgspec.json.decode(data, type=Answer)
     except msgspec.MsgspecError as exc:
-        raise Unavailable(f"another node answers what this one cannot read: {exc}") from exc
+        raise Unavailable(f"another node answers what this one cannot read: {exc}", code="DN813") from exc

@@ -81,13 +81,16 @@ class TurnQueue:
             if response.decision is not None:
                 return None
             if response.request_id in self.answered:
-                raise Conflict(f"question {response.request_id!r} was answered already")
-            raise Conflict(f"no question {response.request_id!r} is open in session {session_id!r}")
+                raise Conflict(f"question {response.request_id!r} was answered already", code="DN608")
+            raise Conflict(
+                f"no question {response.request_id!r} is open in session {session_id!r}", code="DN608"
+            )
         questions, answers = pending.prompt.questions, response.answers
         if answers is not None and (len(answers) != len(questions) or not all(a.content for a in answers)):
             raise Invalid(
                 f"{len(questions)} answer(s) are wanted, each with text, custom_text or selected_labels, "
-                'as in {"answers": [{"selected_labels": ["red"]}]}'
+                'as in {"answers": [{"selected_labels": ["red"]}]}',
+                code="DN608",
             )
         del self.prompts[response.request_id]
         self.answered.append(response.request_id)

@@ -93,7 +93,7 @@ async def messages_of(broker: Broker, session_id: str) -> list[Message]:
     for _ in range(READ_AGAIN):
         entry = await broker.get(SESSIONS + session_id)
         if entry is None:
-            raise NotFound(f"no live session {session_id!r}; create it first")
+            raise NotFound(f"no live session {session_id!r}; create it first", code="DN601")
         record = msgspec.json.decode(entry.value, type=KeptSession)
         messages = record.listed()
         keys = [messages.key(start) for start in record.messages_starts]

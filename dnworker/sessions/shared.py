@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import msgspec
 
-from dnworker.core.errors import ApiError, DnworkerError, NotFound, Unavailable
+from dnworker.core.errors import ApiError, DnworkerError, NotFound, Unavailable, code_of
 from dnworker.core.lease_time import RENEW_AFTER, TRY_AGAIN, LeaseClock
 from dnworker.core.task_ends import end_tasks
 from dnworker.events.brokers.messages import Unreachable
@@ -260,7 +260,7 @@ class SharedSessions:
             request = msgspec.json.decode(data, type=Request)
             return encode_answer(Answer(value=await self._execute(request.op, session_id, request.fields)))
         except ApiError as exc:
-            return encode_answer(Answer(status=exc.status, detail=exc.detail))
+            return encode_answer(Answer(status=exc.status, detail=exc.detail, code=code_of(exc)))
         except Exception as exc:
             log.exception("what another node requests of session %s has failed", session_id)
             return encode_answer(

@@ -79,7 +79,7 @@ class SessionStore:
             Invalid: an id, a name or the labels are too long, or no text.
         """
         if session_id == "":
-            raise Conflict("session_id is empty; leave it out to get a fresh id")
+            raise Conflict("session_id is empty; leave it out to get a fresh id", code="DN607")
         check_names(session_id=session_id, capability=capability, agent=agent, model=model)
         check_names(project=project, group_id=group_id, origin=origin)
         check_labels(labels or {})
@@ -124,7 +124,7 @@ class SessionStore:
         try:
             return self._sessions[session_id]
         except KeyError:
-            raise NotFound(f"no live session {session_id!r}; create it first") from None
+            raise NotFound(f"no live session {session_id!r}; create it first", code="DN601") from None
 
     def __len__(self) -> int:
         return len(self._sessions)
@@ -219,7 +219,8 @@ class SessionStore:
         if self._waiting and self._waiting + size > self._limit // 2:
             raise Conflict(
                 f"turns of {self._waiting:,} bytes wait already; wait for one of them to end, or give the "
-                "runtime more room: --limit sessions=1GB"
+                "runtime more room: --limit sessions=1GB",
+                code="DN610",
             )
 
     def note_waiting(self, size: int) -> None:
@@ -290,7 +291,9 @@ class SessionStore:
         live = self._sessions[session_id]
         agent = _given(agent)
         if agent is not None and live.agent is not None and agent != live.agent:
-            raise Conflict(f"session {session_id!r} is bound to agent {live.agent!r}, not {agent!r}")
+            raise Conflict(
+                f"session {session_id!r} is bound to agent {live.agent!r}, not {agent!r}", code="DN606"
+            )
         if model and model != live.model:
             live.model = model
             self.keeper.note(live)
@@ -312,7 +315,7 @@ def _policy(named: object) -> Policy:
     try:
         return resolve_policy(named)
     except ValueError as exc:
-        raise Conflict(str(exc)) from exc
+        raise Conflict(str(exc), code="DN613") from exc
 
 
 def _given(name: str | None) -> str | None:

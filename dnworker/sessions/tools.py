@@ -84,7 +84,7 @@ class Tools:
             return self._tools[name]
         except KeyError:
             known = ", ".join(self._tools) or "none"
-            raise NotFound(f"there is no tool {name!r}; there are: {known}") from None
+            raise NotFound(f"there is no tool {name!r}; there are: {known}", code="DN612") from None
 
     def all(self) -> list[Tool]:
         """Return every tool."""

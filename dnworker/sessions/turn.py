@@ -71,7 +71,7 @@ class TurnRequest:
             Invalid: the message is no text, the metadata no JSON, or a name too long.
         """
         if not isinstance(self.message, str):
-            raise Invalid(f"message must be text, not {self.message!r:.60}")
+            raise Invalid(f"message must be text, not {self.message!r:.60}", code="DN607")
         check_names(agent=self.agent, model=self.model)
         snapshot(self.metadata)
 

@@ -65,7 +65,10 @@ class TurnEvents:
         await self._bus.accepted(accepted)
         if not session.is_here:  # the runtime that has it may not have seen the turn
             self.publish(session, turn, "turn.failed", interrupted(turn.id), terminal=True)
-            raise NotStored(f"session {session.session_id!r} has moved to another node; start the turn again")
+            raise NotStored(
+                f"session {session.session_id!r} has moved to another node; start the turn again",
+                code="DN816",
+            )
         return accepted
 
     async def begin(self, session: Session, turn: Turn, *, is_kept: bool) -> EventEnvelope | None:

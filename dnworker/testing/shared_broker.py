@@ -318,7 +318,7 @@ class SharedPartitions:
         turn, _ = divisions.get(worker, (0, partition))
         await asyncio.sleep(0)
         if not may() or divisions.get(worker, (0, partition))[0] != turn:
-            raise Conflict(f"a lease of {worker} was lost meanwhile")
+            raise Conflict(f"a lease of {worker} was lost meanwhile", code="DN810")
         divisions[worker] = turn + 1, partition
 
 

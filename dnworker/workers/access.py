@@ -24,6 +24,8 @@ W = TypeVar("W", bound=Accessed)
 class Retired(Conflict):
     """A worker was replaced or removed; `successor` is what runs in its place, if anything does."""
 
+    code = "DN316"
+
     def __init__(self, worker: str, successor: Any) -> None:
         self.successor = successor
         why = "has been replaced" if successor is not None else "is no longer there, or the runtime stops"

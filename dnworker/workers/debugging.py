@@ -104,7 +104,8 @@ def with_debugpy(command: str, args: Sequence[str], *, who: str) -> list[str]:
     shown = " ".join([program, *args[:1]])
     raise UsageError(
         f"{who} runs {shown!r}: a debugger attaches to `python FILE` and `uv run FILE` only; "
-        "start others with the debugger of their own language"
+        "start others with the debugger of their own language",
+        code="DN321",
     )
 
 

@@ -138,7 +138,7 @@ class InProcessWorker(ManagedWorker[WorkerRunner]):
             Conflict: the worker is not running, or has no such schedule.
         """
         if self._runner is None:
-            raise Conflict(f"worker {self.qualified_name!r}: it is {self.state}")
+            raise Conflict(f"worker {self.qualified_name!r}: it is {self.state}", code="DN313")
         self._runner.run_schedule(key)
 
     # -- generations -----------------------------------------------------------------------------------

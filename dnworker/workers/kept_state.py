@@ -324,7 +324,9 @@ async def kept_by_runtime(
     try:
         data = msgspec.json.encode((await connection.request("GET", PATH))["state"])
     except httpx.HTTPError as exc:
-        raise RuntimeUnavailable(f"the runtime does not give the state that it keeps: {exc}") from exc
+        raise RuntimeUnavailable(
+            f"the runtime does not give the state that it keeps: {exc}", code="DN712"
+        ) from exc
     state().update(restored(data, warn))
     kept.state = state
     return kept, KeepingRecorder(recorder or LoggingRecorder(), kept.note)

@@ -175,7 +175,9 @@ class ManagedWorker(Generic[R]):
         Raises:
             Conflict: its schedules are not kept here.
         """
-        raise Conflict(f"worker {self.qualified_name!r} keeps its schedules in a process of its own")
+        raise Conflict(
+            f"worker {self.qualified_name!r} keeps its schedules in a process of its own", code="DN315"
+        )
 
     async def start(self) -> None:
         """Evaluate the gate, load and start; a failure is state `error`, never an exception.
@@ -294,7 +296,9 @@ class ManagedWorker(Generic[R]):
         if invocation is None or invocation.worker != self.qualified_name:
             return await self._restart(force)
         if self.state is not WorkerState.RUNNING:
-            raise Conflict(f"worker {self.qualified_name!r} cannot restart itself while it is {self.state}")
+            raise Conflict(
+                f"worker {self.qualified_name!r} cannot restart itself while it is {self.state}", code="DN313"
+            )
         restart = asyncio.create_task(
             self._restart(force), name=f"{self.qualified_name} restart", context=contextvars.Context()
         )
@@ -324,7 +328,7 @@ class ManagedWorker(Generic[R]):
         except GaveWay:
             if not self._access.is_retired:
                 raise Conflict(
-                    f"worker {self.qualified_name!r} was stopped while it was to restart"
+                    f"worker {self.qualified_name!r} was stopped while it was to restart", code="DN313"
                 ) from None
             successor = await self._access.successor()
         except Retired as exc:
@@ -542,7 +546,8 @@ class ManagedWorker(Generic[R]):
         if self.state is WorkerState.STANDBY:
             raise Conflict(
                 f"worker {self.qualified_name!r} does not start on this node: {self.why_standby}; "
-                "restart it on the node that holds it"
+                "restart it on the node that holds it",
+                code="DN812",
             )
 
     def _check_gate(self) -> None:
@@ -554,5 +559,6 @@ class ManagedWorker(Generic[R]):
                 "reason": "gated_off",
                 "message": f"worker {self.qualified_name!r} is gated off; turn on one of: {', '.join(flags)}",
                 "when": flags,
-            }
+            },
+            code="DN314",
         )

@@ -323,9 +323,9 @@ class WorkerRunner:
             Conflict: the worker is not running, or has no such schedule.
         """
         if key not in schedules_of(self.worker):
-            raise Conflict(f"worker {self._label!r}: it has no schedule {key.name!r}")
+            raise Conflict(f"worker {self._label!r}: it has no schedule {key.name!r}", code="DN315")
         if self.state is not WorkerState.RUNNING:
-            raise Conflict(f"worker {self._label!r}: it is {self.state}")
+            raise Conflict(f"worker {self._label!r}: it is {self.state}", code="DN313")
         self._schedules.begin(key)
 
     def end_invocation(self, invocation: Invocation) -> bool:

@@ -11,6 +11,7 @@ import sys
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+from dnworker.core.errors import with_code
 from dnworker.core.handlers import HandlerKey
 from dnworker.core.lifecycle import WorkerState
 
@@ -42,7 +43,7 @@ def run(worker: HandlerRegistry) -> None:
         asyncio.run(arun(worker))
     except (RuntimeError, ValueError) as exc:
         # What a person reads in the log is the reason, not where in our code it came to light.
-        print(f"worker {worker.name or '(no name)'}: {exc}", file=sys.stderr)  # noqa: T201
+        print(f"worker {worker.name or '(no name)'}: {with_code(exc)}", file=sys.stderr)  # noqa: T201
         raise SystemExit(1) from None
 
 

@@ -80,12 +80,15 @@ class Snapshot:
             flags = " ".join(f"--keep {one.key}" for one in lacking)
             raise UsageError(
                 f"the state before #{self.seq} is not whole: {lacking[0]}{more}; "
-                f"to take what the worker has now in its place, add: {flags}"
+                f"to take what the worker has now in its place, add: {flags}",
+                code="DN711",
             )
         try:
             state: dict[Any, Any] = loads(self.data, SECONDS_BACK)
         except NotPickled as exc:
-            raise UsageError(f"the state before #{self.seq} cannot be unpickled: {exc}") from None
+            raise UsageError(
+                f"the state before #{self.seq} cannot be unpickled: {exc}", code="DN711"
+            ) from None
         wanted = {one.key for one in self.missing}
         for key, value in values.pairs_of(live) if wanted else ():
             if text_of_key(key) in wanted:

@@ -277,7 +277,9 @@ async def advance(seconds: float) -> int:
     runtime = _active().runtime
     await _active().transactions.ready()
     if not runtime.clock.can_advance:
-        raise UsageError("the clock is real, and goes by itself; make it virtual first: %clock virtual")
+        raise UsageError(
+            "the clock is real, and goes by itself; make it virtual first: %clock virtual", code="DN212"
+        )
     return await _on_loop(lambda: runtime.advance(seconds), _active().debugging.waiting.everything)
 
 

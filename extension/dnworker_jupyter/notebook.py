@@ -75,7 +75,7 @@ def active() -> Notebook:
         UsageError: the extension is not loaded.
     """
     if _active is None:
-        raise UsageError("dnworker is not loaded; run: %load_ext dnworker")
+        raise UsageError("dnworker is not loaded; run: %load_ext dnworker", code="DN107")
     return _active
 
 

@@ -22,6 +22,22 @@ DEBUG = "      %debug #N opens the frame that raised"
 RUNS = "w is running, generation 1\n  + on_event demo.a: on_a"
 
 
+CODES = {
+    "BadSchedule": "DN308",
+    "HandlerNotAsync": "DN304",
+    "Invalid": "DN204",
+    "TooLarge": "DN206",
+    "UnknownAttribute": "DN307",
+    "WrongUse": "DN306",
+}
+
+
+def coded(error: str) -> str:
+    """Return the text of an error with its code, where it is one of ours."""
+    code = "DN309" if "every(cron='" in error else CODES.get(error.partition(":")[0])
+    return error if code is None else f"{error} ({code})"
+
+
 def handler(body: str, decorator: str = "on_event('demo.a')", signature: str = "event, client") -> str:
     """Return a cell with one handler, whose decorator is in line 3 and whose body in line 5."""
     return f"%%worker w\nimport asyncio\n@worker.{decorator}\nasync def on_a({signature}):\n    {body}"
@@ -29,7 +45,7 @@ def handler(body: str, decorator: str = "on_event('demo.a')", signature: str = "
 
 def refused(name: str, decorator: str, says: str, signature: str = "event, client") -> Mistake:
     """Return a mistake that fails its cell at the decorator."""
-    return Mistake(name, handler("pass", decorator, signature), f"{says}\n    at cell [D], line 3")
+    return Mistake(name, handler("pass", decorator, signature), f"{coded(says)}\n    at cell [D], line 3")
 
 
 def warned(name: str, body: str, *rows: str) -> Mistake:
@@ -45,7 +61,7 @@ def failed(
     fired = ["demo.a  #N", "  x notebook:w.on_a  error  T ms", *([f"      | {says}"] if says else [])]
     fired += ["      cell [D], line 5, in on_a", f"          {body}"]
     fired += [f"      ({hidden})"] if hidden else []
-    fired += [f"      {error}"]
+    fired += [f"      {coded(error)}"]
     fired += [f"      x cell [D], line 5: {way_out}"] if way_out else []
     return Mistake(name, handler(body), RUNS, "\n".join([*fired, DEBUG]))
 
@@ -199,7 +215,7 @@ DECORATORS = [
 def no_handler(name: str, line: str, says: str, before: str = "import functools") -> Mistake:
     """Return something that is registered by line 3 and is no async function."""
     cell = f"%%worker w\n{before}\n{line}"
-    return Mistake(name, cell, f"HandlerNotAsync: {says}\n    at cell [D], line 3")
+    return Mistake(name, cell, f"{coded(f'HandlerNotAsync: {says}')}\n    at cell [D], line 3")
 
 
 _TAKES = "@worker.on_event('a') takes an async function, not"

@@ -126,7 +126,7 @@ def test_a_keyword_that_a_cell_misspells_is_told_below_its_traceback(notebook):
 def test_a_cell_magic_that_is_not_on_top_is_told(notebook):
     answer = notebook.run("x = 1\n%%worker w\nprint(1)")
     assert shown(answer, ran=answer.count) == (
-        "UsageError: %%worker must be the first line of its cell: move it and what follows to a cell below\n"
+        "UsageError: %%worker must be the first line of its cell: move it and what follows to a cell below (DN104)\n"
         "    at cell [F], line 2"
     )
 

@@ -27,6 +27,7 @@ FRAMEWORK = {
     "_version.py": "",
     "compat.py": "",
     "core": "",
+    "explain": "core",
     "events/brokers": "core",
     "events": "core events/brokers",
     "events/brokers/kept": "core events/brokers",
@@ -42,7 +43,7 @@ FRAMEWORK = {
     "panel": "core events flow sessions workers engine",
     "server": "core events events/brokers client sessions workers engine _version.py",
     "runtime.py": "core events/brokers flow engine panel server compat.py",
-    "cli": "core events events/brokers events/brokers/sqlite events/brokers/jetstream capability flow client workers engine runtime.py"
+    "cli": "core explain events events/brokers events/brokers/sqlite events/brokers/jetstream capability flow client workers engine runtime.py"
     " _version.py compat.py",
     "testing": "core events/brokers server workers runtime.py compat.py",
     "__main__.py": "cli",

@@ -147,7 +147,9 @@ class MemoryBroker:
 
     async def reset(self, worker: str, start: int) -> None:
         """Refuse it: no worker has a cursor."""
-        raise NotFound(f"{worker!r} has no cursor: this runtime keeps none; start it with --durable")
+        raise NotFound(
+            f"{worker!r} has no cursor: this runtime keeps none; start it with --durable", code="DN708"
+        )
 
     async def drop(self, worker: str) -> None:
         """Refuse it: no worker has a cursor."""

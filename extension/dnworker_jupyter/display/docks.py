@@ -43,7 +43,7 @@ class Dock:
         try:
             from sidecar import Sidecar
         except ImportError:
-            raise UsageError(NEEDED) from None
+            raise UsageError(NEEDED, code="DN902") from None
         self.panel = panel
         self.place = place
         bundle = panel._repr_mimebundle_()

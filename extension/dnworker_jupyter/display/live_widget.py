@@ -15,7 +15,7 @@ from ipywidgets import ValueWidget, Widget, widget_serialization
 from traitlets import Any as AnyTrait
 from traitlets import Instance, Unicode
 
-from dnworker.core.errors import NotFound, UsageError
+from dnworker.core.errors import NotFound, UsageError, code_of
 from dnworker.panel import assets
 from dnworker_jupyter.display.widget_hub import active_hub
 
@@ -119,7 +119,7 @@ class LiveWidget(anywidget.AnyWidget, ValueWidget):
         try:
             found: ManagedWorker = active_hub().runtime.worker(name)
         except NotFound as exc:
-            raise UsageError(str(exc)) from None
+            raise UsageError(str(exc), code=code_of(exc) or "DN301") from None
         return found
 
     # -- the front end ---------------------------------------------------------------------------------

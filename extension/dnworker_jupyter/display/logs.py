@@ -109,7 +109,8 @@ def line_of(book: LogBook, worker: str, name: str, number: int) -> WholeLine:
     found = [line for line in book.pick([number]) if line.worker == worker]
     if not found:
         raise UsageError(
-            f"{name} has no line {number}, or it is kept no longer; the log begins at {book.first}"
+            f"{name} has no line {number}, or it is kept no longer; the log begins at {book.first}",
+            code="DN305",
         )
     return WholeLine(found[0])
 

@@ -44,7 +44,9 @@ def page_address(runtime: Runtime) -> str:
         UsageError: the runtime has no server.
     """
     if runtime.url is None:
-        raise UsageError("this runtime has no server, so it has no page; %panel shows the panel here")
+        raise UsageError(
+            "this runtime has no server, so it has no page; %panel shows the panel here", code="DN119"
+        )
     return f"{runtime.url}/panel"
 
 

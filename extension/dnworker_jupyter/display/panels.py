@@ -60,7 +60,9 @@ class Panels:
         from dnworker_jupyter.display.panel import Panel
 
         if self._loop.has_thread:
-            raise UsageError("a terminal has nothing to dock the panel to; %panel --open opens its page")
+            raise UsageError(
+                "a terminal has nothing to dock the panel to; %panel --open opens its page", code="DN119"
+            )
         panel = Panel(self._runtime, self._loop, self._cells, only)
         try:
             dock = Dock(panel, place, "dnworker" if only is None else only)

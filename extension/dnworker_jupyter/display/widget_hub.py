@@ -126,7 +126,8 @@ class WidgetHub:
             self._widgets.close_earlier(cell)
         if len(self._widgets) >= MOST:
             raise UsageError(
-                f"{MOST} widgets are open already; close some: widget.close(), or dn.widgets.close_all()"
+                f"{MOST} widgets are open already; close some: widget.close(), or dn.widgets.close_all()",
+                code="DN119",
             )
         self._widgets.note(widget, cell)
         if isinstance(widget, Listening):
@@ -240,7 +241,7 @@ def active_hub() -> WidgetHub:
         UsageError: the extension is not loaded.
     """
     if _active is None:
-        raise UsageError("dnworker is not loaded; run: %load_ext dnworker")
+        raise UsageError("dnworker is not loaded; run: %load_ext dnworker", code="DN107")
     return _active
 
 

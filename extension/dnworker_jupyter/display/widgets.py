@@ -120,7 +120,7 @@ class LogTail(LiveWidget):
 
     def __init__(self, worker: str | None = None, *, lines: int = 10) -> None:
         if not 1 <= lines <= MOST_LINES:
-            raise UsageError(f"a LogTail shows 1 to {MOST_LINES} lines, not {lines}")
+            raise UsageError(f"a LogTail shows 1 to {MOST_LINES} lines, not {lines}", code="DN119")
         name = None if worker is None else self._named(worker).qualified_name
         self._tail: deque[LogLine] = deque(maxlen=MOST_LINES)
         super().__init__(worker=name, lines=lines)
@@ -288,9 +288,9 @@ class Chart(LiveWidget):
 
     def __init__(self, metric: str = "throughput", worker: str | None = None) -> None:
         if metric not in get_args(Metric):
-            raise UsageError(f"no chart {metric!r}; there are {', '.join(get_args(Metric))}")
+            raise UsageError(f"no chart {metric!r}; there are {', '.join(get_args(Metric))}", code="DN119")
         if worker is not None and metric in ("duration", "lag"):
-            raise UsageError(f"the chart {metric!r} is of all workers; leave the worker out")
+            raise UsageError(f"the chart {metric!r} is of all workers; leave the worker out", code="DN119")
         name = None if worker is None else self._named(worker).qualified_name
         super().__init__(metric=metric, worker=name, unit=UNITS[metric])
 
@@ -381,7 +381,7 @@ class FireForm(LiveWidget):
         try:
             text = "" if payload is None else as_text(payload)
         except (TypeError, msgspec.MsgspecError, RecursionError) as exc:
-            raise UsageError(f"the payload of a FireForm must be JSON: {exc}") from None
+            raise UsageError(f"the payload of a FireForm must be JSON: {exc}", code="DN204") from None
         super().__init__(kind=kind, payload=text, session=session, worker=name)
         if payload is None:
             self._hub.begin(self._propose)
@@ -395,7 +395,7 @@ class FireForm(LiveWidget):
         try:
             payload = msgspec.json.decode(self.payload or "{}", type=dict[str, Any])
         except (msgspec.MsgspecError, RecursionError) as exc:
-            raise UsageError(f"the payload is no JSON object: {exc}") from None
+            raise UsageError(f"the payload is no JSON object: {exc}", code="DN204") from None
         fire = self._hub.fire if self._hub.fire is not None else self._fire
         trace: Trace = await fire(self.kind, payload, session_id=self.session, only=self.worker)
         self.event = trace.event.event_id
@@ -443,5 +443,5 @@ def _event_of(trace: Trace | EventEnvelope | str) -> EventEnvelope:
         number = int(trace.lstrip("#"))
         found = next((one for one in history.events(history.kept) if one.seq == number), None)
     if found is None:
-        raise UsageError(f"no event {trace!r} is kept; %events shows those that are")
+        raise UsageError(f"no event {trace!r} is kept; %events shows those that are", code="DN209")
     return found

@@ -46,7 +46,11 @@ _NO_INPUT = "StdinNotImplementedError"
 class NotExecuted(UsageError):
     """A cell of the notebook failed, so that nothing was exported."""
 
-    def __init__(self, text: str, cell: _Cell | None = None, line: int | None = None) -> None:
+    code = "DN511"
+
+    def __init__(
+        self, text: str, cell: _Cell | None = None, line: int | None = None, *, code: str | None = None
+    ) -> None:
         self._error = text
         self._cell = cell
         self._line = line
@@ -55,7 +59,7 @@ class NotExecuted(UsageError):
             if cell is None
             else f"cell [{cell.number}]" + ("" if line is None else f", line {line}") + ": "
         )
-        super().__init__(f"{place}{text}; nothing was written")
+        super().__init__(f"{place}{text}; nothing was written", code=code)
 
     def as_json(self) -> dict[str, Any]:
         """Return it as JSON data."""
@@ -66,9 +70,11 @@ class NotExecuted(UsageError):
 class ExecutedFailure(UsageError):
     """The export failed in the kernel, with the text that it has there."""
 
+    code = "DN501"
+
     def __init__(self, text: str, data: dict[str, Any]) -> None:
         self._data = data
-        super().__init__(text)
+        super().__init__(text, code=data.get("code"))
 
     def as_json(self) -> dict[str, Any]:
         """Return it as JSON data."""
@@ -182,7 +188,9 @@ class ExecutedExport:
         spec = spec if isinstance(spec, dict) else {}
         name, language = spec.get("name"), str(spec.get("language") or "python")
         if language.lower() != "python":
-            raise UsageError(f"{self._file.name} is a notebook of {language}, and workers are of Python")
+            raise UsageError(
+                f"{self._file.name} is a notebook of {language}, and workers are of Python", code="DN510"
+            )
         if not isinstance(name, str) or name in ("", "python3"):
             return None
         if not has_kernel(name):
@@ -203,11 +211,14 @@ class ExecutedExport:
         try:
             reply = await kernel.run(_LOAD, START_LIMIT, is_cell=False)
         except (TooLong, KernelDied) as exc:
-            raise NotExecuted(f"the kernel {kernel.python} cannot load dnworker: {exc}") from exc
+            raise NotExecuted(
+                f"the kernel {kernel.python} cannot load dnworker: {exc}", code="DN512"
+            ) from exc
         if not reply.ok:
             raise UsageError(
                 f"the kernel {kernel.python} cannot load dnworker: {_error(reply)}; install it there with: "
-                "pip install 'dnworker[jupyter]'"
+                "pip install 'dnworker[jupyter]'",
+                code="DN512",
             )
 
     async def _run(self, kernel: FreshKernel, cell: _Cell, deadline: float) -> None:
@@ -228,7 +239,9 @@ class ExecutedExport:
             what = "the notebook did" if is_total else "it did"
             line = None if exc.reply is None else _line(exc.reply, cell)
             more = "" if exc.reply is not None else ", and an interrupt does not end it"
-            raise NotExecuted(f"{what} not end within {whole:g} s ({option}){more}", cell, line) from exc
+            raise NotExecuted(
+                f"{what} not end within {whole:g} s ({option}){more}", cell, line, code="DN513"
+            ) from exc
         except KernelDied as exc:
             raise NotExecuted(str(exc), cell) from exc
         if not (reply.ok or cell.may_fail):
@@ -260,7 +273,9 @@ class ExecutedExport:
             left = max(1.0, deadline - time.monotonic())
             reply = await kernel.run(code, left, is_cell=False, on_display=show)
         except TooLong as exc:
-            raise NotExecuted(f"the export did not end within {self._total_limit:g} s (--timeout)") from exc
+            raise NotExecuted(
+                f"the export did not end within {self._total_limit:g} s (--timeout)", code="DN513"
+            ) from exc
         except KernelDied as exc:
             raise NotExecuted(f"{exc}, before it could export") from exc
         if not reply.ok:

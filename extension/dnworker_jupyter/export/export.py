@@ -147,7 +147,7 @@ class Export:
             )
         except OSError as exc:
             raise UsageError(
-                f"there is no room for a check: {exc.strerror or exc}; nothing was written"
+                f"there is no room for a check: {exc.strerror or exc}; nothing was written", code="DN505"
             ) from exc
 
     async def _choose_recorded(self, kinds: Collection[str]) -> list[EventEnvelope]:
@@ -195,7 +195,7 @@ class Export:
             return await locked(plan, self.directory, on_progress)
         except OSError as exc:
             raise UsageError(
-                f"there is no room for a lock: {exc.strerror or exc}; nothing was written"
+                f"there is no room for a lock: {exc.strerror or exc}; nothing was written", code="DN505"
             ) from exc
 
     def _put_in_place(self, plan: Plan, *, force: bool) -> list[str]:
@@ -204,7 +204,9 @@ class Export:
             return write(plan, self.directory, force=force)
         except OSError as exc:
             why = exc.strerror or exc
-            raise UsageError(f"{self.directory} could not be written: {why}; nothing was changed") from exc
+            raise UsageError(
+                f"{self.directory} could not be written: {why}; nothing was changed", code="DN505"
+            ) from exc
 
     def _summary(self, plan: Plan, changed: list[str], report: CheckReport | None) -> str:
         unchanged = "" if changed else " (nothing changed)"
@@ -280,7 +282,7 @@ class FileExport(Export):
             with JournalReader(journal) as reader:
                 return await asyncio.to_thread(reader.events, EVENTS_SEARCHED, from_outside=True)
         except JournalError as exc:
-            raise UsageError(f"{exc}; name a file of events: --events FILE") from exc
+            raise UsageError(f"{exc}; name a file of events: --events FILE", code="DN509") from exc
 
 
 def _choose(file: Path, kinds: Collection[str]) -> list[EventEnvelope]:
@@ -294,7 +296,9 @@ def _choose(file: Path, kinds: Collection[str]) -> list[EventEnvelope]:
     if not chosen:
         have = ", ".join(dict.fromkeys(event.kind for event in found)) or "none"
         heard = ", ".join(sorted(kinds)) or "nothing"
-        raise UsageError(f"{file} has events of {have}, and the workers listen to {heard}; name another file")
+        raise UsageError(
+            f"{file} has events of {have}, and the workers listen to {heard}; name another file", code="DN509"
+        )
     return chosen
 
 

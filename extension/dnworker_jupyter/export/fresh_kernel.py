@@ -43,9 +43,13 @@ _LONGEST_OUTPUT = 2_000
 class KernelDied(UsageError):
     """The kernel ended while something was expected of it."""
 
+    code = "DN512"
+
 
 class TooLong(UsageError):
     """A cell did not end in time; `reply` is what an interrupt made it say, None where it said nothing."""
+
+    code = "DN513"
 
     def __init__(self, reply: KernelReply | None) -> None:
         self.reply = reply
@@ -217,11 +221,14 @@ class FreshKernel:
         asked = self._client.kernel_info()
         try:
             if await self._reply(asked, START_LIMIT) is None:
-                raise UsageError(f"the kernel {self.python} did not start within {START_LIMIT:g} s")
+                raise UsageError(
+                    f"the kernel {self.python} did not start within {START_LIMIT:g} s", code="DN512"
+                )
         except KernelDied as exc:
             raise UsageError(
                 f"the kernel does not start: {self.python}{self._last_words() or ' says nothing'}; it needs "
-                "ipykernel: pip install 'dnworker[jupyter]'"
+                "ipykernel: pip install 'dnworker[jupyter]'",
+                code="DN512",
             ) from exc
 
     def _last_words(self) -> str:
@@ -261,7 +268,7 @@ def _manager(name: str | None) -> Any:
         from jupyter_client.manager import AsyncKernelManager
     except ImportError as exc:
         raise UsageError(
-            f"--execute needs {exc.name}; install it with: pip install 'dnworker[jupyter]'"
+            f"--execute needs {exc.name}; install it with: pip install 'dnworker[jupyter]'", code="DN902"
         ) from exc
     name = name or "python3"
     manager = AsyncKernelManager(kernel_name=name)
@@ -269,9 +276,13 @@ def _manager(name: str | None) -> Any:
         spec = manager.kernel_spec
     except NoSuchKernel:
         needed = "ipykernel; install it with: pip install 'dnworker[jupyter]'"
-        raise UsageError(f"there is no kernel {name!r} here, and --execute needs {needed}") from None
+        raise UsageError(
+            f"there is no kernel {name!r} here, and --execute needs {needed}", code="DN512"
+        ) from None
     if spec.language.lower() != "python":
-        raise UsageError(f"the notebook's kernel {name!r} is of {spec.language}, and workers are of Python")
+        raise UsageError(
+            f"the notebook's kernel {name!r} is of {spec.language}, and workers are of Python", code="DN512"
+        )
     return manager
 
 

@@ -65,12 +65,14 @@ def import_capability(root: Path, home: Path | None = None) -> Imported:
     try:
         made = reader.read()
     except UnreadableFile as exc:
-        raise UsageError(f"{exc}; nothing was written") from exc
+        raise UsageError(f"{exc}; nothing was written", code="DN514") from exc
     except RecursionError as exc:
-        raise UsageError(f"{root}: a script is nested too deep to be cells; nothing was written") from exc
+        raise UsageError(
+            f"{root}: a script is nested too deep to be cells; nothing was written", code="DN514"
+        ) from exc
     if reader.problems:
         listed = "\n".join(f"  {problem}" for problem in dict.fromkeys(reader.problems))
-        raise UsageError(f"{root} cannot be made a notebook; nothing was written\n{listed}")
+        raise UsageError(f"{root} cannot be made a notebook; nothing was written\n{listed}", code="DN514")
     return made
 
 

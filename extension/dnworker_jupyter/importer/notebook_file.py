@@ -63,7 +63,8 @@ def write_notebook(made: Imported, file: Path, *, force: bool = False) -> list[P
     """
     if file.suffix != ".ipynb":
         raise UsageError(
-            f"{file}: a notebook's file ends in .ipynb; name one, as in: -o {file.stem or 'demo'}.ipynb"
+            f"{file}: a notebook's file ends in .ipynb; name one, as in: -o {file.stem or 'demo'}.ipynb",
+            code="DN515",
         )
     wanted: Mapping[Path, bytes] = {
         file: made.as_ipynb(),
@@ -72,7 +73,9 @@ def write_notebook(made: Imported, file: Path, *, force: bool = False) -> list[P
     there: Sequence[Path] = [p for p, data in wanted.items() if p.exists() and p.read_bytes() != data]
     if there and not force:
         listed = ", ".join(map(str, there))
-        raise UsageError(f"{listed} is there already; nothing was written. Name another file, or use --force")
+        raise UsageError(
+            f"{listed} is there already; nothing was written. Name another file, or use --force", code="DN515"
+        )
     staged = {path: path.with_name(f".{path.name}.dnworker") for path in wanted}
     try:
         for path, data in wanted.items():
@@ -81,7 +84,9 @@ def write_notebook(made: Imported, file: Path, *, force: bool = False) -> list[P
         for path in wanted:  # all of them are on the disk: what follows needs no room
             staged[path].replace(path)
     except OSError as exc:
-        raise UsageError(f"{file} could not be written: {exc.strerror or exc}; nothing was written") from exc
+        raise UsageError(
+            f"{file} could not be written: {exc.strerror or exc}; nothing was written", code="DN515"
+        ) from exc
     finally:
         for left in staged.values():
             with contextlib.suppress(OSError):

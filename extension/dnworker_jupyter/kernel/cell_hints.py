@@ -62,7 +62,9 @@ class CellHints:
 
 def _not_on_top(name: str, line: str) -> None:
     """Raise UsageError: the magic stands below other code of its cell."""
-    raise UsageError(f"%{name} must be the first line of its cell: move it and what follows to a cell below")
+    raise UsageError(
+        f"%{name} must be the first line of its cell: move it and what follows to a cell below", code="DN104"
+    )
 
 
 def _assigns(source: str, name: str) -> bool:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dnworker.core.errors import with_code
+
 
 class LateErrors:
     """The errors of cells that have ended already, until `settle` raises the first."""
@@ -12,7 +14,7 @@ class LateErrors:
     def add(self, exc: BaseException) -> None:
         """Keep an error, and print it where its cell's output goes on."""
         self._errors.append(exc)
-        print(f"{type(exc).__name__}: {exc}")  # noqa: T201  the cell has ended; its output is where people look
+        print(f"{type(exc).__name__}: {with_code(exc)}")  # noqa: T201  the cell has ended; its output is where people look
 
     def raise_first(self) -> None:
         """Raise the first error and forget all; return when there is none."""

@@ -29,6 +29,8 @@ from dnworker_jupyter.kernel.patching import replace
 class NoResultYet(UsageError, AttributeError):
     """A magic was asked for what only its result has."""
 
+    code = "DN108"
+
 
 class Pending:
     """What a magic returns: awaited, its result. Once it is done, it also looks like that.

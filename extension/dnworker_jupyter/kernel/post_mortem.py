@@ -182,7 +182,9 @@ class PostMortem:
         else:
             return None
         if not found:
-            raise UsageError(f"{words} did not fail, or is not kept any more; {self._what_there_is()}")
+            raise UsageError(
+                f"{words} did not fail, or is not kept any more; {self._what_there_is()}", code="DN120"
+            )
         return found[0]
 
     def _is_handler(self, words: str) -> bool:
@@ -205,7 +207,7 @@ class PostMortem:
             UsageError: the front end cannot answer.
         """
         if (why := self.why_no_input()) is not None:
-            raise UsageError(why)
+            raise UsageError(why, code="DN120")
         invocation, exc = failure.invocation, failure.exception
         print(f"{name_of(invocation)} {invocation.label}: {describe(exc)}; q leaves")  # noqa: T201  in the cell
         others = [one for one in self.entries() if one is not failure and _is_same_event(one, failure)]

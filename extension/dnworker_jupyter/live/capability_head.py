@@ -93,7 +93,8 @@ def check_not_set_aside(engine: Engine, worker: str) -> None:
         raise UsageError(
             f"worker {worker!r} of this notebook is set aside: capability {instead.name!r}, loaded from "
             f"{instead.root}, runs in its place; %capability unload {instead.name} brings the cells back, "
-            "then run this cell again"
+            "then run this cell again",
+            code="DN407",
         )
 
 

@@ -41,6 +41,8 @@ class Registrar(Protocol):
 class NoWorker(UsageError, AttributeError):
     """There is no worker that `worker` could mean."""
 
+    code = "DN106"
+
 
 class CurrentWorker:
     """What `worker` is in a notebook: the worker whose handler is running, else that of the newest cell.

@@ -41,12 +41,16 @@ class KeptGenerations:
         present = generations[-1].number
         if number is None:
             if len(generations) == 1:
-                raise UsageError(f"worker {self._name!r} has no earlier generation to go back to")
+                raise UsageError(
+                    f"worker {self._name!r} has no earlier generation to go back to", code="DN112"
+                )
             return generations[-2]
         if number == present:
-            raise UsageError(f"worker {self._name!r} runs generation {number} already")
+            raise UsageError(f"worker {self._name!r} runs generation {number} already", code="DN112")
         kept = self.all(generations)
         if number not in kept:
             others = ", ".join(str(one) for one in kept if one != present) or "none"
-            raise UsageError(f"worker {self._name!r} keeps no generation {number}; there are: {others}")
+            raise UsageError(
+                f"worker {self._name!r} keeps no generation {number}; there are: {others}", code="DN112"
+            )
         return kept[number]

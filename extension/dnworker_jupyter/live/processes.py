@@ -149,7 +149,8 @@ async def until_up(worker: SubprocessWorker) -> None:
     except TimeoutError:
         output = "\n".join(worker.detail()["process"]["recent_output"][-10:])
         raise WorkerFailed(
-            f"worker {worker.name!r} did not come up within {CONNECT_LIMIT:g} s; its output:\n{output}"
+            f"worker {worker.name!r} did not come up within {CONNECT_LIMIT:g} s; its output:\n{output}",
+            code="DN310",
         ) from None
 
 

@@ -31,15 +31,21 @@ def handler_called(
     if not called:
         names = [*dict.fromkeys(h.key.name for h, _ in handlers)]
         known = f"; it has: {', '.join(names)}" if names else "; it has none"
-        raise UsageError(f"worker {live.name!r} has no handler {name!r}{nearest(name, names) or known}")
+        raise UsageError(
+            f"worker {live.name!r} has no handler {name!r}{nearest(name, names) or known}", code="DN110"
+        )
     of_cell = [(h, c) for h, c in called if cell in (None, c.number)]
     if not of_cell:
-        raise UsageError(f"cell [{cell}] has no {live.name}.{name}; {_listed(called)}")
+        raise UsageError(f"cell [{cell}] has no {live.name}.{name}; {_listed(called)}", code="DN110")
     meant = [(h, c) for h, c in of_cell if trigger is None or trigger in _names(h)]
     if not meant:
-        raise UsageError(f"{live.name}.{name} is not registered for {trigger!r}; {_listed(of_cell)}")
+        raise UsageError(
+            f"{live.name}.{name} is not registered for {trigger!r}; {_listed(of_cell)}", code="DN110"
+        )
     if len(meant) > 1:
-        raise UsageError(f"there are {len(meant)} of {live.name}.{name}: {_listed(meant)}; {_way_out(meant)}")
+        raise UsageError(
+            f"there are {len(meant)} of {live.name}.{name}: {_listed(meant)}; {_way_out(meant)}", code="DN110"
+        )
     return meant[0]
 
 

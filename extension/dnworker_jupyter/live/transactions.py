@@ -9,7 +9,7 @@ from typing import Any
 
 from dnworker.client.client import RuntimeClient
 from dnworker.core.envelope import EventEnvelope
-from dnworker.core.errors import UsageError, WorkerFailed
+from dnworker.core.errors import UsageError, WorkerFailed, with_code
 from dnworker.core.invocation import current_invocation
 from dnworker.engine.engine import Engine
 from dnworker.workers.inprocess_worker import InProcessWorker
@@ -99,7 +99,7 @@ class Transactions:
             UsageError: no cell is running.
         """
         if (draft := self._draft()) is None:
-            raise UsageError("no cell is running")
+            raise UsageError("no cell is running", code="DN105")
         draft.commit = commit
 
     async def open_worker(self, line: str) -> None:
@@ -112,7 +112,7 @@ class Transactions:
         self.show_magic(f"%%worker {line}")
         await self.ready()
         if self._cells.now is None:
-            raise UsageError("%%worker must be the first line of a cell")
+            raise UsageError("%%worker must be the first line of a cell", code="DN104")
         self.check_gate(options.name, options.options.when)
         self.open(
             options.name,
@@ -158,7 +158,9 @@ class Transactions:
         """
         running, draft = self._cells.now, self._draft()
         if running is None or draft is None or current_invocation.get() is not None:
-            raise UsageError(f"handlers of worker {name!r} can be registered only by a cell, while it runs")
+            raise UsageError(
+                f"handlers of worker {name!r} can be registered only by a cell, while it runs", code="DN105"
+            )
         if name not in draft.transactions:
             live = self._live.get(name) or LiveWorker(name, self._engine, self._processes)
             known = self._options.begin(name, running.cell.key, options, live.registrations)
@@ -329,7 +331,7 @@ class Transactions:
             if is_new and live.managed is None:
                 self._live.remove(live)
             if draft.is_left and isinstance(exc, WorkerFailed):
-                print(exc)  # noqa: T201  the cell does not hear of it any more
+                print(with_code(exc))  # noqa: T201  the cell does not hear of it any more
             raise
         finally:
             draft.committing = None
@@ -379,7 +381,8 @@ class Transactions:
                 known = ", ".join(declared) or "none"
                 raise UsageError(
                     f"%%worker {name} --when {flag}: no such flag is declared (declared: {known}); "
-                    f"declare it under flags: in a %%capability cell and run that first"
+                    f"declare it under flags: in a %%capability cell and run that first",
+                    code="DN405",
                 )
 
     def is_handle(self, name: str) -> bool:

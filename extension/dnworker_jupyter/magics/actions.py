@@ -70,7 +70,7 @@ class NotebookActions(Actions):
         live = self._context.live.running(worker)
         found = [handler for handler, _ in live.handlers() if handler.key == key] if live is not None else []
         if live is None or not found:
-            raise UsageError(f"worker {worker.name!r} has no handler {key.name!r} of a cell")
+            raise UsageError(f"worker {worker.name!r} has no handler {key.name!r} of a cell", code="DN110")
         await live.without(found)
 
     def cell_now(self, number: int) -> CellNow:
@@ -132,7 +132,7 @@ class NotebookActions(Actions):
         """
         live = self._context.live.running(worker)
         if live is None:
-            raise UsageError(f"worker {worker.name!r}: {self.why_no_rollback(worker)}")
+            raise UsageError(f"worker {worker.name!r}: {self.why_no_rollback(worker)}", code="DN112")
         await live.rollback(generation)
 
     def why_no_export(self) -> str | None:

@@ -77,11 +77,13 @@ class AgentCell:
         if not callable(reply):
             raise UsageError(
                 f"%%agent {self.name}: the cell defines no async function of the turn, such as: "
-                "async def reply(turn): return 'hello'"
+                "async def reply(turn): return 'hello'",
+                code="DN115",
             )
         if not _takes_one(reply):
             raise UsageError(
-                f"%%agent {self.name}: {chosen} must take one argument, the turn: async def {chosen}(turn)"
+                f"%%agent {self.name}: {chosen} must take one argument, the turn: async def {chosen}(turn)",
+                code="DN115",
             )
         register_agent(self.context.runtime, self.name, reply)
         if self.name == EVERYBODY:
@@ -110,11 +112,11 @@ def open_agent(context: MagicContext, line: str) -> None:
     running = context.cells.now
     context.transactions.show_magic(f"%%agent {line}")
     if options.name is None:
-        raise UsageError("%%agent needs the agent's name, as in: %%agent triage")
+        raise UsageError("%%agent needs the agent's name, as in: %%agent triage", code="DN115")
     if running is None:
-        raise UsageError("%%agent must be the first line of a cell")
+        raise UsageError("%%agent must be the first line of a cell", code="DN104")
     if options.base_url or options.key_env:
-        raise UsageError("%%agent: --base-url and --key-env are for an agent with a --model")
+        raise UsageError("%%agent: --base-url and --key-env are for an agent with a --model", code="DN115")
     context.transactions.end_with(AgentCell(context, options.name, running.cell).commit)
 
 
@@ -125,13 +127,16 @@ async def run_agent(context: MagicContext, options: AgentOptions, prompt: str) -
         UsageError: the line is wrong, or the variable of the key is not set.
     """
     if options.name is None or options.model is None:
-        raise UsageError("%%agent needs a name and a model here, as in: %%agent triage --model gpt-x")
+        raise UsageError(
+            "%%agent needs a name and a model here, as in: %%agent triage --model gpt-x", code="DN115"
+        )
     key = None
     if options.key_env is not None:
         key = os.environ.get(options.key_env)
         if not key:
             raise UsageError(
-                f"%%agent: the environment has no {options.key_env}; set it before the kernel starts"
+                f"%%agent: the environment has no {options.key_env}; set it before the kernel starts",
+                code="DN611",
             )
     url = None if options.base_url is None else str(read_value(options.base_url, context.names))
     context.runtime.agents.register_model(

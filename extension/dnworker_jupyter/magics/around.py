@@ -56,7 +56,8 @@ def refuse_around(magic: str) -> None:
     """
     raise UsageError(
         f"%{magic} cannot wait for magics of dnworker, so it would measure nothing; "
-        "%%time waits, and %fire KIND --times N fires often"
+        "%%time waits, and %fire KIND --times N fires often",
+        code="DN116",
     )
 
 
@@ -125,14 +126,15 @@ async def _time(shell: Any, line: str, body: str | None) -> object:
     keeps_going, statement = (True, rest) if first == KEEP_GOING else (False, line)
     if body is not None and statement.strip():
         raise UsageError(
-            f"%%time takes no statement beside its body; put {statement.strip()!r} into the cell"
+            f"%%time takes no statement beside its body; put {statement.strip()!r} into the cell",
+            code="DN116",
         )
     try:
         text = _transformed(shell, statement if body is None else body)
         tree = shell.transform_ast(shell.compile.ast_parse(text))
     except SyntaxError as exc:
         where = f"line {(exc.lineno or 1) + 1} of the cell" if body is not None else "the statement"
-        raise UsageError(f"%%time: {where}: {exc.msg}: {(exc.text or '').strip()!r}") from None
+        raise UsageError(f"%%time: {where}: {exc.msg}: {(exc.text or '').strip()!r}", code="DN116") from None
     has_value = bool(tree.body) and isinstance(tree.body[-1], ast.Expr)
     source = "<timed eval>" if has_value and len(tree.body) == 1 else "<timed exec>"
     last = ast.Expression(tree.body.pop().value) if has_value else None

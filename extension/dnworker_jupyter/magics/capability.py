@@ -131,9 +131,13 @@ def read_request(options: CapabilityOptions, default: str) -> Request:
     kinds |= {"reload": Reload, "unload": Unload, "flag": SetFlag}
     kind = kinds[verb]
     if verb in ("export", "diff", "load") and not options.path:
-        raise UsageError(f"%capability {verb} needs a directory, as in: %capability {verb} out/demo")
+        raise UsageError(
+            f"%capability {verb} needs a directory, as in: %capability {verb} out/demo", code="DN101"
+        )
     if options.value is not None and kind is not SetFlag:
-        raise UsageError(f"%capability {verb} takes one word, not {options.path!r} and {options.value!r}")
+        raise UsageError(
+            f"%capability {verb} takes one word, not {options.path!r} and {options.value!r}", code="DN101"
+        )
     taken = {field.name for field in fields(kind)}
     of_checks = {"events", "sdk"}
     meant = taken - of_checks if kind is Write and not options.check else taken
@@ -141,9 +145,11 @@ def read_request(options: CapabilityOptions, default: str) -> Request:
         meant = meant | {"diff"}
     for name in ("force", "lock", "check", "diff", "events", "sdk", "replace", "beside"):
         if getattr(options, name) and name not in meant:
-            raise UsageError(f"%capability {verb} does nothing with --{name}; leave it out")
+            raise UsageError(f"%capability {verb} does nothing with --{name}; leave it out", code="DN103")
     if options.replace and options.beside:
-        raise UsageError("%capability load: --replace and --beside exclude each other; leave one out")
+        raise UsageError(
+            "%capability load: --replace and --beside exclude each other; leave one out", code="DN103"
+        )
     given: dict[str, Any] = vars(options) | {
         "name": options.path,
         "path": Path(options.path or default).expanduser(),
@@ -187,7 +193,7 @@ async def _export(export: LiveExport, request: Diff, progress: ProgressBar) -> s
         case Check(events=events, sdk=sdk):
             report = await export.check(await export.plan(progress), progress, events=events, sdk=sdk)
             if not report.ok:
-                raise UsageError(str(report))
+                raise UsageError(str(report), code="DN508")
             return str(report)
         case _:
             return str(await export.diff())

@@ -29,13 +29,14 @@ async def run_case(context: MagicContext, name: str, body: str) -> Note:
         known = context.live.names()
         raise UsageError(
             f"there is no worker {name!r} made of cells to test; there are: {', '.join(known) or 'none'}"
-            f"{nearest(name, known)}"
+            f"{nearest(name, known)}",
+            code="DN113",
         )
     async with Runtime(port=None, clock=VirtualClock()) as runtime:
         await runtime.add(apart(live.make_shadow(), context.names))
         trace = await runtime.fire(case.event, dict(case.payload), session_id=case.session, only=name)
         if (problem := _problem(case, trace)) is not None:
-            raise UsageError(f"test of worker {name!r}: {problem}\n{trace}")
+            raise UsageError(f"test of worker {name!r}: {problem}\n{trace}", code="DN118")
     does = f" and publishes {', '.join(case.publishes)}" if case.publishes else ""
     return Note(f"{name} passes: it takes {case.event}{does}; the export has this in tests/")
 
@@ -68,12 +69,17 @@ async def offer_case(context: MagicContext, event: str, worker: str | None) -> N
     if not names:
         raise UsageError(
             f"no handler of this run took #{found.seq}, so there is nothing to test; fire it again, or add a "
-            f"handler of {found.kind} first"
+            f"handler of {found.kind} first",
+            code="DN117",
         )
     if worker is not None and worker not in names:
-        raise UsageError(f"worker {worker!r} did nothing with #{found.seq}; {', '.join(names)} did")
+        raise UsageError(
+            f"worker {worker!r} did nothing with #{found.seq}; {', '.join(names)} did", code="DN117"
+        )
     name = worker or names[0]
     if name not in context.live:
-        raise UsageError(f"worker {name!r} is not made of cells with handlers, so no cell can test it")
+        raise UsageError(
+            f"worker {name!r} is not made of cells with handlers, so no cell can test it", code="DN113"
+        )
     context.shell.set_next_input(as_test_cell(case_of(trace, name), name))
     return Note("the test is in the cell below; run it, and the export has it in tests/")

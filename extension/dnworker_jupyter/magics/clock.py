@@ -57,11 +57,11 @@ def read_duration(text: str) -> float:
         parts = _PART.findall(text)
         if not parts or "".join(number + unit for number, unit in parts) != text:
             raise UsageError(
-                f"{text!r} is not a length of time; write it like 90s, 1h30m, 250ms or 2d"
+                f"{text!r} is not a length of time; write it like 90s, 1h30m, 250ms or 2d", code="DN212"
             ) from None
         seconds = sum(float(number) * _UNITS[unit] for number, unit in parts)
     if not 0 <= seconds < float("inf"):
-        raise UsageError(f"{text!r}: a clock goes forward")
+        raise UsageError(f"{text!r}: a clock goes forward", code="DN212")
     return seconds
 
 
@@ -74,7 +74,7 @@ async def run_clock(context: MagicContext, options: ClockOptions) -> object:
     runtime = context.runtime
     clock = runtime.clock
     if not isinstance(clock, SwitchClock):
-        raise UsageError("this runtime's clock cannot be switched")
+        raise UsageError("this runtime's clock cannot be switched", code="DN212")
     match options.words:
         case []:
             return Clock(runtime)
@@ -93,17 +93,17 @@ async def run_clock(context: MagicContext, options: ClockOptions) -> object:
         case ["next", *count] if len(count) <= 1:
             times = count[0] if count else "1"
             if not times.isdecimal() or int(times) < 1:
-                raise UsageError(f"%clock next {times}: how many? as in: %clock next 3")
+                raise UsageError(f"%clock next {times}: how many? as in: %clock next 3", code="DN212")
             return await _next(runtime, clock, int(times))
     text = " ".join(options.words)
     hint = "" if options.words[0] in VERBS else nearest(options.words[0], VERBS)
-    raise UsageError(f"%clock takes: virtual, real, advance 1h, next [N]; not {text!r}{hint}")
+    raise UsageError(f"%clock takes: virtual, real, advance 1h, next [N]; not {text!r}{hint}", code="DN101")
 
 
 async def _advance(runtime: Runtime, clock: SwitchClock, seconds: float, limit: int) -> Runs:
     _check_virtual(clock)
     if limit < 1:
-        raise UsageError(f"--limit {limit}: at least one")
+        raise UsageError(f"--limit {limit}: at least one", code="DN212")
     end = clock.monotonic() + seconds
     with _Recording(runtime) as recorded:
         woken = await runtime.advance(seconds, limit=limit)
@@ -128,7 +128,9 @@ async def _next(runtime: Runtime, clock: SwitchClock, times: int) -> Runs:
 
 def _check_virtual(clock: SwitchClock) -> None:
     if not clock.is_virtual:
-        raise UsageError("the clock is real, and goes by itself; make it virtual first: %clock virtual")
+        raise UsageError(
+            "the clock is real, and goes by itself; make it virtual first: %clock virtual", code="DN212"
+        )
 
 
 class _Recording:

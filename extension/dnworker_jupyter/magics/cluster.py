@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from dnworker.core.errors import UsageError
+from dnworker.core.errors import UsageError, code_of
 from dnworker.core.files import working_directory
 from dnworker.engine.placement import Place
 from dnworker.engine.replicas_text import replicas_of
@@ -44,12 +44,14 @@ async def join_cluster(context: MagicContext, joining: Joining) -> Note:
         BrokerError: the servers cannot be used; the runtime goes on as it was.
     """
     if joining.url is None:
-        raise UsageError(f"{WAY}: name the servers, such as {WAY} nats://localhost --namespace prod")
+        raise UsageError(
+            f"{WAY}: name the servers, such as {WAY} nats://localhost --namespace prod", code="DN802"
+        )
     try:
         replicas, ordered_by = replicas_of(joining.replicas, joining.ordered_by)
         place = Place(joining.node, joining.labels, None, replicas, ordered_by)
     except ValueError as exc:
-        raise UsageError(f"{WAY}: {exc}") from exc
+        raise UsageError(f"{WAY}: {exc}", code=code_of(exc) or "DN811") from exc
     files = Files(
         creds=_file(joining.creds),
         ca=_file(joining.broker_ca),

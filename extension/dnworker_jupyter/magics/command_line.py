@@ -8,7 +8,7 @@ from typing import Any
 
 from IPython.display import display
 
-from dnworker.core.errors import DnworkerError
+from dnworker.core.errors import DnworkerError, code_of
 from dnworker_jupyter.export.answers import PROGRESS
 from dnworker_jupyter.magics.context import MagicContext
 
@@ -48,7 +48,8 @@ async def _export(context: MagicContext, request: dict[str, Any]) -> dict[str, A
         )
     except (DnworkerError, OSError) as exc:
         as_json = getattr(exc, "as_json", None)  # a refused export has a list of reasons
-        return {"ok": False, "text": str(exc), "data": as_json() if as_json else {"error": str(exc)}}
+        data = as_json() if as_json else {"error": str(exc)}
+        return {"ok": False, "text": str(exc), "data": data | {"code": code_of(exc)}}
     return {"ok": True, "text": summary, "data": {"ok": True}}
 
 

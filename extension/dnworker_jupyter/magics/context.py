@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from dnworker.core.errors import NotFound, UsageError
+from dnworker.core.errors import NotFound, UsageError, code_of
 from dnworker.engine.state_watch import StateWatch
 from dnworker.runtime import Runtime
 from dnworker.workers.managed import ManagedWorker
@@ -32,6 +32,8 @@ from dnworker_jupyter.magics.suggestions import NotebookSuggestions
 
 class Interrupted(UsageError):
     """The user interrupted a magic while it waited."""
+
+    code = "DN109"
 
 
 @dataclass(kw_only=True)
@@ -79,7 +81,7 @@ class MagicContext:
         try:
             return self.runtime.worker(name)
         except NotFound as exc:
-            raise UsageError(str(exc)) from None
+            raise UsageError(str(exc), code=code_of(exc) or "DN301") from None
 
     def live_worker(self, managed: ManagedWorker) -> LiveWorker:
         """Return what cells know of a worker.
@@ -90,6 +92,7 @@ class MagicContext:
         live = self.live.running(managed)
         if live is None:
             raise UsageError(
-                f"worker {managed.name!r} was not made of cells with handlers, so it has no generations here"
+                f"worker {managed.name!r} was not made of cells with handlers, so it has no generations here",
+                code="DN113",
             )
         return live

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from dnworker.core.errors import ApiError, UsageError
+from dnworker.core.errors import ApiError, UsageError, code_of
 from dnworker.engine import dead_letters
 from dnworker.engine.dead_letters import Summary
 from dnworker.engine.redelivery import redeliver
@@ -65,10 +65,10 @@ async def run_dead(context: MagicContext, options: DeadOptions) -> object:
                 found = [letters.find(_checked(runtime, names[0], worker), worker)]
             return await (_retry if verb == "retry" else _drop)(runtime, found)
         case [("retry" | "drop") as verb, *_]:
-            raise UsageError(f"%dead {verb} takes one ID, as %dead lists them, or --all")
+            raise UsageError(f"%dead {verb} takes one ID, as %dead lists them, or --all", code="DN319")
     text = " ".join([*options.words, *(["--all"] if options.all else [])])
     hint = nearest(options.words[0], VERBS) if options.words else ""
-    raise UsageError(f"%dead takes list, show ID, retry ID or drop ID, not {text!r}{hint}")
+    raise UsageError(f"%dead takes list, show ID, retry ID or drop ID, not {text!r}{hint}", code="DN101")
 
 
 def _worker(context: MagicContext, name: str) -> str:
@@ -86,7 +86,9 @@ def _checked(runtime: Engine, name: str, worker: str | None) -> str:
     try:
         runtime.dead_letters.find(name, worker)
     except ApiError as exc:
-        raise UsageError(str(exc).replace("list shows", "%dead shows")) from None
+        raise UsageError(
+            str(exc).replace("list shows", "%dead shows"), code=code_of(exc) or "DN319"
+        ) from None
     return name
 
 

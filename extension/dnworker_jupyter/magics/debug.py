@@ -41,7 +41,7 @@ def _debugging(original: Callable[..., Any], post_mortem: PostMortem) -> Callabl
     @functools.wraps(original)
     def debug(line: str = "", *args: Any, **fields: Any) -> Any:
         if current_invocation.get() is not None:
-            raise UsageError("%debug works in a cell; in a handler, write breakpoint()")
+            raise UsageError("%debug works in a cell; in a handler, write breakpoint()", code="DN120")
         if not args:  # no body
             words = line.strip()
             failure = post_mortem.named(words) if words else post_mortem.newest()

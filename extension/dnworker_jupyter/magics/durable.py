@@ -28,7 +28,8 @@ async def make_durable(context: MagicContext, mode: str | None) -> Note:
     before = context.runtime.bus.broker
     if before.capabilities.is_shared:
         raise UsageError(
-            "%runtime durable: this notebook shares its events with other nodes; first: %runtime leave"
+            "%runtime durable: this notebook shares its events with other nodes; first: %runtime leave",
+            code="DN709",
         )
     kept = None if before.journal is None else before.journal.path
     try:
@@ -69,11 +70,14 @@ def _file_of(context: MagicContext, mode: str | None) -> Path | None:
         return None
     if mode in (None, "on"):
         if context.startup.journal is None:
-            raise UsageError("this notebook has no journal; name a file: %runtime durable events.db")
+            raise UsageError(
+                "this notebook has no journal; name a file: %runtime durable events.db", code="DN705"
+            )
         return context.startup.journal
     if not any(mark in mode for mark in {".", "/", os.sep}):
         raise UsageError(
-            f"%runtime durable {mode}: on, off or a file is wanted; a file of this name is ./{mode}"
+            f"%runtime durable {mode}: on, off or a file is wanted; a file of this name is ./{mode}",
+            code="DN709",
         )
     return working_directory() / Path(mode).expanduser()
 

@@ -53,7 +53,7 @@ async def run_events(context: MagicContext, options: EventsOptions) -> object:
         UsageError: the line is wrong, or the file cannot be written.
     """
     if options.last < 1:
-        raise UsageError(f"--last {options.last}: show at least one")
+        raise UsageError(f"--last {options.last}: show at least one", code="DN101")
     match options.words:
         case []:
             return _table(await _latest(context.runtime, options), options)
@@ -65,7 +65,9 @@ async def run_events(context: MagicContext, options: EventsOptions) -> object:
             count = write_events(path, found)
             return Note(f"{count} events are in {path}; fire them again with: %replay {path}")
     hint = nearest(options.words[0], VERBS)
-    raise UsageError(f"%events takes: save FILE, or test #SEQ; not {' '.join(options.words)!r}{hint}")
+    raise UsageError(
+        f"%events takes: save FILE, or test #SEQ; not {' '.join(options.words)!r}{hint}", code="DN101"
+    )
 
 
 async def _latest(runtime: Runtime, options: EventsOptions) -> Sequence[EventEnvelope]:

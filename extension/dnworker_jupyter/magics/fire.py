@@ -11,7 +11,7 @@ from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
 from typing import Any
 
-from dnworker.core.errors import ApiError, Invalid, NotFound, UsageError
+from dnworker.core.errors import ApiError, Invalid, NotFound, UsageError, code_of
 from dnworker.core.text import shorten
 from dnworker.engine.replay import pause, wait_quiet
 from dnworker.engine.suggest import A_TEMPLATE
@@ -75,7 +75,7 @@ async def run_fire(context: MagicContext, options: FireOptions, body: str | None
         UsageError: the line is wrong, or the payload is.
     """
     if not options.kind:
-        raise UsageError("%fire needs a kind, as in: %fire turn.completed turn_id=t1")
+        raise UsageError("%fire needs a kind, as in: %fire turn.completed turn_id=t1", code="DN201")
     _check(options)
     if options.template:
         payload, _ = await context.suggestions.suggest(options.kind, options.session)
@@ -95,11 +95,13 @@ async def run_fire(context: MagicContext, options: FireOptions, body: str | None
 
 def _check(options: FireOptions) -> None:
     if options.times < 1:
-        raise UsageError(f"--times {options.times}: fire at least once")
+        raise UsageError(f"--times {options.times}: fire at least once", code="DN101")
     if options.rate is not None and not 0 < options.rate < math.inf:
-        raise UsageError(f"--rate {options.rate:g}: more than none a second is wanted, as in --rate 10")
+        raise UsageError(
+            f"--rate {options.rate:g}: more than none a second is wanted, as in --rate 10", code="DN101"
+        )
     if options.debug and options.no_wait:
-        raise UsageError("--debug stops in the cell that waits; leave --no-wait out")
+        raise UsageError("--debug stops in the cell that waits; leave --no-wait out", code="DN103")
     check_wait(options.timeout, options.session)
 
 
@@ -110,9 +112,11 @@ def check_wait(timeout: float, session: str | None) -> None:
         UsageError: one makes no sense.
     """
     if not 0 <= timeout < math.inf:
-        raise UsageError(f"--timeout {timeout:g}: seconds to wait are wanted, as in --timeout 60")
+        raise UsageError(
+            f"--timeout {timeout:g}: seconds to wait are wanted, as in --timeout 60", code="DN219"
+        )
     if session == "":
-        raise UsageError("--session needs the id of a session; leave it out for none")
+        raise UsageError("--session needs the id of a session; leave it out for none", code="DN219")
 
 
 def check_debug(context: MagicContext, kind: str, only: str | None) -> None:
@@ -122,7 +126,7 @@ def check_debug(context: MagicContext, kind: str, only: str | None) -> None:
         UsageError: nobody could answer the debugger.
     """
     if (why := context.debugging.post_mortem.why_no_input()) is not None:
-        raise UsageError(f"--debug: {why}")
+        raise UsageError(f"--debug: {why}", code="DN120")
     for worker in context.runtime.workers():
         is_wanted = only in (None, worker.name, worker.qualified_name) and worker.may_hear(kind)
         if is_wanted and worker.topology != "in-process":
@@ -139,7 +143,8 @@ async def _payload(context: MagicContext, options: FireOptions, body: str | None
     if body is not None and options.payload:
         words = " ".join(options.payload)
         raise UsageError(
-            f"%%fire {options.kind}: the payload is the body; put {words!r} there, or fire with %fire"
+            f"%%fire {options.kind}: the payload is the body; put {words!r} there, or fire with %fire",
+            code="DN205",
         )
     given = read_payload(options.payload, context.names) if body is None else read_body(body)
     if given is not None:
@@ -164,9 +169,9 @@ async def _fire(runtime: Runtime, options: FireOptions, payload: dict[str, Any],
             on_wait=print,
         )
     except NotFound as exc:
-        raise UsageError(f"%fire --worker: {exc}") from None
+        raise UsageError(f"%fire --worker: {exc}", code=code_of(exc) or "DN301") from None
     except (Invalid, ApiError) as exc:
-        raise UsageError(f"%fire {options.kind}: {exc}") from None
+        raise UsageError(f"%fire {options.kind}: {exc}", code=code_of(exc) or "DN201") from None
 
 
 async def _deliver(
@@ -212,7 +217,7 @@ async def _deliver_with_faults(
     clients = [worker.client for worker in in_process if worker.client is not None]
     print(faults.describe(deliveries))  # noqa: T201
     if faults.faults and options.no_wait:
-        raise UsageError("--chaos fail=... ends with the cell; leave --no-wait out")
+        raise UsageError("--chaos fail=... ends with the cell; leave --no-wait out", code="DN213")
     with injector.at_work(clients):
         traces = await _deliver(runtime, options, fire, deliveries, together=True)
     for failed in injector.failed:

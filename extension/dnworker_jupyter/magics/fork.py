@@ -57,7 +57,7 @@ async def replay_on_fork(
     chosen = _choose(context, events, worker, keep)
     managed, live = chosen.managed, chosen.live
     if managed.state is not WorkerState.RUNNING:
-        raise UsageError(f"{live.name} is {managed.state}; start it: %worker start {live.name}")
+        raise UsageError(f"{live.name} is {managed.state}; start it: %worker start {live.name}", code="DN313")
     shadow = live.make_shadow()
     shadow.state = chosen.state()
     with context.states.on_fork(Fork(managed.qualified_name, shadow)):
@@ -92,7 +92,8 @@ async def compare_on_fork(
     previous = live.previous()
     if previous is None:
         raise UsageError(
-            f"{live.name} has no earlier generation to compare with; change its cell, and run it"
+            f"{live.name} has no earlier generation to compare with; change its cell, and run it",
+            code="DN112",
         )
 
     def on_state(make: Any) -> Worker:
@@ -136,7 +137,8 @@ def _choose(
     if len(events) != 1:
         raise UsageError(
             f"--from-state takes one event, not {len(events)}: each has a state of its own; "
-            "as in: %replay #12 --from-state"
+            "as in: %replay #12 --from-state",
+            code="DN103",
         )
     (event,) = events
     kept = context.states.snapshots.before(event.event_id)
@@ -147,17 +149,21 @@ def _choose(
     if len(kept) > 1:
         raise UsageError(
             f"{', '.join(names)} have handled #{event.seq}, each on its own state; "
-            f"choose one: --worker {names[0]}"
+            f"choose one: --worker {names[0]}",
+            code="DN711",
         )
     if not kept:
         others = [one for one in context.states.snapshots if worker in (None, one.worker.rpartition(":")[2])]
         whose = "no state" if worker is None else f"no state of {worker}"
-        raise UsageError(f"{whose} before #{event.seq} is kept; {what_is_kept(others, worker or 'a worker')}")
+        raise UsageError(
+            f"{whose} before #{event.seq} is kept; {what_is_kept(others, worker or 'a worker')}", code="DN711"
+        )
     live = context.live_worker(context.worker(names[0]))
     if not isinstance(live.managed, InProcessWorker):
         raise UsageError(
             f"{live.name} runs as a process now, and its handlers are not run on another state; "
-            f"%worker topology {live.name} in-process"
+            f"%worker topology {live.name} in-process",
+            code="DN711",
         )
     return _Chosen(event, live, live.managed, kept[0], keep)
 

@@ -58,16 +58,20 @@ async def _declare(context: MagicContext, cell: Cell | None, options: HeadOption
     root = _directory(options)
     manifest = parse_manifest(body, root, is_head=True, source=label, first_line=2)
     if manifest.workers:
-        raise ManifestError([f"{label}: workers come from %%worker cells; take the workers: block out"])
+        raise ManifestError(
+            [f"{label}: workers come from %%worker cells; take the workers: block out"], code="DN410"
+        )
     try:
         with ExitStack() as notices:
             for live in context.live:
                 notices.enter_context(notice(live.name, partial(_starting, live), lambda: ""))
             declared = await context.head.declare(manifest, cell)
     except Conflict as exc:
-        raise UsageError(f"{exc}; {_way_out(context, manifest)}") from None
+        raise UsageError(f"{exc}; {_way_out(context, manifest)}", code="DN411") from None
     except OSError as exc:
-        raise UsageError(f"{root} cannot be read: {exc.strerror or exc}; nothing has changed") from None
+        raise UsageError(
+            f"{root} cannot be read: {exc.strerror or exc}; nothing has changed", code="DN411"
+        ) from None
     await context.live.until_connected(declared.restarted)
     own = context.runtime.capability()
     text = "\n".join(_lines(context, declared, own))
@@ -118,7 +122,7 @@ async def _follow_gone_head(context: MagicContext) -> str:
 def _directory(options: HeadOptions) -> Path:
     root = Path.cwd() if options.dir is None else Path(options.dir).expanduser()
     if not root.is_dir():
-        raise UsageError(f"%%capability --dir {options.dir}: there is no such directory")
+        raise UsageError(f"%%capability --dir {options.dir}: there is no such directory", code="DN411")
     return root.resolve()
 
 

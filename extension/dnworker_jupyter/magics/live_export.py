@@ -82,10 +82,12 @@ class LiveExport(Export):
         try:
             plan = await proved(self.make_plan, kernel)
         except NotExportable as exc:
-            raise NotExportable([*exc.problems, *forgotten_runs(self._context.cells)]) from None
+            raise NotExportable(
+                [*exc.problems, *forgotten_runs(self._context.cells)], code=exc.code
+            ) from None
         except OSError as exc:
             raise UsageError(
-                f"there is no room for a proof: {exc.strerror or exc}; nothing was written"
+                f"there is no room for a proof: {exc.strerror or exc}; nothing was written", code="DN505"
             ) from exc
         forgotten = (f"{p.name} {p.why}" for p in forgotten_runs(self._context.cells))
         return replace(plan, notes=(*plan.notes, *forgotten))
@@ -173,7 +175,7 @@ def export_worker(
             ran=Ran(live_cells(cells, live, None), suspects=None, left_out=_left_out(live)),
         )
     except NotExportable as exc:
-        raise NotExportable([*exc.problems, *forgotten_runs(cells)]) from None
+        raise NotExportable([*exc.problems, *forgotten_runs(cells)], code=exc.code) from None
     return plan.files, str(plan.scripts[name])
 
 

@@ -63,7 +63,9 @@ async def run_load(runtime: Runtime, request: Load) -> Table:
     """
     if request.path.is_file():
         parent = f"%capability load {request.path.parent}"
-        raise UsageError(f"{request.path} is a file; name the directory of the capability, as in: {parent}")
+        raise UsageError(
+            f"{request.path} is a file; name the directory of the capability, as in: {parent}", code="DN413"
+        )
     manifest = await asyncio.to_thread(load_manifest, real_root(request.path))
     _check_not_loaded(runtime, manifest)
     doubled = runtime.capabilities.own.doubled_by(manifest)
@@ -96,10 +98,13 @@ async def run_reload(runtime: Runtime, live: LiveWorkers, request: Reload) -> Ta
     root = before.root
     after = next((c for c in runtime.capabilities.all() if c is before or _is_from(c, root)), None)
     if after is None:
-        raise UsageError(f"capability {before.name!r} is gone; load it again: %capability load {root}")
+        raise UsageError(
+            f"capability {before.name!r} is gone; load it again: %capability load {root}", code="DN404"
+        )
     if after.failure is not None:
         raise UsageError(
-            f"{after.failure}\nits workers are stopped; mend it, then: %capability reload {after.name}"
+            f"{after.failure}\nits workers are stopped; mend it, then: %capability reload {after.name}",
+            code="DN414",
         )
     await live.until_connected(after.workers.values())
     table = workers_table([*after.workers.values()])
@@ -118,7 +123,7 @@ async def run_unload(runtime: Runtime, live: LiveWorkers, request: Unload) -> No
     """
     capability = _find(runtime, "unload", request.name)
     if capability.live:
-        raise UsageError(_why_not_unloaded(runtime, capability))
+        raise UsageError(_why_not_unloaded(runtime, capability), code="DN409")
     ended = [*capability.workers.values()]
     back = await runtime.unload(capability.name)
     await live.until_connected(back)
@@ -140,12 +145,14 @@ def _check_not_loaded(runtime: Runtime, manifest: CapabilityManifest) -> None:
         if _is_from(capability, root):
             raise UsageError(
                 f"capability {name!r} is loaded already, from {root}; read it again: "
-                f"%capability reload {name}; or end it: %capability unload {name}"
+                f"%capability reload {name}; or end it: %capability unload {name}",
+                code="DN403",
             )
         if name == manifest.name and not capability.live:
             raise UsageError(
                 f"capability {name!r} is loaded already, from {capability.root}; end that one first: "
-                f"%capability unload {name}"
+                f"%capability unload {name}",
+                code="DN403",
             )
 
 
@@ -158,13 +165,15 @@ def _check_wanted(
         raise UsageError(
             f"{request.path} is capability {manifest.name!r}, and so is this notebook; cells run "
             f"{_names(running)} of it. Run the loaded one in its place: {line} --replace; or write another "
-            "name into the %%capability cell"
+            "name into the %%capability cell",
+            code="DN408",
         )
     if not request.beside:
         raise UsageError(
             f"{request.path} has {_names(running)}, as cells of this notebook do: every event would be "
             f"handled twice. Run the loaded one in place of the cells: {line} --replace; or both: {line} "
-            "--beside"
+            "--beside",
+            code="DN408",
         )
 
 
@@ -174,12 +183,14 @@ def _find(runtime: Runtime, verb: str, name: str | None) -> Capability:
         names = [c.name for c in runtime.capabilities.all() if not c.live]
     known = ", ".join(names) or "none"
     if name is None:
-        raise UsageError(f"%capability {verb} needs the capability's name; there are: {known}")
+        raise UsageError(f"%capability {verb} needs the capability's name; there are: {known}", code="DN101")
     try:
         return runtime.capabilities.get(name)
     except NotFound:
         hint = nearest(name, names)
-        raise UsageError(f"%capability {verb}: no capability {name!r}; there are: {known}{hint}") from None
+        raise UsageError(
+            f"%capability {verb}: no capability {name!r}; there are: {known}{hint}", code="DN404"
+        ) from None
 
 
 def _why_not_unloaded(runtime: Runtime, capability: Capability) -> str:
@@ -237,11 +248,13 @@ async def run_flag(runtime: Runtime, request: SetFlag) -> object:
         return _flags_table(runtime, [request.name])
     value = parse_word(request.value)
     if value is None:
-        raise UsageError(f"%capability flag {request.name} takes on or off, not {request.value!r}")
+        raise UsageError(
+            f"%capability flag {request.name} takes on or off, not {request.value!r}", code="DN101"
+        )
     try:
         await runtime.set_flag(home.name, flag.name, value)
     except OSError as exc:
-        raise UsageError(f"flag {request.name!r} could not be kept: {exc}") from None
+        raise UsageError(f"flag {request.name!r} could not be kept: {exc}", code="DN406") from None
     now = home.flags[flag.name]
     lines = [f"{request.name} is {_word(now.effective)} ({_source(home, now)})"]
     if now.effective != value:
@@ -268,7 +281,9 @@ def _find_flag(runtime: Runtime, name: str) -> tuple[Capability, Flag]:
     found = known.get(name) or known.get(name.removeprefix(f"{own}."))
     if found is None:
         names = ", ".join(known) or "none; declare it under flags: in a %%capability cell"
-        raise UsageError(f"no flag {name!r} is declared; there are: {names}{nearest(name, known)}")
+        raise UsageError(
+            f"no flag {name!r} is declared; there are: {names}{nearest(name, known)}", code="DN405"
+        )
     return found
 
 

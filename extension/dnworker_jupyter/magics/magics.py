@@ -27,6 +27,7 @@ from dnworker_jupyter.magics.clock import ClockOptions, clock_parser, run_clock
 from dnworker_jupyter.magics.context import Interrupted, MagicContext
 from dnworker_jupyter.magics.dead import DeadOptions, dead_parser, run_dead
 from dnworker_jupyter.magics.events import EventsOptions, events_parser, run_events
+from dnworker_jupyter.magics.explain import ExplainOptions, explain_parser, run_explain
 from dnworker_jupyter.magics.fire import FireOptions, fire_parser, run_fire
 from dnworker_jupyter.magics.head import HeadOptions, head_parser, run_head
 from dnworker_jupyter.magics.map import MapOptions, map_parser, run_map
@@ -59,6 +60,7 @@ def parsers() -> dict[str, Parser]:
         "%events": events_parser(),
         "%clock": clock_parser(),
         "%dead": dead_parser(),
+        "%explain": explain_parser(),
         "%panel": panel_parser(),
         "%map": map_parser(),
         "%runtime": runtime_parser(),
@@ -114,7 +116,7 @@ class DnworkerMagics(Magics):
         options = read_worker_line(line)
         if not options.test and options.command is None:
             # The input transformer takes every %%worker at the top of a cell; here come only the others.
-            raise UsageError("%%worker must be the first line of its cell, below only comments")
+            raise UsageError("%%worker must be the first line of its cell, below only comments", code="DN104")
         return self._start("%%worker", lambda: run_worker_cell(self._context, options, cell))
 
     @no_var_expand
@@ -147,7 +149,7 @@ class DnworkerMagics(Magics):
         """
         options = agent_parser().read_as(AgentOptions, split(line))
         if not options.model:
-            raise UsageError("%%agent must be the first line of its cell, below only comments")
+            raise UsageError("%%agent must be the first line of its cell, below only comments", code="DN104")
         return self._start("%%agent", lambda: run_agent(self._context, options, cell))
 
     @no_var_expand
@@ -217,6 +219,11 @@ class DnworkerMagics(Magics):
             no dead letters
         """
         return self._run(dead_parser(), DeadOptions, line, run_dead)
+
+    @line_magic("explain")
+    def explain(self, line: str) -> Any:
+        """Show what the code at the end of a message means: %explain [DN104 | WORDS]"""
+        return self._run(explain_parser(), ExplainOptions, line, run_explain)
 
     @line_magic("panel")
     def panel(self, line: str) -> Any:

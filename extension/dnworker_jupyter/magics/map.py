@@ -53,12 +53,12 @@ async def run_map(context: MagicContext, options: MapOptions) -> object:
     try:
         made = context.runtime.map(options.minutes, only=only)
     except ValueError as exc:
-        raise UsageError(f"%map --minutes: {exc}") from None
+        raise UsageError(f"%map --minutes: {exc}", code="DN916") from None
     if options.output is not None:
         path = options.output.expanduser()
         try:
             write_atomically(path, made.as_text(form), mode=0o644)
         except OSError as exc:
-            raise UsageError(f"%map: {path} cannot be written: {exc.strerror or exc}") from None
+            raise UsageError(f"%map: {path} cannot be written: {exc.strerror or exc}", code="DN916") from None
         return Note(f"the map is in {path}")
     return Note(made.as_text(form)) if wanted else made

@@ -41,7 +41,7 @@ async def run_panel(context: MagicContext, options: PanelOptions, cell: Cell | N
     """
     if options.open:
         if options.dock is not None or options.name is not None:
-            raise UsageError("%panel --open opens the page of all workers, and stands alone")
+            raise UsageError("%panel --open opens the page of all workers, and stands alone", code="DN103")
         return await context.panels.open_page(cell)
     only = None if options.name is None else context.worker(options.name).qualified_name
     if options.dock is None:

@@ -27,7 +27,9 @@ async def declare_program(context: MagicContext, line: WorkerLine, command: str,
 
     if line.name in context.live:
         raise UsageError(
-            f"worker {line.name!r} is made of handlers; %worker remove {line.name} first, or use another name"
+            f"worker {line.name!r} is made of handlers; %worker remove {line.name} first, "
+            "or use another name",
+            code="DN114",
         )
     context.transactions.check_gate(line.name, line.options.when)
     relative = program_file(line)
@@ -47,7 +49,7 @@ async def declare_program(context: MagicContext, line: WorkerLine, command: str,
     context.runtime.retries.put(worker.qualified_name, parse_retry(line.options.retry))
     await context.runtime.capabilities.adopt(worker)
     if worker.state is WorkerState.ERROR:
-        raise UsageError(f"worker {line.name!r} is in state error: {worker.error}")
+        raise UsageError(f"worker {line.name!r} is in state error: {worker.error}", code="DN310")
     cell = context.cells.running
     if cell is not None:
         context.live.programs[line.name] = cell
@@ -75,7 +77,7 @@ def _split_command(command: str) -> list[str]:
     try:
         words = shlex.split(command)
     except ValueError as exc:
-        raise UsageError(f"--command {command!r}: {exc}") from None
+        raise UsageError(f"--command {command!r}: {exc}", code="DN114") from None
     if not words:
-        raise UsageError("--command is empty; name the program, as in: --command node")
+        raise UsageError("--command is empty; name the program, as in: --command node", code="DN114")
     return words

@@ -26,7 +26,7 @@ def names_handler(context: MagicContext, name: str) -> bool:
     worker, _, handler = name.rpartition(":")
     live = context.live.get(worker.rpartition(":")[2])
     if live is not None and any(one.key.name == handler for one, _ in live.handlers()):
-        raise UsageError(f"no worker {name!r}; did you mean {worker}.{handler}?")
+        raise UsageError(f"no worker {name!r}; did you mean {worker}.{handler}?", code="DN110")
     return False
 
 
@@ -42,7 +42,8 @@ async def remove_handler(context: MagicContext, name: str, number: int | None, t
     live = context.live.running(managed)
     if live is None:
         raise UsageError(
-            f"worker {managed.name!r} was not made of cells; its handlers go where they are defined"
+            f"worker {managed.name!r} was not made of cells; its handlers go where they are defined",
+            code="DN113",
         )
     handler, cell = handler_called(live, called, number, trigger)
     with notice_of(live):

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from dnworker.core.envelope import EventEnvelope
-from dnworker.core.errors import ApiError, UsageError
+from dnworker.core.errors import ApiError, UsageError, code_of
 from dnworker.engine.replay import Edit, find, read_events, recorded, replay
 from dnworker.events.trace import Trace
 from dnworker.runtime import Runtime
@@ -116,19 +116,7 @@ async def run_replay(context: MagicContext, options: ReplayOptions) -> object:
         UsageError: there is no such event, file or worker, or the line is wrong.
     """
     check_wait(options.timeout, options.session)
-    if options.speed is not None and not 0 < options.speed < math.inf:
-        raise UsageError(f"--speed {options.speed:g}: time goes forward; 1 is the pace at which they came")
-    if options.keep and not options.from_state:
-        raise UsageError("--keep goes with --from-state: %replay #12 --from-state --keep KEY")
-    if options.debug and options.compare:
-        raise UsageError("--compare runs copies, which nothing stops; leave --debug or --compare out")
-    if options.compare and (options.session is not None or options.speed is not None):
-        flag = "--speed" if options.session is None else "--session"
-        raise UsageError(f"--compare publishes nothing, and at once; leave {flag} or --compare out")
-    if options.speed is not None and options.from_state:
-        raise UsageError("--speed is for several events; --from-state takes one")
-    if options.kind and options.what and not options.what[0].startswith("last"):
-        raise UsageError("--kind chooses among the last: %replay last 5 --kind turn.completed")
+    _check(options)
     events = await choose(context.runtime, options.what or ["last"], kind=options.kind)
     if not events:
         what = f" of kind {options.kind}" if options.kind else ""
@@ -151,8 +139,31 @@ async def run_replay(context: MagicContext, options: ReplayOptions) -> object:
             timeout=options.timeout,
         )
     except ApiError as exc:
-        raise UsageError(f"%replay: {exc}") from None
+        raise UsageError(f"%replay: {exc}", code=code_of(exc) or "DN209") from None
     return traces[0] if len(traces) == 1 else Traces(traces)
+
+
+def _check(options: ReplayOptions) -> None:
+    """Refuse options that do not go with one another."""
+    if options.speed is not None and not 0 < options.speed < math.inf:
+        raise UsageError(
+            f"--speed {options.speed:g}: time goes forward; 1 is the pace at which they came", code="DN101"
+        )
+    if options.keep and not options.from_state:
+        raise UsageError("--keep goes with --from-state: %replay #12 --from-state --keep KEY", code="DN103")
+    if options.debug and options.compare:
+        raise UsageError(
+            "--compare runs copies, which nothing stops; leave --debug or --compare out", code="DN103"
+        )
+    if options.compare and (options.session is not None or options.speed is not None):
+        flag = "--speed" if options.session is None else "--session"
+        raise UsageError(
+            f"--compare publishes nothing, and at once; leave {flag} or --compare out", code="DN103"
+        )
+    if options.speed is not None and options.from_state:
+        raise UsageError("--speed is for several events; --from-state takes one", code="DN103")
+    if options.kind and options.what and not options.what[0].startswith("last"):
+        raise UsageError("--kind chooses among the last: %replay last 5 --kind turn.completed", code="DN103")
 
 
 async def choose(runtime: Runtime, words: list[str], *, kind: str | None = None) -> list[EventEnvelope]:
@@ -165,7 +176,7 @@ async def choose(runtime: Runtime, words: list[str], *, kind: str | None = None)
     if match is not None and len(words) <= 2:
         count = match[1] or (words[1] if len(words) == 2 else "1")
         if not count.isdecimal() or int(count) < 1:
-            raise UsageError(f"%replay last {count}: how many? as in: %replay last 5")
+            raise UsageError(f"%replay last {count}: how many? as in: %replay last 5", code="DN101")
         return await recorded(runtime, int(count), kind=kind)
     events = []
     for word in words:
@@ -203,7 +214,8 @@ async def _compare(context: MagicContext, events: list[EventEnvelope], name: str
         known = ", ".join(live.name for live, _ in pairs) or "none"
         raise UsageError(
             f"--compare needs one worker with an earlier generation; there are: {known}. "
-            "Name it: --worker NAME"
+            "Name it: --worker NAME",
+            code="DN112",
         )
     ((live, before),) = pairs
     earlier = live.earlier
@@ -215,5 +227,5 @@ async def _compare(context: MagicContext, events: list[EventEnvelope], name: str
 def _edit(text: str, names: Mapping[str, Any]) -> Edit:
     path, equals, value = text.partition("=")
     if not equals or not path:
-        raise UsageError(f"--edit {text!r} is not of the form field=value")
+        raise UsageError(f"--edit {text!r} is not of the form field=value", code="DN210")
     return path, read_value(value, names)

@@ -89,13 +89,14 @@ async def run_runtime(context: MagicContext, options: RuntimeOptions) -> object:
     takes_mode = options.what in ("storm", "observe", "durable", "join")
     given = [f"--{name.replace('_', '-')}" for name in _OF_JOIN if getattr(options, name)]
     if given and options.what != "join":
-        raise UsageError(f"%runtime {options.what}: {given[0]} is for %runtime join")
+        raise UsageError(f"%runtime {options.what}: {given[0]} is for %runtime join", code="DN103")
     if (options.mode is not None and not takes_mode) or (
         options.limit is not None and options.what != "storm"
     ):
         raise UsageError(
             f"%runtime {options.what} takes nothing more; %runtime storm takes a mode and --limit, "
-            "%runtime observe takes on or off, %runtime durable on, off or a file, and %runtime join servers"
+            "%runtime observe takes on or off, %runtime durable on, off or a file, and %runtime join servers",
+            code="DN101",
         )
     match options.what:
         case "storm":
@@ -137,7 +138,7 @@ def _observe(context: MagicContext, mode: str | None) -> Note:
     observation = context.runtime.services.observation
     if mode is not None:
         if mode not in ("on", "off"):
-            raise UsageError(f"%runtime observe {mode}: on or off is wanted")
+            raise UsageError(f"%runtime observe {mode}: on or off is wanted", code="DN101")
         observation.is_on = mode == "on"
     what = "report what their handlers do" if observation.is_on else SILENT.replace("runs", "run")
     again = "; those that run now are as they were started: %worker restart" if mode is not None else ""
@@ -155,7 +156,7 @@ def _nest(context: MagicContext) -> Note:
         import nest_asyncio2
     except ImportError:
         raise UsageError(
-            "%runtime nest needs nest-asyncio2; install it with: %pip install nest-asyncio2"
+            "%runtime nest needs nest-asyncio2; install it with: %pip install nest-asyncio2", code="DN902"
         ) from None
     nest_asyncio2.apply()
     context.is_nested = True

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Collection
 from typing import Any
 
-from dnworker.core.errors import Conflict, UsageError
+from dnworker.core.errors import Conflict, UsageError, code_of
 from dnworker.engine.worker_state import state_of
 from dnworker.workers.inprocess_worker import InProcessWorker
 from dnworker.workers.managed import ManagedWorker
@@ -112,7 +112,9 @@ def snapshot_of(context: MagicContext, managed: ManagedWorker, event: str) -> Sn
     for one in reversed(kept):
         if event in (f"#{one.seq}", str(one.seq)) or (len(event) >= 8 and one.event_id.startswith(event)):
             return one
-    raise UsageError(f"no state of {managed.name} before {event} is kept; {what_is_kept(kept, managed.name)}")
+    raise UsageError(
+        f"no state of {managed.name} before {event} is kept; {what_is_kept(kept, managed.name)}", code="DN711"
+    )
 
 
 def what_is_kept(kept: list[Snapshot], name: str) -> str:
@@ -143,7 +145,7 @@ def _state(context: MagicContext, managed: ManagedWorker) -> dict[Any, Any]:
             if is_live
             else ""
         )
-        raise UsageError(f"{exc}{way}") from None
+        raise UsageError(f"{exc}{way}", code=code_of(exc) or "DN710") from None
 
 
 def _title(managed: ManagedWorker, count: int) -> str:
@@ -176,7 +178,8 @@ async def _until_idle(context: MagicContext, managed: ManagedWorker, event: str)
         names = ", ".join(f"{one.handler}{f' (#{one.event.seq})' if one.event else ''}" for one in running)
         raise UsageError(
             f"{managed.name} still runs {names} after {IDLE_SECONDS:g} s, and its state is not changed under "
-            f"it; interrupt it, or wait, and then: %worker state {managed.name} --restore {event}"
+            f"it; interrupt it, or wait, and then: %worker state {managed.name} --restore {event}",
+            code="DN711",
         ) from None
     finally:
         unlisten()

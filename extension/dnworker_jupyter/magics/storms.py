@@ -23,7 +23,7 @@ def resume(context: MagicContext, worker: ManagedWorker | None, *, drop: bool) -
     name = None if worker is None else worker.qualified_name
     if not any(name is None or name in storm.workers for storm in storms.storms):
         whose = "" if worker is None else f" of {worker.name}"
-        raise UsageError(f"no event{whose} is held: there is no event storm")
+        raise UsageError(f"no event{whose} is held: there is no event storm", code="DN214")
     count = storms.drop(name) if drop else storms.resume(name)
     context.runtime.look_again()
     what = f"{count:,} event{'s are' if count != 1 else ' is'}"
@@ -40,7 +40,7 @@ def show_or_set(context: MagicContext, mode: str | None, limit: int | None) -> N
     wanted = None if mode is None else storm_mode(mode)
     if limit is not None:
         if limit < 1:
-            raise UsageError(f"--limit {limit}: a number of events is wanted, such as 1000")
+            raise UsageError(f"--limit {limit}: a number of events is wanted, such as 1000", code="DN214")
         storms.limit = limit
     if wanted is not None:
         storms.mode = wanted

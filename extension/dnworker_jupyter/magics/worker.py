@@ -120,18 +120,22 @@ async def run_worker_line(context: MagicContext, options: WorkerOptions) -> obje
         case ["resume", *names] if len(names) < 2:
             return resume(context, context.worker(names[0]) if names else None, drop=options.drop)
         case [verb] if verb in WORKER_VERBS:
-            raise UsageError(f"%worker {verb} needs the worker's name")
+            raise UsageError(f"%worker {verb} needs the worker's name", code="DN101")
         case [name]:
             return await _table(context, context.worker(name))
         case ["topology", name, topology]:
             debug = ProcessDebug(options.wait) if options.debug else None
             return await _move(context, context.worker(name), _topology(topology), debug)
         case ["topology", *_]:
-            raise UsageError(f"%worker topology takes a name and one of {', '.join(sorted(TOPOLOGIES))}")
+            raise UsageError(
+                f"%worker topology takes a name and one of {', '.join(sorted(TOPOLOGIES))}", code="DN322"
+            )
         case ["remove", name] if names_handler(context, name):
             return await remove_handler(context, name, options.cell, options.trigger)
         case ["remove", _] if options.cell is not None or options.trigger is not None:
-            raise UsageError("--cell and --for go with one handler: %worker remove NAME.HANDLER --cell N")
+            raise UsageError(
+                "--cell and --for go with one handler: %worker remove NAME.HANDLER --cell N", code="DN103"
+            )
         case ["state", name]:
             return await _state_of(context, context.worker(name), options)
         case ["logs", name]:
@@ -142,10 +146,12 @@ async def run_worker_line(context: MagicContext, options: WorkerOptions) -> obje
             with because(_BY_HAND.get(verb, "")):
                 return await _ACTIONS[verb](context, context.worker(name))
         case [verb, *names] if verb in WORKER_VERBS:
-            raise UsageError(f"%worker {verb} takes one name, not {' '.join(names)!r}")
+            raise UsageError(f"%worker {verb} takes one name, not {' '.join(names)!r}", code="DN101")
     words = " ".join(options.words)
     hint = nearest(options.words[0], WORKER_VERBS)
-    raise UsageError(f"%worker takes {', '.join(WORKER_VERBS)} and one name, not {words!r}{hint}")
+    raise UsageError(
+        f"%worker takes {', '.join(WORKER_VERBS)} and one name, not {words!r}{hint}", code="DN101"
+    )
 
 
 _LINES = {
@@ -188,21 +194,22 @@ def _check_options(options: WorkerOptions) -> None:
     for name in given:
         if verb not in _VERBS_OF[name]:
             lines = " or ".join(_LINES[one] for one in _VERBS_OF[name])
-            raise UsageError(f"{_flag(name)} goes with: {lines}")
+            raise UsageError(f"{_flag(name)} goes with: {lines}", code="DN103")
     if options.wait and not options.debug:
-        raise UsageError("--wait waits for a debugger, and goes with --debug")
+        raise UsageError("--wait waits for a debugger, and goes with --debug", code="DN103")
     if verb == "state":
         if len([name for name in given if name != "keep"]) > 1:
-            raise UsageError("--before, --restore and --changes each stand alone")
+            raise UsageError("--before, --restore and --changes each stand alone", code="DN103")
         if "keep" in given and "before" not in given and "restore" not in given:
             raise UsageError(
-                "--keep goes with --before or --restore: %worker state NAME --restore #12 --keep KEY"
+                "--keep goes with --before or --restore: %worker state NAME --restore #12 --keep KEY",
+                code="DN103",
             )
     if "show" in given and len(given) > 1:
         others = ", ".join(_flag(name) for name in given if name != "show")
-        raise UsageError(f"--show shows one line whole, whichever it is; leave {others} out")
+        raise UsageError(f"--show shows one line whole, whichever it is; leave {others} out", code="DN103")
     if "all" in given and "last" in given:
-        raise UsageError("--all shows all lines, --last the newest N; leave one of them out")
+        raise UsageError("--all shows all lines, --last the newest N; leave one of them out", code="DN103")
 
 
 def _is_given(value: object) -> bool:
@@ -243,7 +250,9 @@ async def _logs(context: MagicContext, name: str, options: WorkerOptions) -> obj
 def _line_number(text: str | None) -> int | None:
     if text is None or text.isdecimal():
         return None if text is None else int(text)
-    raise UsageError(f"--before {text}: the number of a line of the log is wanted, as in --before 299")
+    raise UsageError(
+        f"--before {text}: the number of a line of the log is wanted, as in --before 299", code="DN305"
+    )
 
 
 async def _table(context: MagicContext, managed: ManagedWorker) -> Table:
@@ -314,7 +323,8 @@ async def _move(
     if topology == "in-process" and debug is not None:
         raise UsageError(
             f"{live.name} would run in this kernel: JupyterLab's debugger (the bug icon) stops in its cells; "
-            f"--debug is for processes, as in: %worker topology {live.name} python --debug"
+            f"--debug is for processes, as in: %worker topology {live.name} python --debug",
+            code="DN120",
         )
     debugged, name = context.runtime.services.debugged, managed.qualified_name
     present = debugged.of(name)
@@ -363,7 +373,9 @@ _BY_HAND = {
 
 def _generation(text: str) -> int:
     if not text.isdecimal():
-        raise UsageError(f"%worker rollback NAME GENERATION takes the number of a generation, not {text!r}")
+        raise UsageError(
+            f"%worker rollback NAME GENERATION takes the number of a generation, not {text!r}", code="DN112"
+        )
     return int(text)
 
 
@@ -372,7 +384,9 @@ def _topology(text: str) -> Topology:
         if topology == text:
             return topology
     hint = nearest(text, TOPOLOGIES)
-    raise UsageError(f"there is no topology {text!r}; there are: {', '.join(sorted(TOPOLOGIES))}{hint}")
+    raise UsageError(
+        f"there is no topology {text!r}; there are: {', '.join(sorted(TOPOLOGIES))}{hint}", code="DN322"
+    )
 
 
 def _how(topology: Topology) -> str:

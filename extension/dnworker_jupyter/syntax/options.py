@@ -116,28 +116,26 @@ def read_worker_line(line: str) -> WorkerLine:
     """
     options = worker_parser().read(split(line))
     if options.name is None:
-        raise UsageError("%%worker needs the worker's name, as in: %%worker bridge")
+        raise UsageError("%%worker needs the worker's name, as in: %%worker bridge", code="DN101")
     try:
         name = check_worker_name(options.name)
     except ValueError as exc:
-        raise UsageError(f"%%worker: {exc}") from None
+        raise UsageError(f"%%worker: {exc}", code="DN303") from None
     env = {}
     for pair in options.env:
         key, equals, value = pair.partition("=")
         if not equals or not key:
-            raise UsageError(f"%%worker: --env {pair!r} is not of the form NAME=value")
+            raise UsageError(f"%%worker: --env {pair!r} is not of the form NAME=value", code="DN114")
         env[key] = value
-    if options.topology is not None and options.command is not None:
-        raise UsageError(
-            "%%worker: --topology is for Python workers; --command says already how this one runs"
-        )
+    if options.command is not None:
+        _check_program(options)
     _check_debug(name, options.debug, options.wait, is_program=options.command is not None)
-    if options.keep_state and options.command is not None:
-        raise UsageError("%%worker: --keep-state keeps worker.state, and a program has none that is ours")
     parse_retry(options.retry, "%%worker: --retry")
     given = [options.command, options.file, options.topology, options.when, env, options.shared]
     if options.test and any([*given, options.keep_state, options.retry]):
-        raise UsageError("%%worker: --test stands alone: its body is an event, which runs nothing of its own")
+        raise UsageError(
+            "%%worker: --test stands alone: its body is an event, which runs nothing of its own", code="DN103"
+        )
     if options.file is not None:
         _check_file(options.file, is_python=options.command is None)
     return WorkerLine(
@@ -155,24 +153,39 @@ def read_worker_line(line: str) -> WorkerLine:
     )
 
 
+def _check_program(options: argparse.Namespace) -> None:
+    """Refuse what a worker that is a program cannot have."""
+    if options.topology is not None:
+        raise UsageError(
+            "%%worker: --topology is for Python workers; --command says already how this one runs",
+            code="DN114",
+        )
+    if options.keep_state:
+        raise UsageError(
+            "%%worker: --keep-state keeps worker.state, and a program has none that is ours", code="DN114"
+        )
+
+
 def _check_debug(name: str, debug: bool, wait: bool, *, is_program: bool) -> None:
     if (debug or wait) and not is_program:
         raise UsageError(
             "%%worker: --debug is for programs; JupyterLab's debugger stops in this cell, and "
-            f"%worker topology {name} python --debug makes it a process to attach to"
+            f"%worker topology {name} python --debug makes it a process to attach to",
+            code="DN120",
         )
     if wait and not debug:
-        raise UsageError("%%worker: --wait waits for a debugger, and goes with --debug")
+        raise UsageError("%%worker: --wait waits for a debugger, and goes with --debug", code="DN103")
 
 
 def _check_file(text: str, *, is_python: bool) -> None:
     path = PurePosixPath(text)
     if path.is_absolute() or ".." in path.parts or not path.name:
         raise UsageError(
-            f"--file {text!r} must be a path inside of the capability, such as workers/relay.mjs"
+            f"--file {text!r} must be a path inside of the capability, such as workers/relay.mjs",
+            code="DN114",
         )
     if is_python and path.suffix != ".py":
-        raise UsageError(f"--file {text!r}: the file of a Python worker ends in .py")
+        raise UsageError(f"--file {text!r}: the file of a Python worker ends in .py", code="DN114")
 
 
 class Parser(argparse.ArgumentParser):
@@ -225,7 +238,7 @@ class Parser(argparse.ArgumentParser):
         if choice is not None:
             message += nearest(choice[1], re.findall(r"[\w-]+", choice[2]))
         stop = "" if message.endswith("?") else "."
-        raise UsageError(f"{self.prog}: {message}{stop} {self.prog} --help shows how")
+        raise UsageError(f"{self.prog}: {message}{stop} {self.prog} --help shows how", code="DN101")
 
 
 def nearest(word: str, known: Iterable[str]) -> str:
@@ -263,7 +276,7 @@ def split(line: str) -> list[str]:
             elif closing and char == closing[-1]:
                 closing.pop()
     if quote or closing:
-        raise UsageError(f"{line.strip()!r}: {quote or closing[-1]!r} is missing at the end")
+        raise UsageError(f"{line.strip()!r}: {quote or closing[-1]!r} is missing at the end", code="DN101")
     if word:
         words.append(word)
     if "#" in words:  # a comment, as in Python
@@ -288,7 +301,9 @@ def read_value(text: str, names: Mapping[str, Any]) -> Any:
     """
     if match := _NAME_REFERENCE.fullmatch(text):
         if match[1] not in names:
-            raise UsageError(f"there is no variable {match[1]!r} in this notebook to put for {text}")
+            raise UsageError(
+                f"there is no variable {match[1]!r} in this notebook to put for {text}", code="DN205"
+            )
         return names[match[1]]
     problem = ""
     for read in (json.loads, ast.literal_eval):
@@ -301,7 +316,8 @@ def read_value(text: str, names: Mapping[str, Any]) -> Any:
     if text.startswith("{") and text.endswith("}"):
         raise UsageError(
             f"{text} is neither JSON ({problem}), a Python dict nor the name of a variable; "
-            "quote it if it is text"
+            "quote it if it is text",
+            code="DN205",
         )
     return text
 
@@ -321,7 +337,8 @@ def read_payload(words: list[str], names: Mapping[str, Any]) -> dict[str, Any] |
         key, equals, value = word.partition("=")
         if not equals or not key:
             raise UsageError(
-                f"{word!r} is not of the form key=value; a text with blanks needs quotes: key='a b'"
+                f"{word!r} is not of the form key=value; a text with blanks needs quotes: key='a b'",
+                code="DN205",
             )
         payload[key] = read_value(value, names)
     return payload
@@ -335,26 +352,27 @@ def read_body(body: str, what: str = "payload") -> dict[str, Any]:
     """
     text = body.strip()
     if not text:
-        raise UsageError(f"the body is empty; write the {what} as JSON, a Python dict or YAML")
+        raise UsageError(f"the body is empty; write the {what} as JSON, a Python dict or YAML", code="DN205")
     if text.startswith("{"):
         try:
             return _object(json.loads(body), text)
         except RecursionError:
-            raise UsageError(f"the {what} is nested too deep to be read") from None
+            raise UsageError(f"the {what} is nested too deep to be read", code="DN205") from None
         except json.JSONDecodeError as exc:
             try:
                 return _object(ast.literal_eval(text), text)
             except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
                 location = f"line {exc.lineno + 1}, column {exc.colno}"
                 raise UsageError(
-                    f"{what}, {location}: {exc.msg}; a {what} is a JSON object, a Python dict or YAML"
+                    f"{what}, {location}: {exc.msg}; a {what} is a JSON object, a Python dict or YAML",
+                    code="DN205",
                 ) from None
     from dnworker.capability.yamltree import YamlError, parse
 
     try:
         return _object(parse(body).value, text)
     except YamlError as exc:
-        raise UsageError(f"{what}, line {exc.line + 1}, column {exc.column}: {exc}") from None
+        raise UsageError(f"{what}, line {exc.line + 1}, column {exc.column}: {exc}", code="DN205") from None
 
 
 def _object(value: Any, text: str) -> dict[str, Any]:
@@ -362,7 +380,9 @@ def _object(value: Any, text: str) -> dict[str, Any]:
         return value
     quoted = repr(shorten(text, LONGEST_QUOTED))
     raise UsageError(
-        f'a payload is an object with names, such as {{"turn_id": "t1"}}; {quoted} is {_type_in_words(value)}'
+        f'a payload is an object with names, such as {{"turn_id": "t1"}}; '
+        f"{quoted} is {_type_in_words(value)}",
+        code="DN205",
     )
 
 

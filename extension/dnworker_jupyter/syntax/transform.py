@@ -20,7 +20,20 @@ from dnworker_jupyter.syntax.options import asks_help
 
 PACKAGE = "dnworker_jupyter"
 AWAITED = frozenset(
-    {"fire", "worker", "panel", "map", "capability", "events", "runtime", "replay", "clock", "agent", "dead"}
+    {
+        "fire",
+        "worker",
+        "panel",
+        "map",
+        "capability",
+        "events",
+        "runtime",
+        "replay",
+        "clock",
+        "agent",
+        "dead",
+        "explain",
+    }
 )
 
 WAITING = frozenset({"time", "capture"})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 
@@ -42,7 +43,9 @@ def refusal(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
     said = capsys.readouterr()
     assert said.out == ""
     assert said.err.count("\n") == 1
-    return said.err.removeprefix("dnworker: ").rstrip("\n")
+    text, code = re.fullmatch(r"dnworker: (.*) \((DN[78]\d\d)\)\n", said.err).groups()
+    assert code is not None
+    return text
 
 
 @pytest.mark.parametrize("url", MISTAKES)

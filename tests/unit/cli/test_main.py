@@ -59,7 +59,7 @@ def test_without_the_runtimes_libraries_a_command_says_what_to_install(command):
     assert answer.returncode == 1
     assert (
         answer.stderr
-        == f"dnworker: `dnworker {command}` needs yaml; install it with: pip install 'dnworker[runtime]'\n"
+        == f"dnworker: `dnworker {command}` needs yaml; install it with: pip install 'dnworker[runtime]' (DN902)\n"
     )
 
 
@@ -400,7 +400,8 @@ def test_a_port_in_use_is_one_sentence(tmp_path, unused_tcp_port):
         answer = run("serve", "--port", str(unused_tcp_port), env={**os.environ})
     assert answer.returncode == 1
     assert (
-        answer.stderr == f"dnworker: port {unused_tcp_port} on 127.0.0.1 is in use; port 0 picks a free one\n"
+        answer.stderr
+        == f"dnworker: port {unused_tcp_port} on 127.0.0.1 is in use; port 0 picks a free one (DN908)\n"
     )
 
 

@@ -8,7 +8,7 @@ import httpx
 import pytest
 
 from dnworker import Runtime, RuntimeClient, Worker
-from dnworker.core.errors import Invalid, ReservedKind
+from dnworker.core.errors import CODE_HEADER, Invalid, ReservedKind
 
 
 @pytest.fixture(params=["http", "direct"])
@@ -64,6 +64,8 @@ async def test_a_session_that_is_not_live_is_an_http_error_on_both(client):
     with pytest.raises(httpx.HTTPStatusError, match="no live session 's1'") as refused:
         await client.publish("demo.a", session_id="s1")
     assert refused.value.response.status_code == 404
+    assert refused.value.response.headers[CODE_HEADER] == "DN601"
+    assert str(refused.value).endswith(" (DN601)")
 
 
 async def test_subscribe_yields_live_events_of_its_kinds(client):

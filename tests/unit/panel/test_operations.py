@@ -182,4 +182,4 @@ async def test_a_handler_is_removed_only_where_cells_registered_it(runtime, brid
     handler = told["worker"]["handlers"][0]
     assert (handler["origin"], handler["stale"]) == (None, None)
     answer = await screen.ask("remove", worker="notebook:bridge", key=handler["key"])
-    assert (answer["type"], answer["text"]) == ("failed", "only a notebook can do this")
+    assert (answer["type"], answer["text"]) == ("failed", "only a notebook can do this (DN917)")

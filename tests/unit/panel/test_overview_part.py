@@ -128,7 +128,7 @@ async def test_a_dismissed_row_is_back_when_it_fails_again(runtime, bridge, scre
     assert (await screen.ask("dismiss", row=row["id"]))["count"] == 1
     await overview(screen, lambda part: part["failures"]["all"] == 0)
     answer = await screen.ask("dismiss", row=row["id"])
-    assert answer["text"] == "it does not fail any more"
+    assert answer["text"] == "it does not fail any more (DN915)"
     await fire(runtime, "demo.ping", bad=1)
     await overview(screen, lambda part: part["failures"]["all"] == 1)
 
@@ -144,7 +144,7 @@ async def test_a_dismissed_row_is_restored_as_it_was(runtime, bridge, screen):
     (restored,) = found["failures"]["rows"]
     assert restored | {"spark": None} == row | {"spark": None}  # a bucket may have begun since
     assert sum(restored["spark"]) == 1
-    assert (await screen.ask("restore", row=row["id"]))["text"] == "it does not fail any more"
+    assert (await screen.ask("restore", row=row["id"]))["text"] == "it does not fail any more (DN915)"
 
 
 async def test_a_row_that_failed_again_since_it_was_dismissed_is_one_row_when_it_is_restored(
@@ -170,7 +170,7 @@ async def test_a_row_whose_worker_was_started_anew_since_is_not_restored(runtime
     (row,) = (await overview(screen))["failures"]["rows"]
     await screen.ask("dismiss", row=row["id"])
     await bridge.restart(force=True)
-    assert (await screen.ask("restore", row=row["id"]))["text"] == "it does not fail any more"
+    assert (await screen.ask("restore", row=row["id"]))["text"] == "it does not fail any more (DN915)"
     assert runtime.feed.model.failing_now() == []
 
 

@@ -129,7 +129,7 @@ async def test_a_diagram_is_sent_as_text_whatever_kinds_are_called(runtime, scre
 async def test_a_diagram_of_an_event_that_is_not_kept_is_refused(runtime, screen):
     await screen.open()
     answer = await screen.ask("diagram", event="f" * 32)
-    assert answer["text"] == "this event is kept no longer; fire it again"
+    assert answer["text"] == "this event is kept no longer; fire it again (DN209)"
 
 
 async def test_the_payload_of_an_event_is_sent_as_text_on_request(runtime, screen):

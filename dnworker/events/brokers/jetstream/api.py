@@ -35,11 +35,11 @@ class Away(BrokerError):
 
 
 class Refused(BrokerError):
-    """The server refuses; `code` is the number of its error, `status` that of its kind, as in HTTP."""
+    """The server refuses; `number` is that of its error, `status` that of its kind, as in HTTP."""
 
-    def __init__(self, text: str, status: int = 0, code: int = 0) -> None:
+    def __init__(self, text: str, status: int = 0, number: int = 0) -> None:
         self.status = status
-        self.code = code
+        self.number = number
         super().__init__(text)
 
 
@@ -139,7 +139,7 @@ class Api:
         try:
             found = await self.ask(f"STREAM.INFO.{stream}")
         except Refused as exc:
-            if exc.code == NO_STREAM:
+            if exc.number == NO_STREAM:
                 return None
             raise
         return stream_info(found)
@@ -153,7 +153,7 @@ class Api:
         try:
             found = (await self.ask(f"STREAM.MSG.GET.{stream}", which))["message"]
         except Refused as exc:
-            if exc.code == NO_MESSAGE:
+            if exc.number == NO_MESSAGE:
                 return None
             raise
         headers = read_headers(base64.b64decode(found.get("hdrs", "")))

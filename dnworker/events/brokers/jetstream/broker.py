@@ -233,7 +233,9 @@ class JetStreamBroker(Values, Workers):
         if self._outbox is None:
             future: asyncio.Future[Accepted] = asyncio.get_running_loop().create_future()
             future.set_exception(
-                NotStored("the broker is closed; nothing was published; start the runtime first")
+                NotStored(
+                    "the broker is closed; nothing was published; start the runtime first", code="DN807"
+                )
             )
             return future
         accepted = self._outbox.publish(envelope, size, only, is_held, cause, is_idempotent)
@@ -307,7 +309,7 @@ class JetStreamBroker(Values, Workers):
 
     def _opened_backlog(self) -> Backlog:
         if self._reader is None:
-            raise BrokerError("the broker is closed; start the runtime first")
+            raise BrokerError("the broker is closed; start the runtime first", code="DN807")
         if self._problem is not None:
             raise BrokerError(self._problem)
         return self._backlog

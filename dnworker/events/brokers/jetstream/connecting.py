@@ -247,7 +247,8 @@ async def _connect(connected: Connected) -> None:
         cause = connected.last_error if isinstance(exc, nats.errors.NoServersError) else exc
         raise BrokerError(
             f"no NATS server takes a connection at {settings.address} ({why(cause or exc)}); "
-            "start one (nats-server -js), or name another"
+            "start one (nats-server -js), or name another",
+            code="DN801",
         ) from None
     connected.client.options["max_reconnect_attempts"] = -1  # from now on it never gives up
 
@@ -260,7 +261,7 @@ async def _find_or_make(connected: Connected, config: dict[str, Any]) -> StreamI
     try:
         return await _create(connected, config)
     except Refused as exc:
-        if exc.code != NAME_IN_USE or (found := await api.info(name)) is None:
+        if exc.number != NAME_IN_USE or (found := await api.info(name)) is None:
             raise
         return found
 
@@ -287,7 +288,8 @@ async def ensure(connected: Connected, config: dict[str, Any], *, keep: str) -> 
             if not isinstance(exc, Away) or is_denied or asyncio.get_running_loop().time() > end:
                 raise BrokerError(
                     f"{connected.settings.address} keeps no {keep} for the namespace "
-                    f"{connected.settings.namespace} ({exc}); {_way_out(connected)}"
+                    f"{connected.settings.namespace} ({exc}); {_way_out(connected)}",
+                    code="DN805",
                 ) from None
         await asyncio.sleep(RECONNECT_SECONDS)
     made_by = (found.config.get("metadata") or {}).get("dnworker")
@@ -295,7 +297,8 @@ async def ensure(connected: Connected, config: dict[str, Any], *, keep: str) -> 
         raise BrokerError(
             f"the namespace {connected.settings.namespace} at {connected.settings.address} is used by "
             f"{'something else' if made_by is None else f'another version of dnworker (format {made_by})'}; "
-            "take another --namespace"
+            "take another --namespace",
+            code="DN803",
         )
     return found
 

@@ -23,7 +23,9 @@ def is_seed(creds: Path, option: str = "--creds") -> bool:
         return False
     if text.strip().startswith("SU") and len(text.split()) == 1:
         return True
-    raise UsageError(f"{option} {creds}: neither a .creds file nor the seed of an nkey, which begins with SU")
+    raise UsageError(
+        f"{option} {creds}: neither a .creds file nor the seed of an nkey, which begins with SU", code="DN804"
+    )
 
 
 def tls_context(
@@ -35,20 +37,22 @@ def tls_context(
         UsageError: a file is not there or is no certificate, or the key is of another one.
     """
     if cert is None and key is not None:
-        raise UsageError(f"{option}-key {key}: a key is of a certificate; give {option}-cert, too")
+        raise UsageError(
+            f"{option}-key {key}: a key is of a certificate; give {option}-cert, too", code="DN804"
+        )
     if cert is None and ca is None:
         return None
     try:
         context = ssl.create_default_context(cafile=None if ca is None else str(ca))
     except (OSError, ValueError) as exc:
-        raise UsageError(f"{option}-ca {ca}: {_why(exc, 'a certificate in PEM')}") from exc
+        raise UsageError(f"{option}-ca {ca}: {_why(exc, 'a certificate in PEM')}", code="DN804") from exc
     if cert is not None:
         try:
             context.load_cert_chain(str(cert), None if key is None else str(key), password=_no_password)
         except (OSError, ValueError) as exc:
             also = "" if key is None else f" with {option}-key {key}"
             why = _why(exc, "a certificate and its key in PEM, without a password")
-            raise UsageError(f"{option}-cert {cert}{also}: {why}") from exc
+            raise UsageError(f"{option}-cert {cert}{also}: {why}", code="DN804") from exc
     return context
 
 
@@ -62,7 +66,7 @@ def _text_of(file: Path, option: str) -> str:
         with file.open("rb") as opened:
             return opened.read(LARGEST).decode("utf-8", "replace")
     except OSError as exc:
-        raise UsageError(f"{option} {file}: {(exc.strerror or str(exc)).lower()}") from exc
+        raise UsageError(f"{option} {file}: {(exc.strerror or str(exc)).lower()}", code="DN804") from exc
 
 
 def _why(exc: Exception, wanted: str) -> str:

@@ -106,7 +106,7 @@ def unpack(packed: bytes) -> dict[int, Outstanding]:
     try:
         columns = _columns.decode(zlib.decompress(packed))
     except (zlib.error, msgspec.MsgspecError) as exc:
-        raise BrokerError(f"what a worker has not handled cannot be read ({exc})") from exc
+        raise BrokerError(f"what a worker has not handled cannot be read ({exc})", code="DN813") from exc
     passed = set(columns.passed)
     return {
         seq: Outstanding(deliveries, columns.not_before.get(seq), columns.ended.get(seq, []), seq in passed)
@@ -145,7 +145,7 @@ class CursorStore:
                 stored.outstanding = b"".join(there) or stored.outstanding
                 return stored, last.seq
             await asyncio.sleep(0.05 * attempt)  # it was written anew in between
-        raise BrokerError(f"how far {worker} is cannot be read: parts of it are gone")
+        raise BrokerError(f"how far {worker} is cannot be read: parts of it are gone", code="DN813")
 
     async def write(self, stored: StoredCursor, revision: int) -> int | None:
         """Write a cursor over a revision, and return the new one; None where another has come before.
@@ -211,9 +211,9 @@ def decode(data: bytes, worker: str) -> StoredCursor:
     try:
         stored = _stored.decode(data)
     except msgspec.MsgspecError as exc:
-        raise BrokerError(f"how far {worker} is cannot be read ({exc})") from exc
+        raise BrokerError(f"how far {worker} is cannot be read ({exc})", code="DN813") from exc
     if stored.format != FORMAT:
-        raise BrokerError(f"how far {worker} is was written by another version of dnworker")
+        raise BrokerError(f"how far {worker} is was written by another version of dnworker", code="DN813")
     return stored
 
 

@@ -123,7 +123,8 @@ class Divided:
         if turn != cursor.share.turn:
             raise NotStored(
                 f"{cursor.worker}: its events were divided anew by another node; this one gives it none: "
-                "restart it"
+                "restart it",
+                code="DN810",
             )
         return stored if division is None else self._of_turn(cursor.worker, division, stored)
 
@@ -196,9 +197,13 @@ class Divided:
         if len(data) > self.connected.largest // 2:
             _check_count(worker, sum(len(unpack(one.outstanding)) for one in begins), most=0)
         if not may():
-            raise Conflict(f"a lease of {worker} was lost while its events were divided; it is tried again")
+            raise Conflict(
+                f"a lease of {worker} was lost while its events were divided; it is tried again", code="DN810"
+            )
         if await self.put(_key(worker), data, revision=revision) is None:
-            raise Conflict(f"another node divides the events of {worker} at this moment; try again")
+            raise Conflict(
+                f"another node divides the events of {worker} at this moment; try again", code="DN810"
+            )
         for name in names[partition.of :]:
             await self._remove(name)
 
@@ -218,7 +223,7 @@ class Divided:
                     continue
             cursor.share = Share(index_of(member), ALONE if division is None else division.partition)
             return None if current is None else cursor
-        raise Conflict(f"{member} runs on another node; stop it there first")
+        raise Conflict(f"{member} runs on another node; stop it there first", code="DN810")
 
     async def _begins(self, worker: str, cursors: list[Cursor], partition: Partition) -> list[_Begin]:
         if not cursors:
@@ -226,7 +231,7 @@ class Divided:
             return [_Begin([], seq, seq, b"") for _ in range(partition.of)]
         info = await self.connected.api.info(self.connected.names.events)
         if info is None:
-            raise BrokerError("the stream of events is gone")
+            raise BrokerError("the stream of events is gone", code="DN805")
         prepare(cursors, info.last_seq)
         plan = plan_of(cursors)
         outstanding = divided(plan, partition, await self._moved(worker, cursors, plan.handled_to))
@@ -289,9 +294,11 @@ def _decode(data: bytes) -> _Division:
     try:
         division = _division.decode(data)
     except msgspec.MsgspecError as exc:
-        raise BrokerError(f"how the events of a worker are divided cannot be read ({exc})") from exc
+        raise BrokerError(
+            f"how the events of a worker are divided cannot be read ({exc})", code="DN813"
+        ) from exc
     if division.format != FORMAT or not 0 < division.of == len(division.begins):
-        raise BrokerError("how a worker is divided was written by another version of dnworker")
+        raise BrokerError("how a worker is divided was written by another version of dnworker", code="DN813")
     return division
 
 
@@ -303,5 +310,6 @@ def _check_count(worker: str, count: int, most: int = MOST_MOVED) -> None:
     if count > most:
         raise Conflict(
             f"{count:,} events of {worker} wait behind others that are handled: start it with as many "
-            "members as before, and change that once they are handled"
+            "members as before, and change that once they are handled",
+            code="DN810",
         )

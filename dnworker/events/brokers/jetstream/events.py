@@ -68,7 +68,7 @@ def read_event(data: bytes, headers: dict[str, str], seq: int) -> Read:
     except Invalid:
         raise
     except Exception as exc:
-        raise Invalid(f"it is no event ({type(exc).__name__})") from exc
+        raise Invalid(f"it is no event ({type(exc).__name__})", code="DN211") from exc
 
 
 def _read(data: bytes, headers: dict[str, str], seq: int) -> Read:

@@ -82,7 +82,7 @@ async def check_servers(servers: Servers, options: Mapping[str, Any]) -> None:
             reasons.append(str(exc))
         else:
             return
-    raise BrokerError("; ".join(dict.fromkeys(reasons)))
+    raise BrokerError("; ".join(dict.fromkeys(reasons)), code="DN801")
 
 
 async def read_info(host: str, port: int) -> ServerInfo:

@@ -78,7 +78,7 @@ class CursorKeeper:
         future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         future.add_done_callback(lambda done: done.cancelled() or done.exception())
         if self.is_lost:
-            future.set_exception(NotStored(self._why_lost("another node")))
+            future.set_exception(NotStored(self._why_lost("another node"), code="DN816"))
             return future
         self._waiting.append(future)
         if self._task is None:
@@ -98,7 +98,9 @@ class CursorKeeper:
         """Write nothing more; what waits for it fails."""
         if self._task is not None:
             self._task.cancel()
-        self._end(NotStored(f"the broker is closed; how far {self.cursor.worker} is was not written"))
+        self._end(
+            NotStored(f"the broker is closed; how far {self.cursor.worker} is was not written", code="DN807")
+        )
 
     # -- the one write at a time -----------------------------------------------------------------------
 
@@ -233,7 +235,7 @@ class CursorKeeper:
         self._around.forget(self)
         if self.cursor.consumer is not None:
             self.cursor.consumer.close()
-        raise NotStored(problem)
+        raise NotStored(problem, code="DN816")
 
     def _why_lost(self, node: str) -> str:
         worker = self.cursor.worker

@@ -50,7 +50,8 @@ class Names:
         if not _NAMESPACE.fullmatch(namespace):
             raise BrokerError(
                 f"the namespace {namespace[:60]!r} is no name; "
-                "take up to 48 lower-case letters, digits, - and _, such as prod-eu"
+                "take up to 48 lower-case letters, digits, - and _, such as prod-eu",
+                code="DN803",
             )
         self.namespace = namespace
         self.events = f"dnw-{namespace}-ev"

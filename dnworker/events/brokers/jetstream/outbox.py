@@ -177,7 +177,8 @@ class Outbox:
                 TooLarge(
                     f"an event of kind {envelope.kind[:80]!r} has {length:,} bytes; "
                     f"{self._connected.settings.address} takes {self._connected.largest:,} (max_payload); "
-                    "publish less at once, such as the name of a file"
+                    "publish less at once, such as the name of a file",
+                    code="DN206",
                 )
             )
             return future
@@ -326,9 +327,9 @@ class Outbox:
         self._end_if_done(one)
 
     def _refused(self, one: Publication, exc: Refused) -> None:
-        if one.is_idempotent and exc.code in WRONG_SEQUENCE:
+        if one.is_idempotent and exc.number in WRONG_SEQUENCE:
             self._look_up(one)
-        elif exc.code == ID_IN_PROCESS or (exc.status == 503 and exc.code not in FULL):
+        elif exc.number == ID_IN_PROCESS or (exc.status == 503 and exc.number not in FULL):
             self._note_trouble(one, str(exc))
         else:
             self._fail(

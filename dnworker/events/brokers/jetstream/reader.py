@@ -51,7 +51,8 @@ class EventReader:
         info = await self._connected.api.info(names.events)
         if info is None:
             raise Away(
-                f"the stream {names.events} is not there: {where} has lost it, or does not have it yet"
+                f"the stream {names.events} is not there: {where} has lost it, or does not have it yet",
+                code="DN805",
             )
         if info.created != self.created:
             self._note_lost(
@@ -64,7 +65,7 @@ class EventReader:
                 f"last, {self.seq} was delivered here; restart this node to go on with what is there"
             )
         if self._is_lost:
-            raise Away("the stream is not the one that it was")
+            raise Away("the stream is not the one that it was", code="DN805")
         if info.first_seq > self.seq + 1:
             self._skip(info.first_seq)
         return after(self.seq)

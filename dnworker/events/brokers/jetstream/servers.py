@@ -72,7 +72,9 @@ def parse_servers(text: str, option: str = "--broker") -> Servers:
         UsageError: it is no such text; the error has nothing that may be secret.
     """
     if len(text) > LONGEST:
-        raise UsageError(f"{option}: {len(text):,} characters; an address has at most {LONGEST:,}")
+        raise UsageError(
+            f"{option}: {len(text):,} characters; an address has at most {LONGEST:,}", code="DN802"
+        )
     scheme = _scheme_of(text, option)
     hosts: list[tuple[str, int]] = []
     sign_in = SignIn()
@@ -81,14 +83,19 @@ def parse_servers(text: str, option: str = "--broker") -> Servers:
         if not separator:
             rest = given
             if "@" in rest:  # it is the rest of a password with a comma more often than one of its own
-                raise UsageError(f"{option}: user and password stand before the first host; {_ESCAPE}")
+                raise UsageError(
+                    f"{option}: user and password stand before the first host; {_ESCAPE}", code="DN804"
+                )
         elif given.lower() != scheme:
             raise UsageError(
-                f"{option}: the servers are given as nats:// and tls:// at once; take one of both"
+                f"{option}: the servers are given as nats:// and tls:// at once; take one of both",
+                code="DN802",
             )
         host, signed = _parse_one(rest, option, is_open="@" not in text)
         if signed and sign_in and signed != sign_in:
-            raise UsageError(f"{option}: the servers have different passwords; all nodes sign in as one user")
+            raise UsageError(
+                f"{option}: the servers have different passwords; all nodes sign in as one user", code="DN804"
+            )
         sign_in = signed or sign_in
         hosts.append(host)
     return Servers(hosts=tuple(dict.fromkeys(hosts)), wants_tls=scheme == "tls", sign_in=sign_in)
@@ -103,7 +110,8 @@ def check_namespace(text: str, option: str = "--namespace") -> str:
     if not _NAMESPACE.fullmatch(text):
         raise UsageError(
             f"{option} {text[:64]!r}: lower-case letters, digits, - and _ are wanted, 48 at most, "
-            "with a letter or digit first, such as prod-eu"
+            "with a letter or digit first, such as prod-eu",
+            code="DN803",
         )
     return text
 
@@ -130,11 +138,13 @@ def _scheme_of(text: str, option: str) -> str:
         return scheme
     if not separator:
         host = text.strip() if _HOST.fullmatch(text.strip()) else "localhost"
-        raise UsageError(f"{option}: an address begins with nats:// or tls://, such as nats://{host}")
+        raise UsageError(
+            f"{option}: an address begins with nats:// or tls://, such as nats://{host}", code="DN802"
+        )
     shown = f"{scheme}://" if _LIKELY.fullmatch(scheme) else "this scheme"
     near = closest(scheme, list(SCHEMES))
     guess = f"; did you mean {near}://?" if near else "; nats:// and tls:// (NATS with JetStream) are known"
-    raise UsageError(f"{option} {shown}: no broker of this kind is known{guess}")
+    raise UsageError(f"{option} {shown}: no broker of this kind is known{guess}", code="DN802")
 
 
 def _parse_one(rest: str, option: str, *, is_open: bool) -> tuple[tuple[str, int], SignIn]:
@@ -148,7 +158,9 @@ def _parse_one(rest: str, option: str, *, is_open: bool) -> tuple[tuple[str, int
 
     def refuse(why: str) -> NoReturn:
         hint = "" if is_open else f"; {_ESCAPE}"
-        raise UsageError(f"{option}: {why}; nats://HOST:PORT is wanted, several separated by commas{hint}")
+        raise UsageError(
+            f"{option}: {why}; nats://HOST:PORT is wanted, several separated by commas{hint}", code="DN802"
+        )
 
     if "@" in before:
         refuse("there is more than one @")

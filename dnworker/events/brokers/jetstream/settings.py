@@ -54,7 +54,8 @@ def read_settings(
     files = files or Files()
     servers = parse_servers(url, option)
     if namespace is None:
-        raise UsageError(f"{option}: name what the nodes have in common, such as --namespace prod")
+        way = "name what the nodes have in common, such as --namespace prod"
+        raise UsageError(f"{option}: {way}", code="DN803")
     check_namespace(namespace)
     sign_in = _only(servers.sign_in or sign_in_of(environment), files)
     has_seed = files.creds is not None and is_seed(files.creds)
@@ -78,7 +79,8 @@ def _only(sign_in: SignIn, files: Files) -> SignIn:
     if sign_in and files.creds is not None:
         raise UsageError(
             f"--creds {files.creds}: there are a user or a token, too, in the address or the environment; "
-            "leave out one"
+            "leave out one",
+            code="DN804",
         )
     return sign_in
 
@@ -90,5 +92,5 @@ def _kind(option: str) -> type[ServerSettings]:
     except ModuleNotFoundError as exc:
         if exc.name is not None and exc.name.startswith("dnworker"):
             raise
-        raise UsageError(f"{option} {LACKING}") from exc
+        raise UsageError(f"{option} {LACKING}", code="DN902") from exc
     return ServerSettings

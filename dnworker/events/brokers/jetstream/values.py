@@ -108,12 +108,13 @@ class Bucket:
         if len(value) + bytes_of(headers) > self._connected.largest:
             raise NotStored(
                 f"the value of {key[:80]!r} has {len(value):,} bytes; {self._connected.settings.address} "
-                f"takes {self._connected.largest:,} (max_payload); keep it in a file, and its name here"
+                f"takes {self._connected.largest:,} (max_payload); keep it in a file, and its name here",
+                code="DN712",
             )
         try:
             answer = await self._api.request(self._names.key(part, key), value, headers or None)
         except Refused as exc:
-            if exc.code in WRONG_SEQUENCE:
+            if exc.number in WRONG_SEQUENCE:
                 return None
             raise NotStored(f"{self._connected.settings.address} does not keep {key[:80]!r}: {exc}") from exc
         except Away as exc:
@@ -202,7 +203,7 @@ class Values:
 
     def _opened(self) -> tuple[Bucket, Mirror]:
         if self._bucket is None or self._mirror is None:
-            raise NotStored("the broker is closed; start the runtime first")
+            raise NotStored("the broker is closed; start the runtime first", code="DN807")
         return self._bucket, self._mirror
 
     async def _present(self, part: str, key: str) -> Message | None:

@@ -112,7 +112,7 @@ class Workers(Divided):
         """
         cursor = self._cursors.get(worker)
         if cursor is not None and cursor.consumer is not None:
-            raise Conflict(f"{worker} has its events already; close its consumer first")
+            raise Conflict(f"{worker} has its events already; close its consumer first", code="DN713")
         since = self._begin_of_member(worker)
         if since is None:
             since = self.seq_of(self.start if start is None else start)
@@ -388,7 +388,7 @@ class Workers(Divided):
             turn=stored.turn,
         )
         if await self.store.write(anew, revision) is None:
-            raise Conflict(f"{worker} was started meanwhile; stop it first")
+            raise Conflict(f"{worker} was started meanwhile; stop it first", code="DN713")
 
     async def drop(self, worker: str) -> None:
         """Forget a worker that is nowhere.
@@ -400,24 +400,25 @@ class Workers(Divided):
         if stored.turn:
             raise Conflict(
                 f"{worker} is a member of {family_of(worker)}, and would begin anew where that was divided; "
-                f"start it once with --replicas {family_of(worker)}=1 first"
+                f"start it once with --replicas {family_of(worker)}=1 first",
+                code="DN810",
             )
         if not await self.store.remove(worker, revision):
-            raise Conflict(f"{worker} was started meanwhile; stop it first")
+            raise Conflict(f"{worker} was started meanwhile; stop it first", code="DN713")
         if self._bucket is not None:
             await self._bucket.write(WORKERS, worker, b"", is_removal=True)
 
     async def _gone(self, worker: str) -> tuple[StoredCursor, int]:
         """Return the cursor of a worker that runs nowhere; this runtime forgets what it knew of it."""
         if self.consumer(worker) is not None:
-            raise Conflict(f"{worker} is running; stop it first")
+            raise Conflict(f"{worker} is running; stop it first", code="DN713")
         try:
             if self._mirror is not None:
                 await self._mirror.caught_up()
         except BrokerError as exc:
             raise NotStored(str(exc)) from exc
         if (holder := self._holder(worker)) is not None:
-            raise Conflict(f"{worker} is running, held by {holder}; stop it first")
+            raise Conflict(f"{worker} is running, held by {holder}; stop it first", code="DN713")
         keeper = self._keepers.get(worker)
         if not await self.settled(worker, FAREWELL_SECONDS):
             raise NotStored(
@@ -429,7 +430,7 @@ class Workers(Divided):
             raise NotStored(str(exc)) from exc
         if stored is None:
             known = ", ".join(sorted(await self._all_stored())) or "none"
-            raise NotFound(f"no worker {worker} is known; those that are: {known}")
+            raise NotFound(f"no worker {worker} is known; those that are: {known}", code="DN301")
         if keeper is not None:
             self.forget(keeper)
         return self.as_divided(stored) or stored, revision

@@ -19,7 +19,7 @@ def begin_of(start: int, newest: int) -> int:
         Invalid: there is no such event yet.
     """
     if start > newest or start < NOW:
-        raise Invalid(f"there is no event {start} yet; the newest is {newest}")
+        raise Invalid(f"there is no event {start} yet; the newest is {newest}", code="DN708")
     return newest if start == NOW else max(BEGINNING, start)
 
 

@@ -164,7 +164,8 @@ class GivenEvents:
         given = self._by_id.get(event_id) or self._handled.pop(event_id, None)
         if given is None or not given.is_taken:
             raise NotFound(
-                f"{self.owner} does not have the event {event_id}; only what it has can be given back"
+                f"{self.owner} does not have the event {event_id}; only what it has can be given back",
+                code="DN209",
             )
         given.delay = delay
         if not given.running:

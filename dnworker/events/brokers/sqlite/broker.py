@@ -292,7 +292,7 @@ class SqliteBroker(Marks, Store, FilePages):
         """
         cursor = self._cursors.get(worker)
         if cursor is not None and cursor.consumer is not None:
-            raise Conflict(f"{worker} has its events already; close its consumer first")
+            raise Conflict(f"{worker} has its events already; close its consumer first", code="DN713")
         since = self.seq_of(self.start if start is None else start)
         wanted: dict[str | None, int] = {None: since} if kinds is None else dict.fromkeys(kinds, since)
         is_new = cursor is None and since == self.latest_seq
@@ -386,9 +386,9 @@ class SqliteBroker(Marks, Store, FilePages):
         cursor = self._cursors.get(worker)
         if cursor is None:
             known = ", ".join(sorted(self._cursors)) or "none"
-            raise NotFound(f"no worker {worker} is known; those that are: {known}")
+            raise NotFound(f"no worker {worker} is known; those that are: {known}", code="DN301")
         if cursor.consumer is not None:
-            raise Conflict(f"{worker} is running; stop it first")
+            raise Conflict(f"{worker} is running; stop it first", code="DN713")
         return cursor
 
     def _forget(self, cursor: Cursor) -> None:

@@ -76,7 +76,9 @@ def open_file(path: Path, runtime_id: str, started_at: str) -> Opened:
     try:
         connection = open_journal(path)
         if connection.execute("PRAGMA journal_mode = WAL").fetchone() != ("wal",):
-            raise BrokerError(f"{path} is on a disk where SQLite can keep no log; name a file on another")
+            raise BrokerError(
+                f"{path} is on a disk where SQLite can keep no log; name a file on another", code="DN707"
+            )
         connection.execute("PRAGMA synchronous = FULL")
         with connection:
             connection.execute("BEGIN IMMEDIATE")
@@ -94,7 +96,8 @@ def open_file(path: Path, runtime_id: str, started_at: str) -> Opened:
         lock.release()
         is_of_file = isinstance(exc, sqlite3.Error | JournalError | OSError | msgspec.MsgspecError)
         if is_of_file and not isinstance(exc, BrokerError):
-            raise BrokerError(_why_not_opened(exc, path)) from exc
+            code = "DN703" if _is_damaged(exc) else "DN707"
+            raise BrokerError(_why_not_opened(exc, path), code=code) from exc
         raise
 
 
@@ -113,20 +116,26 @@ def _check_place(path: Path) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
     except OSError as exc:
         raise BrokerError(
-            f"the directory {path.parent} cannot be made: {exc.strerror}; name a file in another"
+            f"the directory {path.parent} cannot be made: {exc.strerror}; name a file in another",
+            code="DN707",
         ) from exc
     if path.is_dir():
-        raise BrokerError(f"{path} is a directory; name a file in it, such as {path / 'events.sqlite'}")
+        raise BrokerError(
+            f"{path} is a directory; name a file in it, such as {path / 'events.sqlite'}", code="DN707"
+        )
     if path.is_symlink():  # still, though links were followed
-        raise BrokerError(f"{path} is a link that leads to itself; name another file")
+        raise BrokerError(f"{path} is a link that leads to itself; name another file", code="DN707")
     if path.exists() and not path.is_file():
-        raise BrokerError(f"{path} is a device or a pipe, in which nothing can be kept; name a file")
+        raise BrokerError(
+            f"{path} is a device or a pipe, in which nothing can be kept; name a file", code="DN707"
+        )
     if path.exists() and not os.access(path, os.R_OK | os.W_OK):
-        raise BrokerError(f"{path} may not be written; make it writable, or name another file")
+        raise BrokerError(f"{path} may not be written; make it writable, or name another file", code="DN707")
     if not os.access(path.parent, os.W_OK | os.X_OK):
         raise BrokerError(
             f"the directory {path.parent} may not be written, and {path.name} has its log there; "
-            "make it writable, or name a file in another"
+            "make it writable, or name a file in another",
+            code="DN707",
         )
 
 
@@ -141,10 +150,14 @@ def _latest_seq(connection: sqlite3.Connection) -> int:
     return int(latest)
 
 
+def _is_damaged(exc: BaseException) -> bool:
+    return isinstance(exc, JournalDamaged) or (isinstance(exc, sqlite3.Error) and is_damage(exc))
+
+
 def _why_not_opened(exc: BaseException, path: Path) -> str:
     cause = exc if isinstance(exc, sqlite3.Error) else exc.__cause__
     code = getattr(cause, "sqlite_errorcode", 0) & 0xFF
-    if isinstance(exc, JournalDamaged) or (isinstance(exc, sqlite3.Error) and is_damage(exc)):
+    if _is_damaged(exc):
         why = str(exc).partition(" is damaged: ")[2].partition(";")[0] or str(exc)
         return (
             f"{path} is damaged: {why}; it is left as it is, for there may be accepted events in it: "

@@ -49,7 +49,7 @@ class FileReader:
             BrokerError: the file cannot be read, or is closed.
         """
         if self._thread is None:
-            raise BrokerError(f"{self._path} is closed; start the runtime first")
+            raise BrokerError(f"{self._path} is closed; start the runtime first", code="DN807")
         return await asyncio.get_running_loop().run_in_executor(self._thread, self._run, query)
 
     def _run(self, query: Callable[[sqlite3.Connection], T]) -> T:
@@ -60,7 +60,7 @@ class FileReader:
                 )
             return query(self._connection)
         except sqlite3.Error as exc:
-            raise BrokerError(f"{self._path} cannot be read ({exc}); see to its disk") from exc
+            raise BrokerError(f"{self._path} cannot be read ({exc}); see to its disk", code="DN702") from exc
 
     async def close(self) -> None:
         """End; does nothing where it is not open."""
@@ -158,7 +158,8 @@ def cursors_of(path: Path) -> list[CursorInfo]:
         if (version := version_of(connection)) < VERSION:
             raise JournalError(
                 f"{path} is a journal of format {version}, which knows of no worker; "
-                "a durable runtime brings it to the present format"
+                "a durable runtime brings it to the present format",
+                code="DN704",
             )
         try:
             cursors = sorted(read_cursors(connection).items())

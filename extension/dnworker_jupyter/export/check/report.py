@@ -54,6 +54,8 @@ class CheckReport:
 class CheckFailed(UsageError):
     """The export does not do what the notebook does; `report` says where."""
 
+    code = "DN508"
+
     def __init__(self, report: CheckReport) -> None:
         self.report = report
         super().__init__(f"{report}\nnothing was written")

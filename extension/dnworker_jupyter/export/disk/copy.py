@@ -39,7 +39,7 @@ def _copy(directory: Path, to: Path, stop: threading.Event) -> None:
     except (shutil.Error, OSError) as exc:
         first = exc.args[0][0][2] if isinstance(exc, shutil.Error) else exc
         raise UsageError(
-            f"{directory} could not be copied for the check: {first}; nothing was written"
+            f"{directory} could not be copied for the check: {first}; nothing was written", code="DN505"
         ) from exc
 
 

@@ -196,7 +196,7 @@ def handlers_in_script(
     try:
         tree = ast.parse(script)
     except SyntaxError as exc:
-        raise UsageError(f"{path}, line {exc.lineno}: is no Python: {exc.msg}") from exc
+        raise UsageError(f"{path}, line {exc.lineno}: is no Python: {exc.msg}", code="DN506") from exc
     known = _texts(tree, texts or {})
     found = (
         HandlerKey(call.attr, _trigger_of(decorator, known), node.name)

@@ -67,7 +67,9 @@ async def ask_uv(*words: str) -> str:
     code, output = await run(*_WORDS, *words)
     lines = output.strip().splitlines()
     if code or not lines:
-        raise UsageError(f"uv {' '.join(words)} failed: {output.strip()[-LONGEST_OUTPUT:] or f'code {code}'}")
+        raise UsageError(
+            f"uv {' '.join(words)} failed: {output.strip()[-LONGEST_OUTPUT:] or f'code {code}'}", code="DN507"
+        )
     return lines[-1]
 
 
@@ -91,7 +93,9 @@ async def locked(plan: Plan, directory: Path, on_progress: OnProgress) -> Plan:
             if (directory / path).is_file():
                 shutil.copyfile(directory / path, root / path)
             if (problem := await _first_from_cache("lock", "--script", str(script))) is not None:
-                raise UsageError(f"{path}: uv could not make it; nothing was written\n{problem}")
+                raise UsageError(
+                    f"{path}: uv could not make it; nothing was written\n{problem}", code="DN507"
+                )
             files[path] = (root / path).read_bytes()
     return replace(plan, files=dict(sorted(files.items())))
 

@@ -111,11 +111,12 @@ def ensure_writable(plan: Plan, directory: Path, *, force: bool = False) -> None
     """
     directory = directory.resolve()
     if directory.exists() and not directory.is_dir():
-        raise UsageError(f"{directory} is a file; name a directory for the capability")
+        raise UsageError(f"{directory} is a file; name a directory for the capability", code="DN505")
     if Path.cwd().is_relative_to(directory):
         raise UsageError(
             f"{directory} is the directory that this runs in, which an export would put another in the place "
-            "of; nothing was written. Name one of its own, such as out/demo"
+            "of; nothing was written. Name one of its own, such as out/demo",
+            code="DN505",
         )
     _ensure_no_links(plan, directory)
     if not force:
@@ -189,7 +190,8 @@ def _ensure_no_links(plan: Plan, directory: Path) -> None:
             if path.is_symlink():
                 raise UsageError(
                     f"{path} is a link to {path.readlink()}, and an export writes only into its directory; "
-                    "nothing was written. Remove the link, or export to another directory"
+                    "nothing was written. Remove the link, or export to another directory",
+                    code="DN505",
                 )
 
 
@@ -204,7 +206,9 @@ def read_export(directory: Path) -> dict[str, bytes]:
     written = _read_record(directory)
     found = {name: _bytes(directory / name) for name in written if name not in _PARTS}
     if found.get(MANIFEST_NAME) is None:
-        raise UsageError(f"there is no export in {directory} to compare with; %capability export makes one")
+        raise UsageError(
+            f"there is no export in {directory} to compare with; %capability export makes one", code="DN506"
+        )
     return {name: data for name, data in found.items() if data is not None}
 
 
@@ -246,13 +250,15 @@ def _ensure_not_edited(plan: Plan, directory: Path, written: dict[str, str]) -> 
         shown = "\n".join(differences)
         raise UsageError(
             f"{directory} holds files that no export wrote, and this one would write over; nothing was "
-            f"written. Export elsewhere, or write over them with --force: what else is there stays\n{shown}"
+            f"written. Export elsewhere, or write over them with --force: what else is there stays\n{shown}",
+            code="DN503",
         )
     if differences:
         shown = "\n".join(differences)
         raise UsageError(
             f"{directory} was edited since the last export; nothing was written. Take the "
-            f"edits into the notebook, export to another directory, or write over them with --force\n{shown}"
+            f"edits into the notebook, export to another directory, or write over them with --force\n{shown}",
+            code="DN504",
         )
 
 
@@ -282,7 +288,9 @@ def _bytes(file: Path) -> bytes | None:
     except (FileNotFoundError, NotADirectoryError):
         return None
     except IsADirectoryError:
-        raise UsageError(f"{file} is a directory, where an export has a file; move it away") from None
+        raise UsageError(
+            f"{file} is a directory, where an export has a file; move it away", code="DN505"
+        ) from None
 
 
 def _workers_digest(manifest: bytes) -> str:

@@ -51,7 +51,9 @@ def read_head(cells: Sequence[SourceCell], existing: str | None, default_name: s
     whole = text + (rest or "")
     declared = parse_manifest(whole, Path("/"), is_head=True, source=label, first_line=first_line)
     if declared.workers:
-        raise ManifestError([f"{label}: workers come from %%worker cells; take the workers: block out"])
+        raise ManifestError(
+            [f"{label}: workers come from %%worker cells; take the workers: block out"], code="DN410"
+        )
     return Head(declared.name, text, rest, cell, declared)
 
 
@@ -71,7 +73,8 @@ def worker_entry(name: str, path: str, topology: Topology, options: Options) -> 
         case "in-process":
             if options.env:
                 raise UsageError(
-                    f"worker {name!r}: --env needs a process of its own: --topology uv or python"
+                    f"worker {name!r}: --env needs a process of its own: --topology uv or python",
+                    code="DN322",
                 )
             entry = {"path": path}
     return entry | _conditions(options)

@@ -189,7 +189,7 @@ def _read(cells: Sequence[Cell], request: _Request) -> _Definitions:
     programs = programs_in(sources) if request.only is None else {}
     if not workers and not programs:
         remedy = "define one in a cell that begins with %%worker NAME"
-        raise NotExportable([ExportProblem("the notebook", "there is no worker", remedy)])
+        raise NotExportable([ExportProblem("the notebook", "there is no worker", remedy)], code="DN502")
     options = {name: options_of(name, sources) for name in workers}
     topologies = {name: cast(Topology, o.topology or request.topology) for name, o in options.items()}
     return _Definitions(sources, workers, programs, options, topologies)

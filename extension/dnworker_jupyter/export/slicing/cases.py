@@ -23,15 +23,17 @@ def read_case(body: str) -> Case:
     try:
         case = msgspec.convert(read_body(body, "test"), Case)
     except msgspec.ValidationError as exc:
-        raise UsageError(f"a test has the fields {', '.join(_FIELDS)}: {_plainly(str(exc))}") from None
+        raise UsageError(
+            f"a test has the fields {', '.join(_FIELDS)}: {_plainly(str(exc))}", code="DN117"
+        ) from None
     try:
         json.dumps(case.payload, allow_nan=False)
     except (TypeError, ValueError) as exc:
         raise UsageError(
-            f"payload: an event carries JSON, and this is none: {exc}; quote it if it is text"
+            f"payload: an event carries JSON, and this is none: {exc}; quote it if it is text", code="DN117"
         ) from None
     if not case.event:
-        raise UsageError("a test needs the kind of its event: event: turn.completed")
+        raise UsageError("a test needs the kind of its event: event: turn.completed", code="DN117")
     return case
 
 

@@ -131,14 +131,14 @@ def read_notebook(path: Path) -> list[Cell]:
     try:
         notebook = json.loads(read_text(path, LONGEST_NOTEBOOK))
     except NotText as exc:
-        raise UsageError(f"{path} is no notebook: {exc.why}") from exc
+        raise UsageError(f"{path} is no notebook: {exc.why}", code="DN510") from exc
     except UnreadableFile as exc:
-        raise UsageError(f"{path} {exc.why}") from exc
+        raise UsageError(f"{path} {exc.why}", code="DN510") from exc
     except (ValueError, RecursionError) as exc:
-        raise UsageError(f"{path} is no notebook: {exc}") from exc
+        raise UsageError(f"{path} is no notebook: {exc}", code="DN510") from exc
     cells = notebook.get("cells") if isinstance(notebook, dict) else None
     if not isinstance(cells, list):
-        raise UsageError(f"{path} is no notebook: it has no list of cells (nbformat 4)")
+        raise UsageError(f"{path} is no notebook: it has no list of cells (nbformat 4)", code="DN510")
     return list(_code_cells(cells))
 
 

@@ -70,13 +70,15 @@ class ExportProblem:
 class NotExportable(UsageError):
     """Something in the notebook cannot be exported; `problems` holds every reason."""
 
-    def __init__(self, problems: Sequence[ExportProblem]) -> None:
+    code = "DN501"
+
+    def __init__(self, problems: Sequence[ExportProblem], *, code: str | None = None) -> None:
         problems = sorted(problems, key=lambda problem: problem.order)
         self.problems = tuple(problems)
         self.is_shown = False
         """Whether the report was displayed already, so that a traceback need not repeat it."""
         lines = "\n".join(f"  {problem}" for problem in problems)
-        super().__init__(f"{self.title}\n{lines}")
+        super().__init__(f"{self.title}\n{lines}", code=code)
 
     @property
     def title(self) -> str:
@@ -90,7 +92,7 @@ class NotExportable(UsageError):
 
     def _render_traceback_(self) -> list[str]:
         if self.is_shown:
-            return [f"{type(self).__name__}: {self.title}; the report above says why"]
+            return [f"{type(self).__name__}: {self.title}; the report above says why ({self.code})"]
         return super()._render_traceback_()
 
 
