@@ -207,5 +207,17 @@ work.ipynb is written
 ```
 """
     ),
+    "explain": Note(
+        """
+```sh
+dnworker explain DN104
+```
+
+```text
+DN104: a cell magic below the first line
+...
+```
+"""
+    ),
 }
 """By command, in the order of the page."""

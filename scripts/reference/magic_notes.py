@@ -221,6 +221,14 @@ capability greeter 0.1.0
 The body is the head of the [manifest](manifest.md). The notebook's workers are `greeter:NAME` from then on.
 """,
     ),
+    "%explain": Note(
+        {},
+        """
+```python
+%explain DN104
+```
+""",
+    ),
     "%map": Note(
         {},
         """
