@@ -1,4 +1,4 @@
-"""The version of the installed dnworker; the server, the command line and `dnworker.__version__` read it here.
+"""The version of the installed dnworker; server, command line and `dnworker.__version__` read it here.
 
 The build takes it from the repository's newest tag, so no file of the source names it.
 """
