@@ -17,3 +17,9 @@ def checkout(tmp_path_factory):
 def wheel(checkout):
     """The wheel, built from the checkout."""
     return build(checkout, checkout / "dist")
+
+
+@pytest.fixture(scope="session")
+def sdist(checkout, tmp_path_factory):
+    """The sdist, built from the checkout."""
+    return build(checkout, tmp_path_factory.mktemp("sdist"), "--sdist")
