@@ -5,15 +5,13 @@ PYTHON ?= $(shell for p in python3.11 python3.12 python3.13 python3.14 python3 p
 	&& { echo $$p; break; }; done)
 BIN := .venv/bin
 PROJECT := pyproject.toml
-# In a container people are root, and JupyterLab wants to be told that they mean it.
-AS_ROOT := $(shell test "$$(id -u)" != 0 || echo --allow-root)
 # Not uv's default of hard links: a checkout on another disk than the cache must work without a warning.
 export UV_LINK_MODE ?= copy
 
 .PHONY: docs docs-serve lab demo test check lint format bounds bench attack cluster film screenshot clean all-tests quick-tests tools environments
 
 lab: .venv/.lab  ## open the tutorial in JupyterLab
-	$(BIN)/jupyter lab $(AS_ROOT) notebooks/01-quickstart.ipynb
+	$(BIN)/dnworker lab notebooks/01-quickstart.ipynb
 
 demo: .venv/.demo  ## the tutorial without a screen: run, export, run the export
 	$(BIN)/python scripts/demo.py

@@ -21,9 +21,8 @@ from importlib import import_module
 from types import FrameType
 from typing import TYPE_CHECKING, Any
 
-from dnworker._version import __version__ as __version__
-
 if TYPE_CHECKING:
+    from dnworker._version import __version__ as __version__
     from dnworker.client.client import RuntimeClient
     from dnworker.core.clock import RealClock, SwitchClock, VirtualClock, sleep
     from dnworker.core.envelope import EventEnvelope
@@ -102,7 +101,7 @@ __all__ = [  # noqa: RUF022  in the order in which people meet them
 
 
 def __getattr__(name: str) -> Any:
-    home = _HOMES.get(name)
+    home = "dnworker._version" if name == "__version__" else _HOMES.get(name)
     if home is None:
         raise _no_such_name(name, sys._getframe(1))
     try:

@@ -22,27 +22,26 @@ NODE = WHEEL / "node.exe" if ON_WINDOWS else WHEEL / "bin" / "node"
 NPM = WHEEL / ("" if ON_WINDOWS else "lib") / "node_modules" / "npm" / "bin" / "npm-cli.js"
 
 
-def biome() -> Path:
-    """Return the script that starts the biome of this environment; installs it at the first call.
+def installed(package: str, version: str) -> Path:
+    """Return the directory in this environment with a package of npm; installs it at the first call.
 
     Raises:
         SystemExit: npm cannot install it; the text says why.
     """
-    home = Path(sys.prefix) / f"biome-{VERSION}"
-    script = home / "node_modules" / "@biomejs" / "biome" / "bin" / "biome"
-    if not script.exists():
-        print(f"installing biome {VERSION} from npm", flush=True)
-        with tempfile.TemporaryDirectory(prefix=".biome-", dir=sys.prefix) as directory:
-            _install(Path(directory))
+    name = package.rpartition("/")[2]
+    home = Path(sys.prefix) / f"{name}-{version}"
+    if not (home / "node_modules" / package).exists():
+        print(f"installing {package} {version} from npm", file=sys.stderr, flush=True)
+        with tempfile.TemporaryDirectory(prefix=f".{name}-", dir=sys.prefix) as directory:
+            _install(Path(directory), f"{package}@{version}")
             shutil.rmtree(home, ignore_errors=True)
             Path(directory).rename(
                 home
             )  # in one step: an interrupted install is not taken for a finished one
-    return script
+    return home
 
 
-def _install(directory: Path) -> None:
-    package = f"@biomejs/biome@{VERSION}"
+def _install(directory: Path, package: str) -> None:
     quiet = ("--no-save", "--no-audit", "--no-fund", "--ignore-scripts", "--loglevel=error")
     command: list[str | Path] = [NODE, NPM, "install", "--prefix", directory, *quiet, package]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
@@ -52,7 +51,8 @@ def _install(directory: Path) -> None:
 
 def main(arguments: list[str]) -> int:
     """Check the files, or with `--write` format them and mend what has one safe remedy."""
-    command: list[str | Path] = [NODE, biome(), "check", "--error-on-warnings", *arguments]
+    biome = installed("@biomejs/biome", VERSION) / "node_modules" / "@biomejs" / "biome" / "bin" / "biome"
+    command: list[str | Path] = [NODE, biome, "check", "--error-on-warnings", *arguments]
     return subprocess.run(command, cwd=PROJECT, check=False).returncode
 
 

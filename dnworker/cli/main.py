@@ -12,7 +12,7 @@ from typing import Any
 
 from dnworker._version import __version__
 from dnworker.cli import export as exporting
-from dnworker.cli import remote
+from dnworker.cli import lab, remote
 from dnworker.cli.text import NearParser, print_json, printable
 from dnworker.core.errors import DnworkerError, UsageError, code_of, with_code
 
@@ -82,6 +82,8 @@ def make_parser() -> argparse.ArgumentParser:
     taking.add_argument("-o", "--output", type=Path, required=True, help="the .ipynb file to write")
     taking.add_argument("--force", action="store_true", help="write over the notebook, and modules beside it")
     taking.set_defaults(command=_import)
+    opening = commands.add_parser("lab", parents=[common], help="open a notebook in JupyterLab, ready to run")
+    lab.add_arguments(opening)
     return parser
 
 

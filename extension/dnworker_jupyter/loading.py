@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import dnworker_jupyter
+from dnworker._version import __version__
 from dnworker.core.clock import SwitchClock
 from dnworker.core.detail import add_detail
 from dnworker.core.locations import add_locator, remove_locator
@@ -71,11 +72,14 @@ def load(shell: Any) -> None:
     """Start the runtime on the running loop and register everything; a second call changes nothing."""
     global _leaving
     before = set_active(None)
-    notebook = before or _leaving or compose(shell)
+    kept = before or _leaving
+    notebook = kept or compose(shell)
     _leaving = None
     set_active(notebook)
     if before is None:
         install(notebook)
+    if kept is None:
+        print(_answer(notebook))  # noqa: T201  what `%load_ext` started; a reload starts nothing
 
 
 def unload(shell: Any) -> None:
@@ -247,11 +251,17 @@ def install(notebook: Notebook) -> None:
     atexit.register(at_exit)
     undo(atexit.unregister, at_exit)
     notebook.startup.begin()
+
+
+def _answer(notebook: Notebook) -> str:
+    """Return the line that says what runs now, where, and what to type next."""
+    where = "a runtime runs in this kernel"
     if notebook.loop.has_thread:
-        print(  # noqa: T201  the answer to %load_ext
-            "dnworker: this terminal's loop does not turn at the prompt, so the runtime lives on a "
-            "thread of its own; handlers run there"
+        where = (
+            "a runtime lives on a thread of its own, and handlers run there: this terminal's loop "
+            "does not turn at the prompt"
         )
+    return f"dnworker {__version__}: {where}; next, type %%worker NAME above handlers, or %panel to look"
 
 
 def _heed_gone_heads(notebook: Notebook) -> Callable[[], None]:

@@ -207,6 +207,16 @@ work.ipynb is written
 ```
 """
     ),
+    "lab": Note(
+        """
+<!-- run: no, it opens a browser and runs until Ctrl-C -->
+```sh
+dnworker lab
+```
+
+It opens `dnworker.ipynb` of this directory in JupyterLab, and writes a short notebook that runs where there is none.
+"""
+    ),
     "explain": Note(
         """
 ```sh

@@ -2,17 +2,9 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
-import zipfile
-from pathlib import Path
-
 import pytest
-from uv import find_uv_bin
 
-PROJECT = Path(__file__).parents[2]
-UV = find_uv_bin()
+from .building import PROJECT, UV, new_environment, outside, sh
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(240)]
 
@@ -23,65 +15,6 @@ notebook = nbformat.read(sys.argv[1], as_version=4)
 NotebookClient(notebook, timeout=600, kernel_name="python3", resources={"metadata": {"path": sys.argv[2]}}).execute()
 print([o.data["text/plain"] for c in notebook.cells if c.source.startswith("%capability") for o in c.outputs])
 """
-
-
-def sh(*command: str | Path, **options) -> str:
-    """Run a command, showing what it said when it failed."""
-    done = subprocess.run([str(c) for c in command], capture_output=True, text=True, check=False, **options)
-    assert done.returncode == 0, f"{command}: {done.stdout[-2000:]}{done.stderr[-2000:]}"
-    return done.stdout
-
-
-@pytest.fixture(scope="module")
-def checkout(tmp_path_factory):
-    """What git would give a stranger: the files that are tracked or about to be."""
-    directory = tmp_path_factory.mktemp("checkout")
-    files = sh("git", "ls-files", "--cached", "--others", "--exclude-standard", cwd=PROJECT).splitlines()
-    for name in files:
-        if (PROJECT / name).is_file():
-            (directory / name).parent.mkdir(parents=True, exist_ok=True)
-            (directory / name).write_bytes((PROJECT / name).read_bytes())
-            (directory / name).chmod((PROJECT / name).stat().st_mode)
-    return directory
-
-
-@pytest.fixture(scope="module")
-def wheel(checkout):
-    """The wheel, built from the checkout."""
-    sh(UV, "build", "--wheel", "--quiet", "--out-dir", checkout / "dist", checkout)
-    (built,) = (checkout / "dist").glob("*.whl")
-    return built
-
-
-def new_environment(directory: Path, *packages: str) -> Path:
-    """Make a virtual environment with packages; returns its bin directory."""
-    sh(UV, "venv", "--quiet", "--python", sys.executable, directory)
-    sh(UV, "pip", "install", "--quiet", "--python", directory / "bin" / "python", *packages)
-    return directory / "bin"
-
-
-def outside(bin_directory: Path, home: Path) -> dict[str, str]:
-    """An environment in which only the clean environment's programs are ours."""
-    cache = sh(UV, "cache", "dir").strip()
-    keep = {k: v for k, v in os.environ.items() if k not in ("PYTHONPATH", "VIRTUAL_ENV")}
-    return keep | {"HOME": str(home), "UV_CACHE_DIR": cache, "PATH": f"{bin_directory}:/usr/bin:/bin"}
-
-
-def test_the_wheel_holds_both_packages_and_the_panels_files(wheel):
-    names = zipfile.ZipFile(wheel).namelist()
-    for name in (
-        "dnworker/py.typed",
-        "dnworker_jupyter/loading.py",
-        "dnworker/panel/static/panel.js",
-        "dnworker/panel/static/css/tokens.css",
-        "dnworker/panel/static/views/overview/index.js",
-        "dnworker/panel/static/vendor/vendor.js",
-        "dnworker/panel/static/vendor/LICENSES.txt",
-        "dnworker/panel/static/page.html",
-        "dnworker/panel/static/try.html",
-    ):
-        assert name in names
-    assert not [n for n in names if n.startswith(("tests", "scripts"))]
 
 
 def test_a_worker_script_needs_no_jupyter_and_no_server(wheel, tmp_path):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 from IPython.core.interactiveshell import InteractiveShell
 
@@ -46,6 +48,16 @@ def test_unloading_takes_every_hook_out(shell):
     assert hooks(shell) == before
     with pytest.raises(UsageError, match="dnworker is not loaded; run: %load_ext dnworker"):
         active()
+
+
+def test_loading_says_in_one_line_what_runs_and_what_to_type_and_a_reload_says_nothing(shell, capsys):
+    loading.load(shell)
+    answer = capsys.readouterr().out
+    assert re.fullmatch(r"dnworker \S+: a runtime .*; next, type %%worker NAME .* %panel .*\n", answer)
+    loading.load(shell)
+    loading.unload(shell)
+    loading.load(shell)
+    assert capsys.readouterr().out == ""
 
 
 def test_loading_again_keeps_what_runs(shell):

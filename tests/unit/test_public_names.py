@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.metadata
 import subprocess
 import sys
 
@@ -52,4 +53,8 @@ def test_dir_lists_the_public_names():
 def test_importing_dnworker_loads_nothing_else_of_it():
     code = "import sys, dnworker; print([m for m in sys.modules if m.startswith('dnworker.')])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == "['dnworker._version']"
+    assert done.stdout.strip() == "[]"
+
+
+def test_the_version_is_that_of_the_installed_package():
+    assert dnworker.__version__ == importlib.metadata.version("dnworker")

@@ -34,6 +34,7 @@ from dnworker_jupyter.export.planning.render import is_shared_module
 from dnworker_jupyter.export.slicing.imports import imported_modules
 from dnworker_jupyter.importer.cells import Piece, pieces_of
 from dnworker_jupyter.importer.conflicts import conflicts
+from dnworker_jupyter.importer.first_notebook import first_notebook as first_notebook
 from dnworker_jupyter.importer.lines import handle_arguments, quoted, worker_options
 from dnworker_jupyter.importer.notebook_file import CellKind, Imported, NotebookCell
 from dnworker_jupyter.importer.programs import program_cell

@@ -156,7 +156,8 @@ def _nest(context: MagicContext) -> Note:
         import nest_asyncio2
     except ImportError:
         raise UsageError(
-            "%runtime nest needs nest-asyncio2; install it with: %pip install nest-asyncio2", code="DN902"
+            "%runtime nest needs nest-asyncio2; install it with: %pip install 'dnworker[nest]'",
+            code="DN902",
         ) from None
     nest_asyncio2.apply()
     context.is_nested = True
