@@ -246,16 +246,26 @@ def install(notebook: Notebook) -> None:
     undo(_bind_names(shell))
     standalone.attach = notebook.transactions.attach
     undo(_detach)
-    undo(_kernel_end(notebook).install())
-    at_exit = functools.partial(_at_exit, notebook)
-    atexit.register(at_exit)
-    undo(atexit.unregister, at_exit)
+    undo(_heed_end(notebook))
     notebook.startup.begin()
     if notebook.loop.has_thread:
         print(  # noqa: T201  the answer to %load_ext
             "dnworker: this terminal's loop does not turn at the prompt, so the runtime lives on a "
             "thread of its own; handlers run there"
         )
+
+
+def _heed_end(notebook: Notebook) -> Callable[[], None]:
+    """Stop the runtime when the kernel or the terminal ends; returns what undoes that."""
+    leave_kernel = _kernel_end(notebook).install()
+    at_exit = functools.partial(_at_exit, notebook)
+    atexit.register(at_exit)
+
+    def undo() -> None:
+        atexit.unregister(at_exit)
+        leave_kernel()
+
+    return undo
 
 
 def _heed_gone_heads(notebook: Notebook) -> Callable[[], None]:
