@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from dnworker.core.invocation import Invocation, current_invocation
 from dnworker.core.lifecycle import WorkerState
 from dnworker.core.locations import location_of
-from dnworker.engine.watchdog import Block, explain, explain_frames, running_invocation
+from dnworker.engine.watchdog import Block, explain, explain_frames, frames_of_task, running_invocation
 from dnworker.workers.registry import handlers_of
 
 if TYPE_CHECKING:
@@ -65,7 +65,7 @@ def _describe_main(
 
 def _describe_task(engine: Engine | None, task: asyncio.Task[Any]) -> str | None:
     """Name a task of a handler, or one that user's code started; None for what is ours."""
-    frames = list(_frames_of(task))
+    frames = list(frames_of_task(task))
     block = explain_frames(reversed(frames))
     block.invocation = _invocation_of(task, frames)
     if not block.is_known:
@@ -80,27 +80,6 @@ def _invocation_of(task: asyncio.Task[Any], frames: list[FrameType]) -> Invocati
             return found
     get_context = getattr(task, "get_context", None)  # Python 3.12
     return get_context().get(current_invocation) if get_context is not None else None
-
-
-def _frames_of(task: asyncio.Task[Any]) -> Iterator[FrameType]:
-    """Yield the frames of a suspended task, outermost first."""
-    inner: Any = task.get_coro()
-    for _ in range(100):
-        frame = next(
-            (f for name in ("cr_frame", "gi_frame", "ag_frame") if (f := getattr(inner, name, None))), None
-        )
-        if frame is not None:
-            yield frame
-        inner = next(
-            (
-                i
-                for name in ("cr_await", "gi_yieldfrom", "ag_await")
-                if (i := getattr(inner, name, None)) is not None
-            ),
-            None,
-        )
-        if inner is None:
-            return
 
 
 def _describe_thread(engine: Engine | None, thread: threading.Thread, frame: FrameType) -> str:

@@ -15,6 +15,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from dnworker.core.errors import NotFound
@@ -288,6 +289,7 @@ class StateWatch:
             too_large=lambda: self._note_large(label, name),
             meanwhile=lambda since: _ran_since(watched.recent, since, invocation),
             known=watched.known if fork is None else None,
+            is_opaque=partial(self.snapshots.leaves_out, label),
         )
 
     # -- bounds ----------------------------------------------------------------------------------------

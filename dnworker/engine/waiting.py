@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable
+from collections import Counter
+from collections.abc import Awaitable, Callable, Container, Iterator
 
 from dnworker.core.clock import Clock, VirtualClock, turn_loop
 from dnworker.core.errors import HandlerFailed, UsageError
-from dnworker.core.invocation import current_invocation
+from dnworker.core.invocation import Invocation, current_invocation
 from dnworker.core.time_limits import time_limit
+from dnworker.engine.watchdog import frames_of_task, running_invocation
 from dnworker.events.history import History
 from dnworker.events.trace import Trace
 
@@ -17,6 +19,13 @@ log = logging.getLogger("dnworker.runtime")
 
 VIRTUAL_STEP_LIMIT = 10.0
 """Real seconds that `advance` waits for handlers after each wake."""
+
+
+LOCK_LOOK = 0.02
+"""Real seconds between two looks whether what still runs only waits for a lock."""
+
+_ACQUIRE = frozenset({asyncio.Lock.acquire.__code__, asyncio.Semaphore.acquire.__code__})
+"""What waits for a lock; that of a condition is one."""
 
 
 async def until_quiet(trace: Trace, history: History, timeout: float | None) -> None:
@@ -82,15 +91,40 @@ def _still_running(history: History, timeout: float | None) -> str:
 
 
 async def settle_step(history: History, clock: Clock) -> None:
-    """Let what a step of a virtual clock woke run to its end; gives up after `VIRTUAL_STEP_LIMIT`."""
+    """Let what a step of a virtual clock woke run to its end; gives up after `VIRTUAL_STEP_LIMIT`.
+
+    It does not wait for handlers that wait for a lock while all others are asleep: who has it goes on only
+    when time moves. A task that no handler awaits may have it, too, and gets `LOCK_LOOK` seconds.
+    """
     await turn_loop()
     try:
         async with time_limit(VIRTUAL_STEP_LIMIT):
-            asleep = clock.asleep if isinstance(clock, VirtualClock) else ()
-            await history.wait_idle(asleep)
+            asleep = clock.asleep if isinstance(clock, VirtualClock) else Counter()
+            while not await _is_idle_within(LOCK_LOOK, history, asleep):
+                if asleep and history.is_idle({*asleep, *_waiting_for_locks()}):
+                    break
     except TimeoutError:
         log.warning("handlers are still running after %g real seconds; time moves on", VIRTUAL_STEP_LIMIT)
     await turn_loop()
+
+
+async def _is_idle_within(seconds: float, history: History, asleep: Container[Invocation]) -> bool:
+    try:
+        async with time_limit(seconds):
+            await history.wait_idle(asleep)
+    except TimeoutError:
+        return False
+    return True
+
+
+def _waiting_for_locks() -> Iterator[Invocation]:
+    """Yield the invocations whose own task waits for a lock, a semaphore or a condition of asyncio."""
+    for task in asyncio.all_tasks():
+        frames = list(frames_of_task(task))
+        if not frames or frames[-1].f_code not in _ACQUIRE:
+            continue
+        if (found := next(filter(None, map(running_invocation, frames)), None)) is not None:
+            yield found
 
 
 class Bound:

@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from types import FrameType
+from typing import Any
 
 from dnworker.core.invocation import Invocation, current_invocation
 from dnworker.core.locations import known_location, location_of
@@ -255,6 +256,27 @@ def running_invocation(frame: FrameType | None) -> Invocation | None:
             return turn.invocation
         frame = frame.f_back
     return None
+
+
+def frames_of_task(task: asyncio.Task[Any]) -> Iterator[FrameType]:
+    """Yield the frames of a suspended task, outermost first."""
+    inner: Any = task.get_coro()
+    for _ in range(100):
+        frame = next(
+            (f for name in ("cr_frame", "gi_frame", "ag_frame") if (f := getattr(inner, name, None))), None
+        )
+        if frame is not None:
+            yield frame
+        inner = next(
+            (
+                i
+                for name in ("cr_await", "gi_yieldfrom", "ag_await")
+                if (i := getattr(inner, name, None)) is not None
+            ),
+            None,
+        )
+        if inner is None:
+            return
 
 
 def _is_ours(frame: FrameType) -> bool:

@@ -80,6 +80,8 @@ class NextTries:
 
 
 def _seconds(seconds: float) -> str:
-    if seconds < 10:
-        return f"{max(seconds, 0.1):.1f} s".replace(".0 s", " s")
+    if seconds < 0.9995:
+        return f"{max(seconds * 1000, 1):.0f} ms"
+    if seconds < 9.95:
+        return f"{seconds:.1f} s".replace(".0 s", " s")
     return f"{seconds:.0f} s" if seconds < 600 else f"{seconds / 60:.0f} min"

@@ -249,11 +249,11 @@ class ManagedWorker(Generic[R]):
             why: it stands by, as text.
             within: seconds in which its handlers must have ended; None gives them the usual grace.
         """
-        self._hurry(within)
+        self.hurry(within)
         if self._is_starting:
             await self._interrupt_start()
         async with self._access.stopping():
-            self._hurry(within)
+            self.hurry(within)
             if self.state in (WorkerState.STOPPED, WorkerState.GATED_OFF):
                 return
             await self._stop()
@@ -278,7 +278,8 @@ class ManagedWorker(Generic[R]):
         self._lifecycle.to(WorkerState.STANDBY, quiet=True, reason=f"Standby: {why}")
         self._services.on_change(self, announce=False)
 
-    def _hurry(self, within: float | None) -> None:
+    def hurry(self, within: float | None) -> None:
+        """Let a stop that is under way, or follows, take so many seconds at most; None changes nothing."""
         if within is not None and self._runner is not None:
             self._runner.hurry(within)
 

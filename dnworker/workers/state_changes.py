@@ -8,6 +8,7 @@ tree of `Thing`s, and so is what has changed. No code of the values runs.
 from __future__ import annotations
 
 import pickle
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from dnworker.core import values
@@ -21,6 +22,7 @@ from dnworker.workers.state_frozen import (
     freeze,
     is_same,
     large_thing,
+    opaque_thing,
     shallow_size,
 )
 
@@ -92,12 +94,18 @@ class Moment(NamedTuple):
     """What is told apart by its identity, which is that of one object only while it lives."""
 
 
-def moment_of(state: object, known: dict[object, Large] | None = None) -> Moment:
+def moment_of(
+    state: object,
+    known: dict[object, Large] | None = None,
+    is_opaque: Callable[[object, object], bool] = lambda key, value: False,
+) -> Moment:
     """Return a state as it is now; what is no dict has no keys.
 
     Args:
         state: it.
         known: which values are too large, as far as that is known from looks before; is kept up to date.
+        is_opaque: returns whether a value, by its key, is told apart by its identity alone, such as a
+            connection, of which nobody wants to read what is within it.
     """
     known = {} if known is None else known
     if len(known) > KNOWN:
@@ -108,6 +116,9 @@ def moment_of(state: object, known: dict[object, Large] | None = None) -> Moment
     size = 0
     for key, value in values.pairs_of(state):
         name = key if type(key) is str else _freeze_key(key, found.held)
+        if is_opaque(key, value):
+            found.keys[name] = opaque_thing(value, found.held)
+            continue
         found.keys[name], used = _taken(name, value, found.held, known)
         size += used
         if size > LARGEST_STATE:

@@ -60,6 +60,12 @@ def large_thing(value: Any) -> Thing:
     return Thing("large", values.type_name(value), id(type(value)), own=size_text(value, kind))
 
 
+def opaque_thing(value: object, held: list[object]) -> Thing:
+    """Return what stands for a value that has identity alone; it is put into `held`."""
+    held.append(value)
+    return Thing("opaque", values.type_name(value), id(type(value)), own=id(value))
+
+
 def shallow_size(value: Any) -> int:
     """Return the bytes of a value, about, by how many parts or characters it has."""
     kind = values.kind_of(value)
@@ -133,8 +139,7 @@ class _Freezer:
                 return self._array(value)
             case "frame":
                 return self._frame(value, depth)
-        self._held.append(value)
-        return Thing("opaque", name, cls, own=id(value))
+        return opaque_thing(value, self._held)
 
     def _pairs(self, value: Any, kind: str) -> list[tuple[Any, Any]]:
         if kind == "dict":

@@ -31,9 +31,12 @@ SLOW = 1.0
 PAUSE = 30.0
 """Seconds that a snapshot may take: the loop waits for it. Else none is taken of that worker for so many."""
 
-SAID_AT_ONCE = 5
+NAMED_AT_ONCE = 5
 TOLD_KEPT = 1_000
-"""Keys that are said at once not to be in a snapshot, and of which is remembered that this was said."""
+"""Keys that are named in one line as in no snapshot, and of which is remembered that this was said."""
+
+WHOLE = "all of it"
+"""Stands for the keys of a state of which there is no snapshot."""
 
 _OVERHEAD = 500
 _CONTAINERS = ("dict", "list", "tuple", "set", "frozenset", "deque")
@@ -46,6 +49,11 @@ class Missing:
     key: str
     type: str
     why: str
+
+    @property
+    def is_serious(self) -> bool:
+        """Whether a bound is why, or nothing is kept at all: not that nobody can copy a connection."""
+        return self.key == WHOLE or self.why.startswith("it ")
 
     def __str__(self) -> str:
         return f"{self.key} ({self.type}) cannot be pickled: {self.why}"
@@ -110,6 +118,8 @@ class Snapshots:
         self._used = 0
         self._told: set[tuple[str, str]] = set()
         """Which key of which worker was said not to be in snapshots."""
+        self._warned: set[str] = set()
+        """Of which workers it was said that something is not in snapshots."""
         self._paused: dict[str, float] = {}
         """Until when no snapshot of a worker is taken, as the last one took long."""
         self._left_out: dict[tuple[str, str], tuple[int, Missing]] = {}
@@ -125,6 +135,13 @@ class Snapshots:
     def used(self) -> int:
         """Bytes that they take."""
         return self._used
+
+    def leaves_out(self, worker: str, key: object, value: object) -> bool:
+        """Return whether a value is known to be in no snapshot of a worker: its class cannot be pickled."""
+        if not self._left_out or _is_container(value):
+            return False
+        cls, missing = self._left_out.get((worker, text_of_key(key)), (0, None))
+        return missing is not None and cls == id(type(value))
 
     def forget(self, worker: str | None = None) -> int:
         """Let those of a worker go, by default all; returns how many that were."""
@@ -169,7 +186,7 @@ class Snapshots:
             try:
                 data = _pickle(some)
             except NotPickled:
-                whole = Missing("all of it", values.type_name(state), str(exc))
+                whole = Missing(WHOLE, values.type_name(state), str(exc))
                 return self._say(worker, [*missing, whole], "there is no snapshot of its state")
         latest = next((one for one in reversed(self._all) if one.worker == worker), None)
         if latest is not None and latest.data == data:
@@ -182,9 +199,8 @@ class Snapshots:
         """Take out what could not be pickled before, and cannot have become better since."""
         found = []
         for key, value in [*some.items()] if self._left_out else ():
-            cls, missing = self._left_out.get((worker, text_of_key(key)), (0, None))
-            if missing is not None and cls == id(type(value)) and not _is_container(value):
-                found.append(missing)
+            if self.leaves_out(worker, key, value):
+                found.append(self._left_out[worker, text_of_key(key)][1])
                 del some[key]
         return found
 
@@ -214,14 +230,22 @@ class Snapshots:
             self._used -= _OVERHEAD if shared else _bytes_of(gone)
 
     def _say(self, worker: str, missing: Iterable[Missing], what: str) -> list[str]:
+        """Return one line at most; what a class forbids is said once a worker: it is as it should be."""
         news = [one for one in missing if (worker, one.key) not in self._told]
         if len(self._told) > TOLD_KEPT:
             self._told.clear()
+            self._warned.clear()
             self._left_out.clear()
         self._told.update((worker, one.key) for one in news)
-        said = [f"state: {one}; {what}" for one in news[:SAID_AT_ONCE]]
-        more = len(news) - len(said)
-        return [*said, f"state: and {more:,} keys more cannot be pickled"] if more else said
+        if worker in self._warned:
+            news = [one for one in news if one.is_serious]
+        if not news:
+            return []
+        self._warned.add(worker)
+        news.sort(key=lambda one: not one.is_serious)
+        others = [one.key for one in news[1:NAMED_AT_ONCE]]
+        others += [f"{len(news) - NAMED_AT_ONCE:,} keys more"] if len(news) > NAMED_AT_ONCE else []
+        return [f"state: {news[0]}; {what}{''.join(f', {each}' for each in others)}"]
 
 
 def why_impossible() -> str | None:

@@ -81,6 +81,7 @@ class WatchedRun:
         too_large: called when the state is larger than what is looked at.
         meanwhile: returns what else of the worker ran since a moment of the monotonic clock, as text.
         known: which values of the state are too large, as far as that is known; is kept up to date.
+        is_opaque: returns whether of a value, by its key, only another object in its place is a change.
     """
 
     def __init__(
@@ -93,6 +94,7 @@ class WatchedRun:
         too_large: Callable[[], object],
         meanwhile: Callable[[float], str],
         known: dict[object, Large] | None = None,
+        is_opaque: Callable[[object, object], bool] = lambda key, value: False,
     ) -> None:
         self._invocation = invocation
         self._state = state
@@ -101,6 +103,7 @@ class WatchedRun:
         self._too_large = too_large
         self._meanwhile = meanwhile
         self._known = {} if known is None else known
+        self._is_opaque = is_opaque
         self._changes = StateChanges()
         self._before: Moment | None = None
         # how it is looked at
@@ -168,7 +171,7 @@ class WatchedRun:
     def _look(self) -> Moment | None:
         started = time.perf_counter()
         try:
-            moment = moment_of(self._state(), self._known)
+            moment = moment_of(self._state(), self._known, self._is_opaque)
         except Exception as exc:  # a thread changes it meanwhile, or a library's own value does not say
             self._give_up(f"{type(exc).__name__} while it was looked at")
             return None

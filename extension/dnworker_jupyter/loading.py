@@ -14,8 +14,10 @@ import dnworker_jupyter
 from dnworker._version import __version__
 from dnworker.core.clock import SwitchClock
 from dnworker.core.detail import add_detail
+from dnworker.core.lifecycle import SHUTDOWN_ERRORS
 from dnworker.core.locations import add_locator, remove_locator
 from dnworker.core.source import add_reader
+from dnworker.engine.left_behind import left_behind
 from dnworker.engine.state_watch import StateWatch
 from dnworker.runtime import Runtime
 from dnworker.workers import standalone
@@ -29,6 +31,7 @@ from dnworker_jupyter.kernel.debugging import Debugging
 from dnworker_jupyter.kernel.exception_mode import chosen_detail
 from dnworker_jupyter.kernel.interrupts import Interrupts
 from dnworker_jupyter.kernel.journals import Journals, journal_file, locate_journal
+from dnworker_jupyter.kernel.kernel_end import KernelEnd, say
 from dnworker_jupyter.kernel.lab_debugger import install_lab_debugger
 from dnworker_jupyter.kernel.late_errors import LateErrors
 from dnworker_jupyter.kernel.location import NotebookLocation
@@ -247,9 +250,7 @@ def install(notebook: Notebook) -> None:
     undo(_bind_names(shell))
     standalone.attach = notebook.transactions.attach
     undo(_detach)
-    at_exit = functools.partial(_at_exit, notebook)
-    atexit.register(at_exit)
-    undo(atexit.unregister, at_exit)
+    undo(_heed_end(notebook))
     notebook.startup.begin()
 
 
@@ -262,6 +263,19 @@ def _answer(notebook: Notebook) -> str:
             "does not turn at the prompt"
         )
     return f"dnworker {__version__}: {where}; next, type %%worker NAME above handlers, or %panel to look"
+
+
+def _heed_end(notebook: Notebook) -> Callable[[], None]:
+    """Stop the runtime when the kernel or the terminal ends; returns what undoes that."""
+    leave_kernel = _kernel_end(notebook).install()
+    at_exit = functools.partial(_at_exit, notebook)
+    atexit.register(at_exit)
+
+    def undo() -> None:
+        atexit.unregister(at_exit)
+        leave_kernel()
+
+    return undo
 
 
 def _heed_gone_heads(notebook: Notebook) -> Callable[[], None]:
@@ -304,10 +318,7 @@ def _stop_leaving(notebook: Notebook) -> None:
 
 def stop(notebook: Notebook) -> None:
     """Close the panels and stop the runtime in full; in a kernel, on its loop."""
-    notebook.transactions.forget_names()  # not before: workers that a reload keeps mean them
-    notebook.watch.stop()
-    notebook.states.stop()
-    notebook.panels.close()
+    _close_parts(notebook)
     if notebook.loop.has_thread:
         notebook.loop.finish(_stop_runtime(notebook))
     else:
@@ -316,15 +327,43 @@ def stop(notebook: Notebook) -> None:
         )
 
 
+def _close_parts(notebook: Notebook) -> None:
+    notebook.watch.stop()
+    notebook.states.stop()
+    notebook.panels.close()
+
+
+def _kernel_end(notebook: Notebook) -> KernelEnd:
+    """Return what stops the runtime when the kernel ends."""
+
+    async def end(within: float) -> None:
+        _close_parts(notebook)
+        await notebook.startup.end(within)
+        notebook.processes.close()
+        for worker in notebook.runtime.workers():
+            if worker.error is not None and worker.error.startswith(SHUTDOWN_ERRORS):
+                say(f"{worker.name}: {worker.error}")  # nobody can look any more
+
+    return KernelEnd(
+        notebook.shell,
+        notebook.loop,
+        end,
+        left=lambda: left_behind(notebook.runtime, notebook.loop.loop),
+        last=functools.partial(_at_exit, notebook),
+    )
+
+
 async def _stop_runtime(notebook: Notebook) -> None:
     await notebook.startup.stop()
     notebook.processes.close()
+    notebook.transactions.forget_names()  # not before: shutdown handlers mean them
 
 
 def _at_exit(notebook: Notebook) -> None:
     """End worker processes with the kernel; the guard would, 5 s later and less politely.
 
-    A kernel's loop has ended by now: nothing stops the runtime, so its journal is written out here.
+    A kernel's loop has ended by now. `KernelEnd` has stopped the runtime on it before, unless the time was
+    too short, or the process ends in another way, as by `sys.exit`: so its journal is written out here.
     """
     if notebook.loop.has_thread:
         stop(notebook)

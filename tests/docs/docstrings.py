@@ -16,6 +16,7 @@ from enum import EnumType
 from typing import Any
 
 from dnworker import Worker
+from dnworker.core.errors import DnworkerError
 
 MODULES = {
     "dnworker": None,
@@ -111,7 +112,12 @@ class Public:
             return set()
         names = [*found]
         is_method = self.is_member and inspect.isfunction(self.value)
-        return set(names[1:] if is_method else names)
+        is_error = inspect.isclass(self.value) and DnworkerError in self.value.__mro__[1:]
+        return set(names[1:] if is_method else names) - (OF_EVERY_ERROR if is_error else set())
+
+
+OF_EVERY_ERROR = {"args", "code"}
+"""What `DnworkerError` explains for all that are derived from it."""
 
 
 def public_objects() -> Iterator[Public]:

@@ -49,7 +49,8 @@ def plain(text: str) -> list[str]:
 
 def matches(said: str, expected: str) -> bool:
     """Return whether an answer has the lines that a page shows; `...` in them stands for anything."""
-    parts = re.escape("\n".join(plain(expected))).replace(r"\.\.\.", ".*?")
+    parts = re.escape("\n".join(plain(expected)))
+    parts = re.sub(r"(\\ )?\\\.\\\.\\\.", ".*?", parts)
     return re.search(rf"(^|\n){parts}($|\n)", "\n".join(plain(said)), re.DOTALL) is not None
 
 

@@ -15,7 +15,7 @@ pytestmark = [
 ]  # a page may run dozens of commands
 
 
-@pytest.mark.parametrize("page", pages("reference", "coming-from", "messages"), ids=name_of)
+@pytest.mark.parametrize("page", pages("reference", "coming-from"), ids=name_of)
 def test_the_code_of_a_page_runs_and_answers_what_the_page_says(page, tmp_path):
     with PageRun(tmp_path) as run:
         for block in blocks_of(page):

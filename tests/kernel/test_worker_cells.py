@@ -240,3 +240,15 @@ def test_a_gated_worker_waits_for_its_flag(kernel):
     answer = kernel.run("%%worker w --when live\n@worker.on_event('a')\nasync def h(e, c): pass")
     assert "w is gated_off, generation 1; it needs one of these flags on: live" in answer.text
     assert "no handler" in kernel.run("%fire a").text
+
+
+def test_variables_of_a_worker_that_the_export_runs_in_process_are_said_when_the_cell_runs(kernel):
+    body = "\n@worker.on_startup\nasync def begin(client): ..."
+    said = kernel.run("%%worker w --env A=b --topology in-process" + body)
+    assert said.status == "ok"
+    assert (
+        "  ! the export refuses --env with --topology in-process: a variable needs a process of its own, "
+        "--topology uv or python"
+    ) in said.text.splitlines()
+    assert "--env" not in kernel.run("%%worker x --env A=b" + body).text
+    assert "not with --topology in-process" in kernel.run("%%worker --help").text

@@ -87,7 +87,8 @@ def _shown(line: LogLine) -> str:
     level = "" if line.level == "info" else f"{line.level}  "
     form = form_of(line.data)
     whole = "" if form is None else f"  [{form.mime}: --show {line.number}]"
-    return f"{line.timestamp:%H:%M:%S}  {level}{line.text}{whole}"
+    at = f"{line.timestamp:%H:%M:%S}" if line.clock is None else f"{line.clock:%H:%M:%S} virtual"
+    return f"{at}  {level}{line.text}{whole}"
 
 
 class WholeLine:

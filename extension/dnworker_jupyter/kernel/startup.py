@@ -19,6 +19,9 @@ from dnworker_jupyter.kernel.loop_watch import LoopWatch
 
 log = logging.getLogger("dnworker.notebook")
 
+HANDLERS_PART = 0.8
+"""Of the seconds that the runtime gets to end with the kernel, the part that handlers of its workers get."""
+
 
 class RuntimeStartup:
     """The start of one notebook's runtime: once, and again after `%runtime stop`."""
@@ -43,10 +46,11 @@ class RuntimeStartup:
         """Gives the journal's file, where something knows better now than when the engine was made."""
         self._started: asyncio.Task[None] | None = None
         self._workers_to_start: list[str] = []
+        self._has_ended = False
 
     def begin(self) -> None:
         """Start the runtime soon, from any thread; nothing while a kernel does not run yet: a cell will."""
-        if self._loop.start() and self._started is None:
+        if not self._has_ended and self._loop.start() and self._started is None:
             self._loop.post(lambda: self._keep(asyncio.ensure_future(self._until_started())))
 
     async def ready(self) -> None:
@@ -70,7 +74,18 @@ class RuntimeStartup:
         self._started = None
         await self._engine.stop()
 
+    async def end(self, within: float) -> None:
+        """Stop the runtime within so many seconds; it starts no more, as the kernel ends."""
+        self._has_ended = True
+        if self._started is not None:
+            await asyncio.wait({self._started}, timeout=within / 2)
+        for worker in self._engine.workers():
+            worker.hurry(within * HANDLERS_PART)
+        await self._engine.stop(within=within)
+
     async def _until_started(self) -> None:
+        if self._has_ended:
+            raise OSError("the kernel ends, and the runtime has stopped with it")
         if self._started is None:
             loop = asyncio.get_running_loop()
             self._started = loop.create_task(self._start(), name="dnworker start")

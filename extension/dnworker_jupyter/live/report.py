@@ -37,6 +37,11 @@ def describe_change(live: LiveWorker, change: Change) -> list[str]:
         )
     for handler, cell in change.beside:
         lines.append(f"  ! {handler.key.name} of {cell.label} runs on beside this one ({_trigger(handler)})")
+    if live.options.env and live.options.topology == "in-process":
+        lines.append(
+            "  ! the export refuses --env with --topology in-process: a variable needs a process of its own, "
+            "--topology uv or python"
+        )
     if next(live.handlers(), None) is None:
         lines.append("  it has no handlers yet")
     return lines

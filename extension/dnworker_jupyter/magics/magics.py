@@ -222,7 +222,14 @@ class DnworkerMagics(Magics):
 
     @line_magic("explain")
     def explain(self, line: str) -> Any:
-        """Show what the code at the end of a message means: %explain [DN104 | WORDS]"""
+        """Show what the code at the end of a message means: %explain [DN104 | WORDS].
+
+        Without a code it lists all of them, with words those whose pages have the words.
+
+        Examples:
+            >>> %explain DN104
+            DN104: a cell magic below the first line...
+        """
         return self._run(explain_parser(), ExplainOptions, line, run_explain)
 
     @line_magic("panel")

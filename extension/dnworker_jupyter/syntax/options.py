@@ -77,7 +77,13 @@ def worker_parser() -> Parser:
     parser = Parser("%%worker", "Register the cell's handlers live; running it again replaces them.")
     parser.add_argument("name", nargs="?", help="the worker: lower-case letters, digits and dashes")
     parser.add_argument("--when", action="append", default=[], metavar="FLAG", help="run only if FLAG is on")
-    parser.add_argument("--env", action="append", default=[], metavar="K=V", help="a variable, here too")
+    parser.add_argument(
+        "--env",
+        action="append",
+        default=[],
+        metavar="K=V",
+        help="a variable, here too; not with --topology in-process in an export",
+    )
     parser.add_argument("--shared", action="store_true", help="the whole cell is exported")
     parser.add_argument("--restart", action="store_true", help="start the worker anew, with empty state")
     parser.add_argument(

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
+import re
+
 import pytest
 
+from dnworker.core.clock import SwitchClock
 from dnworker.core.errors import UsageError
 from dnworker.core.logs import LogBook
 from dnworker_jupyter.display.logs import PAGED, LogQuery, line_of, log_text, whole
@@ -85,3 +89,16 @@ def test_what_a_front_end_draws_itself_is_given_to_it_as_it_is(book):
         "text/latex": "$x$",
         "application/vnd.plotly.v1+json": {"data": []},
     }
+
+
+async def test_a_line_has_the_time_of_the_clock_that_was_virtual_then():
+    clock = SwitchClock()
+    clock.bind(asyncio.get_running_loop())
+    book = LogBook(clock=clock)
+    book.add("w", "by the machine's")
+    clock.be_virtual()
+    await clock.advance(3600 * 5 + 10)
+    book.add("w", "by the virtual one")
+    first, second = str(log_text(book, "w", "w", LogQuery())).splitlines()
+    assert re.fullmatch(r"\d\d:\d\d:\d\d  by the machine's", first)
+    assert second == f"{clock.now():%H:%M:%S} virtual  by the virtual one"

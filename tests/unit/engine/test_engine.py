@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 
 import pytest
 
 from dnworker import HandlerFailed, Worker
 from dnworker.core.errors import Invalid, NotFound
 from dnworker.core.samples import SAMPLES
+from dnworker.engine import waiting
 from dnworker.engine.engine import Engine
 
 
@@ -235,3 +237,46 @@ async def test_an_event_for_a_worker_that_is_not_there_makes_no_session(runtime)
     with pytest.raises(NotFound):
         await runtime.fire("demo.asked", {}, session_id="s9", only="nobody")
     assert "s9" not in runtime.sessions
+
+
+async def test_handlers_that_wait_for_a_lock_whose_holder_sleeps_do_not_hold_time_back(runtime, monkeypatch):
+    monkeypatch.setattr(waiting, "VIRTUAL_STEP_LIMIT", 1000.0)  # what waits for it is seen to hang
+    worker, lock, ended = Worker("w"), asyncio.Lock(), []
+
+    @worker.on_event("demo.a")
+    async def one_by_one(event, client):
+        async with lock:
+            await runtime.clock.sleep(0.5)
+            ended.append(runtime.clock.monotonic())
+
+    await runtime.add(worker)
+    before = runtime.clock.monotonic()
+    for _ in range(3):
+        runtime.bus.publish("demo.a", {})
+    await asyncio.wait_for(runtime.advance(10), 20)
+    assert [round(at - before, 3) for at in ended] == [0.5, 1.0, 1.5]
+
+
+async def test_time_waits_for_real_work_of_who_holds_a_lock(runtime):
+    worker, lock, may_go_on, ended = Worker("w"), asyncio.Lock(), threading.Event(), []
+
+    @worker.on_event("demo.a")
+    async def one_by_one(event, client):
+        async with lock:
+            await asyncio.to_thread(may_go_on.wait)
+            ended.append(runtime.clock.monotonic())
+
+    @worker.on_event("demo.a")
+    async def asleep(event, client):
+        await runtime.clock.sleep(5)
+
+    await runtime.add(worker)
+    before = runtime.clock.monotonic()
+    for _ in range(2):
+        runtime.bus.publish("demo.a", {})
+    advancing = asyncio.create_task(runtime.advance(10))
+    await asyncio.wait({advancing}, timeout=0.1)  # longer than locks are waited for
+    assert runtime.clock.monotonic() == before
+    may_go_on.set()
+    await asyncio.wait_for(advancing, 20)
+    assert ended == [before, before]

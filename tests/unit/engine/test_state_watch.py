@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from typing import Any
 
 import pytest
@@ -181,6 +182,31 @@ async def test_what_cannot_be_kept_is_said_in_the_log_of_the_worker(runtime, wat
         await runtime.fire("demo.add", {"name": "ada"})
     (line,) = lines(runtime)
     assert line.startswith("state: lock (lock) cannot be pickled: TypeError")
+
+
+async def test_what_a_connection_has_within_is_no_change_but_another_one_in_its_place_is(runtime, watch):
+    class Connection:
+        def __init__(self):
+            self.lock, self.pool = threading.Lock(), []
+
+    worker = Worker("w")
+    worker.state["http"] = Connection()
+
+    @worker.on_event("demo.use")
+    async def use(event, client):
+        worker.state["http"].pool.append("opened")
+
+    @worker.on_event("demo.renew")
+    async def renew(event, client):
+        worker.state["http"] = Connection()
+
+    await runtime.add(worker)
+    (used,) = (await runtime.fire("demo.use")).invocations
+    assert not used.state_changes
+    (renewed,) = (await runtime.fire("demo.renew")).invocations
+    assert len(renewed.state_changes) == 1
+    assert renewed.state_changes[0].startswith("http ")
+    assert "pool" not in renewed.state_changes[0]
 
 
 async def test_on_a_fork_handlers_run_for_real_on_the_state_of_then(runtime, watch, bridge):

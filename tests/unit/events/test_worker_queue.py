@@ -243,7 +243,7 @@ def test_a_process_that_ends_and_never_said_what_it_wants_loses_nothing(bench):
     assert bench.lost == []
 
 
-def test_a_process_that_is_stopped_loses_nothing(bench):
+def test_a_process_that_is_stopped_counts_nothing_as_lost(bench):
     bench.queue.open(["a"])
     bench.publish(1)
     bench.queue.close()

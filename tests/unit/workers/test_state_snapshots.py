@@ -87,6 +87,23 @@ def test_what_cannot_be_pickled_is_said_once_with_its_key_type_and_reason(bad):
     assert kept.take("other", event(2), 1, state) != []
 
 
+def test_connections_are_named_in_one_line_once_a_worker():
+    kept, state = Snapshots(), {f"c{n}": threading.Lock() for n in range(7)}
+    (said,) = kept.take("w", event(1), 1, state)
+    assert said.startswith("state: c0 (lock) cannot be pickled: ")
+    assert said.endswith("; snapshots of its state are without it, c1, c2, c3, c4, 2 keys more")
+    assert kept.take("w", event(2), 1, {**state, "later": threading.Lock()}) == []
+    assert [one.key for one in [*kept][-1].missing][-1] == "later"
+
+
+def test_what_is_too_large_is_said_also_after_a_connection(monkeypatch):
+    monkeypatch.setattr(state_snapshots, "LARGEST", 10_000)
+    kept, state = Snapshots(), {"conn": threading.Lock()}
+    kept.take("w", event(1), 1, state)
+    (said,) = kept.take("w", event(2), 1, {**state, "text": "x" * 20_000})
+    assert said.startswith("state: text (str) cannot be pickled: it is larger than 10,000 bytes")
+
+
 def test_a_fork_is_refused_by_the_key_that_is_missing_unless_the_live_one_may_stand_in():
     kept = Snapshots()
     state = {"n": 1, "conn": threading.Lock()}

@@ -153,7 +153,7 @@ async def test_a_handler_that_is_closed_is_closed():
 
 
 async def test_the_frames_of_a_handler_that_waits_are_found():
-    from dnworker.engine.left_behind import _frames_of
+    from dnworker.engine.watchdog import frames_of_task
 
     stage = Stage(n=0)
 
@@ -163,7 +163,7 @@ async def test_the_frames_of_a_handler_that_waits_are_found():
     _, run = stage.run(waits_here)
     task = asyncio.ensure_future(run)
     await asyncio.sleep(0)
-    assert "waits_here" in [frame.f_code.co_name for frame in _frames_of(task)]
+    assert "waits_here" in [frame.f_code.co_name for frame in frames_of_task(task)]
     task.cancel()
 
 

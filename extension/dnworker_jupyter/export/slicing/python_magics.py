@@ -10,6 +10,9 @@ RUN_PYTHON = frozenset({"time", "prun"})
 """Line magics that run their argument once, in the notebook's namespace."""
 
 _TIMING = frozenset({"timeit", "memit", "time", "prun", "mprun", "lprun"})
+_QUIET = re.compile(r"^\s*-q(?=\s|$)")
+"""The option of `%cd` that prints no directory."""
+
 _OPTIONS = re.compile(r"^(\s*-\w+(\s+\d+)?(?=\s))*\s*")
 
 _DOLLAR = re.compile(r"(?<!\$)\$([A-Za-z_]\w*)(?![.\w])")
@@ -28,7 +31,7 @@ def without_magics(node: ast.stmt) -> Iterator[tuple[ast.stmt, str | None]]:
     if name in SET_VARIABLE:
         made = _set_variable(argument)
     elif name == "cd":
-        made = _parse(f"import os\nos.chdir({argument.strip()!r})")
+        made = _parse(f"import os\nos.chdir({_QUIET.sub('', argument).strip()!r})")
     elif name in RUN_PYTHON and isinstance(node, ast.Assign):
         targets = " = ".join(ast.unparse(target) for target in node.targets)
         made = _parse(f"{targets} = {argument}")

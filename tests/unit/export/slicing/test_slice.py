@@ -236,10 +236,11 @@ def test_an_effect_on_the_process_is_exported_where_the_script_may_see_it(effect
     assert (effect.splitlines()[-1] in script(effect, handler(handler_body))) == is_exported
 
 
-@pytest.mark.parametrize("change", ["import os\nos.chdir('x')", "%cd x"])
+@pytest.mark.parametrize("change", ["import os\nos.chdir('x')", "%cd x", "%cd -q x"])
 def test_another_working_directory_is_refused_where_the_script_opens_files(change):
     (problem,) = problems(change, handler("print(open(event.kind))"))
     assert "changes the working directory" in problem
+    assert "-q" not in problem
     assert "chdir" not in script(change, handler("print(event)"))
 
 
