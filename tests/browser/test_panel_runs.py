@@ -134,7 +134,9 @@ def test_a_failed_run_is_a_row_and_opens_at_the_call_that_failed(runs, publish, 
     selected = waterfall.locator('[role="row"][aria-selected="true"]')
     selected.get_by_text("shop:stock.on_item").wait_for()
     assert selected.locator(".x.f").count() == 1
-    assert "failed with ValueError" in selected.get_attribute("aria-label")  # beside its bar where that leaves room
+    assert "failed with ValueError" in selected.get_attribute(
+        "aria-label"
+    )  # beside its bar where that leaves room
     runs.locator(".phead").get_by_text("1 of 4 calls failed").wait_for()
     assert waterfall.get_by_text(f"#{seq + 1} to #{seq + 3}").count() == 1
     assert problems == []

@@ -18,11 +18,11 @@ from dnworker_jupyter.export.disk.atomic import STAGING, put_in_place, recover, 
 from dnworker_jupyter.export.planning.files import RECORD
 from dnworker_jupyter.export.planning.manifest import around_workers
 from dnworker_jupyter.export.planning.plan import Plan
-from dnworker_jupyter.export.planning.readme import README, map_of
+from dnworker_jupyter.export.planning.readme import README, block_in
 
 WORKERS = f"{MANIFEST_NAME}#workers"
 MAP = f"{README}#map"
-"""The keys in the record of the manifest's workers and of the README's map: other text is kept."""
+"""The keys in the record of the manifest's workers and of the README's written part: other text is kept."""
 
 _PARTS = (WORKERS, MAP)
 
@@ -290,7 +290,7 @@ def _workers_digest(manifest: bytes) -> str:
 
 
 def _map_digest(readme: bytes) -> str:
-    return _digest((map_of(readme.decode(errors="replace")) or "").encode())
+    return _digest((block_in(readme.decode(errors="replace")) or "").encode())
 
 
 def _digest(data: bytes) -> str:
