@@ -15,6 +15,7 @@ from pathlib import Path
 from dnworker.capability.manifest import MANIFEST_NAME
 from dnworker.core.errors import UsageError
 from dnworker_jupyter.export.disk.atomic import STAGING, put_in_place, recover, remove, sweep, sync
+from dnworker_jupyter.export.disk.in_place import replace_files
 from dnworker_jupyter.export.planning.files import RECORD
 from dnworker_jupyter.export.planning.manifest import around_workers
 from dnworker_jupyter.export.planning.plan import Plan
@@ -31,7 +32,8 @@ def write(plan: Plan, directory: Path, *, force: bool = False) -> list[str]:
     """Put the plan's files in place and return the paths of those that changed.
 
     All of it takes effect in one step: a crash leaves the old directory or the new one. Files that only an
-    earlier export has are removed; files that no export wrote stay.
+    earlier export has are removed; files that no export wrote stay. In the directory that this runs in, files
+    are replaced one by one, and after a crash the same export completes the rest.
 
     Raises:
         UsageError: a file was edited since the last export or written by somebody else, and `force` is False;
@@ -44,6 +46,9 @@ def write(plan: Plan, directory: Path, *, force: bool = False) -> list[str]:
     changes = _changes(plan, directory)
     if not changes.paths and _bytes(directory / RECORD) == changes.files[RECORD]:
         return []
+    if directory.exists() and Path.cwd().is_relative_to(directory):
+        _write_in_place(directory, changes, plan.executable)
+        return changes.paths
     directory.parent.mkdir(parents=True, exist_ok=True)
     sweep(directory)
     staging = Path(tempfile.mkdtemp(prefix=f".{directory.name}{STAGING}", dir=directory.parent))
@@ -103,6 +108,15 @@ def _fill(staging: Path, directory: Path, changes: _Changes, executable: Collect
     sync(staging)
 
 
+def _write_in_place(directory: Path, changes: _Changes, executable: Collection[str]) -> None:
+    def put(place: Path, name: str) -> bool:
+        if name in changes.files:
+            _write_whole(place / name, changes.files[name], is_program=name in executable)
+        return name in changes.files
+
+    replace_files(directory, [*changes.paths, RECORD], put)
+
+
 def ensure_writable(plan: Plan, directory: Path, *, force: bool = False) -> None:
     """Raise what `write` would raise; callers ask before anything that takes long.
 
@@ -112,11 +126,6 @@ def ensure_writable(plan: Plan, directory: Path, *, force: bool = False) -> None
     directory = directory.resolve()
     if directory.exists() and not directory.is_dir():
         raise UsageError(f"{directory} is a file; name a directory for the capability")
-    if Path.cwd().is_relative_to(directory):
-        raise UsageError(
-            f"{directory} is the directory that this runs in, which an export would put another in the place "
-            "of; nothing was written. Name one of its own, such as out/demo"
-        )
     _ensure_no_links(plan, directory)
     if not force:
         _ensure_not_edited(plan, directory, _read_record(directory))
