@@ -35,8 +35,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         _leave_stdout()
         return 1
     except KeyboardInterrupt:
-        aside = "; nothing was written" if command in (exporting.run, _import) else ""
-        print(f"dnworker: interrupted{aside}", file=sys.stderr)
+        print(f"dnworker: interrupted{getattr(options, 'aside', '')}", file=sys.stderr)
         return 130
     except (DnworkerError, OSError) as exc:
         if options.json:
@@ -64,6 +63,7 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     common = NearParser(add_help=False)
     common.add_argument("--json", action="store_true", help="answer in JSON")
+    _add(commands, common, "init", "make a capability's directory, with a notebook, tests and a README")
     _add(commands, common, "serve", "run capabilities until Ctrl-C or SIGTERM")
     _add(commands, common, "validate", "check capabilities")
     _add(commands, common, "map", "show what flows where in a capability")
@@ -78,7 +78,7 @@ def _parser() -> argparse.ArgumentParser:
     taking.add_argument("capability", type=Path, help="the capability's directory")
     taking.add_argument("-o", "--output", type=Path, required=True, help="the .ipynb file to write")
     taking.add_argument("--force", action="store_true", help="write over the notebook, and modules beside it")
-    taking.set_defaults(command=_import)
+    taking.set_defaults(command=_import, aside="; nothing was written")
     return parser
 
 

@@ -34,7 +34,7 @@ FRAMEWORK = {
     "events/brokers/jetstream": "core events/brokers events/brokers/kept",
     "capability": "core",
     "flow": "core capability",
-    "project": "core capability flow",
+    "project": "core events capability flow",
     "client": "core",
     "sessions": "core events events/brokers capability",
     "workers/child": "compat.py",

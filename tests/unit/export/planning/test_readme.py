@@ -9,8 +9,8 @@ import pytest
 
 from dnworker.core.errors import UsageError
 from dnworker.project.readme import BEGIN, END
-from dnworker_jupyter.export.disk.write import MAP, write
-from dnworker_jupyter.export.planning.files import RECORD
+from dnworker.project.record import BLOCK, RECORD
+from dnworker_jupyter.export.disk.write import write
 from dnworker_jupyter.export.planning.plan import plan_export
 from dnworker_jupyter.export.planning.readme import README, block_in
 from dnworker_jupyter.syntax.cell import Cell
@@ -92,7 +92,7 @@ def test_a_readme_of_an_export_that_had_the_map_only_gets_the_other_parts(tmp_pa
     assert "## Run" not in only_the_map
     file.write_text(only_the_map)
     record = json.loads((out / RECORD).read_text())
-    record[MAP] = hashlib.sha256(block_in(only_the_map).encode()).hexdigest()
+    record[BLOCK] = hashlib.sha256(block_in(only_the_map).encode()).hexdigest()
     (out / RECORD).write_text(json.dumps(record))
     write(plan(out), out)
     assert file.read_text() == whole
