@@ -75,7 +75,8 @@ def _fill_from(options: argparse.Namespace, directory: Path, place: Path) -> lis
     for path, file in {notebook.name: notebook, **copies}.items():
         (place / path).parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(file, place / path)
-    write_files(place, {k: v for k, v in surrounding_files().items() if not (place / k).exists()})
+    around = surrounding_files(has_tests=any(path.startswith("tests/") for path in plan.files))
+    write_files(place, {path: data for path, data in around.items() if not (place / path).exists()})
     readme = place / README
     if README in plan.files:
         given = "".join(
@@ -107,4 +108,5 @@ def _report(options: argparse.Namespace, directory: Path, notes: list[str]) -> N
     for note in notes:
         print(printable(note))
     there = "" if directory == Path.cwd() else f"cd {shlex.quote(str(options.directory or options.name))}; "
-    print(printable(f"next: {there}pytest; dnworker serve ."))
+    test = "pytest; " if any(path.startswith("tests/") for path in files) else ""
+    print(printable(f"next: {there}{test}dnworker serve ."))

@@ -9,6 +9,7 @@ from pathlib import Path
 from dnworker.archive.packing import Packed, pack
 from dnworker.cli.roots import roots_of
 from dnworker.cli.text import print_json, printable
+from dnworker.core.errors import UsageError
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -33,12 +34,16 @@ def run(options: argparse.Namespace) -> int:
 
     Raises:
         ManifestError: a manifest breaks a rule.
-        UsageError: something cannot be packed.
-        OSError: a file cannot be read or written.
+        UsageError: something cannot be packed, read or written.
     """
     roots = [root for path in options.capability for root in roots_of(path, _say)]
-    packed = pack(roots, options.output, locks=not options.no_lock, on_progress=_progress)
-    _progress("")
+    try:
+        packed = pack(roots, options.output, locks=not options.no_lock, on_progress=_progress)
+    except OSError as exc:
+        why = f"{exc.filename or options.output}: {exc.strerror or exc}"
+        raise UsageError(f"{why}; nothing was written") from exc
+    finally:
+        _progress("")
     if options.json:
         print_json(
             {

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from dnworker.archive.verifying import Verified, verify
 from dnworker.cli.text import print_json, printable
+from dnworker.core.errors import UsageError
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -19,10 +20,12 @@ def run(options: argparse.Namespace) -> int:
     """Run the command; returns its exit code, 1 where something differs.
 
     Raises:
-        UsageError: it is no archive and no directory, or has no list.
-        OSError: it cannot be read.
+        UsageError: it is no archive and no directory, has no list, or cannot be read.
     """
-    found = verify(options.path)
+    try:
+        found = verify(options.path)
+    except OSError as exc:
+        raise UsageError(f"{exc.filename or options.path} cannot be read: {exc.strerror or exc}") from exc
     if options.json:
         answer = {"ok": found.ok, "files": found.files, "list": found.list_digest}
         print_json(answer | {"problems": found.problems})

@@ -108,9 +108,10 @@ def starter_files(name: str) -> dict[str, bytes]:
     }
 
 
-def surrounding_files() -> dict[str, bytes]:
-    """Return what a repository has around a capability, whatever it does."""
-    return {".gitignore": _IGNORED.encode(), CI_FILE: _CI.encode()}
+def surrounding_files(*, has_tests: bool = True) -> dict[str, bytes]:
+    """Return what a repository has around a capability; `has_tests` is whether it has any yet."""
+    steps = _CI if has_tests else f"{_CI.rstrip()} || test $? -eq 5 # 5: there are no tests yet\n"
+    return {".gitignore": _IGNORED.encode(), CI_FILE: steps.encode()}
 
 
 def with_notebook(readme: str, notebook: str, options: str = "") -> str:

@@ -111,6 +111,17 @@ def test_what_is_unpacked_is_served_as_it_is(root, tmp_path, capsys):
     assert re.search(r"4 files as listed; the list is sha256 [0-9a-f]{64}", capsys.readouterr().out)
 
 
+def test_a_disk_that_is_full_is_one_line(root, tmp_path, capsys, monkeypatch):
+    def full(handle):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    assert main(["pack", str(root), "-o", str(tmp_path / "a.tar.gz"), "--no-lock"]) == 1
+    said = capsys.readouterr().err
+    assert said == f"dnworker: {tmp_path / 'a.tar.gz'}: No space left on device; nothing was written\n"
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["demo"]
+
+
 def test_the_commands_answer_in_json_and_with_exit_codes(root, tmp_path, capsys):
     file = tmp_path / "a.tar.gz"
     assert main(["pack", str(tmp_path), "-o", str(file), "--no-lock", "--json"]) == 0

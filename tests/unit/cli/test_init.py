@@ -120,6 +120,8 @@ def test_a_notebook_is_exported_with_the_modules_beside_it(here, capsys):
 def test_options_of_an_export_are_those_of_the_next_one(here, capsys):
     notebook = make_notebook(here / "a.ipynb", [CELLS[0], CELLS[2].replace("PRICE", "1")])
     assert main(["init", "shop", "--from", "a.ipynb", "--topology", "in-process"]) == 0
+    assert "next: cd shop; dnworker serve ." in capsys.readouterr().out
+    assert "pytest || test $? -eq 5 # " in Path("shop/.github/workflows/test.yml").read_text()
     assert "`dnworker export a.ipynb -o . --topology in-process`" in Path("shop/README.md").read_text()
     assert "path: workers/shop.py" in Path("shop/capability.yaml").read_text()
     assert notebook.is_file()
