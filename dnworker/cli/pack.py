@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import signal
 import sys
 from pathlib import Path
 
@@ -37,12 +38,14 @@ def run(options: argparse.Namespace) -> int:
         UsageError: something cannot be packed, read or written.
     """
     roots = [root for path in options.capability for root in roots_of(path, _say)]
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)  # what is temporary goes, too
     try:
         packed = pack(roots, options.output, locks=not options.no_lock, on_progress=_progress)
     except OSError as exc:
         why = f"{exc.filename or options.output}: {exc.strerror or exc}"
         raise UsageError(f"{why}; nothing was written") from exc
     finally:
+        signal.signal(signal.SIGTERM, before)
         _progress("")
     if options.json:
         print_json(

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import os
 import re
+import signal
+import socket
 import subprocess
 import sys
 import tarfile
@@ -109,6 +111,30 @@ def test_what_is_unpacked_is_served_as_it_is(root, tmp_path, capsys):
         }
     assert main(["verify", str(there)]) == 0
     assert re.search(r"4 files as listed; the list is sha256 [0-9a-f]{64}", capsys.readouterr().out)
+
+
+@pytest.mark.slow
+def test_a_termination_while_uv_waits_for_its_index_leaves_nothing(root, tmp_path):
+    (root / "workers" / "outside.py").write_text(HEAD.format("'something'") + OUTSIDE)
+    temporary = tmp_path / "tmp"
+    temporary.mkdir()
+    with socket.create_server(("127.0.0.1", 0)) as index:
+        index.settimeout(30)
+        environ = {
+            **{name: value for name, value in os.environ.items() if name != "UV_OFFLINE"},
+            "UV_DEFAULT_INDEX": f"http://127.0.0.1:{index.getsockname()[1]}/",
+            "UV_CACHE_DIR": str(tmp_path / "cache"),
+            "TMPDIR": str(temporary),
+        }
+        words = [sys.executable, "-m", "dnworker", "pack", str(root), "-o", str(tmp_path / "a.tar.gz")]
+        with subprocess.Popen(words, env=environ, stderr=subprocess.PIPE, text=True) as packing:
+            waiting, _ = index.accept()
+            packing.send_signal(signal.SIGTERM)
+            _, said = packing.communicate(timeout=30)
+            waiting.close()
+    assert (packing.returncode, said) == (130, "dnworker: interrupted; nothing was written\n")
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["cache", "demo", "tmp"]
+    assert list(temporary.glob("dnworker-*")) == []
 
 
 def test_a_disk_that_is_full_is_one_line(root, tmp_path, capsys, monkeypatch):
