@@ -53,7 +53,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--timeout", type=_seconds, metavar="S", help="with --execute: seconds for all of it; default: 3600"
     )
-    parser.set_defaults(command=run, refuse=parser.error)
+    parser.set_defaults(command=run, refuse=parser.error, aside="; nothing was written")
 
 
 def extension(part: str) -> Any:
@@ -68,7 +68,7 @@ def extension(part: str) -> Any:
         raise UsageError(str(exc), code="DN902") from exc
 
 
-async def _until_terminated(work: Coroutine[Any, Any, T]) -> T:
+async def until_terminated(work: Coroutine[Any, Any, T]) -> T:
     """Return the result of `work`; SIGTERM cancels it, so that its processes end with it."""
     task = asyncio.ensure_future(work)
     loop = asyncio.get_running_loop()
@@ -131,7 +131,7 @@ def _export_executed(exporter: Any, options: argparse.Namespace) -> int:
     progress = extension("progress").ProgressBar("export", terminal=True)
     try:
         running = export.run(progress, diff=options.diff, **_how(options))
-        done = asyncio.run(_until_terminated(running))
+        done = asyncio.run(until_terminated(running))
     finally:
         progress.close("done")
     written = {} if options.diff else {"output": str(options.output)}
@@ -144,7 +144,7 @@ def _export_file(exporter: Any, options: argparse.Namespace) -> int:
         options.notebook, options.output, target=options.target, topology=options.topology
     )
     if options.diff:
-        found = asyncio.run(_until_terminated(export.diff()))
+        found = asyncio.run(until_terminated(export.diff()))
         changes = [str(change) for change in found.changes]
         report = {"ok": True, "step": found.step, "suggested": found.suggested, "changes": changes}
         report["notes"] = [exporter.NOT_EXECUTED]
@@ -152,7 +152,7 @@ def _export_file(exporter: Any, options: argparse.Namespace) -> int:
         return 0
     progress = extension("progress").ProgressBar("export", terminal=True)
     try:
-        summary = asyncio.run(_until_terminated(export.write(progress, **_how(options))))
+        summary = asyncio.run(until_terminated(export.write(progress, **_how(options))))
     finally:
         progress.close("done")
     note = exporter.NOT_EXECUTED

@@ -35,8 +35,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         _leave_stdout()
         return 1
     except KeyboardInterrupt:
-        aside = "; nothing was written" if command in (exporting.run, _import) else ""
-        print(f"dnworker: interrupted{aside}", file=sys.stderr)
+        print(f"dnworker: interrupted{getattr(options, 'aside', '')}", file=sys.stderr)
         return 130
     except (DnworkerError, OSError) as exc:
         if options.json:
@@ -66,8 +65,11 @@ def make_parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     common = NearParser(add_help=False)
     common.add_argument("--json", action="store_true", help="answer in JSON")
+    _add(commands, common, "init", "make a capability's directory, with a notebook, tests and a README")
     _add(commands, common, "serve", "run capabilities until Ctrl-C or SIGTERM")
     _add(commands, common, "validate", "check capabilities")
+    _add(commands, common, "pack", "make one archive of capabilities, with locks and hashes")
+    _add(commands, common, "verify", "compare an archive, or what was unpacked of it, with its hashes")
     _add(commands, common, "map", "show what flows where in a capability")
     _add(commands, common, "cursors", "show or change how far workers are with events that are kept")
     _add(commands, common, "dead", "show, retry or drop what workers could not handle")
@@ -81,7 +83,7 @@ def make_parser() -> argparse.ArgumentParser:
     taking.add_argument("capability", type=Path, help="the capability's directory")
     taking.add_argument("-o", "--output", type=Path, required=True, help="the .ipynb file to write")
     taking.add_argument("--force", action="store_true", help="write over the notebook, and modules beside it")
-    taking.set_defaults(command=_import)
+    taking.set_defaults(command=_import, aside="; nothing was written")
     opening = commands.add_parser("lab", parents=[common], help="open a notebook in JupyterLab, ready to run")
     lab.add_arguments(opening)
     return parser

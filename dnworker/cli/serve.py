@@ -26,6 +26,7 @@ from dnworker.cli.durable_options import add_durable_arguments, broker_of, catch
 from dnworker.cli.ending import STOP_WITHIN, Ending
 from dnworker.cli.restart_options import add_restart_arguments, policy_of
 from dnworker.cli.retry_options import add_retry_arguments, check_retried, retry_of
+from dnworker.cli.roots import roots_of
 from dnworker.cli.running import forget, forget_own, own_token_file, register
 from dnworker.cli.state_options import add_state_arguments, check_kept
 from dnworker.cli.storm_options import add_storm_arguments, apply_storm_options
@@ -52,7 +53,7 @@ if TYPE_CHECKING:
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments of `serve`."""
     parser.add_argument(
-        "path", nargs="*", type=Path, help="directories with a capability.yaml (default: the search path)"
+        "path", nargs="*", type=Path, help="capabilities, or directories of them (default: the search path)"
     )
     parser.add_argument("--host", default="127.0.0.1", help="where to listen (default: %(default)s)")
     parser.add_argument("--port", type=int, default=8787, help="0 picks a free one (default: %(default)s)")
@@ -261,8 +262,8 @@ async def _load(runtime: Runtime, options: argparse.Namespace) -> None:
     """Load the named capabilities, then the discovered ones; after a second, print what it waits for."""
     slow = asyncio.get_running_loop().call_later(1.0, _print_waiting, runtime)
     try:
-        for path in options.path:
-            await runtime.load(path)
+        for root in [root for path in options.path for root in roots_of(path, _say)]:
+            await runtime.load(root)
         await runtime.discover()
     finally:
         slow.cancel()

@@ -14,12 +14,12 @@ from typing import TypedDict
 
 from dnworker.capability.environment import UnsetVariable, interpolate
 from dnworker.capability.manifest import (
-    MANIFEST_NAME,
     CapabilityManifest,
     CheckDefinition,
     WorkerDefinition,
 )
-from dnworker.capability.reading import Budget, exists, is_directory, shown
+from dnworker.capability.reading import shown
+from dnworker.cli.roots import roots_of
 from dnworker.cli.text import printable
 from dnworker.engine.checks import run_bounded
 from dnworker.engine.examine import examine
@@ -58,7 +58,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def validate(options: argparse.Namespace) -> int:
     """Run the command; returns its exit code."""
-    roots = [root for path in options.path for root in _roots(path)]
+    roots = [root for path in options.path for root in roots_of(path, _say)]
     results = []
     for number, root in enumerate(roots, 1):
         _progress(f"checking {root} ({number} of {len(roots)})")
@@ -128,17 +128,6 @@ def _imported(manifest: CapabilityManifest, worker: WorkerDefinition, subject: s
         return []
     lines = errors.strip().splitlines()
     return [f"{subject}: {shown(lines[-1]) if lines else f'its module ended with code {code}'}"]
-
-
-def _roots(path: Path) -> list[Path]:
-    """Return the path, or the capabilities in it when it is none itself."""
-    if exists(path / MANIFEST_NAME) or not is_directory(path):
-        return [path]
-    budget = Budget()
-    found = [d for d in budget.directories_in(path) if exists(d / MANIFEST_NAME)]
-    for problem in budget.problems:
-        _say(problem)
-    return found or [path]
 
 
 def _counted(counts: dict[str, int]) -> str:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from dnworker_jupyter.export.planning.files import RECORD
+from dnworker.project.record import RECORD
 from dnworker_jupyter.importer.importer import import_capability
 from dnworker_jupyter.importer.notebook_file import write_notebook
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 import pytest
 
 from .building import PROJECT, UV, new_environment, outside, sh
@@ -57,3 +59,14 @@ def test_binder_would_open_the_tutorial(checkout, tmp_path):
     assert (checkout / url.removeprefix("/lab/tree/")).is_file()
     specs = sh(binaries / "jupyter", "kernelspec", "list", env=environment, cwd=checkout)
     assert "python3" in specs
+
+
+def test_a_new_capability_works_with_what_its_readme_installs(wheel, tmp_path):
+    bin_ = new_environment(tmp_path / "env", f"{wheel}[runtime]", "pytest", "pytest-asyncio")
+    environ = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    here = {"cwd": tmp_path, "env": environ | {"HOME": str(tmp_path)}}
+    sh(bin_ / "dnworker", "init", "demo", **here)
+    assert "1 passed" in sh(bin_ / "python", "-m", "pytest", "demo", **here)
+    assert "ok (1 worker)" in sh(bin_ / "dnworker", "validate", "--strict", "demo", **here)
+    sh(bin_ / "dnworker", "pack", "demo", "-o", "demo.tar.gz", **here)
+    assert "4 files as listed" in sh(bin_ / "dnworker", "verify", "demo.tar.gz", **here)

@@ -35,6 +35,8 @@ FRAMEWORK = {
     "events/brokers/jetstream": "core events/brokers events/brokers/kept",
     "capability": "core",
     "flow": "core capability",
+    "project": "core events capability flow",
+    "archive": "core capability",
     "client": "core",
     "sessions": "core events events/brokers capability",
     "workers/child": "compat.py",
@@ -43,8 +45,8 @@ FRAMEWORK = {
     "panel": "core events flow sessions workers engine",
     "server": "core events events/brokers client sessions workers engine _version.py",
     "runtime.py": "core events/brokers flow engine panel server compat.py",
-    "cli": "core explain events events/brokers events/brokers/sqlite events/brokers/jetstream capability flow client workers engine runtime.py"
-    " _version.py compat.py",
+    "cli": "core explain events events/brokers events/brokers/sqlite events/brokers/jetstream capability flow"
+    " project archive client workers engine runtime.py _version.py compat.py",
     "testing": "core events/brokers server workers runtime.py compat.py",
     "__main__.py": "cli",
     "__init__.py": "core events client sessions workers runtime.py _version.py",

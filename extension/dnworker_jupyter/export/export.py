@@ -56,6 +56,7 @@ class Export:
         topology: how the manifest runs them.
         registered: the names of the handlers that run live, by worker; None without a kernel.
         ran: what a kernel knows of the cells; None without one.
+        name: the capability's where no cell gives one; None for that of the directory.
     """
 
     def __init__(
@@ -68,6 +69,7 @@ class Export:
         topology: Topology,
         registered: Mapping[str, Sequence[str]] | None = None,
         ran: Ran | None = None,
+        name: str | None = None,
     ) -> None:
         self.directory = directory
         self._cells = cells
@@ -76,6 +78,7 @@ class Export:
         self._topology = topology
         self._registered = registered
         self._ran = ran
+        self._name = name
 
     async def plan(self, on_progress: OnProgress | None = None) -> Plan:
         """Return what the export will write; from a kernel, proved by the values there.
@@ -93,7 +96,7 @@ class Export:
         """Return a plan with also those changes of some names that are not sure; see `plan`."""
         return plan_export(
             self._cells,
-            default_name=capability_name(self.directory),
+            default_name=self._name or capability_name(self.directory),
             target=self._target,
             topology=self._topology,
             registered=self._registered,
@@ -190,6 +193,18 @@ class Export:
         changed = self._put_in_place(plan, force=force)
         return self._summary(plan, changed, report)
 
+    async def write_aside(self, place: Path) -> Plan:
+        """Write the capability to a directory from where the caller moves it to its own; returns the plan.
+
+        Raises:
+            UsageError: something cannot be exported.
+            ManifestError: the manifest's head breaks a rule.
+            OSError: the disk refuses a write.
+        """
+        plan = await self.plan()
+        write(plan, place)
+        return plan
+
     async def _lock(self, plan: Plan, on_progress: OnProgress) -> Plan:
         try:
             return await locked(plan, self.directory, on_progress)
@@ -268,9 +283,17 @@ class FileExport(Export):
         UsageError: the file is no notebook.
     """
 
-    def __init__(self, file: Path, directory: Path, *, target: TargetName, topology: Topology) -> None:
+    def __init__(
+        self,
+        file: Path,
+        directory: Path,
+        *,
+        target: TargetName,
+        topology: Topology,
+        name: str | None = None,
+    ) -> None:
         beside = file.resolve().parent
-        super().__init__(read_notebook(file), beside, directory, target=target, topology=topology)
+        super().__init__(read_notebook(file), beside, directory, target=target, topology=topology, name=name)
         self._file = file
 
     async def recorded(self) -> list[EventEnvelope]:

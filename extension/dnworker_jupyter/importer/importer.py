@@ -28,7 +28,8 @@ from dnworker.capability.reading import (
 from dnworker.core.errors import ManifestError, UsageError
 from dnworker.core.topology import Topology
 from dnworker.events.cases import as_test_cell, cases_of
-from dnworker_jupyter.export.planning.files import LOCK, RECORD, VENDOR
+from dnworker.project.record import RECORD
+from dnworker_jupyter.export.planning.files import LOCK, VENDOR
 from dnworker_jupyter.export.planning.manifest import around_workers
 from dnworker_jupyter.export.planning.render import is_shared_module
 from dnworker_jupyter.export.slicing.imports import imported_modules

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import difflib
-import hashlib
 import json
 import os
 import shutil
@@ -14,24 +13,22 @@ from pathlib import Path
 
 from dnworker.capability.manifest import MANIFEST_NAME
 from dnworker.core.errors import UsageError
+from dnworker.project.record import BLOCK, RECORD, WORKERS, digest, make_record
 from dnworker_jupyter.export.disk.atomic import STAGING, put_in_place, recover, remove, sweep, sync
-from dnworker_jupyter.export.planning.files import RECORD
+from dnworker_jupyter.export.disk.in_place import replace_files
 from dnworker_jupyter.export.planning.manifest import around_workers
 from dnworker_jupyter.export.planning.plan import Plan
-from dnworker_jupyter.export.planning.readme import README, map_of
+from dnworker_jupyter.export.planning.readme import README, block_in
 
-WORKERS = f"{MANIFEST_NAME}#workers"
-MAP = f"{README}#map"
-"""The keys in the record of the manifest's workers and of the README's map: other text is kept."""
-
-_PARTS = (WORKERS, MAP)
+_PARTS = (WORKERS, BLOCK)
 
 
 def write(plan: Plan, directory: Path, *, force: bool = False) -> list[str]:
     """Put the plan's files in place and return the paths of those that changed.
 
     All of it takes effect in one step: a crash leaves the old directory or the new one. Files that only an
-    earlier export has are removed; files that no export wrote stay.
+    earlier export has are removed; files that no export wrote stay. In the directory that this runs in, files
+    are replaced one by one, and after a crash the same export completes the rest.
 
     Raises:
         UsageError: a file was edited since the last export or written by somebody else, and `force` is False;
@@ -44,6 +41,9 @@ def write(plan: Plan, directory: Path, *, force: bool = False) -> list[str]:
     changes = _changes(plan, directory)
     if not changes.paths and _bytes(directory / RECORD) == changes.files[RECORD]:
         return []
+    if directory.exists() and Path.cwd().is_relative_to(directory):
+        _write_in_place(directory, changes, plan.executable)
+        return changes.paths
     directory.parent.mkdir(parents=True, exist_ok=True)
     sweep(directory)
     staging = Path(tempfile.mkdtemp(prefix=f".{directory.name}{STAGING}", dir=directory.parent))
@@ -82,11 +82,9 @@ def _changes(plan: Plan, directory: Path) -> _Changes:
     gone = {
         name for name in _read_record(directory) if name not in plan.files and name not in (*_PARTS, README)
     }
-    record = {name: _digest(data) for name, data in plan.files.items()}
-    record[WORKERS] = _workers_digest(plan.files[MANIFEST_NAME])
-    if README in plan.files:
-        record[MAP] = _map_digest(plan.files[README])
-    files = plan.files | {RECORD: (json.dumps(record, indent=1) + "\n").encode()}
+    block = _block(plan.files[README]) if README in plan.files else None
+    record = make_record(plan.files, _workers(plan.files[MANIFEST_NAME]), block)
+    files = plan.files | {RECORD: record}
     return _Changes(files, sorted(fresh | gone))
 
 
@@ -103,6 +101,15 @@ def _fill(staging: Path, directory: Path, changes: _Changes, executable: Collect
     sync(staging)
 
 
+def _write_in_place(directory: Path, changes: _Changes, executable: Collection[str]) -> None:
+    def put(place: Path, name: str) -> bool:
+        if name in changes.files:
+            _write_whole(place / name, changes.files[name], is_program=name in executable)
+        return name in changes.files
+
+    replace_files(directory, [*changes.paths, RECORD], put)
+
+
 def ensure_writable(plan: Plan, directory: Path, *, force: bool = False) -> None:
     """Raise what `write` would raise; callers ask before anything that takes long.
 
@@ -112,12 +119,6 @@ def ensure_writable(plan: Plan, directory: Path, *, force: bool = False) -> None
     directory = directory.resolve()
     if directory.exists() and not directory.is_dir():
         raise UsageError(f"{directory} is a file; name a directory for the capability", code="DN505")
-    if Path.cwd().is_relative_to(directory):
-        raise UsageError(
-            f"{directory} is the directory that this runs in, which an export would put another in the place "
-            "of; nothing was written. Name one of its own, such as out/demo",
-            code="DN505",
-        )
     _ensure_no_links(plan, directory)
     if not force:
         _ensure_not_edited(plan, directory, _read_record(directory))
@@ -233,18 +234,18 @@ def _ensure_not_edited(plan: Plan, directory: Path, written: dict[str, str]) -> 
     differences = []
     for name, data in plan.files.items():
         there = _bytes(directory / name)
-        if there is None or there == data or _digest(there) == written.get(name):
+        if there is None or there == data or digest(there) == written.get(name):
             continue
-        if name == MANIFEST_NAME and plan.keeps_head and written.get(WORKERS) == _workers_digest(there):
+        if name == MANIFEST_NAME and plan.keeps_head and written.get(WORKERS) == digest(_workers(there)):
             continue  # only text was edited that is kept
-        if name == README and MAP in written and written[MAP] == _map_digest(there):
+        if name == README and BLOCK in written and written[BLOCK] == digest(_block(there)):
             continue
         differences.append(_difference(name, there, data))
-    for name, digest in written.items():
+    for name, recorded in written.items():
         if name in (*_PARTS, README):
             continue
         there = _bytes(directory / name) if name not in plan.files else None
-        if there is not None and _digest(there) != digest:
+        if there is not None and digest(there) != recorded:
             differences.append(f"{name}: was edited, and the export has it no more")
     if differences and not written:
         shown = "\n".join(differences)
@@ -293,13 +294,9 @@ def _bytes(file: Path) -> bytes | None:
         ) from None
 
 
-def _workers_digest(manifest: bytes) -> str:
-    return _digest(around_workers(manifest.decode(errors="replace"))[1].encode())
+def _workers(manifest: bytes) -> bytes:
+    return around_workers(manifest.decode(errors="replace"))[1].encode()
 
 
-def _map_digest(readme: bytes) -> str:
-    return _digest((map_of(readme.decode(errors="replace")) or "").encode())
-
-
-def _digest(data: bytes) -> str:
-    return hashlib.sha256(data).hexdigest()
+def _block(readme: bytes) -> bytes:
+    return (block_in(readme.decode(errors="replace")) or "").encode()

@@ -12,9 +12,6 @@ VENDOR = "vendor"
 LOCK = ".lock"
 """What uv appends to the path of a script for the path of its lock."""
 
-RECORD = ".dnworker-export.json"
-"""The file that says what the last export wrote, so that later edits by hand are noticed."""
-
 
 class Files(dict[str, bytes]):
     """The files of a plan by their paths; two files with one path are kept as a problem."""

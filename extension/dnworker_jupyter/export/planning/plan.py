@@ -279,7 +279,7 @@ def _as_plan(defined: _Definitions, contents: _Contents, head: Head, request: _R
     entries = _entries(defined, scripts)
     files[MANIFEST_NAME] = manifest_text(head, entries).encode()
     _add_wheel(files, defined, request.target)
-    _add_readme(files, head, scripts, entries, request)
+    _add_readme(files, scripts, request)
     if files.collisions:
         raise NotExportable(files.collisions)
     return Plan(
@@ -296,14 +296,12 @@ def _as_plan(defined: _Definitions, contents: _Contents, head: Head, request: _R
     )
 
 
-def _add_readme(
-    files: Files, head: Head, scripts: Mapping[str, str], entries: Mapping[str, Entry], request: _Request
-) -> None:
-    """Add the README with the map, unless somebody wrote one without it, or one lies beside the notebook."""
+def _add_readme(files: Files, scripts: Mapping[str, str], request: _Request) -> None:
+    """Add the README, unless somebody wrote one without a place for it, or one lies beside the notebook."""
     if request.into is None or README in files:
         return
-    description = parse_manifest(files[MANIFEST_NAME].decode(), Path("/"), source=MANIFEST_NAME).description
-    text = readme(head.name, description, files, scripts, entries, request.into)
+    manifest = parse_manifest(files[MANIFEST_NAME].decode(), Path("/"), source=MANIFEST_NAME)
+    text = readme(manifest, files, scripts, request.into)
     if text is not None:
         files.put(README, text.encode(), "the README")
 

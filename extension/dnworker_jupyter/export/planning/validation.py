@@ -14,7 +14,7 @@ from dnworker.core.errors import UsageError
 from dnworker.core.handlers import DECORATORS
 from dnworker.core.topology import Topology
 from dnworker.events.cases import Case
-from dnworker_jupyter.export.planning.files import RECORD
+from dnworker.project.record import RECORD
 from dnworker_jupyter.export.planning.render import PROVIDED_NAMES
 from dnworker_jupyter.export.planning.types import TargetName
 from dnworker_jupyter.export.slicing.cases import read_case

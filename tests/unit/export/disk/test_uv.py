@@ -6,7 +6,7 @@ import asyncio
 import json
 
 from dnworker.cli.main import main
-from dnworker_jupyter.export.disk.write import _digest
+from dnworker.project.record import digest
 from dnworker_jupyter.export.export import FileExport
 from tests.unit.export.builders import handler
 
@@ -23,7 +23,7 @@ def test_a_lock_stays_while_its_script_is_as_it_was(tmp_path):
     record = tmp_path / "demo" / ".dnworker-export.json"
     lock.write_text("a lock")
     record.write_text(
-        json.dumps({**json.loads(record.read_text()), "workers/bridge.py.lock": _digest(b"a lock")})
+        json.dumps({**json.loads(record.read_text()), "workers/bridge.py.lock": digest(b"a lock")})
     )
     export("pass")
     assert lock.read_text() == "a lock"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 from pathlib import Path
 
@@ -106,12 +107,69 @@ def test_what_somebody_writes_in_the_directory_meanwhile_is_kept(tmp_path, monke
     assert "print(2)" in (out / "workers" / "bridge.py").read_text()
 
 
-def test_the_directory_that_this_runs_in_is_refused(tmp_path, monkeypatch):
-    (tmp_path / "nb.ipynb").write_text("mine")
-    monkeypatch.chdir(tmp_path)
-    with pytest.raises(UsageError, match="is the directory that this runs in"):
-        write(plan(handler("pass")), Path(), force=True)
-    assert [p.name for p in Path.cwd().iterdir()] == ["nb.ipynb"]
+def listing(directory):
+    """Return the files of a directory, and what is in them."""
+    return {path: path.read_bytes() for path in directory.rglob("*") if path.is_file()}
+
+
+@pytest.fixture
+def inside(tmp_path, monkeypatch):
+    """A directory with an export and a notebook, in which this runs."""
+    out = tmp_path / "out"
+    write(plan(handler("print(1)")), out)
+    (out / "nb.ipynb").write_text("mine")
+    (out / "workers" / "mine.txt").write_text("mine")
+    monkeypatch.chdir(out / "workers")
+    return out
+
+
+def test_the_directory_that_this_runs_in_stays_and_its_files_are_replaced(inside):
+    before = inside.stat().st_ino
+    assert write(plan(handler("print(2)")), inside) == ["workers/bridge.py"]
+    assert inside.stat().st_ino == before
+    assert "print(2)" in Path("bridge.py").read_text()
+    assert Path("mine.txt").read_text() == (inside / "nb.ipynb").read_text() == "mine"
+    assert write(plan(handler("print(2)")), inside) == []
+    write(plan(handler("pass").replace("bridge", "other")), inside)
+    assert not (inside / "workers" / "bridge.py").exists()
+    assert not list(inside.glob(".dnworker-staging-*"))
+
+
+def test_edits_are_not_written_over_in_the_directory_that_this_runs_in(inside):
+    Path("bridge.py").write_text("edited")
+    with pytest.raises(UsageError, match="edited since the last export"):
+        write(plan(handler("print(2)")), inside)
+    assert Path("bridge.py").read_text() == "edited"
+
+
+@pytest.mark.parametrize("number", range(4))
+def test_an_error_in_the_directory_that_this_runs_in_changes_nothing(inside, number, monkeypatch):
+    before = listing(inside)
+    calls = iter(range(100))
+    real = Path.replace
+
+    def replace(self, target):
+        if next(calls) == number:
+            raise OSError(errno.EIO, "broken")
+        return real(self, target)
+
+    monkeypatch.setattr(Path, "replace", replace)
+    changed = plan(handler("print(2)").replace("bridge", "other"))
+    if number < 3:  # the manifest, the script and the record
+        with pytest.raises(OSError, match="broken"):
+            write(changed, inside)
+        assert listing(inside) == before
+    else:
+        write(changed, inside)
+
+
+def test_after_a_kill_in_the_directory_that_this_runs_in_the_same_export_completes_the_rest(
+    inside, monkeypatch
+):
+    changed = plan(handler("print(2)"))
+    (inside / "workers" / "bridge.py").write_bytes(changed.files["workers/bridge.py"])  # and no record of it
+    write(changed, inside)
+    assert write(changed, inside) == []
 
 
 def test_an_export_writes_through_no_link(tmp_path):

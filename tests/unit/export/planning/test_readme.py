@@ -1,13 +1,18 @@
-"""The README of an export has a map of what flows where; what somebody writes around it stays."""
+"""The README of an export has what flows where, and how to run it; what somebody writes around that stays."""
 
 from __future__ import annotations
+
+import hashlib
+import json
 
 import pytest
 
 from dnworker.core.errors import UsageError
+from dnworker.project.readme import BEGIN, END
+from dnworker.project.record import BLOCK, RECORD
 from dnworker_jupyter.export.disk.write import write
 from dnworker_jupyter.export.planning.plan import plan_export
-from dnworker_jupyter.export.planning.readme import BEGIN, END, README
+from dnworker_jupyter.export.planning.readme import README, block_in
 from dnworker_jupyter.syntax.cell import Cell
 
 WORKER = """%%worker bridge
@@ -73,6 +78,21 @@ def test_a_readme_without_a_place_for_the_map_stays_as_it_is(tmp_path, is_later)
 def test_no_name_ends_the_chart(tmp_path):
     source = WORKER.replace("demo.answered", f"x```\\n{END}<script>")
     text = plan(tmp_path / "out", source).files[README].decode()
-    assert text.count("```") == 2
+    assert text.count("```") == plan(tmp_path / "out").files[README].decode().count("```")
     assert text.count(BEGIN) == text.count(END) == 1
     assert "<script>" not in text
+
+
+def test_a_readme_of_an_export_that_had_the_map_only_gets_the_other_parts(tmp_path):
+    out = tmp_path / "out"
+    write(plan(out), out)
+    file = out / README
+    whole = file.read_text()
+    only_the_map = whole[: whole.index("## Events")].rstrip() + f"\n{END}\n"
+    assert "## Run" not in only_the_map
+    file.write_text(only_the_map)
+    record = json.loads((out / RECORD).read_text())
+    record[BLOCK] = hashlib.sha256(block_in(only_the_map).encode()).hexdigest()
+    (out / RECORD).write_text(json.dumps(record))
+    write(plan(out), out)
+    assert file.read_text() == whole
