@@ -47,13 +47,16 @@ def contents_of(root: Path, leave: Path | None = None) -> Contents:
             what = "a link" if entry.is_symlink() else "no regular file"
             raise UsageError(
                 f"{shown(entry.path)} is {what}, and an archive holds files only; put a file there, or move "
-                "it away"
+                "it away",
+                code="DN516",
             )
         if (problem := path_problem(path)) is not None:
-            raise UsageError(f"{shown(entry.path)} {problem}; rename it")
+            raise UsageError(f"{shown(entry.path)} {problem}; rename it", code="DN516")
         found.files.append(path)
         if len(found.files) >= MOST_FILES:
-            raise UsageError(f"{root} has more than {MOST_FILES:,} files; move away what is not part of it")
+            raise UsageError(
+                f"{root} has more than {MOST_FILES:,} files; move away what is not part of it", code="DN516"
+            )
     found.files.sort()
     found.left_out.sort()
     return found
@@ -65,7 +68,7 @@ def _walk(root: Path, found: Contents) -> Iterator[tuple[os.DirEntry[str], str]]
     while waiting:
         directory, above = waiting.pop()
         if above.count("/") > DEEPEST:
-            raise UsageError(f"{root} is nested deeper than {DEEPEST} directories")
+            raise UsageError(f"{root} is nested deeper than {DEEPEST} directories", code="DN516")
         with os.scandir(directory) as entries:
             for entry in entries:
                 path = f"{above}{entry.name}"
@@ -101,13 +104,16 @@ def copy_contents(contents: Contents, to: Path, left: int = MOST_BYTES) -> int:
         with os.fdopen(source, "rb") as stream, target.open("wb") as copy:
             mode = os.fstat(source).st_mode
             if not stat.S_ISREG(mode):
-                raise UsageError(f"{contents.root / path} is no regular file any more; pack again")
+                raise UsageError(
+                    f"{contents.root / path} is no regular file any more; pack again", code="DN516"
+                )
             while chunk := stream.read(1 << 20):
                 left -= len(chunk)
                 if left < 0:
                     raise UsageError(
                         f"{contents.root} has more than {MOST_BYTES:,} bytes; move away what is not part "
-                        "of it"
+                        "of it",
+                        code="DN516",
                     )
                 copy.write(chunk)
         target.chmod(0o755 if mode & 0o100 else 0o644)

@@ -75,5 +75,6 @@ def lock(script: Path, name: str) -> Path:
         said = done.stdout.decode(errors="replace")
     raise UsageError(
         f"{name}: uv cannot lock what it requires; pack where uv reaches its index, or without locks by "
-        f"--no-lock. uv says: {shown(' '.join(said.split()) or 'nothing', _LONGEST)}"
+        f"--no-lock. uv says: {shown(' '.join(said.split()) or 'nothing', _LONGEST)}",
+        code="DN517",
     )

@@ -80,18 +80,23 @@ def _time(environ: Mapping[str, str]) -> int:
         return TIME
     if not re.fullmatch(r"[0-9]{1,11}", text) or int(text) > LATEST:
         raise UsageError(
-            f"SOURCE_DATE_EPOCH is {shown(text, 60)!r}; seconds since 1970 are wanted, or leave it out"
+            f"SOURCE_DATE_EPOCH is {shown(text, 60)!r}; seconds since 1970 are wanted, or leave it out",
+            code="DN518",
         )
     return int(text)
 
 
 def _check_output(output: Path) -> None:
     if not output.name.endswith(SUFFIXES):
-        raise UsageError(f"{output}: an archive is a .tar.gz; name it {output.name or 'demo'}.tar.gz")
+        raise UsageError(
+            f"{output}: an archive is a .tar.gz; name it {output.name or 'demo'}.tar.gz", code="DN518"
+        )
     if output.is_dir():
-        raise UsageError(f"{output} is a directory; name a file, such as {output / 'demo.tar.gz'}")
+        raise UsageError(
+            f"{output} is a directory; name a file, such as {output / 'demo.tar.gz'}", code="DN518"
+        )
     if not output.absolute().parent.is_dir():
-        raise UsageError(f"{output}: there is no directory {output.parent}; make it first")
+        raise UsageError(f"{output}: there is no directory {output.parent}; make it first", code="DN518")
 
 
 def _manifests(roots: Sequence[Path]) -> dict[str, CapabilityManifest]:
@@ -100,11 +105,12 @@ def _manifests(roots: Sequence[Path]) -> dict[str, CapabilityManifest]:
         manifest = load_manifest(root)
         for worker in manifest.workers.values():
             if worker.problem is not None:
-                raise UsageError(f"{root}: {worker.problem}; nothing was written")
+                raise UsageError(f"{root}: {worker.problem}; nothing was written", code="DN519")
         if manifest.name in found:
             other = found[manifest.name].root
             raise UsageError(
-                f"{root} and {other} are both named {manifest.name!r}; an archive holds each name once"
+                f"{root} and {other} are both named {manifest.name!r}; an archive holds each name once",
+                code="DN519",
             )
         found[manifest.name] = manifest
     return found
@@ -116,7 +122,9 @@ def _stage(packed: Packed, name: str, manifest: CapabilityManifest, stage: Path,
     packed.left_out += [f"{name}/{path}" for path in contents.left_out]
     packed.files += [f"{name}/{path}" for path in contents.files]
     if len(packed.files) > MOST_FILES:
-        raise UsageError(f"the capabilities have more than {MOST_FILES:,} files; pack fewer at once")
+        raise UsageError(
+            f"the capabilities have more than {MOST_FILES:,} files; pack fewer at once", code="DN516"
+        )
     return copy_contents(contents, stage / name, left)
 
 
@@ -140,7 +148,7 @@ def _lock(
 def _write(packed: Packed, stage: Path, time: int) -> None:
     packed.files.sort()
     for problem in clashes([LIST, *packed.files]):
-        raise UsageError(f"{problem}; rename one, as not every system can unpack both")
+        raise UsageError(f"{problem}; rename one, as not every system can unpack both", code="DN516")
     sums = {}
     for path in packed.files:
         with (stage / path).open("rb") as stream:

@@ -61,7 +61,9 @@ def sums_of_archive(file: Path, found: Found) -> None:
     with file.open("rb") as source, tempfile.TemporaryFile(prefix="dnworker-verify-") as plain:
         begin = source.read(len(GZIP_HEADER))
         if not begin.startswith(GZIP_HEADER[:3]):
-            raise UsageError(f"{file} is no .tar.gz; name an archive of `dnworker pack`, or a directory")
+            raise UsageError(
+                f"{file} is no .tar.gz; name an archive of `dnworker pack`, or a directory", code="DN520"
+            )
         if begin != GZIP_HEADER:
             found.problems.append("its header is not as `dnworker pack` writes it")
         source.seek(0)

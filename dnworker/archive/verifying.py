@@ -55,12 +55,15 @@ def verify(path: Path) -> Verified:
         sums_of_archive(path, found)
     else:
         raise UsageError(
-            f"{shown(str(path))}: there is no such file or directory; name what `pack` has written"
+            f"{shown(str(path))}: there is no such file or directory; name what `pack` has written",
+            code="DN520",
         )
     problems = [*found.problems]
     if found.listed is None:
         if not problems:
-            raise UsageError(f"{path} has no {LIST}, which `dnworker pack` writes; nothing can be compared")
+            raise UsageError(
+                f"{path} has no {LIST}, which `dnworker pack` writes; nothing can be compared", code="DN520"
+            )
         return Verified(path, 0, "", _bounded(problems))
     problems += [f"{shown(p)}: {why}" for p in found.paths if (why := path_problem(p)) is not None]
     problems += map(shown, clashes(found.paths))

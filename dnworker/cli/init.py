@@ -69,7 +69,8 @@ def _fill_from(options: argparse.Namespace, directory: Path, place: Path) -> lis
     if plan.name != options.name:
         raise UsageError(
             f"{notebook} names its capability {plan.name!r}, in %%capability; run: dnworker init {plan.name} "
-            f"--from {shlex.quote(str(notebook))}, or change it there. Nothing was written"
+            f"--from {shlex.quote(str(notebook))}, or change it there. Nothing was written",
+            code="DN521",
         )
     copies = {path: notebook.resolve().parent / path for path in _modules_beside(plan, notebook)}
     for path, file in {notebook.name: notebook, **copies}.items():

@@ -43,11 +43,14 @@ def run(options: argparse.Namespace) -> int:
     """
     notebook: Path = options.notebook
     if notebook.suffix != ".ipynb":
-        raise UsageError(f"{printable(str(notebook))} is no notebook; give a file that ends in .ipynb")
+        raise UsageError(
+            f"{printable(str(notebook))} is no notebook; give a file that ends in .ipynb", code="DN510"
+        )
     if lacking := [name for name in NEEDS if find_spec(name) is None]:
         raise UsageError(
             f"`dnworker lab` needs {' and '.join(lacking)}; "
-            "run: uvx --from 'dnworker[lab]' --with jupyterlab dnworker lab"
+            "run: uvx --from 'dnworker[lab]' --with jupyterlab dnworker lab",
+            code="DN902",
         )
     is_new = not notebook.exists()
     if is_new:

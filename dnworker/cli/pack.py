@@ -43,7 +43,7 @@ def run(options: argparse.Namespace) -> int:
         packed = pack(roots, options.output, locks=not options.no_lock, on_progress=_progress)
     except OSError as exc:
         why = f"{exc.filename or options.output}: {exc.strerror or exc}"
-        raise UsageError(f"{why}; nothing was written") from exc
+        raise UsageError(f"{why}; nothing was written", code="DN518") from exc
     finally:
         signal.signal(signal.SIGTERM, before)
         _progress("")

@@ -25,7 +25,9 @@ def run(options: argparse.Namespace) -> int:
     try:
         found = verify(options.path)
     except OSError as exc:
-        raise UsageError(f"{exc.filename or options.path} cannot be read: {exc.strerror or exc}") from exc
+        raise UsageError(
+            f"{exc.filename or options.path} cannot be read: {exc.strerror or exc}", code="DN520"
+        ) from exc
     if options.json:
         answer = {"ok": found.ok, "files": found.files, "list": found.list_digest}
         print_json(answer | {"problems": found.problems})

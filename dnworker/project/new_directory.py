@@ -35,7 +35,8 @@ def check_name(name: str) -> str:
     way_out = f"use {near}" if near else "use another, such as demo"
     raise UsageError(
         f"the name {shown(name, 160)!r} is not allowed: lower-case letters, digits and dashes, starting with "
-        f"a letter or digit, at most {_LONGEST_NAME}; {way_out}"
+        f"a letter or digit, at most {_LONGEST_NAME}; {way_out}",
+        code="DN521",
     )
 
 
@@ -49,16 +50,21 @@ def free_directory(directory: Path) -> Path:
         directory = resolved(directory.absolute())
         there = sorted(entry.name for entry in directory.iterdir()) if os.path.lexists(directory) else []
     except UnreadableFile as exc:
-        raise UsageError(str(exc)) from exc
+        raise UsageError(str(exc), code="DN522") from exc
     except NotADirectoryError as exc:
-        raise UsageError(f"{directory} is no directory; name one that is empty, or not there yet") from exc
+        raise UsageError(
+            f"{directory} is no directory; name one that is empty, or not there yet", code="DN522"
+        ) from exc
     except OSError as exc:
         raise UsageError(
-            f"{directory} cannot be read: {exc.strerror or exc}; name another directory"
+            f"{directory} cannot be read: {exc.strerror or exc}; name another directory",
+            code="DN522",
         ) from exc
     if there:
         some = ", ".join(shown(name, 40) for name in there[:3]) + (", ..." if len(there) > 3 else "")
-        raise UsageError(f"{directory} is not empty: it has {some}; name a directory that is, or none yet")
+        raise UsageError(
+            f"{directory} is not empty: it has {some}; name a directory that is, or none yet", code="DN522"
+        )
     return directory
 
 
@@ -99,7 +105,9 @@ def new_directory(directory: Path, fill: Callable[[Path], T]) -> T:
                 parent.rmdir()
         if isinstance(exc, OSError) and not isinstance(exc, UsageError):
             why = exc.strerror or exc
-            raise UsageError(f"{directory} could not be made: {why}; nothing was written") from exc
+            raise UsageError(
+                f"{directory} could not be made: {why}; nothing was written", code="DN522"
+            ) from exc
         raise
     return result
 

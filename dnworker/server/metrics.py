@@ -16,6 +16,7 @@ class NotInstalled(ApiError):
     """The library that writes metrics is missing."""
 
     status = 501
+    code = "DN902"
 
 
 @endpoint("GET", "/metrics", right=Right.RUNTIME, answer=str, media="text/plain", errors=(501,))
