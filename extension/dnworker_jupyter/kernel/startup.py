@@ -44,6 +44,11 @@ class RuntimeStartup:
         self._started: asyncio.Task[None] | None = None
         self._workers_to_start: list[str] = []
 
+    @property
+    def is_started(self) -> bool:
+        """Whether the runtime runs."""
+        return self._engine.is_started
+
     def begin(self) -> None:
         """Start the runtime soon, from any thread; nothing while a kernel does not run yet: a cell will."""
         if self._loop.start() and self._started is None:
