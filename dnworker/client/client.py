@@ -69,6 +69,9 @@ class RuntimeClient:
         default_session_origin: origin of those sessions, as text.
         default_session_group_id: group of those sessions outside any `session_group`.
 
+    Raises:
+        Invalid: a ValueError: what should be the address is none, such as `localhost:8787` without `http://`.
+
     Attributes:
         server_url: where the runtime is; empty for one in the same process without a server.
 
