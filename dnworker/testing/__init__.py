@@ -277,7 +277,12 @@ class FakeClient:
 
         Args:
             title: of the group.
-            **fields: as of `RuntimeClient.session_group`.
+            kind: of the group.
+            project: of a platform.
+            capability: the worker's.
+            capability_version: the worker's.
+            worker: its name.
+            metadata: a JSON object.
 
         Yields:
             None.
@@ -315,7 +320,12 @@ class FakeClient:
         """Record it, and give what was prepared.
 
         Args:
-            **fields: as of `RuntimeClient.stream_chat`.
+            session_id: the session.
+            message: what the user says.
+            model: of this turn.
+            agent: who answers it.
+            reset: whether the messages before are forgotten.
+            generate_params_extra: parameters for the model.
 
         Yields:
             Each of the list `answers["stream_chat"]`, dicts as of `RuntimeClient.stream_chat`.
