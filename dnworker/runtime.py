@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -15,6 +16,7 @@ from dnworker.core.restarts import RestartPolicy
 from dnworker.core.retry_policies import Retry
 from dnworker.core.schedule import Catchup
 from dnworker.engine.engine import Engine
+from dnworker.engine.output import kept_output
 from dnworker.engine.placement import Place
 from dnworker.engine.tokens import WorkerScope
 
@@ -74,7 +76,8 @@ class Runtime(Engine):
         clock: as given.
         runtime_id: as given, or minted.
         logs: the lines of the workers' logs. What handlers print and log is in it where the notebook or
-            `serve` runs them; elsewhere it goes where the program's output goes.
+            `serve` runs them, and in a block of `capture_output()`; elsewhere it only goes where the
+            program's output goes. That of worker processes always is.
 
     Raises:
         ValueError: a label, a number, or what `require`, `replicas` or `ordered_by` names, is none; or there
@@ -178,6 +181,31 @@ class Runtime(Engine):
         finally:
             if self._feed is not None:
                 self._feed.close()
+
+    def capture_output(self) -> AbstractContextManager[None]:
+        """Copy what handlers of this runtime print and log into `logs` and traces while the block runs.
+
+        It goes where the program's output goes all the same. What is written to another stream than the
+        `sys.stdout` and `sys.stderr` of the block's beginning is not seen.
+
+        Returns:
+            A context manager for `with`, which may be around the start and the stop.
+
+        Examples:
+            >>> own = Runtime(port=None)
+            >>> greeter = Worker("greeter")
+            >>> @greeter.on_event("demo.greeted")
+            ... async def on_greeted(event, client):
+            ...     print("hello", event.payload["name"])
+            >>> with own.capture_output():
+            ...     async with own:
+            ...         managed = await own.add(greeter)
+            ...         trace = await own.fire("demo.greeted", {"name": "Ada"})
+            hello Ada
+            >>> [line.text for line in own.logs.tail()]
+            ['hello Ada']
+        """
+        return kept_output(self)
 
     async def _open(self) -> None:
         if self._port is None:

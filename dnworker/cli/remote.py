@@ -11,7 +11,6 @@ import webbrowser
 from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 import httpx
 
@@ -20,7 +19,7 @@ from dnworker.cli.text import print_json, printable
 from dnworker.client.client import RuntimeClient
 from dnworker.client.http import resolve_url
 from dnworker.core.envelope import EventEnvelope
-from dnworker.core.errors import CODE_HEADER, UsageError
+from dnworker.core.errors import CODE_HEADER, Invalid, UsageError
 from dnworker.core.models import LogRecord
 from dnworker.core.redirects import redirect_file
 from dnworker.core.text import clip
@@ -116,10 +115,9 @@ def find_runtime(url: str | None, token_file: Path | None) -> tuple[str, str | N
     found = running()
     named = url or os.environ.get("DREADNODE_RUNTIME_URL")
     try:
-        wanted = resolve_url(named) if named or not found else None
-        _ = None if wanted is None else urlsplit(wanted).port  # raises for what is no address
-    except ValueError as exc:
-        raise UsageError(f"{named} is no address of a runtime: {exc}", code="DN906") from exc
+        wanted = resolve_url(url) if named or not found else None
+    except Invalid as exc:
+        raise UsageError(str(exc).replace("server_url", "--url"), code="DN906") from exc
     here = [one for one in found if wanted is None or one.url == wanted]
     if wanted is None and len(here) > 1:
         listed = "; ".join(f"{one.url} (in {one.working_dir})" for one in here)

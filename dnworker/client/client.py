@@ -51,6 +51,15 @@ _STREAMED = frozenset({"turn.event", "prompt.required", "transport.heartbeat", "
 _group: contextvars.ContextVar[str | None] = contextvars.ContextVar("dnworker_session_group", default=None)
 
 
+def unknown_attribute(name: str) -> UnknownAttribute:
+    """Return the error of an attribute that a client does not have, with one that is near."""
+    near = closest(name, [known for known in dir(RuntimeClient) if known[0] != "_"])
+    way = f"; did you mean {near}?" if near is not None else ""
+    if name in EventEnvelope.__struct_fields__:
+        way = f"; an event has it: event.{name}"
+    return UnknownAttribute(f"a client has no {shorten(name, 60)!r}{way}")
+
+
 class RuntimeClient:
     """A worker's channel to its runtime: publish, notify, subscribe, talk to agents, inspect.
 
@@ -68,6 +77,9 @@ class RuntimeClient:
         default_session_labels: labels of sessions that this client creates, each a list of texts.
         default_session_origin: origin of those sessions, as text.
         default_session_group_id: group of those sessions outside any `session_group`.
+
+    Raises:
+        Invalid: a ValueError: what should be the address is none, such as `localhost:8787` without `http://`.
 
     Attributes:
         server_url: where the runtime is; empty for one in the same process without a server.
@@ -118,12 +130,7 @@ class RuntimeClient:
         def __getattr__(self, name: str) -> Any:
             if name.startswith("_"):
                 raise AttributeError(f"'RuntimeClient' object has no attribute {name!r}", name=name, obj=self)
-            near = closest(name, [known for known in dir(type(self)) if known[0] != "_"])
-            way = f"; did you mean {near}?" if near is not None else ""
-            if name in EventEnvelope.__struct_fields__:
-                way = f"; an event has it: event.{name}"
-            text = f"a client has no {shorten(name, 60)!r}{way}"
-            raise UnknownAttribute(text)
+            raise unknown_attribute(name)
 
     @classmethod
     def over(

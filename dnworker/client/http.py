@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+import re
 from collections.abc import AsyncIterator, Collection, Mapping
 from pathlib import Path
 from typing import Any
@@ -15,8 +16,9 @@ import httpx
 from dnworker.client.connection import TurnEvents, checked, encode_fields, in_path, read_answer
 from dnworker.client.socket import InteractiveSocket
 from dnworker.core.envelope import RECONNECTED, RESUMED, EventEnvelope, decode, decode_redelivered, new_id
-from dnworker.core.errors import RuntimeUnavailable
+from dnworker.core.errors import Invalid, RuntimeUnavailable
 from dnworker.core.invocation import current_invocation, feeds_handlers
+from dnworker.core.text import shorten
 
 log = logging.getLogger("dnworker.client")
 
@@ -55,17 +57,62 @@ LARGEST_FRAME = 32 * 1024 * 1024
 AT_ONCE = 100
 """Requests at a time, as many as the pool has connections: it looks at all that wait for each that ends."""
 
+LONGEST_SHOWN = 200
+"""Characters of what is no address."""
+
+_HOST_AND_PORT = re.compile(r"[\w.-]+:\d{1,5}")
+_USER = re.compile(r"//[^/?#]*@")
 _LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
 
 def resolve_url(argument: str | None = None) -> str:
-    """Return where the runtime is: argument, `DREADNODE_RUNTIME_URL`, then host and port (contract 8.1)."""
+    """Return where the runtime is: argument, `DREADNODE_RUNTIME_URL`, then host and port (contract 8.1).
+
+    Raises:
+        Invalid: a ValueError: that is no address.
+    """
     env = os.environ
-    if url := argument or env.get("DREADNODE_RUNTIME_URL"):
-        return url.rstrip("/")
+    if argument:
+        return _checked_url(argument, "server_url")
+    if url := env.get("DREADNODE_RUNTIME_URL"):
+        return _checked_url(url, "DREADNODE_RUNTIME_URL")
     host = env.get("DREADNODE_RUNTIME_HOST") or env.get("DREADNODE_SERVER_HOST") or "127.0.0.1"
     port = env.get("DREADNODE_RUNTIME_PORT") or env.get("DREADNODE_SERVER_PORT") or "8787"
-    return f"http://{host}:{port}"
+    return _checked_url(f"http://{host}:{port}", "DREADNODE_RUNTIME_HOST and _PORT")
+
+
+def _checked_url(url: str, source: str) -> str:
+    """Return an address without its last slashes.
+
+    Raises:
+        Invalid: it is none; names its source, and never a password.
+    """
+    if (problem := _problem_of(url)) is None:
+        return url.rstrip("/")
+    example = "such as http://127.0.0.1:8787"
+    if isinstance(url, str) and _HOST_AND_PORT.fullmatch(url):
+        example = f"try http://{url}"
+    shown = repr(shorten(_USER.sub("//***@", str(url)), LONGEST_SHOWN))
+    raise Invalid(f"{shown} is no address of a runtime, as {source}: {problem}; {example}")
+
+
+def _problem_of(url: object) -> str | None:
+    if not isinstance(url, str):
+        return f"it is a text, not {type(url).__name__}"
+    if any(char.isspace() or not char.isprintable() for char in url):
+        return "it has a space or a control character"
+    try:
+        parts = urlsplit(url)
+        host = parts.hostname
+    except ValueError:
+        return "it is no URL"
+    if parts.scheme not in ("http", "https"):
+        return "it begins with http:// or https://"
+    try:
+        _ = parts.port
+    except ValueError:
+        return "its port is no number from 0 to 65535"
+    return None if host else "it names no host"
 
 
 def resolve_token(argument: str | None = None) -> str | None:

@@ -6,6 +6,7 @@ import logging
 import os
 from collections.abc import Mapping
 from dataclasses import asdict
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -21,6 +22,9 @@ if TYPE_CHECKING:
     from dnworker.workers.managed import ManagedWorker
 
 log = logging.getLogger("dnworker.capabilities")
+
+MOST_SHOWN = 5
+"""Workers that the repr of a capability names."""
 
 LIVE_CAPABILITY = "notebook"
 """What the capability of added workers is called until a head names it."""
@@ -84,6 +88,14 @@ class Capability:
             self.read_again()
         else:
             self.resolve_flags()
+
+    def __repr__(self) -> str:
+        if self.failure is not None:
+            return f"<capability {self.name}: not loaded>"
+        shown = islice(self.workers.values(), MOST_SHOWN)
+        workers = ", ".join(f"{worker.name} {worker.state}" for worker in shown)
+        more = f" and {len(self.workers) - MOST_SHOWN} more" if len(self.workers) > MOST_SHOWN else ""
+        return f"<capability {self.name}: {workers or 'no workers'}{more}>"
 
     @property
     def name(self) -> str:

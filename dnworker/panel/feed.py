@@ -6,7 +6,6 @@ A feed listens to the runtime only while some view is visible: one that is hidde
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 import threading
 from collections.abc import Callable
@@ -74,7 +73,7 @@ class Channel:
 
 
 class Feed:
-    """The views of one runtime. Call it on the runtime's loop.
+    """The views of one runtime. Call it on the runtime's loop, also before the runtime has started there.
 
     Args:
         engine: what is shown.
@@ -86,8 +85,7 @@ class Feed:
         # views and their requests
         self._views: dict[str, View] = {}
         self._requests: set[asyncio.Task[None]] = set()
-        # the loop, and how other threads wake it
-        self._loop, self._thread = engine.loop, engine.thread_id
+        # how other threads wake the loop
         self._is_posted = False
         self._changed = asyncio.Event()
         # while some view is visible
@@ -212,7 +210,7 @@ class Feed:
 
     def _start(self, request: messages.Request, view: View) -> None:
         name = f"dnworker panel {type(request).__name__}"
-        task = self._loop.create_task(self._answer(request, view), name=name)
+        task = asyncio.get_running_loop().create_task(self._answer(request, view), name=name)
         self._requests.add(task)
         task.add_done_callback(self._requests.discard)
 
@@ -234,12 +232,15 @@ class Feed:
 
     def notify(self) -> None:
         """Have the views look for changes; may be called from any thread."""
-        if threading.get_ident() == self._thread:
+        engine = self.model.engine
+        if threading.get_ident() == engine.thread_id:
             self._changed.set()
-        elif not self._is_posted:  # set from another thread, it would wake nobody
+        elif engine.thread_id and not self._is_posted:  # set from another thread, it would wake nobody
             self._is_posted = True
-            with contextlib.suppress(RuntimeError):  # the loop was closed
-                self._loop.call_soon_threadsafe(self._wake)
+            try:
+                engine.loop.call_soon_threadsafe(self._wake)
+            except RuntimeError:  # the loop was closed; the next start has another
+                self._is_posted = False
 
     def _wake(self) -> None:
         self._is_posted = False
@@ -263,7 +264,7 @@ class Feed:
         ]
         for view in self._views.values():
             view.refill()  # what happened meanwhile was not noted
-        self._pump = self._loop.create_task(self._send_changes(), name="dnworker panel")
+        self._pump = asyncio.get_running_loop().create_task(self._send_changes(), name="dnworker panel")
 
     def _unlisten(self) -> None:
         for unlisten in self._listening:
@@ -294,7 +295,8 @@ class Feed:
             self._end_nodes = None
 
     def _note_line(self, line: LogLine) -> None:
-        if line.event_id is not None and line.source == "runtime" and threading.get_ident() == self._thread:
+        is_here = threading.get_ident() == self.model.engine.thread_id
+        if line.event_id is not None and line.source == "runtime" and is_here:
             self.model.note_change(line.event_id)  # what came to light after its handler had ended
         self.notify()
 
@@ -339,23 +341,25 @@ class Feed:
         soonest = min((one for one in looks if one is not None), default=None)
         if soonest is None:
             return
-        planned, now = self._next_look, self._loop.time()
+        loop = asyncio.get_running_loop()
+        planned, now = self._next_look, loop.time()
         if planned is not None and now < planned.when() <= now + soonest:
             return
         if planned is not None:
             planned.cancel()
-        self._next_look = self._loop.call_at(now + soonest, self.notify)
+        self._next_look = loop.call_at(now + soonest, self.notify)
 
     async def _update(self, view: View) -> None:
-        if self._loop.time() < view.paused_until:
+        loop = asyncio.get_running_loop()
+        if loop.time() < view.paused_until:
             return
         try:
             await view.update()
         except Exception:  # one view's trouble must not silence the others
             log.exception("an update of the panel failed; it is tried again in %g s", RETRY_PAUSE)
             view.refill()
-            view.paused_until = self._loop.time() + RETRY_PAUSE
-            self._loop.call_later(RETRY_PAUSE, self.notify)
+            view.paused_until = loop.time() + RETRY_PAUSE
+            loop.call_later(RETRY_PAUSE, self.notify)
 
 
 def _refuse(content: object, text: str, send: Send) -> None:

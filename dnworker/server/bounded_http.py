@@ -68,7 +68,7 @@ class BoundedHttp(HttpToolsProtocol):
 
         # What is read: since when, how much of it led to nothing yet, and how much headers came to.
         self._phase = Phase.HEAD
-        self._since = self._body_at = self.loop.time()
+        self._since = self._body_at = self._connection.now()
         self._pending = 0
         self._head_bytes = 0
         self._refusal: Refusal | None = None
@@ -157,7 +157,7 @@ class BoundedHttp(HttpToolsProtocol):
         if len(self.pipeline) >= PIPELINED:
             raise self._refused(Refusal(429, f"more than {PIPELINED} requests wait for their answers"))
         self._phase, self._pending, self._head_bytes = Phase.BODY, 0, 0
-        self._since = self._body_at = self.loop.time()
+        self._since = self._body_at = self._connection.now()
         super().on_headers_complete()
         self.cycle.transport = cast(asyncio.Transport, _Exit(self))
         # Until the body is there: an answer that does not wait for it ends the connection.
@@ -167,7 +167,7 @@ class BoundedHttp(HttpToolsProtocol):
     def on_body(self, body: bytes) -> None:
         """Take a part of the body."""
         self._pending = 0
-        self._body_at = self.loop.time()
+        self._body_at = self._connection.now()
         super().on_body(body)
 
     def on_message_complete(self) -> None:
@@ -198,7 +198,7 @@ class BoundedHttp(HttpToolsProtocol):
         if self._phase is Phase.IDLE and not self._is_deaf:
             self.transport.close()
             return
-        self._leave_at = self.loop.time() + min(LINGER_SECONDS, self._limits.header_seconds)
+        self._leave_at = self._connection.now() + min(LINGER_SECONDS, self._limits.header_seconds)
         self.flow.resume_reading()
         if self.transport.is_closing():
             return
@@ -275,7 +275,7 @@ class BoundedHttp(HttpToolsProtocol):
     def _begin_head(self) -> None:
         if self._phase is Phase.HEAD:
             return
-        self._phase, self._since, self._pending, self._head_bytes = Phase.HEAD, self.loop.time(), 0, 0
+        self._phase, self._since, self._pending, self._head_bytes = Phase.HEAD, self._connection.now(), 0, 0
 
     def _discard(self, size: int) -> None:
         self._discarded += size

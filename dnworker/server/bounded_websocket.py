@@ -57,19 +57,19 @@ class BoundedWebSocket(WebSocketsSansIOProtocol):
 
     def handle_text(self, event: Frame) -> None:
         """Begin a message."""
-        self._fragment_at = self.loop.time()
+        self._fragment_at = self._connection.now()
         super().handle_text(event)
 
     def handle_bytes(self, event: Frame) -> None:
         """Begin a message."""
-        self._fragment_at = self.loop.time()
+        self._fragment_at = self._connection.now()
         super().handle_bytes(event)
 
     def handle_cont(self, event: Frame) -> None:
         """Go on with a message; one in too many frames ends the socket."""
         if self.close_sent:
             return
-        self._fragment_at = self.loop.time()
+        self._fragment_at = self._connection.now()
         if len(self.frames) >= FRAGMENTS:
             self._fail(CloseCode.MESSAGE_TOO_BIG, f"a message is at most {FRAGMENTS:,} frames")
             return

@@ -31,7 +31,7 @@ class Connection:
         limits: its server's.
         transport: None until there is one.
         has_shown_token: whether it has proved that it may call; else it is the first to go.
-        check: called with the loop's time about once a second; closes what took too long.
+        check: called with the time of `now` about once a second; closes what took too long.
     """
 
     __slots__ = ("_registry", "_stalled_since", "_unsent", "check", "has_shown_token", "limits", "transport")
@@ -49,6 +49,10 @@ class Connection:
     def is_open(self) -> bool:
         """Whether it still counts; one that was evicted before it had a transport does not."""
         return self in self._registry
+
+    def now(self) -> float:
+        """Return the time that limits go by, in seconds."""
+        return self._registry.now()
 
     def show_token(self) -> None:
         """Note that a good token came over it."""
@@ -98,6 +102,8 @@ class Connections:
         self._all: dict[Connection, None] = {}  # in the order of their age, as are these:
         self._strangers: dict[Connection, None] = {}
         self._timer: asyncio.TimerHandle | None = None
+        self._held = 0.0
+        """Seconds in which the loop did not turn, as while a handler blocks it."""
         self._said: dict[str, tuple[float, int]] = {}
 
     def __len__(self) -> int:
@@ -110,6 +116,10 @@ class Connections:
     def strangers(self) -> int:
         """How many have shown no token."""
         return len(self._strangers)
+
+    def now(self) -> float:
+        """Return the loop's time, without that in which it did not turn: what came then was not read."""
+        return asyncio.get_running_loop().time() - self._held
 
     def admit(self) -> Connection | None:
         """Make room for a new connection and return it; None when all that are open have shown a token."""
@@ -170,7 +180,9 @@ class Connections:
 
     def _look(self) -> None:
         loop = asyncio.get_running_loop()
-        now = loop.time()
+        if self._timer is not None and (late := loop.time() - self._timer.when()) > self._interval:
+            self._held += late
+        now = self.now()
         for connection in [*self._all]:
             connection.look(now)
         self._timer = loop.call_later(self._interval, self._look) if self._all else None

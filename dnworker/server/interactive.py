@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from datetime import UTC, datetime
+from datetime import datetime
 from functools import partial
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -53,7 +53,7 @@ class Control(msgspec.Struct, kw_only=True):
     connection_id: str
     command_id: str | None
     session_id: str | None
-    timestamp: datetime = msgspec.field(default_factory=lambda: datetime.now(UTC))
+    timestamp: datetime
     kind: str
     payload: dict[str, Any]
 
@@ -290,7 +290,12 @@ class _Socket:
         self, command_id: str | None, session_id: str | None, kind: str, payload: dict[str, Any]
     ) -> None:
         frame = Control(
-            connection_id=self._id, command_id=command_id, session_id=session_id, kind=kind, payload=payload
+            connection_id=self._id,
+            command_id=command_id,
+            session_id=session_id,
+            timestamp=self._engine.clock.now(),
+            kind=kind,
+            payload=payload,
         )
         await self._socket.send_text(msgspec.json.encode(frame).decode())
 

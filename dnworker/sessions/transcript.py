@@ -9,14 +9,16 @@ import json
 import uuid
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
 from dnworker.core.envelope import new_id
 from dnworker.core.masking import mask
 from dnworker.core.text import valid_text
+
+if TYPE_CHECKING:
+    from dnworker.core.clock import Clock
 
 RawEvent = dict[str, Any]
 Emit = Callable[[RawEvent], None]
@@ -69,10 +71,10 @@ class Transcript:
     """The record of one turn, generation by generation.
 
     Text and tool calls belong to a generation, which opens with the first of them. `emit` is called with
-    every raw event; the attributes hold the sums for the turn's last event.
+    every raw event; the attributes hold the sums for the turn's last event. `clock` dates the events.
     """
 
-    def __init__(self, emit: Emit, *, agent: str, model: str | None) -> None:
+    def __init__(self, emit: Emit, *, agent: str, model: str | None, clock: Clock) -> None:
         self.tool_calls: list[ToolCall] = []
         self.usage = Usage()
         self.last_input_tokens: int | None = None
@@ -82,6 +84,7 @@ class Transcript:
         self._agent = agent
         self._agent_id = str(uuid.uuid4())
         self._model = model
+        self._clock = clock
         self._open = False
 
     @property
@@ -180,7 +183,7 @@ class Transcript:
         self._emit(
             {
                 "type": type_,
-                "timestamp": datetime.now(UTC).isoformat(),
+                "timestamp": self._clock.now().isoformat(),
                 "agent_id": self._agent_id,
                 "agent_name": self._agent,
                 "status": status,

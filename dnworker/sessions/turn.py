@@ -152,7 +152,7 @@ class Turn:
         self._judge = judge
         self._tools = tools
         self._clock = clock
-        self.transcript = Transcript(self._emit, agent=agent, model=model)
+        self.transcript = Transcript(self._emit, agent=agent, model=model, clock=clock)
 
     # -- what the script sees --------------------------------------------------------------------------
 

@@ -5,14 +5,19 @@ The fixtures `runtime`, `fake_client`, `fake_ws` and `virtual_clock` come with t
 
 from __future__ import annotations
 
+import inspect
 import json
+import warnings
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager, suppress
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from dataclasses import dataclass, field
+from functools import wraps
 from os import PathLike
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from types import MethodType
+from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar
 
+from dnworker.client.client import RuntimeClient, unknown_attribute
 from dnworker.core.clock import VirtualClock, turn_loop
 from dnworker.core.envelope import EventEnvelope, check_publishable, snapshot
 from dnworker.core.keys import check_key
@@ -21,6 +26,9 @@ if TYPE_CHECKING:
     from dnworker.testing.model_server import Breaks, Calls, ModelServer, Refuses, Says, Waits
     from dnworker.testing.shared_broker import SharedBroker, SharedStore
     from dnworker.workers.worker import Worker
+
+P = ParamSpec("P")
+R = TypeVar("R")
 
 __all__ = [
     "Breaks",
@@ -110,17 +118,38 @@ class Call:
     arguments: dict[str, Any]
 
 
+def _takes_what(
+    real: Callable[Concatenate[Any, P], R],
+) -> Callable[[Callable[..., R]], Callable[Concatenate[Any, P], R]]:
+    """Return a decorator for a method of the fake, which refuses arguments that the real one refuses."""
+    signature = inspect.signature(real)
+
+    def decorate(method: Callable[..., R]) -> Callable[Concatenate[Any, P], R]:
+        @wraps(method)
+        def call(self: Any, /, *args: P.args, **fields: P.kwargs) -> R:
+            try:
+                signature.bind(self, *args, **fields)
+            except TypeError as exc:
+                raise TypeError(f"{real.__name__}(): {exc}") from None
+            return method(self, *args, **fields)
+
+        call.__signature__ = signature  # type: ignore[attr-defined]
+        return call
+
+    return decorate
+
+
 @dataclass
 class FakeClient:
     """Stands in for `RuntimeClient`: records what handlers do, and returns prepared answers.
 
-    It has every method of the client; those that are not listed here record the call and return
-    `answers[method]`.
+    It has every method of the client, which takes what that of the client takes; those that are not listed
+    here record the call and return `answers[method]`.
 
     Attributes:
         answers: what methods return, by their names. An exception is raised, a function is called with the
             keyword arguments.
-        groups_sessions: as of the client.
+        groups_sessions, server_url, fence, is_started: as of the client.
         calls: what was called, in order, as `Call`s.
         keys: keys of `once` whose body has ended well, and those of `publish(dedupe=...)` with the first
             answer.
@@ -137,6 +166,9 @@ class FakeClient:
     calls: list[Call] = field(default_factory=list)
     keys: dict[str, Any] = field(default_factory=dict)
     """Keys of `once` whose body has ended well, and those of `publish(dedupe=...)` with its first answer."""
+    server_url: str = ""
+    fence: int | None = None
+    is_started: bool = True
 
     @property
     def published(self) -> list[tuple[str, dict[str, Any]]]:
@@ -238,16 +270,25 @@ class FakeClient:
         payload = {"source": source or "", "title": title, "body": body, "severity": severity}
         return await self.publish("notify", payload, session_id=session_id)
 
+    @_takes_what(RuntimeClient.session_group)
     @asynccontextmanager
-    async def session_group(self, title: str, **fields: Any) -> AsyncIterator[None]:
+    async def session_group(self, title: str, **fields: Any) -> AsyncIterator[str | None]:
         """Record it; there is no group.
 
         Args:
             title: of the group.
-            **fields: as of `RuntimeClient.session_group`.
+            kind: of the group.
+            project: of a platform.
+            capability: the worker's.
+            capability_version: the worker's.
+            worker: its name.
+            metadata: a JSON object.
 
         Yields:
             None.
+
+        Raises:
+            TypeError: the real client does not take these arguments.
 
         Examples:
             >>> fake = FakeClient()
@@ -258,14 +299,39 @@ class FakeClient:
         self._answer("session_group", title=title, **fields)
         yield None
 
+    def workflow(self, title: str, **fields: Any) -> AbstractAsyncContextManager[str | None]:
+        """Do the same as `session_group`; deprecated, its old name.
+
+        Args:
+            title: of the group.
+            **fields: as of `session_group`.
+
+        Returns:
+            What `session_group` returns.
+
+        Raises:
+            TypeError: the real client does not take these arguments.
+        """
+        warnings.warn("workflow() is now called session_group()", DeprecationWarning, stacklevel=2)
+        return self.session_group(title, **fields)
+
+    @_takes_what(RuntimeClient.stream_chat)
     async def stream_chat(self, **fields: Any) -> AsyncIterator[dict[str, Any]]:
         """Record it, and give what was prepared.
 
         Args:
-            **fields: as of `RuntimeClient.stream_chat`.
+            session_id: the session.
+            message: what the user says.
+            model: of this turn.
+            agent: who answers it.
+            reset: whether the messages before are forgotten.
+            generate_params_extra: parameters for the model.
 
         Yields:
             Each of the list `answers["stream_chat"]`, dicts as of `RuntimeClient.stream_chat`.
+
+        Raises:
+            TypeError: the real client does not take these arguments.
 
         Examples:
             >>> piece = {"type": "generationcontent", "data": {"content": "hello"}}
@@ -298,11 +364,15 @@ class FakeClient:
     def __getattr__(self, method: str) -> Callable[..., Any]:
         if method.startswith("_"):
             raise AttributeError(method)
+        real = inspect.getattr_static(RuntimeClient, method, None)
+        if not inspect.isfunction(real):
+            raise unknown_attribute(method)
 
-        async def call(*args: Any, **fields: Any) -> Any:
+        async def call(self: FakeClient, *args: Any, **fields: Any) -> Any:
             return self._answer(method, **({"args": args} if args else {}), **fields)
 
-        return call
+        bound: Callable[..., Any] = MethodType(_takes_what(real)(call), self)
+        return bound
 
     def _answer(self, method: str, **arguments: Any) -> Any:
         self.calls.append(Call(method, arguments))

@@ -82,6 +82,9 @@ class ManagedWorker(Generic[R]):
         self.why_standby: str | None = None
         """Why it stands by here, such as which node holds it; None where it does not."""
 
+    def __repr__(self) -> str:
+        return f"<worker {self.qualified_name}: {self.state}, {self.topology or 'no topology'}>"
+
     @property
     def state(self) -> WorkerState:
         """The state that it is in."""

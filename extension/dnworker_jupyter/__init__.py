@@ -353,9 +353,11 @@ def map(minutes: float = 15, *, only: str | None = None) -> FlowMap:  # noqa: A0
         return notebook.runtime.map(minutes, only=only)
 
     async def make() -> FlowMap:
+        await notebook.startup.ready()
         return notebook.runtime.map(minutes, only=only)
 
-    return asyncio.run_coroutine_threadsafe(make(), notebook.runtime.loop).result()
+    notebook.startup.begin()  # in a terminal, it makes the loop
+    return asyncio.run_coroutine_threadsafe(make(), notebook.loop.loop or notebook.runtime.loop).result()
 
 
 def __getattr__(name: str) -> Any:

@@ -7,6 +7,7 @@ import atexit
 import functools
 import threading
 from collections.abc import Awaitable, Callable, Mapping
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +30,7 @@ from dnworker_jupyter.kernel.cell_hints import CellHints
 from dnworker_jupyter.kernel.cells import CellBook
 from dnworker_jupyter.kernel.debugging import Debugging
 from dnworker_jupyter.kernel.exception_mode import chosen_detail
+from dnworker_jupyter.kernel.first_cells import FirstCells
 from dnworker_jupyter.kernel.interrupts import Interrupts
 from dnworker_jupyter.kernel.journals import Journals, journal_file, locate_journal
 from dnworker_jupyter.kernel.kernel_end import KernelEnd, say
@@ -229,7 +231,7 @@ def install(notebook: Notebook) -> None:
     undo(answer_through_stream(shell))
     notebook.hooks.install()
     undo(notebook.hooks.uninstall)
-    undo(notebook.pending.install(shell))
+    undo(_when_cells_run(notebook))
     undo(LongBlocks(shell, notebook.runtime, notebook.cells).install(notebook.watch))
     undo(CellHints(shell, notebook.cells).install())
     undo(notebook.debugging.install())
@@ -276,6 +278,14 @@ def _heed_end(notebook: Notebook) -> Callable[[], None]:
         leave_kernel()
 
     return undo
+
+
+def _when_cells_run(notebook: Notebook) -> Callable[[], None]:
+    """Let cells begin when the runtime runs, and end when their magics have; returns what undoes it."""
+    installed = ExitStack()
+    installed.callback(notebook.pending.install(notebook.shell))
+    installed.callback(FirstCells(notebook.startup, notebook.loop).install(notebook.shell))
+    return installed.close
 
 
 def _heed_gone_heads(notebook: Notebook) -> Callable[[], None]:

@@ -207,6 +207,41 @@ work.ipynb is written
 ```
 """
     ),
+    "init": Note(
+        """
+```sh
+dnworker init greetings
+```
+
+```text
+...greetings...
+```
+"""
+    ),
+    "pack": Note(
+        """
+```sh
+dnworker pack demo -o demo.tar.gz --no-lock
+```
+
+```text
+...demo.tar.gz...
+```
+""",
+        "1 when it is refused; nothing is written.",
+    ),
+    "verify": Note(
+        """
+```sh
+dnworker verify demo.tar.gz
+```
+
+```text
+...demo.tar.gz...
+```
+""",
+        "1 when a file differs, is missing or is not listed.",
+    ),
     "lab": Note(
         """
 <!-- run: no, it opens a browser and runs until Ctrl-C -->

@@ -47,7 +47,7 @@ NO_EXAMPLE = {
     },
     "they need a platform": {"RuntimeClient.archive_session", "RuntimeClient.freeze_session"},
     "they end with the process": {"Worker.run", "Worker.arun"},
-    "it is deprecated": {"RuntimeClient.workflow"},
+    "it is deprecated": {"RuntimeClient.workflow", "FakeClient.workflow"},
     "they need several nodes": {"Runtime.reload_nodes"},
     "it is for what makes other connections": {"RuntimeClient.over"},
     "it is for a clock that serves several loops": {"SwitchClock.bind"},

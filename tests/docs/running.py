@@ -238,7 +238,8 @@ class PageRun:
         return done.stdout
 
     def _compare(self, block: Block) -> None:
-        if not matches(self._said or "", with_own_ports(block.code)):
+        said = self._said or ""
+        if not (matches(said, with_own_ports(block.code)) or matches(said, block.code)):
             raise PageError(
                 f"{block.place}: the page says\n{block.code}\nand the block before answers\n{self._said}"
             )

@@ -186,3 +186,13 @@ def test_debug_opens_a_failed_handler_in_the_terminal(terminal):
     assert "'this'" in at_prompt(terminal, "p wrong")
     terminal.child.sendline("q")
     assert "here" in terminal.send("print('here')")
+
+
+def test_what_is_shown_right_after_load_ext_waits_for_the_runtime(tmp_path):
+    terminal = Terminal(tmp_path)
+    try:
+        shown = terminal.send("%load_ext dnworker\nprint(dn.map(0).mermaid, dn.panel(), 'is shown')")
+        assert "is shown" in shown
+        assert "Error" not in shown
+    finally:
+        terminal.child.close(force=True)

@@ -47,7 +47,7 @@ FRAMEWORK = {
     "runtime.py": "core events/brokers flow engine panel server compat.py",
     "cli": "core explain events events/brokers events/brokers/sqlite events/brokers/jetstream capability flow"
     " project archive client workers engine runtime.py _version.py compat.py",
-    "testing": "core events/brokers server workers runtime.py compat.py",
+    "testing": "core client events/brokers server workers runtime.py compat.py",
     "__main__.py": "cli",
     "__init__.py": "core events client sessions workers runtime.py _version.py",
 }

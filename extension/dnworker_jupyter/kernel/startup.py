@@ -48,6 +48,11 @@ class RuntimeStartup:
         self._workers_to_start: list[str] = []
         self._has_ended = False
 
+    @property
+    def is_started(self) -> bool:
+        """Whether the runtime runs."""
+        return self._engine.is_started
+
     def begin(self) -> None:
         """Start the runtime soon, from any thread; nothing while a kernel does not run yet: a cell will."""
         if not self._has_ended and self._loop.start() and self._started is None:

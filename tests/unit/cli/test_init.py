@@ -137,7 +137,7 @@ def test_mistakes_are_one_line_and_nothing_is_written(here, capsys):
     make_notebook(here / "shop.ipynb", [CELLS[0], CELLS[2].replace("PRICE", "1")])
     (here / "full" / "inner").mkdir(parents=True)
     assert "'My Cap' is not allowed: " in (text := refused(capsys, "My Cap"))
-    assert text.endswith("; use my-cap\n")
+    assert text.endswith("; use my-cap (DN521)\n")
     assert "full is not empty: it has inner" in refused(capsys, "demo", "full")
     assert "shop.ipynb is no directory" in refused(capsys, "demo", "shop.ipynb")
     assert "none.ipynb" in refused(capsys, "demo", "--from", "none.ipynb")

@@ -48,7 +48,7 @@ def test_without_jupyterlab_one_line_names_the_command_that_brings_it(became, tm
     monkeypatch.setattr(lab, "find_spec", lambda name: None if name == "jupyterlab" else name)
     assert main(["lab"]) == 1
     assert capsys.readouterr().err == (
-        "dnworker: `dnworker lab` needs jupyterlab; run: uvx --from 'dnworker[lab]' --with jupyterlab dnworker lab\n"
+        "dnworker: `dnworker lab` needs jupyterlab; run: uvx --from 'dnworker[lab]' --with jupyterlab dnworker lab (DN902)\n"
     )
     assert ([*tmp_path.iterdir()], became) == ([], [])
 

@@ -88,6 +88,70 @@ def test_the_url_is_resolved_in_the_contracts_order(monkeypatch):
     assert resolve_url("http://here:2/") == "http://here:2"
 
 
+@pytest.mark.parametrize(
+    ("url", "why"),
+    [
+        ("foo", "'foo' is no address of a runtime, as server_url: it begins with http:// or https://"),
+        ("localhost:8787", "it begins with http:// or https://; try http://localhost:8787"),
+        (
+            "ftp://x",
+            "'ftp://x' is no address of a runtime, as server_url: it begins with http:// or https://",
+        ),
+        ("ws://x:1", "it begins with http:// or https://"),
+        ("http://", "it names no host"),
+        ("http://:8787", "it names no host"),
+        ("http://x:port", "its port is no number from 0 to 65535"),
+        ("http://x:99999", "its port is no number from 0 to 65535"),
+        ("http://[::1", "it is no URL"),
+        ("http://x y:1", "it has a space or a control character"),
+        ("http://x\n:1", "it has a space or a control character"),
+        (8787, "it is a text, not int"),
+    ],
+)
+@pytest.mark.clause("8.1 url")
+def test_what_is_no_address_is_refused_where_the_client_is_made(url, why, monkeypatch):
+    with pytest.raises(Invalid) as refused:
+        RuntimeClient(url)
+    assert isinstance(refused.value, ValueError)
+    assert why in str(refused.value)
+    assert "such as http://127.0.0.1:8787" in str(refused.value) or "try http://" in str(refused.value)
+    assert "\n" not in str(refused.value)
+    if isinstance(url, str) and url.isprintable():
+        monkeypatch.setenv("DREADNODE_RUNTIME_URL", url)
+        with pytest.raises(Invalid, match="as DREADNODE_RUNTIME_URL"):
+            RuntimeClient()
+
+
+@pytest.mark.clause("8.1 url")
+def test_a_host_and_port_of_the_environment_that_make_no_address_are_named(monkeypatch):
+    monkeypatch.setenv("DREADNODE_RUNTIME_PORT", "http")
+    with pytest.raises(Invalid, match="as DREADNODE_RUNTIME_HOST and _PORT: its port is no number"):
+        RuntimeClient()
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "http://x",
+        "HTTPS://X:1/",
+        "http://[::1]:8787",
+        "http://x/prefix//",
+        "https://me:pass@x",
+        "http://x_y:0",
+    ],
+)
+@pytest.mark.clause("8.1 url")
+def test_every_address_of_http_is_accepted_as_it_is(url):
+    assert RuntimeClient(url).server_url == url.rstrip("/")
+
+
+def test_a_password_in_what_is_no_address_is_not_shown():
+    with pytest.raises(Invalid) as refused:
+        RuntimeClient("ftp://me:hunter2@x")
+    assert "hunter2" not in str(refused.value)
+    assert "ftp://***@x" in str(refused.value)
+
+
 @pytest.mark.clause("8.1 url")
 def test_the_token_is_resolved_in_the_contracts_order(monkeypatch, tmp_path):
     monkeypatch.setenv("SANDBOX_AUTH_TOKEN", "legacy")

@@ -7,8 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from dnworker import ManifestError, Runtime
+from dnworker import ManifestError, Runtime, Worker
+from dnworker.capability.components import Components
 from dnworker.capability.manifest import CheckDefinition, parse_manifest
+from dnworker.engine.capability import Capability, undeclared
 from dnworker.engine.checks import run_checks
 
 from ..capabilities import ECHO, make_capability
@@ -66,3 +68,28 @@ def is_running(pid):
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
     except FileNotFoundError:
         return False
+
+
+async def test_the_repr_of_workers_and_capabilities_is_one_short_line(runtime, tmp_path):
+    added = await runtime.add(Worker("bridge"))
+    assert repr(added) == "<worker notebook:bridge: running, in-process>"
+    assert repr(runtime.capability()) == "<capability notebook: bridge running>"
+    head = "flags:\n  relay: {description: the relay}\n"
+    made = make_capability(tmp_path, "echo: {path: echo.py, when: [relay]}", {"echo.py": ECHO}, head)
+    loaded = await runtime.load(made)
+    assert repr(loaded) == "<capability demo: echo gated_off>"
+    assert repr(runtime.workers()) == (
+        "[<worker notebook:bridge: running, in-process>, <worker demo:echo: gated_off, in-process>]"
+    )
+
+
+async def test_the_repr_of_a_capability_names_a_few_of_many_workers(runtime):
+    assert repr(Capability(undeclared("empty"), Components())) == "<capability empty: no workers>"
+    for number in range(7):
+        await runtime.add(Worker(f"w{number}"))
+    shown = repr(runtime.capability())
+    assert (
+        shown == "<capability notebook: " + "".join(f"w{n} running, " for n in range(5))[:-2] + " and 2 more>"
+    )
+    failed = Capability(undeclared("broken"), Components(), failure="line 1: no YAML")
+    assert repr(failed) == "<capability broken: not loaded>"

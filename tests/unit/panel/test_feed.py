@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
-from dnworker import Worker
+from dnworker import Runtime, Worker
 from dnworker.panel import feed as feeds
 from dnworker.panel import map_part, state_part
 from dnworker.panel import view as views
@@ -191,3 +191,17 @@ async def test_a_part_that_is_due_sooner_is_looked_at_sooner(runtime, screen, mo
     assert soon.when() < late.when()
     feed._look_again()
     assert feed._next_look is soon
+
+
+async def test_a_view_that_comes_before_the_start_is_updated_after_it():
+    runtime = Runtime(port=None)
+    screen = Screen(runtime)
+    screen.say("hello", parts=["log"])
+    runtime.log_line("w", "said before")
+    async with runtime:
+        told = await screen.until(lambda m: m["type"] == "snapshot")
+        assert told["log"]["lines"][-1]["text"] == "said before"
+        await asyncio.to_thread(runtime.log_line, "w", "said after, on another thread")
+        await screen.part("log", lambda log: "said after" in log["lines"][-1]["text"])
+        screen.channel.close()
+    assert not runtime.feed.is_listening

@@ -7,6 +7,7 @@ import errno
 import logging
 import os
 import socket
+import time
 from contextlib import AsyncExitStack
 
 import httpx
@@ -138,3 +139,16 @@ async def test_a_stopped_runtime_leaves_no_connection_open():
         assert len(connections) == 0
         for reader in readers:
             await read_all(reader)
+
+
+@pytest.mark.parametrize("has_begun", [True, False], ids=["half a request", "nothing yet"])
+async def test_the_time_in_which_a_handler_blocks_the_loop_is_nobodys_delay(has_begun):
+    async with runtime(header_seconds=0.3, body_seconds=0.5) as served, raw(served) as (reader, writer):
+        if has_begun:
+            writer.write(HALF)
+        while not served.server.connections.strangers:
+            await asyncio.sleep(0)
+        time.sleep(0.8)  # as a handler does
+        await asyncio.sleep(0.05)  # the server looks at its connections
+        writer.write(b"\r\n" if has_begun else WITH_TOKEN)
+        assert (await reader.readline()).startswith(b"HTTP/1.1 401 " if has_begun else b"HTTP/1.1 200 ")

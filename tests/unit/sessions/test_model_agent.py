@@ -261,6 +261,19 @@ async def test_compacting_replaces_the_messages_by_the_models_summary(asked):
     assert model.server.requests[-1]["messages"][-1]["content"].endswith("keep names")
 
 
+@pytest.mark.clause("6.6 compact")
+async def test_compacting_what_a_script_said_without_a_model_fails_in_one_short_line(runtime):
+    runtime.agents.register("parrot", lambda turn: turn.message)
+    client = runtime.client()
+    for message in ("a", "b"):
+        await client.run_turn(session_id="s", agent="parrot", message=message)
+    assert await client.compact_session("s") == {
+        "status": "failed",
+        "reason": "a script answers here; a summary needs a model: runtime.agents.use_model(...)",
+        "messages_before": 4,
+    }
+
+
 def test_the_environment_configures_the_endpoint(monkeypatch):
     monkeypatch.setenv("OPENAI_BASE_URL", "http://127.0.0.1:9/v1/")
     monkeypatch.setenv("OPENAI_API_KEY", KEY)

@@ -13,7 +13,7 @@ from dnworker.sessions import deltas, keeper
 from dnworker.sessions.peers import Answer, encode_answer
 from dnworker.sessions.turn_events import _once_id
 
-from .cluster import Cluster, echo, start_turn
+from .cluster import HANGS, Cluster, echo, start_turn
 
 
 @pytest.fixture
@@ -622,7 +622,7 @@ async def test_a_node_that_joins_in_the_middle_of_an_answer_passes_its_pieces_on
     two = await cluster.join()
     subscription = two.bus.subscribe(session_id="s")
     gate.set()
-    event = await asyncio.wait_for(anext(aiter(subscription)), 2)
+    event = await asyncio.wait_for(anext(aiter(subscription)), HANGS)
     assert event.payload["raw_event"]["data"]["content"] == "b"
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
@@ -33,6 +34,32 @@ async def test_a_script_sees_the_turns_before_it_and_reset_forgets_them(client):
         for reset in (False, False, True)
     ]
     assert answers == ["0 before", "2 before", "0 before"]
+
+
+async def test_raw_events_are_dated_by_the_runtimes_clock():
+    start = datetime(2030, 1, 1, tzinfo=UTC)
+    async with Runtime(port=None, clock=VirtualClock(start)) as runtime:
+
+        async def reply(turn):
+            yield "now, "
+            await turn.sleep(3600)
+            yield "and an hour later"
+
+        runtime.agents.default(reply)
+        asked = runtime.client().stream_chat(session_id="s", message="a")
+        dates: dict[str, str] = {}
+        async for raw in asked:
+            dates[raw["type"]] = raw["timestamp"]
+            if raw["type"] == "generationcontent" and len(dates) == 3:
+                moving = asyncio.create_task(runtime.clock.advance(3600))
+        await moving
+        session = await runtime.client().get_session("s")
+        assert session is not None
+        assert datetime.fromisoformat(session.created_at) == start
+    assert dates["generationstart"] == start.isoformat()
+    assert {dates[kind] for kind in ("generationcontent", "generationend", "agentend")} == {
+        (start + timedelta(hours=1)).isoformat()
+    }
 
 
 async def test_a_scripts_delays_follow_the_virtual_clock():

@@ -5,9 +5,12 @@ Here: what handlers publish, raise and print, how often, and in which order.
 
 from __future__ import annotations
 
+import asyncio
 import random
 
 import pytest
+
+from dnworker_jupyter.export.check import observe
 
 from .book import Book, green, handler, no_process, red, several, told  # noqa: F401
 
@@ -120,9 +123,20 @@ async def test_a_loop_without_an_end_is_cut_and_said():
     assert "#1 demo.a causes other events without an end; the first 1,000 were compared" in told(report)
 
 
-async def test_a_handler_that_never_ends_is_compared_as_far_as_it_came():
+async def test_a_handler_that_never_ends_is_compared_as_far_as_it_came(monkeypatch):
+    is_endless, runs = observe._is_endless, []
+
+    async def once_it_waits(runtime, recorder, event_id, limit):
+        """The time is up when the handler waits, and not before, however slow the machine is."""
+        while not any(event.kind == "demo.b" for event in runtime.history.events()):
+            await asyncio.sleep(0)
+        runs.append(event_id)
+        return await is_endless(runtime, recorder, event_id, 0)
+
+    monkeypatch.setattr(observe, "_is_endless", once_it_waits)
     body = "await client.publish('demo.b', {})\nawait asyncio.Event().wait()"
-    report = await checked("import asyncio", handler(body), timeout=0.3)
+    report = await checked("import asyncio", handler(body), timeout=60)
+    assert len(runs) >= 2  # on both sides
     assert green(report)
     assert "still running when the time was up, on both sides as far as compared: w.on_a" in told(report)
 
