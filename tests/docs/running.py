@@ -6,7 +6,7 @@ variables that blocks before them exported.
 
 from __future__ import annotations
 
-import functools
+import itertools
 import json
 import os
 import re
@@ -17,6 +17,7 @@ import subprocess
 import sys
 import threading
 import tomllib
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from types import TracebackType
 
@@ -28,6 +29,8 @@ from .page import Block
 
 LIMIT = 120.0
 """Seconds for the commands of one block."""
+LAST_OUTPUT = 10.0
+"""Seconds for the output of commands whose processes are ended: only one that left their group holds it open."""
 
 _ESCAPES = re.compile(r"\x1b\[[0-9;]*m")
 _TIMES = re.compile(r"\d+(\.\d+)? (ms|s)\b")
@@ -54,20 +57,32 @@ def matches(said: str, expected: str) -> bool:
     return re.search(rf"(^|\n){parts}($|\n)", "\n".join(plain(said)), re.DOTALL) is not None
 
 
+def _end_group(process: subprocess.Popen[str]) -> None:
+    """Kill what a command started, whether or not the command itself has ended."""
+    with suppress(ProcessLookupError):  # all of it has ended
+        os.killpg(process.pid, signal.SIGKILL)
+
+
 class Background:
     """A command that runs until the page ends; what it prints is read as it comes."""
 
-    def __init__(self, block: Block, directory: Path) -> None:
+    def __init__(self, block: Block, directory: Path, ports: Ports) -> None:
+        command = re.sub(r"\\\n\s*", " ", block.code.strip())
+        if "\n" in command:
+            raise PageError(
+                f"{block.place}: one in the background is one command; give the others a block before"
+            )
         self._process = subprocess.Popen(
-            ["bash", "-c", as_typed(f"trap - EXIT\nexec {with_own_ports(block.code.strip())}", directory)],
+            ["bash", "-c", as_typed(f"trap - EXIT\nexec {ports.in_text(command)}", directory)],
             cwd=directory,
-            env=environment(directory),
+            env=environment(directory, ports),
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
             start_new_session=True,
         )
         self.said = ""
+        self._place = block.place
         self._until = block.until or ""
         self._is_ready = threading.Event()
         self._reader = threading.Thread(target=self._read, daemon=True)
@@ -84,21 +99,32 @@ class Background:
         self._is_ready.set()
 
     def close(self) -> None:
-        """End it as Ctrl-C does, and its children with it."""
+        """End it as Ctrl-C does, and its children with it.
+
+        Raises:
+            PageError: a process that it started left its group, and goes on.
+        """
         if self._process.poll() is None:
             os.killpg(self._process.pid, signal.SIGINT)
-        try:
+        with suppress(subprocess.TimeoutExpired):  # killed below, with its children
             self._process.wait(LIMIT)
-        except subprocess.TimeoutExpired:
-            os.killpg(self._process.pid, signal.SIGKILL)
-            self._process.wait()
-        self._reader.join()
+        _end_group(self._process)
+        self._process.wait()
+        self._reader.join(LAST_OUTPUT)
+        if self._reader.is_alive():
+            raise PageError(f"{self._place}: a process that it started goes on after the page:\n{self.said}")
         if self._process.stdout is not None:
             self._process.stdout.close()
 
 
-_PORTS = re.compile(r"\b(8787|8788|8789|4222|8222)\b")
+_NAMED = re.compile(r"\b(8787|8788|8789|4222|8222)\b")
 """Ports that pages name, in place of which free ones are used: pages run side by side."""
+
+_FREE = range(20000, 32768)
+"""Below the ports that a system gives out by itself: each kernel takes five of those, at any time."""
+
+_places = itertools.count(os.getpid() * 499)
+"""Where the search goes on: processes of pytest begin apart, and none takes a port twice before the range ends."""
 
 _WRAPPER = """#!/bin/sh
 [ "$1" != serve ] || case " $* " in *" --port "*) ;; *) set -- "$@" --port {port};; esac
@@ -107,32 +133,45 @@ exec {program} "$@"
 """`dnworker`, whose default port is a free one."""
 
 
-@functools.cache
-def _port(named: str) -> int:
-    with socket.socket() as one:
-        one.bind(("127.0.0.1", 0))
-        return int(one.getsockname()[1])
+class Ports:
+    """The free ports of one page, in place of those that it names."""
+
+    def __init__(self) -> None:
+        self._taken: dict[str, int] = {}
+
+    def __getitem__(self, named: str) -> int:
+        if named not in self._taken:
+            self._taken[named] = _free_port()
+        return self._taken[named]
+
+    def in_text(self, text: str) -> str:
+        """Return text with them."""
+        return _NAMED.sub(lambda found: str(self[found[1]]), text)
 
 
-def with_own_ports(text: str) -> str:
-    """Return text in which the ports that a page names are free ones."""
-    return _PORTS.sub(lambda found: str(_port(found[1])), text)
+def _free_port() -> int:
+    for place in itertools.islice(_places, len(_FREE)):
+        with socket.socket() as one, suppress(OSError):  # another process listens there
+            one.bind(("127.0.0.1", _FREE[place % len(_FREE)]))
+            return _FREE[place % len(_FREE)]
+    raise RuntimeError(f"no port from {_FREE[0]} to {_FREE[-1]} is free")
 
 
-def environment(directory: Path) -> dict[str, str]:
+def environment(directory: Path, ports: Ports) -> dict[str, str]:
     """Return the environment of commands: `dnworker` and `python` are the tests', `PORT` is free, the home the page's."""
     home = directory.with_name(f"{directory.name}-home")
     programs = home / "bin"
     programs.mkdir(parents=True, exist_ok=True)
     wrapper = programs / "dnworker"
-    if not wrapper.exists():
-        program = shlex.quote(str(Path(sys.executable).parent / "dnworker"))
-        wrapper.write_text(_WRAPPER.format(port=_port("8787"), program=program), encoding="utf-8")
+    program = shlex.quote(str(Path(sys.executable).parent / "dnworker"))
+    script = _WRAPPER.format(port=ports["8787"], program=program)
+    if not wrapper.exists() or wrapper.read_text(encoding="utf-8") != script:
+        wrapper.write_text(script, encoding="utf-8")
         wrapper.chmod(0o755)
     return {
         **os.environ,
         "HOME": str(home),
-        "PORT": str(_port("8787")),
+        "PORT": str(ports["8787"]),
         "PATH": os.pathsep.join([str(programs), str(Path(sys.executable).parent), os.environ["PATH"]]),
         "NO_COLOR": "1",
     }
@@ -146,14 +185,25 @@ def as_typed(code: str, directory: Path) -> str:
     )
 
 
+def _rest_of(process: subprocess.Popen[str]) -> str:
+    """Return all that commands printed whose processes are ended."""
+    try:
+        return process.communicate(timeout=LAST_OUTPUT)[0]
+    except subprocess.TimeoutExpired as exc:
+        return bytes(exc.output or b"").decode(errors="replace")
+
+
 class PageRun:
     """Runs blocks; on the way out everything that they started ends."""
 
     def __init__(self, directory: Path) -> None:
         self._directory = directory
         self._kernel: KernelSession | None = None
-        self._background: list[Background] = []
+        self._ports = Ports()
+        self._to_end = ExitStack()
         self._said: str | None = None
+        self.cells = 0
+        """How many ran."""
 
     def __enter__(self) -> PageRun:
         return self
@@ -161,10 +211,7 @@ class PageRun:
     def __exit__(
         self, kind: type[BaseException] | None, exc: BaseException | None, at: TracebackType | None
     ) -> None:
-        if self._kernel is not None:
-            self._kernel.close()
-        for one in reversed(self._background):
-            one.close()
+        self._to_end.close()
 
     @property
     def answer(self) -> str | None:
@@ -180,12 +227,14 @@ class PageRun:
         if block.why_not_run is not None:
             self._said = None
         elif block.title is not None:
+            self._said = None
             self._write(block)
         elif block.language == "python":
             self._said = self._run_cell(block)
         elif block.language in ("sh", "bash"):
             self._said = self._run_commands(block)
         elif block.language in _LEGAL:
+            self._said = None
             self._read(block)
         elif block.language == "text" and self._said is not None:
             self._compare(block)
@@ -197,7 +246,7 @@ class PageRun:
     def _write(self, block: Block) -> None:
         file = self._directory / (block.title or "")
         file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_text(with_own_ports(block.code), encoding="utf-8")
+        file.write_text(self._ports.in_text(block.code), encoding="utf-8")
         file.chmod(0o755)
 
     def _read(self, block: Block) -> None:
@@ -209,37 +258,54 @@ class PageRun:
     def _run_cell(self, block: Block) -> str:
         if self._kernel is None:
             self._kernel = KernelSession()
+            self._to_end.callback(self._kernel.close)
             # Silently: a cell that changes the directory would be a part of the notebook, and in its exports.
             move = f"__import__('os').chdir({str(self._directory)!r})"
             self._kernel.client.execute(move, silent=True, store_history=False, reply=True, timeout=LIMIT)
             self._kernel.run("%load_ext dnworker")
-        reply = self._kernel.run(with_own_ports(block.code), answers=block.answers)
+        reply = self._kernel.run(self._ports.in_text(block.code), answers=block.answers)
+        self.cells += 1
         if (reply.status != "ok") is not block.fails:
             raise PageError(f"{block.place}: the cell ended with {reply.status}:\n{reply.text}")
         return reply.text
 
     def _run_commands(self, block: Block) -> str | None:
         if block.until is not None:
-            self._background.append(Background(block, self._directory))
-            return self._background[-1].said
-        done = subprocess.run(
-            ["bash", "-e", "-o", "pipefail", "-c", as_typed(with_own_ports(block.code), self._directory)],
+            background = Background(block, self._directory, self._ports)
+            self._to_end.callback(background.close)
+            return background.said
+        code, said = self._wait_for(block)
+        if (code != 0) is not block.fails:
+            raise PageError(f"{block.place}: the commands ended with {code}:\n{said}")
+        return said
+
+    def _wait_for(self, block: Block) -> tuple[int, str]:
+        """Run commands; returns their exit code and output. None of what they started outlives the limit."""
+        commands = as_typed(self._ports.in_text(block.code), self._directory)
+        with subprocess.Popen(
+            ["bash", "-e", "-o", "pipefail", "-c", commands],
             cwd=self._directory,
-            env=environment(self._directory),
+            env=environment(self._directory, self._ports),
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
-            timeout=LIMIT,
-            check=False,
-        )
-        if (done.returncode != 0) is not block.fails:
-            raise PageError(f"{block.place}: the commands ended with {done.returncode}:\n{done.stdout}")
-        return done.stdout
+            start_new_session=True,
+        ) as process:
+            try:
+                said, _ = process.communicate(timeout=LIMIT)
+            except subprocess.TimeoutExpired as exc:
+                _end_group(process)
+                said = _rest_of(process)
+                raise PageError(f"{block.place}: the commands take longer than {LIMIT:g} s:\n{said}") from exc
+            except BaseException:  # Ctrl-C, or the limit of the test
+                _end_group(process)
+                raise
+        return process.returncode, said
 
     def _compare(self, block: Block) -> None:
         said = self._said or ""
-        if not (matches(said, with_own_ports(block.code)) or matches(said, block.code)):
+        if not (matches(said, self._ports.in_text(block.code)) or matches(said, block.code)):
             raise PageError(
                 f"{block.place}: the page says\n{block.code}\nand the block before answers\n{self._said}"
             )

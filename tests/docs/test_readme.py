@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 import tomllib
 
+import pytest
+
 from .page import blocks_of
 from .pages import PROJECT
 from .running import PageRun
@@ -24,11 +26,14 @@ def test_it_fits_on_a_screen():
     assert len(README.read_text(encoding="utf-8").splitlines()) <= SCREEN
 
 
+@pytest.mark.kernel
+@pytest.mark.slow
 def test_its_cells_run(tmp_path):
     with PageRun(tmp_path) as run:
         for block in blocks_of(README):
             if block.language == "python":
                 run.run(block)
+        assert run.cells > 0
 
 
 def test_its_badges_are_true():

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import os
+import socket
+import time
+
 import pytest
 
+from . import running
 from .page import blocks_of
-from .running import PageError, PageRun, matches
+from .running import PageError, PageRun, Ports, matches
 
 PAGE = """# A page
 
@@ -74,6 +79,10 @@ def test_blocks_run_in_order_in_one_directory(page, tmp_path):
             '<!-- run: background until "never" -->\n```sh\necho other\n```\n',
             "page.md, line 2: 'never' did not appear",
         ),
+        (
+            '<!-- run: background until "a" -->\n```sh\necho a\necho b\n```\n',
+            "page.md, line 2: one in the background is one command",
+        ),
     ],
 )
 def test_a_block_that_does_something_else_is_an_error_with_its_line(tmp_path, text, says):
@@ -102,6 +111,8 @@ def test_an_answer_is_compared_without_its_times_colours_and_columns(said, expec
     assert matches(said, expected) is is_so
 
 
+@pytest.mark.kernel
+@pytest.mark.slow
 def test_commands_have_a_free_port_and_cells_do_not_count_the_change_of_directory(tmp_path):
     file = tmp_path / "page.md"
     file.write_text(
@@ -112,6 +123,71 @@ def test_commands_have_a_free_port_and_cells_do_not_count_the_change_of_director
     with PageRun(tmp_path) as run:
         for block in blocks_of(file):
             run.run(block)
+        assert run.cells == 1
+
+
+def holds(path):
+    """Return whether a process, of a program that has not closed it, has a named pipe open for reading."""
+    try:
+        os.close(os.open(path, os.O_WRONLY | os.O_NONBLOCK))
+    except OSError:
+        return False
+    return True
+
+
+def until(path, is_held):
+    while holds(path) is not is_held:
+        time.sleep(0.01)
+
+
+def test_commands_that_take_too_long_are_an_error_with_their_output_and_what_they_started_ends(
+    tmp_path, monkeypatch
+):
+    monkeypatch.setattr(running, "LIMIT", 3.0)
+    os.mkfifo(tmp_path / "held")
+    file = tmp_path / "page.md"
+    file.write_text("```sh\necho before\nsleep 600 <>held &\nsleep 600\n```\n")
+    with PageRun(tmp_path) as run, pytest.raises(PageError, match=r"(?s)line 1: .* longer than 3 s:\nbefore"):
+        run.run(blocks_of(file)[0])
+    until(tmp_path / "held", False)
+
+
+def test_what_a_command_in_the_background_started_ends_though_the_command_itself_has_ended(tmp_path):
+    os.mkfifo(tmp_path / "held")
+    file = tmp_path / "page.md"
+    command = "bash -c \"trap '' INT; sleep 600 <>held & echo ready\""
+    file.write_text(f'<!-- run: background until "ready" -->\n```sh\n{command}\n```\n')
+    with PageRun(tmp_path) as run:
+        run.run(blocks_of(file)[0])
+        until(tmp_path / "held", True)
+    until(tmp_path / "held", False)
+
+
+@pytest.mark.parametrize("between", ['```text title="a.txt"\na\n```\n', "```json\n{}\n```\n"])
+def test_a_text_is_compared_with_the_block_before_it_only(tmp_path, between):
+    file = tmp_path / "page.md"
+    file.write_text(f"```sh\necho a\n```\n{between}```text\nb\n```\n")
+    with PageRun(tmp_path) as run:
+        for block in blocks_of(file):
+            run.run(block)
+        assert run.answer is None
+
+
+def test_each_page_has_ports_of_its_own_that_no_kernel_is_given():
+    one, other = Ports(), Ports()
+    named = ["8787", "8788", "4222"]
+    found = [ports[name] for ports in (one, other) for name in named]
+    assert len(set(found)) == 6
+    assert all(20000 <= port < 32768 for port in found)
+    assert one.in_text("at 8787, not 18787") == f"at {one['8787']}, not 18787"
+
+
+def test_a_port_on_which_another_process_listens_is_passed_over(monkeypatch):
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        taken = server.getsockname()[1]
+        monkeypatch.setattr(running, "_FREE", range(taken, taken + 1))
+        with pytest.raises(RuntimeError, match="no port"):
+            Ports()["8787"]
 
 
 def test_a_command_has_what_an_earlier_one_exported_and_a_home_of_its_own(tmp_path):
@@ -126,6 +202,8 @@ def test_a_command_has_what_an_earlier_one_exported_and_a_home_of_its_own(tmp_pa
             run.run(block)
 
 
+@pytest.mark.kernel
+@pytest.mark.slow
 def test_a_cell_is_answered_and_a_port_that_a_page_names_is_a_free_one(tmp_path):
     file = tmp_path / "page.md"
     file.write_text(
@@ -135,6 +213,7 @@ def test_a_cell_is_answered_and_a_port_that_a_page_names_is_a_free_one(tmp_path)
     with PageRun(tmp_path) as run:
         for block in blocks_of(file):
             run.run(block)
+        assert run.cells == 1
         assert run.answer is not None
         assert not {"8787", "8788"} & set(run.answer.split())
         assert len(set(run.answer.split())) == 2  # what `serve` listens on is what pages call 8787
