@@ -103,6 +103,7 @@ def test_what_a_page_loads_is_in_the_site(site, looked):
     assert missing == []
 
 
+@pytest.mark.usefixtures("site")  # which writes the pages of tutorials, messages and the reference
 def test_every_page_is_in_the_navigation_or_the_first_page_of_its_folder_lists_it():
     listed = {page.path for page in navigation()}
     for folder, index in (("messages", "index.md"), ("decisions", "README.md")):
