@@ -14,6 +14,8 @@ import pytest
 from hypothesis import HealthCheck, settings
 from uv import find_uv_bin
 
+from scripts.website.surroundings import reproducible
+
 from .clauses import CLAUSES
 
 # No test asserts a time, and a machine that is busy is no failure.
@@ -37,7 +39,10 @@ LEFT = pytest.StashKey[list[str]]()
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Give the run a home of its own, which every process that it starts inherits, as it does that Ctrl-C ends it."""
+    """Give the run a home of its own and no model of the developer, and let Ctrl-C end what it starts.
+
+    Every process that it starts inherits this.
+    """
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # as for what a shell runs in the background
         signal.signal(signal.SIGINT, signal.default_int_handler)
     if hasattr(config, "workerinput"):  # the controller of pytest-xdist has done it
@@ -46,6 +51,10 @@ def pytest_configure(config: pytest.Config) -> None:
     config.stash[REAL_HOME] = home
     config.stash[FOUND_AT_START] = files_at(home)
     _keep_caches_and_settings(home)
+    own = reproducible(os.environ)
+    for name in os.environ.keys() - own.keys():
+        del os.environ[name]
+    os.environ.update(own)
     os.environ["HOME"] = tempfile.mkdtemp(prefix="dnworker-tests-home-")
 
 

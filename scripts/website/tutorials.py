@@ -7,11 +7,13 @@ the product changes: so `make docs` is quick where only pages have changed.
 from __future__ import annotations
 
 import asyncio
+import glob
 import hashlib
 import os
 import re
 import sys
 import tempfile
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -21,11 +23,16 @@ from nbclient.exceptions import CellExecutionError, CellTimeoutError, DeadKernel
 
 from .notebook_page import page_of
 from .pages import DOCS, PROJECT
+from .surroundings import reproducible
 
 NOTEBOOKS = PROJECT / "notebooks"
 RUNS = PROJECT / ".build" / "tutorials"
 PAGES = DOCS / "start" / "tutorials"
 AT_A_TIME = 2
+DIGITS = 16
+"""Of the hash in the name of a run."""
+OF_KERNEL = ("ipykernel", "anywidget")
+"""The packages whose versions show in what cells answer."""
 CELL_LIMIT = 120
 """Seconds for one cell."""
 LIMIT = 300.0
@@ -62,13 +69,16 @@ def _kept(path: Path) -> Path:
 
 
 def _fingerprint(path: Path) -> str:
-    """Return what a run depends on, as a hash: the notebook and the sources of both packages."""
+    """Return what a run depends on, as a hash: the notebook, both packages, Python and its kernel."""
     digest = hashlib.sha256(path.read_bytes())
+    digest.update(repr((*sys.version_info, *map(version, OF_KERNEL))).encode())
     for package in (PROJECT / "dnworker", PROJECT / "extension"):
-        for file in sorted(package.rglob("*.py")):
+        for file in sorted(package.rglob("*")):
+            if not file.is_file() or "__pycache__" in file.parts:
+                continue
             digest.update(file.relative_to(PROJECT).as_posix().encode())
             digest.update(file.read_bytes())
-    return digest.hexdigest()[:16]
+    return digest.hexdigest()[:DIGITS]
 
 
 async def _run_all(notebooks: list[Path]) -> None:
@@ -93,7 +103,9 @@ async def _run_once(path: Path, places: asyncio.Semaphore) -> str | None:
                 return f"{path.name} took longer than {LIMIT:g} s"
             return f"{path.name}: {exc}"
     RUNS.mkdir(parents=True, exist_ok=True)
-    for old in RUNS.glob(f"{path.stem}-*.ipynb"):
+    for old in RUNS.glob(
+        f"{glob.escape(path.stem)}-{'[0-9a-f]' * DIGITS}.ipynb"
+    ):  # not those of a longer name
         old.unlink()
     with tempfile.NamedTemporaryFile("w", dir=RUNS, suffix=".part", delete=False, encoding="utf-8") as part:
         part.write(nbformat.writes(run))
@@ -121,7 +133,7 @@ async def _run(path: Path) -> Any:
 def _environment(home: str) -> dict[str, str]:
     paths = [str(PROJECT), str(PROJECT / "extension"), os.environ.get("PYTHONPATH", "")]
     return {
-        **os.environ,
+        **reproducible(os.environ),
         "HOME": home,
         "DNWORKER_JOURNAL": str(Path(home, "journal.db")),
         "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",

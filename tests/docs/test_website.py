@@ -90,6 +90,38 @@ def test_a_run_is_kept_until_its_notebook_changes_and_pages_of_notebooks_that_ar
 
 
 @pytest.mark.kernel
+def test_the_run_of_a_notebook_with_a_longer_name_is_kept(places):
+    (places / "runs").mkdir()
+    longer = places / "runs" / f"one-more-{'a' * tutorials.DIGITS}.ipynb"
+    longer.write_text("")
+    write(places, "one", "1")
+    tutorials.build()
+    assert longer.exists()
+
+
+@pytest.mark.parametrize("file", ["dnworker/panel/static/panel.js", "dnworker/explain/DN104.md"])
+def test_every_file_of_the_packages_counts_for_a_run_and_no_compiled_one_does(places, monkeypatch, file):
+    monkeypatch.setattr(tutorials, "PROJECT", places)
+    write(places, "one", "1")
+    notebook = places / "notebooks" / "one.ipynb"
+    before = tutorials._fingerprint(notebook)
+    (places / "dnworker" / "__pycache__").mkdir(parents=True)
+    (places / "dnworker" / "__pycache__" / "a.pyc").write_text("")
+    assert tutorials._fingerprint(notebook) == before
+    (places / file).parent.mkdir(parents=True)
+    (places / file).write_text("")
+    assert tutorials._fingerprint(notebook) != before
+
+
+def test_a_tutorial_has_no_model_of_the_developer_and_no_proxy_before_this_machine(monkeypatch):
+    for name, value in {"OPENAI_API_KEY": "k", "DNWORKER_MODEL": "m", "no_proxy": "intra.example"}.items():
+        monkeypatch.setenv(name, value)
+    found = tutorials._environment("/home/a")
+    assert not found.keys() & {"OPENAI_API_KEY", "DNWORKER_MODEL"}
+    assert found["no_proxy"] == found["NO_PROXY"] == "intra.example,127.0.0.1,localhost"
+
+
+@pytest.mark.kernel
 def test_a_tutorial_sees_a_home_of_its_own_and_its_page_does_not_name_it(places):
     write(places, "one", "import os, pathlib; print(pathlib.Path.home(), os.getcwd())")
     tutorials.build()
