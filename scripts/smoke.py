@@ -14,12 +14,16 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import threading
 import zipfile
 from email import message_from_bytes
 from pathlib import Path
 
 STEP_LIMIT = 300.0
 """Seconds that a step may take: those that install may have to download."""
+
+SERVE_LIMIT = 120.0
+"""Seconds until `serve` has told its address, answered and ended."""
 
 SCRIPT = """
 from dnworker import EventEnvelope, RuntimeClient, Worker
@@ -107,6 +111,8 @@ def _serve(dnworker: Path, place: Path) -> None:
     ) as process:
         assert process.stdout is not None
         said = ""
+        end = threading.Timer(SERVE_LIMIT, process.kill)
+        end.start()
         try:
             for line in process.stdout:
                 said += line
@@ -114,9 +120,13 @@ def _serve(dnworker: Path, place: Path) -> None:
                     shown = _run(dnworker, "ps", "--url", found[0], at=place)
                     assert "greeter" in shown, shown
                     break
+            else:
+                raise SystemExit(f"dnworker serve ended before it told an address:\n{said[-3000:]}")
         finally:
             process.terminate()
             said += process.stdout.read()
+            process.wait()
+            end.cancel()
     if process.returncode != 0:
         raise SystemExit(f"dnworker serve ended with {process.returncode}:\n{said[-3000:]}")
 

@@ -8,7 +8,7 @@ from dnworker.server.app import ENDPOINTS
 from dnworker.server.openapi import document
 from dnworker.server.rights import COMMANDS, SOCKETS, WORKER_RIGHTS, Right
 
-from .http_examples import EXAMPLES, SETUP, Example
+from .http_examples import EXAMPLES, SETUP, Example, as_json
 from .markdown import fence, items, page
 from .schemas import fields, in_words, resolved
 
@@ -221,7 +221,7 @@ def _curl(example: Example, method: str, path: str) -> str:
     words.append(f'"$URL{example.url or path}"')
     if example.body:
         words.append(
-            f"--data-binary {example.body}" if example.body.startswith("@") else f"--json '{example.body}'"
+            f"--data-binary {example.body}" if example.body.startswith("@") else as_json(example.body)
         )
     return " ".join(words)
 

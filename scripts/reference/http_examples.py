@@ -74,10 +74,19 @@ export URL=$(dnworker panel --no-browser | sed 's|/panel.*||') AUTH="Authorizati
 -->
 """
 
+GREETING = '{"kind": "demo.greeting"}'
+SESSION = '{"session_id": "s1"}'
+
+
+def as_json(body: str) -> str:
+    """Return the words that post a body; `--json` of curl is too new for systems that are still in use."""
+    return f"-H 'Content-Type: application/json' --data '{body}'"
+
+
 _PLATFORM = "404: it needs the platform of the `dreadnode` SDK"
 _SHARED = "409: it needs a broker that nodes share"
 
-_DEAD = """ID=$(curl -sS -H "$AUTH" "$URL/api/events" --json '{"kind": "demo.greeting"}' | sed 's/.*event_id":"//; s/".*//')
+_DEAD = f"""ID=$(curl -sS -H "$AUTH" "$URL/api/events" {as_json(GREETING)} | sed 's/.*event_id":"//; s/".*//')
 export ID
 until curl -sS --fail-with-body -H "$AUTH" "$URL/api/dead-letters/$ID" >/dev/null; do sleep 0.1; done"""
 
@@ -96,7 +105,7 @@ EXAMPLES: dict[str, list[Example]] = {
             "POST /api/sessions/{session_id}/events",
             "/api/sessions/s1/events",
             body='{"kind": "demo.greeting", "payload": {"name": "Ada"}, "dedupe": "greet-ada"}',
-            before='curl -sS -H "$AUTH" "$URL/api/sessions" --json \'{"session_id": "s1"}\'',
+            before=f'curl -sS -H "$AUTH" "$URL/api/sessions" {as_json(SESSION)}',
         ),
         Example("POST /api/ws/ticket"),
         Example("POST /api/once", body='{"key": "mail-1", "claim": "attempt-1"}'),
