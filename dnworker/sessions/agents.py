@@ -247,7 +247,7 @@ class Agents:
                 f"agent {agent!r} has no script, and no model is configured. Script it: "
                 f"runtime.agents.register({agent!r}, reply); or give it a model: set OPENAI_API_KEY (and "
                 "OPENAI_BASE_URL for an endpoint of your own) and DNWORKER_MODEL, or call "
-                "runtime.agents.use_model('gpt-...', base_url=..., api_key=...)",
+                "runtime.agents.use_model('gpt-...', base_url=..., api_key=...) (DN605)",
                 "ModelNotConfigured",
             )
         return ModelAgent(self.endpoint, model, prompt=prompt, tools=tools, clock=self._clock)

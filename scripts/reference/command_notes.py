@@ -113,6 +113,8 @@ event ..., seq 2
 ```sh
 dnworker tail demo.answer --count 1
 ```
+
+It shows events from the moment it is connected, none from before: start it before you fire.
 """
     ),
     "restart": Note(

@@ -56,7 +56,7 @@ trace.ok
 True
 ```
 
-Values are JSON, Python literals or `{name}`, a variable of the notebook. A kind without a payload gets the one that it was last fired with, or one of the fields that handlers read.
+Values are JSON, Python literals or `{name}`, a variable of the notebook. A kind without a payload gets the one that it was last fired with, or one of the fields that handlers read. With `--times`, the trace shown is the last that is not ok; where all are ok, the last.
 """,
     ),
     "%%fire": Note(

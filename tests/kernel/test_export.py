@@ -322,3 +322,35 @@ def test_a_head_that_is_in_effect_is_exported_although_its_cell_failed(kernel, t
     refused = kernel.run("%capability export out")
     assert refused.status == "error"
     assert "names undeclared flag relay" in refused.text, refused.text
+
+
+def test_a_handler_in_a_plain_cell_after_its_worker_cell_is_exported_checked_and_run_in_a_process(
+    kernel, tmp_path
+):
+    first = '%%worker w\n@worker.on_event("a")\nasync def on_a(event, client): print("a", event.payload)'
+    other = '%%worker v\n@worker.on_event("c")\nasync def on_c(event, client): print("c")'
+    plain = '@worker.on_event("b")\nasync def on_b(event, client): print("b", event.payload)'
+    for number, cell in enumerate([other, first, plain]):
+        assert kernel.run(cell, f"c{number}").status == "ok"
+    kernel.run("%fire b n=1")
+    out = tmp_path / "out"
+    assert kernel.run(f"%capability export {out}").status == "ok"
+    assert "def on_b" in (out / "workers" / "w.py").read_text()
+    checked = kernel.run(f"%capability check {out}")
+    assert checked.status == "ok", checked.text
+    moved = kernel.run("%worker topology w python")
+    assert moved.status == "ok", moved.text
+    assert "b {'n': 2}" in kernel.run("%fire b n=2").text
+
+
+def test_a_worker_cell_that_runs_again_does_not_take_the_handlers_of_plain_cells_away(kernel, tmp_path):
+    first = '%%worker w\n@worker.on_event("a")\nasync def on_a(event, client): print("a", event.payload)'
+    other = '%%worker v\n@worker.on_event("c")\nasync def on_c(event, client): print("c")'
+    plain = '@worker.on_event("b")\nasync def on_b(event, client): print("b", event.payload)'
+    for cell, name in [(first, "c0"), (plain, "c1"), (other, "c2"), (first, "c0")]:
+        assert kernel.run(cell, name).status == "ok"
+    out = tmp_path / "out"
+    exported = kernel.run(f"%capability export {out}")
+    assert exported.status == "ok", exported.text
+    assert "def on_b" in (out / "workers" / "w.py").read_text()
+    assert "def on_b" not in (out / "workers" / "v.py").read_text()

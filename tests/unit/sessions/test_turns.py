@@ -129,6 +129,7 @@ async def test_without_script_and_model_a_turn_fails_before_it_starts_and_says_h
         await client.run_turn(session_id="s", message="hello", agent="triage")
     assert failed.value.error_type == "ModelNotConfigured"
     assert "runtime.agents.register('triage', reply)" in str(failed.value)
+    assert str(failed.value).endswith("(DN605)")
     kinds = [k for k in kinds_of(client.runtime) if k.startswith("turn.")]
     assert kinds == ["turn.accepted", "turn.event", "turn.failed"]
 

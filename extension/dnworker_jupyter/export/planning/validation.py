@@ -65,7 +65,7 @@ def _not_found(piece: Slice, registered: Collection[str]) -> list[ExportProblem]
             f"worker {piece.worker!r}",
             f"handler {name!r} runs here, and no top-level function with a decorator of the worker is its "
             "definition",
-            "define it that way",
+            f"define it that way, in a cell that begins with %%worker {piece.worker}",
         )
         for name in registered
         if name not in found

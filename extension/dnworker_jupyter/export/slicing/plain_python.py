@@ -1,5 +1,6 @@
 """Reads workers in plain Python, `bridge = dn.worker("bridge")`, as `%%worker` cells; used by planning.
 
+`@worker.on_event("a")` in a plain cell goes to the worker of the `%%worker` cell that ran before, as live.
 A plain cell that registers handlers becomes one cell for each worker, with the statements that belong to it,
 and one with the other statements. No code is rewritten: the script binds the handle's name to its worker.
 """
@@ -13,6 +14,7 @@ from typing import Any
 
 from dnworker.core.handlers import DECORATORS
 from dnworker_jupyter.export.slicing.cells import SourceCell
+from dnworker_jupyter.export.slicing.reads import names_of
 from dnworker_jupyter.syntax.options import Options, WorkerLine
 
 Handles = dict[str, WorkerLine]
@@ -27,12 +29,22 @@ def unfold(cells: Sequence[SourceCell]) -> list[SourceCell]:
     for bound in reversed(made):  # the first binding of a name counts: cells may have run in another order
         later |= bound
     handles: Handles = {}
+    of_magic: Handles = {}
     unfolded: list[SourceCell] = []
     for (cell, nodes), bound in zip(plain, made, strict=True):
         handles |= bound  # a later cell may bind the name to another worker
-        known = later | handles
+        of_magic = _of_magic(cell, nodes, of_magic)
+        registers = of_magic and any(_registers_with(node, of_magic) for node in nodes)
+        known = later | handles | (of_magic if registers else {})
         unfolded += _unfold(cell, nodes, known) if cell.category == "plain" and known else [cell]
     return unfolded
+
+
+def _of_magic(cell: SourceCell, nodes: list[ast.stmt], before: Handles) -> Handles:
+    """Return what the name `worker` stands for, once a cell has run, if a `%%worker` cell has bound it."""
+    if cell.category == "worker" and cell.line is not None:
+        return {"worker": replace(cell.line, options=Options(), shared=False)}
+    return {} if before and "worker" in names_of(nodes).binds else before
 
 
 def _nodes(cell: SourceCell) -> list[ast.stmt]:

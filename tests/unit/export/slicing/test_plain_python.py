@@ -116,3 +116,55 @@ def test_one_name_may_stand_for_two_workers_in_two_cells():
 def test_cells_that_only_look_at_a_handle_are_no_part_of_its_worker(line):
     text = script("b = dn.worker('bridge')\n@b.on_event('a')\nasync def on_a(event, client): pass", line)
     assert "async def on_a" in text
+
+
+BRIDGE = """
+%%worker bridge
+@worker.on_event("a")
+async def on_a(event, client): print("a")
+"""
+
+AFTER = """
+scale = 3
+
+@worker.on_event("b")
+async def on_b(event, client): print(scale)
+"""
+
+
+def test_a_handler_of_worker_in_a_plain_cell_goes_to_the_worker_cell_that_ran_before():
+    other = '%%worker other\n@worker.on_event("c")\nasync def on_c(event, client): print("c")'
+    files = plan(other, BRIDGE, AFTER).files
+    bridge = files["workers/bridge.py"].decode()
+    assert "async def on_a" in bridge
+    assert "scale = 3" in bridge
+    assert '@worker.on_event("b")' in bridge
+    assert bridge.count("Worker(name=") == 1
+    assert "on_b" not in files["workers/other.py"].decode()
+
+
+def test_a_worker_cell_that_ran_in_between_takes_the_name_worker():
+    other = '%%worker other\n@worker.on_event("c")\nasync def on_c(event, client): print("c")'
+    files = plan(BRIDGE, other, AFTER).files
+    assert "on_b" in files["workers/other.py"].decode()
+    assert "on_b" not in files["workers/bridge.py"].decode()
+
+
+def test_a_handler_in_a_plain_cell_that_ran_is_found_among_those_that_run():
+    registered = {"bridge": ["on_a", "on_b"]}
+    assert "on_b" in script(BRIDGE, AFTER, registered=registered)
+
+
+@pytest.mark.parametrize("binding", ["worker = made_elsewhere()", "for worker in (): pass"])
+def test_a_name_worker_that_a_plain_cell_binds_anew_is_not_that_of_the_worker_cell(binding: str):
+    assert "on_b" not in script(BRIDGE, binding, AFTER)
+    assert "on_b" not in script(BRIDGE, f"{binding}\n{AFTER}")
+
+
+def test_a_plain_cell_without_handlers_is_read_as_before_below_a_worker_cell():
+    text = script(
+        "if True:\n    limit = 3",
+        BRIDGE.replace('print("a")', "print(limit, one)"),
+        'if __name__ == "__main__":\n    one = 1',
+    )
+    assert "one = 1" in text
