@@ -92,6 +92,7 @@ class DeadLetters:
         self._retried: set[Key] = set()
         self._bytes = 0
         self._loading: asyncio.Task[None] | None = None
+        self._is_unread = False
         self._of_event: dict[str, dict[Key, Summary]] = {}
         self.changed: Listeners[[str]] = Listeners()
         """Called with the id of the event when one has come or gone."""
@@ -140,10 +141,13 @@ class DeadLetters:
                 if entry is not None and (letter := _read(name, entry.value)) is not None:
                     found[letter.worker, letter.event.event_id] = _summary(letter, len(entry.value))
         except Exception as exc:
-            log.error(
-                "the dead letters of earlier runs are not known; list tries to read them again: %s", exc
-            )
+            if not self._is_unread:  # metrics try again at each scrape, and would fill the log
+                log.error(
+                    "the dead letters of earlier runs are not known; list tries to read them again: %s", exc
+                )
+            self._is_unread = True
             raise
+        self._is_unread = False
         present, self._index, self._bytes, self._of_event = self._index, {}, 0, {}
         for key, summary in (found | present).items():
             self._note(key, summary)

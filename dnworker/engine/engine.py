@@ -59,6 +59,7 @@ from dnworker.engine.deliveries import Deliveries
 from dnworker.engine.digests import identify
 from dnworker.engine.direct import DirectConnection, call_app
 from dnworker.engine.flow import FlowMeter
+from dnworker.engine.gaps import Gaps
 from dnworker.engine.gates import set_flag
 from dnworker.engine.holdings import Holdings
 from dnworker.engine.lag import LagSampler
@@ -236,6 +237,7 @@ class Engine:
     def _connect_parts(self, retry: Retry | None) -> None:
         """Let the parts hear of what others do."""
         self.dead_letters = DeadLetters()
+        self.gaps = Gaps()
         self.retries = Retries(self.bus, self.history, self.clock, self.dead_letters, retry_policies(retry))
         self._deliveries = Deliveries(self.bus, self.history, self._is_running, self.retries)
         self.bus.watcher = self.history

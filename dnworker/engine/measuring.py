@@ -7,29 +7,26 @@ bounded: what is beyond a bound is counted together as `other`.
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from dnworker._version import __version__
 from dnworker.core.models import LimitUse
 from dnworker.core.run_totals import RunTotal
 from dnworker.engine.totals import OTHER
-from dnworker.events.brokers.base import CursorInfo
 
 if TYPE_CHECKING:
     from dnworker.engine.engine import Engine
-
-log = logging.getLogger("dnworker.metrics")
+    from dnworker.engine.gaps import Gaps
 
 KINDS_SHOWN = 300
 WORKERS_SHOWN = 1_000
 """Kinds and workers that have metrics of their own."""
 
 CURSORS_WITHIN = 5.0
-"""Seconds after which the rest is told without the cursors."""
+"""Seconds after which the rest is told without what the broker keeps: cursors and dead letters."""
 
 
 @dataclass(frozen=True)
@@ -53,6 +50,7 @@ class Measure:
 
     Attributes:
         lag: seconds by which the loop turned late, as the 99th percentile of the newest 15 s that have one.
+        dead_letters: events that are kept because a worker could not handle them; None if they are not read.
         cursors: events that the broker keeps for each worker; None where it does not say how many.
     """
 
@@ -70,7 +68,7 @@ class Measure:
     restarts: Mapping[str, int]
     failures: Mapping[str, int]
     retries: Mapping[str, int]
-    dead_letters: Mapping[str, int]
+    dead_letters: Mapping[str, int] | None
     cursors: Mapping[str, int] | None
     lag: float | None
     sessions: int
@@ -79,7 +77,10 @@ class Measure:
 
 async def measure(engine: Engine) -> Measure:
     """Return how a runtime stands; called on its loop."""
-    cursors = await _cursors(engine)
+    cursors, dead_letters = await asyncio.gather(  # one after the other would outlast a scrape
+        _told(engine.gaps, "cursors", lambda: _cursors(engine)),
+        _told(engine.gaps, "dead letters", lambda: _dead_letters(engine)),
+    )
     totals, workers = engine.totals, engine.workers()
     for worker in workers:
         for key in worker.stats:
@@ -100,7 +101,7 @@ async def measure(engine: Engine) -> Measure:
         restarts=totals.restarts.read(),
         failures=totals.failures.read(),
         retries=totals.retries.read(),
-        dead_letters=bounded(Counter(one.worker for one in engine.dead_letters.all()), WORKERS_SHOWN),
+        dead_letters=dead_letters,
         cursors=cursors,
         lag=lags[-1] if lags else None,
         sessions=len(engine.sessions),
@@ -143,13 +144,24 @@ def _workers(engine: Engine) -> dict[str, WorkerMeasure]:
     return found
 
 
-async def _cursors(engine: Engine) -> dict[str, int] | None:
+async def _told(
+    gaps: Gaps, what: str, ask: Callable[[], Coroutine[Any, Any, Mapping[str, int]]]
+) -> dict[str, int] | None:
+    """Return what the broker keeps for each worker; None where it does not tell that in time."""
     try:
         async with asyncio.timeout(CURSORS_WITHIN):
-            cursors: list[CursorInfo] = await engine.bus.broker.cursors()
+            counts = await ask()
     except (OSError, TimeoutError) as exc:  # a disk or a server that is away; the rest is worth to be told
-        log.warning(
-            "metrics are without cursors: the broker does not tell them: %s", exc or "it takes too long"
-        )
+        gaps.begin(what, exc)
         return None
-    return bounded({one.worker: one.pending for one in cursors}, WORKERS_SHOWN)
+    gaps.end(what)
+    return bounded(counts, WORKERS_SHOWN)
+
+
+async def _cursors(engine: Engine) -> dict[str, int]:
+    return {one.worker: one.pending for one in await engine.bus.broker.cursors()}
+
+
+async def _dead_letters(engine: Engine) -> dict[str, int]:
+    await engine.dead_letters.ready()
+    return Counter(one.worker for one in engine.dead_letters.all())

@@ -6,6 +6,7 @@ import asyncio
 import logging
 from collections import Counter
 from collections.abc import Awaitable, Callable, Container, Iterator
+from typing import Any
 
 from dnworker.core.clock import Clock, VirtualClock, turn_loop
 from dnworker.core.errors import HandlerFailed, UsageError
@@ -118,8 +119,14 @@ async def _is_idle_within(seconds: float, history: History, asleep: Container[In
 
 
 def _waiting_for_locks() -> Iterator[Invocation]:
-    """Yield the invocations whose own task waits for a lock, a semaphore or a condition of asyncio."""
+    """Yield the invocations whose own task waits for a lock, a semaphore or a condition of asyncio.
+
+    A task that has just got its lock has still to go on: it waits no more.
+    """
     for task in asyncio.all_tasks():
+        awaited: asyncio.Future[Any] | None = getattr(task, "_fut_waiter", None)
+        if awaited is None or awaited.done():
+            continue
         frames = list(frames_of_task(task))
         if not frames or frames[-1].f_code not in _ACQUIRE:
             continue

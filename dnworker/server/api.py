@@ -69,6 +69,8 @@ class Endpoint:
     right: Right | None = Right.OPERATE
     media: str = "application/json"
     """What a 200 body is; anything but JSON is a `Response` of the handler's."""
+    raw: str | None = None
+    """The media type of a body that is no JSON, and that the handler itself reads."""
     session: Literal["", "live", "any"] = ""
     """Whether it is served where its session runs, and whether there must be one: `live`."""
 

@@ -171,7 +171,14 @@ def _check_regular(status: os.stat_result, file: Path) -> None:
         raise ApiError(f"{file} is no regular file", code="DN911")
 
 
-@endpoint("PUT", "/api/files/upload", right=Right.FILES, query=UploadQuery, errors=(400, 409, 413))
+@endpoint(
+    "PUT",
+    "/api/files/upload",
+    right=Right.FILES,
+    query=UploadQuery,
+    raw="application/octet-stream",
+    errors=(400, 409, 413),
+)
 async def upload(call: ApiCall) -> object:
     """Keep the request's body as a file of a batch, below the working directory."""
     batch, path = call.query.batch, call.query.path

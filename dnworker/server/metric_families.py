@@ -84,12 +84,13 @@ def _events(measure: Measure) -> Iterator[Metric]:
     yield CounterMetricFamily(
         "dnworker_events_refused", "Events that the broker did not accept.", value=measure.refused
     )
-    yield _gauge(
-        "dnworker_dead_letters",
-        "Events that are kept because a worker could not handle them.",
-        "worker",
-        measure.dead_letters,
-    )
+    if measure.dead_letters is not None:
+        yield _gauge(
+            "dnworker_dead_letters",
+            "Events that are kept because a worker could not handle them.",
+            "worker",
+            measure.dead_letters,
+        )
 
 
 def _runs(measure: Measure) -> Iterator[Metric]:

@@ -74,6 +74,9 @@ def _operation(one: Endpoint, answer: dict[str, Any], body: dict[str, Any] | Non
     if body is not None and one.body is not None:
         required = any(f.required for f in msgspec.structs.fields(one.body))
         operation["requestBody"] = {"required": required, "content": {"application/json": {"schema": body}}}
+    elif one.raw is not None:
+        file = {"type": "string", "format": "binary"}
+        operation["requestBody"] = {"required": True, "content": {one.raw: {"schema": file}}}
     return operation
 
 

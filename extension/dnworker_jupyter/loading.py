@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import atexit
 import functools
+import logging
 import threading
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import ExitStack
@@ -62,6 +63,8 @@ from dnworker_jupyter.magics.storms import WAY_OUT
 from dnworker_jupyter.magics.suggestions import NotebookSuggestions
 from dnworker_jupyter.notebook import Notebook, set_active
 from dnworker_jupyter.syntax.transform import LAST_VALUE
+
+log = logging.getLogger("dnworker.notebook")
 
 RELOAD_SECONDS = 0.5
 """Within these, `%reload_ext` in a terminal has loaded again what it has unloaded."""
@@ -338,9 +341,12 @@ def stop(notebook: Notebook) -> None:
 
 
 def _close_parts(notebook: Notebook) -> None:
-    notebook.watch.stop()
-    notebook.states.stop()
-    notebook.panels.close()
+    """Close what shows the runtime; a part that raises is logged, and the stop of the runtime goes on."""
+    for close in (notebook.watch.stop, notebook.states.stop, notebook.panels.close):
+        try:
+            close()
+        except Exception:
+            log.exception("a part of the notebook did not close; the runtime stops all the same")
 
 
 def _kernel_end(notebook: Notebook) -> KernelEnd:
@@ -348,8 +354,10 @@ def _kernel_end(notebook: Notebook) -> KernelEnd:
 
     async def end(within: float) -> None:
         _close_parts(notebook)
-        await notebook.startup.end(within)
-        notebook.processes.close()
+        try:
+            await notebook.startup.end(within)
+        finally:
+            notebook.processes.close()
         for worker in notebook.runtime.workers():
             if worker.error is not None and worker.error.startswith(SHUTDOWN_ERRORS):
                 say(f"{worker.name}: {worker.error}")  # nobody can look any more
@@ -364,9 +372,11 @@ def _kernel_end(notebook: Notebook) -> KernelEnd:
 
 
 async def _stop_runtime(notebook: Notebook) -> None:
-    await notebook.startup.stop()
-    notebook.processes.close()
-    notebook.transactions.forget_names()  # not before: shutdown handlers mean them
+    try:
+        await notebook.startup.stop()
+    finally:
+        notebook.processes.close()
+        notebook.transactions.forget_names()  # not before: shutdown handlers mean them
 
 
 def _at_exit(notebook: Notebook) -> None:
@@ -375,9 +385,10 @@ def _at_exit(notebook: Notebook) -> None:
     A kernel's loop has ended by now. `KernelEnd` has stopped the runtime on it before, unless the time was
     too short, or the process ends in another way, as by `sys.exit`: so its journal is written out here.
     """
-    if notebook.loop.has_thread:
-        stop(notebook)
-    elif (journal := notebook.runtime.journal) is not None and journal.failure is None:
-        journal.flush(JOURNAL_SECONDS)
-    notebook.runtime.guard.close()
-    notebook.processes.close()
+    with ExitStack() as rest:
+        rest.callback(notebook.processes.close)
+        rest.callback(notebook.runtime.guard.close)
+        if notebook.loop.has_thread:
+            stop(notebook)
+        elif (journal := notebook.runtime.journal) is not None and journal.failure is None:
+            journal.flush(JOURNAL_SECONDS)

@@ -158,7 +158,9 @@ def _operation(example: Example, described: dict[str, Any], right: Right | None,
         if given:
             parts += [title, items(_parameter(one, components) for one in given)]
     body = operation.get("requestBody")
-    if body is not None:
+    if body is not None and "application/json" not in body["content"]:
+        parts.append(f"Body: the bytes of the file, as {' or '.join(f'`{one}`' for one in body['content'])}.")
+    elif body is not None:
         schema = body["content"]["application/json"]["schema"]
         about = resolved(schema, components).get("description", "")
         parts += [f"Body: {about}".strip(), "\n".join(fields(schema, components))]

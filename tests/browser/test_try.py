@@ -13,7 +13,8 @@ HOSTILE = '<img src=x onerror="window.attacked=1">'
 
 
 @pytest.fixture
-def served(tmp_path):
+def served(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)  # uploads go there
     root = tmp_path / "shop"
     root.mkdir()
     (root / "capability.yaml").write_text(
@@ -79,3 +80,44 @@ def test_without_a_token_it_says_what_is_missing_and_no_request_leaves_the_runti
     assert {r.url.split("/")[2] for r in tried.requests} == {served.url.split("/")[2]}
     stored = tried.evaluate("JSON.stringify([{...localStorage}, {...sessionStorage}, document.cookie])")
     assert tried.token not in stored
+
+
+@pytest.mark.parametrize("step", [".", ".."])
+def test_a_value_that_leads_to_another_operation_is_refused(tried, step):
+    one = operation(tried, "DELETE /api/sessions/{session_id}")
+    one.get_by_label("session_id *").fill(step)
+    before = len(tried.requests)
+    one.get_by_role("button", name="Send").click()
+    one.get_by_text(f"session_id cannot be {step} on this page").wait_for()
+    assert len(tried.requests) == before
+
+
+def test_a_file_is_uploaded_with_its_bytes(tried, tmp_path):
+    tried.get_by_label("Token").fill(tried.token)
+    one = operation(tried, "PUT /api/files/upload")
+    one.get_by_label("batch *").fill("b1")
+    one.get_by_label("path *").fill("notes.bin")
+    before = len(tried.requests)
+    one.get_by_role("button", name="Send").click()  # nothing is sent without a file
+    data = bytes(range(256))
+    one.get_by_label("Body").set_input_files({"name": "any.txt", "mimeType": "text/plain", "buffer": data})
+    one.get_by_role("button", name="Send").click()
+    one.get_by_text("200 OK in").wait_for()
+    assert json.loads(one.locator("pre").inner_text())["size"] == len(data)
+    assert (tmp_path / "uploads" / "b1" / "notes.bin").read_bytes() == data
+    (sent,) = tried.requests[before:]
+    assert sent.headers["content-type"] == "application/octet-stream"
+
+
+@pytest.mark.parametrize(
+    ("answer", "text"),
+    [
+        ({"status": 503, "body": "{}"}, "the runtime does not describe its API: 503"),
+        ({"json": {"paths": {"/api/x": {"get": {}}}}}, "this page cannot show the whole API"),
+        (None, "the runtime does not answer: "),
+    ],
+)
+def test_what_keeps_the_operations_from_the_page_is_named(page, served, answer, text):
+    page.route("**/openapi.json", lambda route: route.fulfill(**answer) if answer else route.abort())
+    page.goto(f"{served.url}/panel/try")
+    page.get_by_role("alert").get_by_text(text).wait_for()

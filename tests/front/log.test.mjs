@@ -222,3 +222,15 @@ test("what is opened at the lower edge comes into sight", () => {
   model.reveal();
   assert.equal(model.top, 1040);
 });
+
+test("what others ask for is drawn before the kernel answers, so that a text that waits is dropped", async () => {
+  const { model } = made();
+  const drawn = [];
+  model.changed = () => drawn.push([model.resets, model.filter.text]);
+  await model.narrow({ text: "typed", level: "error" });
+  assert.deepEqual(drawn, [[0, "typed"]]);
+  const answered = model.reset({ worker: "w" });
+  assert.deepEqual(drawn[1], [1, ""]);
+  assert.equal(model.filter.level, null);
+  await answered;
+});

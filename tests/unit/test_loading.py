@@ -85,3 +85,22 @@ def test_a_kernel_that_ends_at_once_has_its_last_events_in_the_journal(shell, tm
 
 def test_unloading_what_is_not_loaded_is_harmless(shell):
     loading.unload(shell)
+
+
+async def test_a_panel_that_does_not_close_keeps_no_worker_from_its_shutdown_handlers(
+    shell, monkeypatch, caplog
+):
+    ended = []
+
+    async def end(within):
+        ended.append(within)
+
+    def close():
+        raise RuntimeError("the comm is gone")
+
+    notebook = loading.compose(shell)
+    monkeypatch.setattr(notebook.startup, "end", end)
+    monkeypatch.setattr(notebook.panels, "close", close)
+    await loading._kernel_end(notebook)._stop(1.0)
+    assert ended == [1.0]
+    assert "the comm is gone" in caplog.text

@@ -44,6 +44,22 @@ function parameterField(one) {
   return make("label", {}, label, input);
 }
 
+/** The field of a body: text where it is JSON, otherwise a file. */
+function bodyField(media, schema, api) {
+  const field =
+    media === "application/json"
+      ? make("textarea", { rows: "6", spellcheck: "false" }, JSON.stringify(sample(schema, api), null, 2))
+      : make("input", { type: "file", required: true });
+  field.dataset.media = media;
+  return make("label", {}, "Body", field);
+}
+
+/** The first value of a path that browsers take for a step to another operation, escaped or not; null for none. */
+function stepOf(form) {
+  const inputs = [...form.querySelectorAll('input[data-place="path"]')];
+  return inputs.find((input) => input.value === "." || input.value === "..") ?? null;
+}
+
 /** The address that the fields of a form say. */
 function addressOf(path, form) {
   let address = path;
@@ -69,9 +85,16 @@ function readable(text) {
 
 /** Send what a form says, and show what comes back. */
 async function send(method, path, form, shown) {
-  const body = form.querySelector("textarea")?.value.trim() ?? "";
+  const step = stepOf(form);
+  if (step) {
+    const why = "A browser takes it for a step in the address, and would call another operation.";
+    show(shown, false, `${step.name} cannot be ${step.value} on this page`, why);
+    return;
+  }
+  const field = form.querySelector("[data-media]");
+  const body = field?.files ? field.files[0] : field?.value.trim();
   const headers = token.value ? { Authorization: `Bearer ${token.value.trim()}` } : {};
-  if (body) headers["Content-Type"] = "application/json";
+  if (body) headers["Content-Type"] = field.dataset.media;
   const button = form.querySelector("button");
   button.disabled = true;
   const began = performance.now();
@@ -105,11 +128,8 @@ function show(shown, isOk, status, text) {
 /** One operation with its form. */
 function operationOf(method, path, operation, api) {
   const form = make("form", {}, ...operation.parameters.map(parameterField));
-  const schema = operation.requestBody?.content["application/json"].schema;
-  if (schema) {
-    const begun = JSON.stringify(sample(schema, api), null, 2);
-    form.append(make("label", {}, "Body", make("textarea", { rows: "6", spellcheck: "false" }, begun)));
-  }
+  const [body] = Object.entries(operation.requestBody?.content ?? {});
+  if (body) form.append(bodyField(body[0], body[1].schema, api));
   const shown = make("div");
   form.append(make("button", { type: "submit" }, "Send"), shown);
   form.addEventListener("submit", (event) => {
@@ -128,9 +148,22 @@ function narrow() {
   for (const one of list.children) one.hidden = !one.dataset.text.includes(wanted);
 }
 
-async function main() {
+/** The description of the API; null, and a text on the page, where the runtime does not give it. */
+async function described() {
   try {
-    const api = await (await fetch("/openapi.json", { credentials: "omit" })).json();
+    const answer = await fetch("/openapi.json", { credentials: "omit" });
+    if (answer.ok) return await answer.json();
+    problem.textContent = `the runtime does not describe its API: ${answer.status} ${answer.statusText}`;
+  } catch (error) {
+    problem.textContent = `the runtime does not answer: ${error}`;
+  }
+  return null;
+}
+
+async function main() {
+  const api = await described();
+  if (!api) return;
+  try {
     for (const [path, operations] of Object.entries(api.paths)) {
       for (const [method, operation] of Object.entries(operations)) {
         list.append(operationOf(method.toUpperCase(), path, operation, api));
@@ -138,7 +171,8 @@ async function main() {
     }
     narrow();
   } catch (error) {
-    problem.textContent = `the runtime does not answer: ${error}`;
+    problem.textContent = `this page cannot show the whole API, which is a defect of it: ${error}`;
+    throw error;
   }
 }
 

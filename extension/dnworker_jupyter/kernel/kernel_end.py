@@ -17,6 +17,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Coroutine
+from contextlib import suppress
 from types import FrameType
 from typing import Any
 
@@ -113,9 +114,13 @@ class KernelEnd:
 
         @functools.wraps(shutdown)
         async def do_shutdown(restart: bool) -> Any:
-            self._begin()
-            await asyncio.get_running_loop().run_in_executor(None, self._wait)
-            result = shutdown(restart)
+            try:
+                self._begin()
+                await asyncio.get_running_loop().run_in_executor(None, self._wait)
+            except Exception:
+                _log_failure()
+            finally:  # the kernel ends, whatever becomes of the runtime
+                result = shutdown(restart)
             return await result if inspect.isawaitable(result) else result
 
         return do_shutdown
@@ -132,12 +137,13 @@ class KernelEnd:
 
     def _end_by(self, number: int) -> None:
         """End the process as the signal would have, once the runtime has stopped."""
-        self._wait()
-        self._last()
-        for stream in (sys.stdout, sys.stderr):
-            stream.flush()
-        time.sleep(SENT_WITHIN)
-        os.kill(self._pid, number)
+        try:
+            streams = [stream for stream in (sys.stdout, sys.stderr) if stream is not None]
+            for step in (self._wait, self._last, *(stream.flush for stream in streams)):
+                _attempt(step)
+            time.sleep(SENT_WITHIN)
+        finally:  # Python has taken the signal, so nobody else ends the process
+            os.kill(self._pid, number)
 
     # -- the stop --------------------------------------------------------------------------------------
 
@@ -169,7 +175,7 @@ class KernelEnd:
             _interrupt_main_thread()
         if self._has_stopped.wait(self._until(NAMED)):
             return
-        self._name_what_runs()
+        _attempt(self._name_what_runs)
         self._has_stopped.wait(self._until(LIMIT))
 
     def _until(self, seconds: float) -> float:
@@ -181,6 +187,21 @@ class KernelEnd:
         self._is_named = True
         what = "; ".join(self._left()) or "code that cannot be named"
         say(f"the kernel ends, and does not wait longer than {LIMIT:g} s for: {what}")
+
+
+def _attempt(step: Callable[[], object]) -> None:
+    """Take a step of the end; what it raises is logged, and holds up nothing that comes after it."""
+    try:
+        step()
+    except Exception:
+        _log_failure()
+
+
+def _log_failure() -> None:
+    with suppress(
+        ValueError, OSError
+    ):  # logging itself raises where stderr is closed, and nobody can be told
+        log.exception("a step of the kernel's end failed; the kernel ends all the same")
 
 
 def say(text: str) -> None:

@@ -8,6 +8,7 @@ import threading
 import pytest
 
 from dnworker import HandlerFailed, Worker
+from dnworker.core.clock import turn_loop
 from dnworker.core.errors import Invalid, NotFound
 from dnworker.core.samples import SAMPLES
 from dnworker.engine import waiting
@@ -255,6 +256,25 @@ async def test_handlers_that_wait_for_a_lock_whose_holder_sleeps_do_not_hold_tim
         runtime.bus.publish("demo.a", {})
     await asyncio.wait_for(runtime.advance(10), 20)
     assert [round(at - before, 3) for at in ended] == [0.5, 1.0, 1.5]
+
+
+async def test_a_handler_that_has_just_got_its_lock_waits_for_it_no_more(runtime):
+    worker, lock, began = Worker("w"), asyncio.Lock(), asyncio.Event()
+
+    @worker.on_event("demo.a")
+    async def on_a(event, client):
+        began.set()
+        async with lock:
+            pass
+
+    await runtime.add(worker)
+    async with lock:
+        runtime.bus.publish("demo.a", {})
+        await began.wait()
+        await turn_loop()
+        assert [one.handler for one in waiting._waiting_for_locks()] == ["on_a"]
+    assert list(waiting._waiting_for_locks()) == []  # the loop has not turned since
+    await runtime.settle()
 
 
 async def test_time_waits_for_real_work_of_who_holds_a_lock(runtime):

@@ -79,6 +79,8 @@ async def test_the_openapi_document_has_every_endpoint_and_is_open(runtime):
     assert document["openapi"] == "3.1.0"
     names = [operation["operationId"] for verbs in document["paths"].values() for operation in verbs.values()]
     assert len(names) == len(set(names))
+    upload = document["paths"]["/api/files/upload"]["put"]
+    assert list(upload["requestBody"]["content"]) == ["application/octet-stream"]
 
 
 # -- sessions ------------------------------------------------------------------------------------------

@@ -19,6 +19,7 @@ from dnworker import Runtime, Worker
 from dnworker.core.errors import BrokerError
 from dnworker.engine import measuring
 from dnworker.events import flow_counts
+from dnworker.events.brokers.memory import MemoryBroker
 from dnworker.server.metric_families import registry
 
 RUNS = "dnworker_handler_runs_total"
@@ -158,6 +159,57 @@ async def test_a_broker_that_does_not_answer_takes_the_cursors_alone(monkeypatch
         found = await measured(runtime)
     assert value(found, "dnworker_cursors_up") == 0
     assert value(found, "dnworker_broker_up") == 1
+
+
+async def test_dead_letters_are_left_out_until_they_are_read_and_that_is_said_once(monkeypatch, caplog):
+    keys, gate, is_away = MemoryBroker.keys, asyncio.Event(), True
+
+    async def slow_keys(broker, prefix):
+        if prefix == "dead/":
+            await gate.wait()
+            if is_away:
+                raise BrokerError("the disk is away")
+        return await keys(broker, prefix)
+
+    async def type_lines():
+        text = generate_latest(registry(await measuring.measure(runtime))).decode()
+        return text.count("# TYPE dnworker_dead_letters ")
+
+    monkeypatch.setattr(MemoryBroker, "keys", slow_keys)
+    async with Runtime() as runtime:
+        with monkeypatch.context() as hurried:
+            hurried.setattr(measuring, "CURSORS_WITHIN", 0.01)
+            assert await type_lines() == 0
+        gate.set()
+        assert await type_lines() == 0  # what began at the start fails
+        assert await type_lines() == 0
+        is_away = False
+        assert await type_lines() == 1
+        assert await type_lines() == 1
+    said = [
+        one.getMessage() for one in caplog.records if one.name in ("dnworker.metrics", "dnworker.retries")
+    ]
+    assert len(said) == 3
+    assert said[0] == "metrics are without dead letters: the broker does not tell them: it takes too long"
+    assert "list tries to read them again: the disk is away" in said[1]
+    assert said[2] == "metrics have dead letters again"
+
+
+async def test_cursors_that_are_not_told_are_said_when_that_begins_and_ends(monkeypatch, caplog):
+    async def cursors():
+        raise BrokerError("the disk is away")
+
+    async with Runtime() as runtime:
+        for _ in range(2):
+            with monkeypatch.context() as away:
+                away.setattr(runtime.bus.broker, "cursors", cursors)
+                for _ in range(3):
+                    await measured(runtime)
+            for _ in range(3):
+                await measured(runtime)
+    said = [one.getMessage() for one in caplog.records if one.name == "dnworker.metrics"]
+    without = "metrics are without cursors: the broker does not tell them: the disk is away"
+    assert said == [without, "metrics have cursors again"] * 2
 
 
 async def test_names_that_are_no_plain_text_are_written_so_that_they_can_be_read():

@@ -23,7 +23,7 @@ export const useChanges = (model) => model.version.value;
 export function Find({ model, inputRef }) {
   useChanges(model);
   const { filter, problem, hits } = model;
-  const { text, type, put } = useTyped(filter.text, (words) => model.narrow({ text: words }));
+  const { text, type, put } = useTyped(filter.text, (words) => model.narrow({ text: words }), model.resets);
   const search = (change) => {
     put(change.text);
     model.narrow(change);

@@ -3,7 +3,7 @@ import { html, useEffect, useId, useLayoutEffect, useMemo, useRef, useSignal } f
 import { usePart, useStore } from "../../base/store.js";
 import { ClosedBar, OpenBar } from "./bar.js";
 import { LogLines } from "./lines.js";
-import { LogModel, NO_FILTER } from "./model.js";
+import { LogModel } from "./model.js";
 
 const BAR = 32; // pixels
 const LOWEST = BAR + 44;
@@ -127,7 +127,7 @@ export function LogDrawer() {
   useEffect(() => {
     if (!wanted) return;
     const { worker = null, text = "", level = null, invocation = null } = wanted;
-    model.narrow({ ...NO_FILTER, worker: store.only.peek() ?? worker, text, level, invocation });
+    model.reset({ worker: store.only.peek() ?? worker, text, level, invocation });
     isOpen.value = true;
     store.logWanted.value = null;
   }, [wanted]);

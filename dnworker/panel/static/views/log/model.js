@@ -62,6 +62,7 @@ export class LogModel {
     this.problem = null;
     // what is wanted
     this.filter = { ...NO_FILTER };
+    this.resets = 0; // how often others have asked for something else
     this.shownFilter = { ...NO_FILTER };
     this.wraps = false;
     this.opened = new Map(); // number of an entry -> all of it, once it is there; null before
@@ -133,6 +134,14 @@ export class LogModel {
     if (answer && wanted === this.filter) this.problem = null;
     this.changed();
     return answer !== null;
+  }
+
+  /** Look at what others ask for, without the other filters; what is typed and not told yet is dropped. */
+  reset(filter) {
+    this.resets += 1;
+    const done = this.narrow({ ...NO_FILTER, ...filter });
+    this.changed(); // before the answer: what waits would be told meanwhile
+    return done;
   }
 
   // -- geometry --------------------------------------------------------------------------------------------

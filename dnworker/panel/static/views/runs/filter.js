@@ -17,7 +17,7 @@ const ORDERS = { newest: "Newest first", slowest: "Slowest first" };
 /** The field: tokens that are understood, then the words that are typed. */
 function TokenField({ filter, onChange, inputRef }) {
   const store = useStore();
-  const { text, type, put } = useTyped(filter.text, (words) => onChange({ text: words }));
+  const { text, type, put } = useTyped(filter.text, (words) => onChange({ text: words }), filter.resets);
   const change = (fields) => {
     const next = { text, ...fields };
     put(next.text);

@@ -5,21 +5,17 @@ import { Button, Empty } from "../../base/ui.js";
 import { FilterBar } from "./filter.js";
 import { RunList, useRuns } from "./list.js";
 import { RunPane } from "./pane.js";
-import { runsState, takeLink } from "./state.js";
+import { reset, runsState, takeLink } from "./state.js";
 import { filterOf, stateOf, written } from "./tokens.js";
 
 /** What stands in place of rows: how to begin, or that nothing matches. */
-function NoRuns({ filter, onChange }) {
+function NoRuns({ filter, onClear }) {
   const isAll = !filter.tokens.length && !filter.text && filter.outcome === "all";
   if (isAll) return html`<${Empty} title="No runs yet">Fire an event, and see here what it causes.<//>`;
   const since = filter.tokens.find((token) => token.name === "since");
-  const clear = () => {
-    const { order, ...none } = stateOf(null, 0);
-    onChange(none);
-  };
   return html`<${Empty} title="No run matches">
     <p>${since ? `Nothing of ${written(since)} matches. ` : ""}Other runs may be there.</p>
-    <${Button} onClick=${clear}>Show all runs<//>
+    <${Button} onClick=${onClear}>Show all runs<//>
   <//>`;
 }
 
@@ -47,6 +43,7 @@ export function RunsView() {
   const change = (fields) => {
     state.filter.value = { ...state.filter.peek(), ...fields }; // newer than what was drawn
   };
+  const clear = () => reset(state, { ...stateOf(null, 0), order: state.filter.peek().order });
   const choose = (id) => store.go("runs", { event: id });
   const first = useRef(null); // what is shown while nobody has chosen, and stays as rows come
   if (!rows.some((row) => row.id === first.current)) first.current = rows[0]?.id ?? first.current;
@@ -103,7 +100,7 @@ export function RunsView() {
           listRef=${list}
           onChoose=${choose}
           onHold=${hold}
-          empty=${html`<${NoRuns} filter=${filter} onChange=${change} />`}
+          empty=${html`<${NoRuns} filter=${filter} onClear=${clear} />`}
         />`
       }
       ${(!isNarrow || event) && html`<${RunPane} event=${chosen} steps=${stepsOf(rows, root, choose, back)} />`}

@@ -16,11 +16,16 @@ export function runsState(store) {
   return states.get(store);
 }
 
+/** Put a filter in place of the one that is there; what is typed and not told yet is dropped. */
+export function reset(state, filter) {
+  state.filter.value = { ...filter, resets: (state.filter.peek().resets ?? 0) + 1 };
+}
+
 /** Take the filter of the route that led here, once. */
 export function takeLink(store) {
   const state = runsState(store);
   const route = store.route.value;
   if (route === state.linked) return;
   state.linked = route;
-  if (route.filter !== undefined) state.filter.value = stateOf(route.filter, store.now());
+  if (route.filter !== undefined) reset(state, stateOf(route.filter, store.now()));
 }

@@ -1,0 +1,80 @@
+"""The kernel ends, whatever a step of its end raises."""
+
+from __future__ import annotations
+
+import asyncio
+import io
+import signal
+import sys
+from types import SimpleNamespace
+
+import pytest
+
+from dnworker_jupyter.kernel import kernel_end
+from dnworker_jupyter.kernel.kernel_end import KernelEnd
+from dnworker_jupyter.kernel.loop import KernelLoop
+
+STEPS = ["left", "last", "flush"]
+
+
+def raises(*_):
+    raise RuntimeError("as asked")
+
+
+@pytest.fixture
+def quick(monkeypatch):
+    """An end that gives up at once, and sends its signals into a list."""
+    sent = []
+    for name in ("PATIENCE", "NAMED", "LIMIT", "SENT_WITHIN"):
+        monkeypatch.setattr(kernel_end, name, 0.01)
+    monkeypatch.setattr(kernel_end, "_interrupt_main_thread", lambda: None)
+    monkeypatch.setattr(kernel_end.os, "kill", lambda pid, number: sent.append(number))
+    return sent
+
+
+def kernel_that_hangs(failing: str, done: list[str]):
+    """Return a kernel and its end: the runtime never stops, and one step raises."""
+    kernel = SimpleNamespace(do_shutdown=lambda restart: {"restart": restart})
+    end = KernelEnd(
+        SimpleNamespace(kernel=kernel),
+        KernelLoop(SimpleNamespace(kernel=kernel)),
+        lambda within: asyncio.sleep(0),
+        left=raises if failing == "left" else lambda: ["w"],
+        last=raises if failing == "last" else lambda: done.append("last"),
+    )
+    end._since = 0.0  # as if the loop were held, so that nothing has stopped in time
+    return kernel, end
+
+
+@pytest.mark.parametrize("failing", STEPS)
+def test_a_signal_ends_the_process_whatever_a_step_raises(failing, quick, monkeypatch, caplog):
+    done = []
+    _, end = kernel_that_hangs(failing, done)
+    if failing == "flush":
+        monkeypatch.setattr(sys, "stdout", SimpleNamespace(flush=raises, write=lambda text: None))
+    end._end_by(signal.SIGTERM)
+    assert quick == [signal.SIGTERM]
+    assert "as asked" in caplog.text
+    assert done == ([] if failing == "last" else ["last"])
+
+
+def test_a_signal_ends_the_process_where_its_output_is_closed(quick, monkeypatch):
+    done = []
+    _, end = kernel_that_hangs("", done)
+    closed = io.StringIO()
+    closed.close()
+    monkeypatch.setattr(sys, "stderr", closed)
+    monkeypatch.setattr(sys, "stdout", None)
+    end._end_by(signal.SIGTERM)
+    assert (quick, done) == ([signal.SIGTERM], ["last"])
+
+
+@pytest.mark.parametrize("broken", ["_wait", "_begin"])
+async def test_a_request_reaches_the_kernel_whatever_the_stop_raises(broken, quick, monkeypatch, caplog):
+    kernel, end = kernel_that_hangs("", [])
+    monkeypatch.setattr(signal, "getsignal", lambda number: None)  # SIGTERM stays with who handles it
+    monkeypatch.setattr(end, broken, raises)
+    undo = end.install()
+    assert await kernel.do_shutdown(True) == {"restart": True}
+    undo()
+    assert "as asked" in caplog.text
