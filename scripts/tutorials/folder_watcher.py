@@ -329,9 +329,11 @@ CELLS: list[tuple[str, str]] = [
         In a terminal, this is the service. It needs no Jupyter, and its model comes from the environment:
 
         ```sh
-        export OPENAI_API_KEY=... DNWORKER_MODEL=...
+        export OPENAI_API_KEY=... DNWORKER_MODEL=... INCOMING="$PWD/incoming"
         dnworker serve out/inbox --durable --keep-state inbox:watcher
         ```
+
+        A worker process starts in its capability's directory, so `INCOMING` is an absolute path.
 
         The next cell does the same for at most a minute, with a prepared model. It ends the service once a note is sorted.
         """,

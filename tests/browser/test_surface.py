@@ -28,6 +28,7 @@ def test_a_button_pressed_while_a_cell_holds_the_kernel_says_so_and_works_afterw
     drawer = panel.get_by_role("complementary", name="quickstart:bridge")
     drawer.get_by_role("region", name="Handlers").wait_for()
     busy = begin_cell(HOLD)
+    panel.scroll_into_view_if_needed()  # the front end lays out what can be seen
     row.get_by_text("Paused by cell [").wait_for()
     drawer.get_by_role("button", name="Stop", exact=True).click()
     panel.get_by_text(re.compile(r"^Stop bridge: waits (in line|for cell)")).wait_for()
