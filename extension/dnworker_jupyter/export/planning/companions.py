@@ -12,7 +12,7 @@ from typing import Any
 from dnworker.capability.exports import agent_files, exports
 from dnworker.capability.manifest import CapabilityManifest
 from dnworker.capability.mcp_entries import MCP_FILES
-from dnworker.capability.reading import is_file
+from dnworker.capability.reading import exists, is_directory, is_file
 from dnworker_jupyter.export.planning.local_files import MOST_BYTES, MOST_FILES, files_below
 from dnworker_jupyter.export.slicing.cells import SourceCell
 from dnworker_jupyter.export.slicing.problems import ExportProblem
@@ -24,14 +24,20 @@ _LINE = re.compile(r"^%%capability\b(.*)$", re.MULTILINE)
 
 @dataclass
 class Companions:
-    """The files of components by their paths in the capability, and why there are too many."""
+    """The files of components by their paths in the capability, and why they cannot be exported."""
 
     files: dict[str, Path] = field(default_factory=dict)
     problems: list[ExportProblem] = field(default_factory=list)
+    warnings: list[ExportProblem] = field(default_factory=list)
 
 
 def find_companions(
-    cell: SourceCell, head: CapabilityManifest, beside: Path | None, into: Path | None
+    cell: SourceCell,
+    head: CapabilityManifest,
+    beside: Path | None,
+    into: Path | None,
+    *,
+    has_run: bool = True,
 ) -> Companions:
     """Return the files of the components that a `%%capability` cell loads with it.
 
@@ -40,14 +46,22 @@ def find_companions(
         head: what it says, with the lists of components.
         beside: the notebook's directory; None where it has none.
         into: the directory of the export: what lies there needs no copy.
+        has_run: whether the notebook's cells have: else one of them may make the files.
     """
     found = Companions()
     if beside is None:
         return found
-    root = (beside / _directory(cell)).resolve()
+    named = _directory(cell)
+    root = (beside / named).resolve()
+    found.problems += _missing(cell, head, named, root, has_run=has_run)
+    if found.problems:
+        return found
+    files = [*_files(head, root)]
+    if named and not files and not has_run:
+        found.warnings.append(_empty(cell, named, root))
     if into is not None and into.resolve() == root:
         return found
-    for file in _files(head, root):
+    for file in files:
         found.files[file.relative_to(root).as_posix()] = file
     size = sum(file.stat().st_size for file in found.files.values())
     if len(found.files) > MOST_FILES or size > MOST_BYTES:
@@ -71,6 +85,34 @@ def _directory(cell: SourceCell) -> str:
         if word == "--dir" and number + 1 < len(words):
             return str(Path(words[number + 1]).expanduser())
     return ""
+
+
+def _missing(
+    cell: SourceCell, head: CapabilityManifest, named: str, root: Path, *, has_run: bool
+) -> Iterator[ExportProblem]:
+    """Yield what a head names and is not there: its parts would be missing in the export, in silence."""
+    remedy = "create it, or take it out of the cell"
+    if not has_run:
+        remedy = "create it, or export with --execute, which runs the cells first: one of them may create it"
+    if named and not is_directory(root):
+        yield ExportProblem(f"--dir {named}", "there is no such directory", remedy, cell.cell)
+        return
+    for kind in KINDS:
+        listed: Any = head.raw.get(kind)
+        for export in exports(root, listed, kind):
+            if export.is_listed and not exists(export.path):
+                why = f"the head lists it in {kind}, and {root} does not have it"
+                yield ExportProblem(export.written, why, remedy, cell.cell)
+
+
+def _empty(cell: SourceCell, named: str, root: Path) -> ExportProblem:
+    """Warn of a directory that a head names, and in which there is nothing to export."""
+    return ExportProblem(
+        f"--dir {named}",
+        f"there are no agents, skills or the like in {root}, and so none in the export",
+        "export with --execute where a cell of the notebook creates them, or leave --dir out",
+        cell.cell,
+    )
 
 
 def _files(head: CapabilityManifest, root: Path) -> Iterator[Path]:
