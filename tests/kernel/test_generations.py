@@ -36,7 +36,7 @@ def test_two_handlers_of_one_name_both_fire_and_are_told_apart_everywhere(kernel
     rows = [line.split() for line in table.splitlines() if "on_event" in line]
     rows = [row[row.index("on_event") :] for row in rows]  # a failing one has a mark before it
     assert [(row[2], row[5], row[6]) for row in rows] == [("_", "1", "0"), ("_#2", "1", "1")]
-    assert "_#2 failed (event)" in kernel.run("%worker logs w").text
+    assert "_#2 failed (event #" in kernel.run("%worker logs w").text
 
 
 def test_a_later_cell_takes_nothing_over_but_what_it_declares_alike(kernel):
