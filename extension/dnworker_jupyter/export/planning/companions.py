@@ -53,11 +53,13 @@ def find_companions(
         return found
     named = _directory(cell)
     root = (beside / named).resolve()
-    found.problems += _missing(cell, head, named, root, has_run=has_run)
-    if found.problems:
+    if named and not is_directory(root):
+        why = "there is no such directory"
+        found.problems.append(ExportProblem(f"--dir {named}", why, _way_out(has_run=has_run), cell.cell))
         return found
+    found.warnings += _missing(cell, head, root, into, has_run=has_run)
     files = [*_files(head, root)]
-    if named and not files and not has_run:
+    if named and not (files or found.warnings or has_run):
         found.warnings.append(_empty(cell, named, root))
     if into is not None and into.resolve() == root:
         return found
@@ -87,22 +89,23 @@ def _directory(cell: SourceCell) -> str:
     return ""
 
 
+def _way_out(*, has_run: bool) -> str:
+    if has_run:
+        return "create it, or take it out of the cell"
+    return "create it, or export with --execute, which runs the cells first: one of them may create it"
+
+
 def _missing(
-    cell: SourceCell, head: CapabilityManifest, named: str, root: Path, *, has_run: bool
+    cell: SourceCell, head: CapabilityManifest, root: Path, into: Path | None, *, has_run: bool
 ) -> Iterator[ExportProblem]:
-    """Yield what a head names and is not there: its parts would be missing in the export, in silence."""
-    remedy = "create it, or take it out of the cell"
-    if not has_run:
-        remedy = "create it, or export with --execute, which runs the cells first: one of them may create it"
-    if named and not is_directory(root):
-        yield ExportProblem(f"--dir {named}", "there is no such directory", remedy, cell.cell)
-        return
+    """Warn of parts that a head lists, and that neither its directory nor that of the export has."""
     for kind in KINDS:
         listed: Any = head.raw.get(kind)
         for export in exports(root, listed, kind):
-            if export.is_listed and not exists(export.path):
-                why = f"the head lists it in {kind}, and {root} does not have it"
-                yield ExportProblem(export.written, why, remedy, cell.cell)
+            place = export.path.relative_to(root)
+            if export.is_listed and not exists(export.path) and not (into and exists(into / place)):
+                why = f"the head lists it in {kind}, and {root} does not have it, so the export lacks it"
+                yield ExportProblem(export.written, why, _way_out(has_run=has_run), cell.cell)
 
 
 def _empty(cell: SourceCell, named: str, root: Path) -> ExportProblem:

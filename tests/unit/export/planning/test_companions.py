@@ -59,11 +59,15 @@ def test_a_directory_that_only_a_cell_creates_is_refused_with_the_cell_and_the_w
 
 
 @pytest.mark.parametrize("line", ["%%capability", "%%capability --dir desk"])
-def test_a_part_that_the_head_lists_and_that_is_not_there_is_refused(tmp_path, line):
+def test_a_part_that_the_head_lists_and_that_is_not_there_is_warned_of(tmp_path, line):
     (tmp_path / "desk").mkdir()
-    head = f"{line}\n{HEAD}skills: [other/look]\n"
-    with pytest.raises(NotExportable, match=r"other/look: the head lists it in skills, and .* --execute"):
-        plan(head, handler("pass"), beside=tmp_path)
+    cells = f"{line}\n{HEAD}skills: [other/look]\n", handler("pass")
+    (warning,) = plan(*cells, beside=tmp_path, into=tmp_path / "out").warnings
+    assert str(warning).startswith("cell [1]: other/look: the head lists it in skills, and ")
+    assert "so the export lacks it; create it, or export with --execute" in str(warning)
+    (tmp_path / "out" / "other" / "look").mkdir(parents=True)
+    warnings = plan(*cells, beside=tmp_path, into=tmp_path / "out").warnings
+    assert "other/look" not in [one.name for one in warnings]
 
 
 def test_a_named_directory_without_parts_is_warned_of_as_a_cell_may_fill_it(tmp_path):
