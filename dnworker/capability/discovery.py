@@ -48,15 +48,20 @@ def search_path(
 
 
 def capability_roots(directories: Iterable[Path]) -> Iterator[Path]:
-    """Yield the capabilities of the directories, each directory's in sorted order."""
+    """Yield the capabilities of the directories, each directory's in sorted order, without symbolic links."""
+    return (root for root, _ in capability_places(directories))
+
+
+def capability_places(directories: Iterable[Path]) -> Iterator[tuple[Path, Path]]:
+    """Yield the same, each with where it is named: a link on the way may lead elsewhere later."""
     for directory in directories:
         if not directory.is_dir():
             continue  # it was deleted meanwhile
         budget = Budget()
-        for root in budget.directories_in(directory):
-            manifest = root / MANIFEST_NAME
+        for place in budget.directories_in(directory):
+            manifest = place / MANIFEST_NAME
             # Something else of this name, such as a named pipe, is a capability that says so.
             if exists(manifest) or manifest.is_symlink():
-                yield root.resolve()
+                yield place.resolve(), place
         for problem in budget.problems:
             log.warning("%s", problem)

@@ -13,6 +13,12 @@ from dnworker.core.errors import UsageError
 if TYPE_CHECKING:
     from dnworker.client.client import RuntimeClient
 
+WAIT = 10.0
+"""Seconds that workers have to start; one that starts longer is said, and is no failure."""
+
+VERSIONS_SHOWN = 20
+"""Capabilities whose versions are shown after a reload of all."""
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments of `reload`."""
@@ -27,6 +33,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="then have all nodes run the version of this one, also where it is older",
     )
+    parser.add_argument(
+        "--no-wait",
+        action="store_true",
+        help=f"do not wait, for {WAIT:g} s at most, until the workers have started or failed",
+    )
     add_address(parser)
     parser.set_defaults(command=with_client(_reload))
 
@@ -36,14 +47,22 @@ async def _reload(client: RuntimeClient, options: argparse.Namespace) -> int:
         raise UsageError(
             "--make-target: name the capability, such as `dnworker reload shop --make-target`", code="DN901"
         )
+    if options.no_wait and options.all_nodes:
+        raise UsageError(
+            "--no-wait: with --all-nodes the next node is asked once the workers of the one before have "
+            "started; leave one of the two out",
+            code="DN901",
+        )
     query = "" if options.capability is None else f"?capability={quote(options.capability, safe='')}"
     if options.all_nodes:
         answer = await client.connection.request("POST", f"/api/nodes/reload{query}", timeout=None)
         rows: list[dict[str, Any]] = answer["nodes"]
-        problems = []
+        problems, notes = [], []
     else:
-        info = await client.connection.request("POST", f"/api/reload{query}", timeout=None)
+        wait = "" if options.no_wait else f"{'&' if query else '?'}wait={WAIT:g}"
+        info = await client.connection.request("POST", f"/api/reload{query}{wait}", timeout=None)
         rows, problems = [], _problems(info, options.capability)
+        notes = _notes(info, options.capability)
     has_failed = bool(problems) or any(row["error"] is not None for row in rows)
     target = None
     if options.make_target and not has_failed:
@@ -52,7 +71,7 @@ async def _reload(client: RuntimeClient, options: argparse.Namespace) -> int:
         print_json({"ok": not has_failed, "nodes": rows, "target": target, "problems": problems})
         return int(has_failed)
     what = options.capability or "all capabilities"
-    lines = [_line(row) for row in rows] or problems or [f"{what}: reloaded"]
+    lines = [_line(row) for row in rows] or problems or notes
     print(printable("\n".join(lines)))
     if target is not None:
         text = (
@@ -78,6 +97,24 @@ def _problems(info: dict[str, Any], only: str | None) -> list[str]:
                 why = f": {error[0]}" if error else ""
                 found.append(f"{capability['name']}:{one['name']} does not run{why}")
     return found
+
+
+def _notes(info: dict[str, Any], only: str | None) -> list[str]:
+    """Return what runs after a reload, with its version, and which workers start still."""
+    found = [one for one in info["capabilities"] if only in (None, one["name"])]
+    versions = [f"{one['name']} {one['version']}" for one in found if one["version"]]
+    if only is not None:
+        text = f"{only}: reloaded" + "".join(f", version {one['version']}" for one in found if one["version"])
+    else:
+        more = f" and {len(versions) - VERSIONS_SHOWN} more" if len(versions) > VERSIONS_SHOWN else ""
+        text = f"all capabilities: reloaded: {', '.join(versions[:VERSIONS_SHOWN])}{more}".removesuffix(": ")
+    late = [
+        f"{one['name']}:{part['name']} does not run yet; `dnworker ps` shows how it goes on"
+        for one in found
+        for part in one["components"]
+        if part["kind"] == "worker" and part["status"] == "stopped"
+    ]
+    return [text, *late]
 
 
 def _line(row: dict[str, Any]) -> str:

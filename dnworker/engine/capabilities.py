@@ -14,7 +14,7 @@ from pathlib import Path
 
 from dnworker.capability.agents import AgentDefinition
 from dnworker.capability.components import Components, read_capability, read_components, real_root
-from dnworker.capability.discovery import capability_roots
+from dnworker.capability.discovery import capability_places
 from dnworker.capability.flags import is_enabled
 from dnworker.capability.manifest import CapabilityManifest, WorkerDefinition
 from dnworker.core.errors import Conflict, ManifestError, NotFound
@@ -61,7 +61,7 @@ class CapabilityCollection:
         self._directories = list(directories)
         self._loaded: list[Path] = []
         self._places: dict[Path, Path] = {}
-        """By root where it was named, which may be a link, of those that were loaded by a path."""
+        """By root where it was named, or was found, which may be a link."""
         self._capabilities: dict[str, Capability] = {}
         self._is_closed = False
         self.own = OwnCapability(self._capabilities, self.live, self._flags)
@@ -333,6 +333,7 @@ class CapabilityCollection:
             relist(self._capabilities, kept)
             for capability in kept:
                 await self._put_back(capability)
+            self._places = {root: place for root, place in self._places.items() if root in self._loaded}
             for fresh in await self._read_directories(set(self._loaded)):
                 self._capabilities[fresh.name] = fresh
         await self._start(self.all())
@@ -432,7 +433,7 @@ class CapabilityCollection:
     async def _read_directories(self, known_roots: set[Path]) -> list[Capability]:
         """Read the capabilities of the searched directories; the first of a name wins (contract 4.6)."""
         found: dict[str, Capability] = {}
-        for root in await asyncio.to_thread(lambda: list(capability_roots(self._directories))):
+        for root, place in await asyncio.to_thread(lambda: [*capability_places(self._directories)]):
             if root in known_roots:
                 continue
             try:
@@ -445,5 +446,5 @@ class CapabilityCollection:
                 log.info("%s: a capability %r comes first in the search", root, capability.name)
             elif is_enabled(state_file(), capability.name):
                 forget_helpers(capability.name)  # the same
-                found[capability.name] = capability
+                found[capability.name], self._places[root] = capability, place
         return list(found.values())

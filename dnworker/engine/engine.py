@@ -319,7 +319,7 @@ class Engine:
         return NodeReloads(
             lambda: self.holdings.node,
             lambda: self.bus.broker,
-            self.reload,
+            partial(self.reload, wait=starting.STARTING_LIMIT),
             self.capabilities.all,
             lambda: (worker for target in versions.targets.values() for worker in target.failed),
         )
@@ -757,7 +757,7 @@ class Engine:
         """
         return self.capabilities.search(name)
 
-    async def reload(self, capability: str | None = None) -> RuntimeInfo:
+    async def reload(self, capability: str | None = None, *, wait: float = 0.0) -> RuntimeInfo:
         """Stop workers, read their capabilities from disk again, and start them.
 
         A full reload during a full reload waits for that one; others wait for their turn. It runs in a task
@@ -765,6 +765,8 @@ class Engine:
 
         Args:
             capability: the only one to reload; None for all, including those that are new.
+            wait: seconds to wait at most until no worker starts any more: a process goes on to start when it
+                runs already, and may fail a moment later.
 
         Returns:
             The new state, as `info` returns it.
@@ -779,6 +781,8 @@ class Engine:
             '1.0.0'
         """
         await self.reloads.reload(capability)
+        if wait > 0:
+            await starting.until_started(self, capability, wait)
         return self.info()
 
     async def reload_nodes(self, capability: str | None = None) -> list[NodeReload]:

@@ -1,4 +1,4 @@
-"""Prepares the wait of the engine's `fire`: for workers that start, and never of a handler for itself."""
+"""Waits for workers that start: before a `fire`, never of a handler for itself, and after a reload."""
 
 from __future__ import annotations
 
@@ -18,6 +18,9 @@ from dnworker.workers.subprocess_worker import SubprocessWorker
 
 STARTING_LIMIT = 10.0
 """Seconds that `fire` waits for workers that do not listen yet; they get the event later all the same."""
+
+LOOK = 0.2
+"""Seconds between two looks at workers that start: no change tells of a startup handler in a process."""
 
 DEEPEST_WAIT = 100
 """Fires that may wait for each other, each from a handler of the one before."""
@@ -94,6 +97,30 @@ async def _until_listening(
         with suppress(TimeoutError):
             async with asyncio.timeout_at(min([deadline, *given_up])):
                 await changed.wait()
+
+
+async def until_started(engine: Starting, capability: str | None, limit: float) -> None:
+    """Return when no worker starts any more, as each listens, is off or has failed; or after the limit.
+
+    Args:
+        engine: whose workers are looked at.
+        capability: the only one whose workers count; None for all.
+        limit: seconds to wait at most.
+    """
+    loop, changed = asyncio.get_running_loop(), asyncio.Event()
+    deadline = loop.time() + limit
+    end = engine.listen(changed.set)
+    try:
+        while True:
+            changed.clear()
+            workers = [one for one in engine.workers() if capability in (None, one.capability)]
+            if loop.time() >= deadline or all(one.has_settled for one in workers):
+                return
+            with suppress(TimeoutError):
+                async with asyncio.timeout_at(min(deadline, loop.time() + LOOK)):
+                    await changed.wait()
+    finally:
+        end()
 
 
 def _starting(workers: Iterable[ManagedWorker], kind: str, only: str | None) -> list[ManagedWorker]:

@@ -12,7 +12,7 @@ from dnworker.core.handler_error import HandlerError
 from dnworker.core.invocation import Invocation, current_invocation
 from dnworker.core.logs import LONGEST_LINE, LogBook, LogLine
 from dnworker.core.printed import Traceback, begins_traceback, is_node_error, is_node_frame, level_of
-from dnworker.core.text import clip
+from dnworker.core.text import clip, shorten
 
 _PRINTED = frozenset({"stdout", "stderr", "log"})
 
@@ -20,6 +20,9 @@ _ERRORS = ("error", "critical")
 
 LONGEST_ENTRY = 500
 """Lines of one traceback; what goes on after them is an entry of its own."""
+
+LONGEST_KIND = 100
+"""Characters of an event's kind in the line that says that its handler failed."""
 
 
 class WorkerLog:
@@ -116,7 +119,7 @@ class WorkerLog:
     def add_failure(self, invocation: Invocation) -> None:
         """Add what a handler raised, if it did, and once it has ended the mistakes that were noticed."""
         if invocation.error is not None:
-            title = f"{invocation.handler} failed ({invocation.cause}):"
+            title = f"{invocation.handler} failed ({_cause(invocation)}):"
             self.add_error(invocation, title, invocation.error)
         if invocation.warnings and invocation.outcome != "running":
             self._add_warnings(invocation)
@@ -189,3 +192,13 @@ class _Entry:
 def _event_id(invocation: Invocation | None) -> str | None:
     """Return the id of the event that an invocation handles, if it handles one."""
     return invocation.event.event_id if invocation is not None and invocation.event is not None else None
+
+
+def _cause(invocation: Invocation) -> str:
+    """Return why a handler ran, with the event that it was given: `event #59 shop.sold`."""
+    event = invocation.event
+    return (
+        invocation.cause
+        if event is None
+        else f"{invocation.cause} #{event.seq} {shorten(event.kind, LONGEST_KIND)}"
+    )

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
 import msgspec
+from msgspec import Meta
 from starlette.responses import Response
 
 from dnworker.core.models import RuntimeInfo
@@ -46,9 +47,10 @@ class Report(msgspec.Struct, kw_only=True):
 
 
 class ReloadQuery(Fields):
-    """What to reload: one capability, or all."""
+    """What to reload: one capability, or all; and seconds to wait until no worker starts any more."""
 
     capability: str | None = None
+    wait: Annotated[float, Meta(ge=0, le=60)] = 0.0
 
 
 def _report(call: ApiCall) -> Report:
@@ -97,7 +99,7 @@ def info(call: ApiCall) -> object:
 @endpoint("POST", "/api/reload", right=Right.RELOAD, query=ReloadQuery, answer=RuntimeInfo, errors=(404,))
 async def reload(call: ApiCall) -> object:
     """Read one capability or all from disk again, with a full stop and start of their workers."""
-    return await call.engine.reload(call.query.capability)
+    return await call.engine.reload(call.query.capability, wait=call.query.wait)
 
 
 endpoints = [health, ready, info, reload]

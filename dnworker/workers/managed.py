@@ -154,6 +154,11 @@ class ManagedWorker(Generic[R]):
         return self.state in (WorkerState.LOADING, WorkerState.STARTING)
 
     @property
+    def has_settled(self) -> bool:
+        """Whether its start is over, one way or the other."""
+        return not self.is_starting
+
+    @property
     def expected_within(self) -> float | None:
         """Seconds after which it counts as starting no longer, should nothing happen; None if for ever."""
         return None

@@ -132,6 +132,14 @@ class SubprocessWorker(ManagedWorker[SubprocessWorkerRunner]):
         return self._patience_left > 0
 
     @property
+    def has_settled(self) -> bool:
+        """Whether it listens, and each startup handler that it reports has run; one that raised ends it."""
+        if self.is_starting or self.state is not WorkerState.RUNNING:
+            return not self.is_starting
+        startup = [stats for key, stats in self.stats.items() if key.decorator == "on_startup"]
+        return all(one.calls > one.in_flight and not one.errors for one in startup)
+
+    @property
     def expected_within(self) -> float | None:
         """Seconds for which a program that says nothing is expected to connect; None where it is known."""
         unknown = self.state is WorkerState.RUNNING and not self.remote.reports

@@ -135,7 +135,7 @@ dnworker reload demo
 ```
 
 ```text
-demo: reloaded
+demo: reloaded, version 0.1.0
 ```
 """
     ),

@@ -13,7 +13,7 @@ from dnworker.cli.main import main
 from dnworker.core.clock import RealClock
 from dnworker.testing import SharedBroker, SharedStore
 
-from ..capabilities import make_named
+from ..capabilities import make_capability, make_named
 
 
 @pytest.fixture(autouse=True)
@@ -46,7 +46,7 @@ async def run(tmp_path, capsys):
 
 async def test_one_node_is_reloaded_or_all_of_them_a_line_each(run):
     code, said = await run("demo")
-    assert (code, said.out) == (0, "demo: reloaded\n")
+    assert (code, said.out) == (0, "demo: reloaded, version 0.1.0\n")
     code, said = await run("--all-nodes")
     assert (code, said.out) == (0, "a: reloaded\nb: reloaded\n")
 
@@ -70,6 +70,57 @@ async def test_a_worker_that_does_not_start_is_said_and_is_the_exit_code(tmp_pat
         words = ["reload", "demo", "--url", runtime.url, "--token-file", str(token)]
         assert await asyncio.to_thread(main, words) == 1
     assert capsys.readouterr().out.startswith("demo:echo does not run: ")
+
+
+FALTERING = """
+import pathlib, sys
+from dnworker import Worker
+worker = Worker(name="echo")
+
+@worker.on_event("demo.ping")
+async def ping(event, client): ...
+
+@worker.on_startup
+async def start(client):
+    if pathlib.Path(__file__).with_name("broken").exists():
+        raise OSError("no disk")
+
+if __name__ == "__main__":
+    worker.run()
+"""
+
+
+async def test_a_process_that_fails_a_moment_after_its_start_is_waited_for(tmp_path, capsys):
+    token = tmp_path / "token"
+    async with Runtime(port=0, token_file=token) as runtime:
+        workers = "echo: {command: PYTHON, args: ['${CAPABILITY_ROOT}/echo.py']}"
+        root = make_capability(tmp_path / "demo", workers, {"echo.py": FALTERING})
+        await runtime.load(root)
+        words = ["reload", "demo", "--url", runtime.url, "--token-file", str(token)]
+        assert await asyncio.to_thread(main, words) == 0
+        assert capsys.readouterr().out == "demo: reloaded, version 0.1.0\n"
+        assert runtime.worker("echo").connected.is_set()
+        (root / "broken").touch()
+        assert await asyncio.to_thread(main, words) == 1
+        assert capsys.readouterr().out.startswith("demo:echo does not run: ")
+        assert await asyncio.to_thread(main, [*words, "--no-wait"]) == 0
+
+
+async def test_a_reload_of_all_says_every_version(tmp_path, capsys):
+    token = tmp_path / "token"
+    async with Runtime(port=0, token_file=token) as runtime:
+        for name, version in (("demo", "0.1.0"), ("shop", "0.2.0")):
+            await runtime.load(make_named(tmp_path / name, name, version=version))
+        assert (
+            await asyncio.to_thread(main, ["reload", "--url", runtime.url, "--token-file", str(token)]) == 0
+        )
+    assert capsys.readouterr().out == "all capabilities: reloaded: demo 0.1.0, shop 0.2.0\n"
+
+
+async def test_no_wait_of_all_nodes_is_refused(run):
+    code, said = await run("--all-nodes", "--no-wait")
+    assert (code, said.out) == (1, "")
+    assert "--no-wait: with --all-nodes" in said.err
 
 
 async def test_a_node_that_fails_is_said_and_is_the_exit_code(run):

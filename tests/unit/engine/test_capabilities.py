@@ -217,3 +217,23 @@ async def test_a_runtime_reads_the_helpers_of_its_own_directory_whatever_another
             (worker,) = runtime.workers()
             assert worker.error is None
             assert worker.worker.state["v"] == value
+
+
+@pytest.mark.parametrize("only", ["demo", None])
+async def test_a_link_in_a_searched_directory_is_followed_by_each_reload(tmp_path, only):
+    for version in ("0.1.0", "0.2.0", "0.3.0"):
+        make_named(tmp_path / "releases" / version, "demo", version=version)
+    link = tmp_path / "caps" / "demo"
+    link.parent.mkdir()
+    link.symlink_to(tmp_path / "releases" / "0.1.0")
+    async with Runtime(port=None, capability_dirs=[link.parent]) as runtime:
+        await runtime.discover()
+        for version in ("0.2.0", "0.3.0", "0.1.0"):
+            link.unlink()
+            link.symlink_to(tmp_path / "releases" / version)
+            await runtime.reload(only)
+            (found,) = (one for one in runtime.capabilities.all() if not one.live)
+            assert (found.manifest.version, found.failure) == (version, None)
+        link.unlink()
+        await runtime.reload()
+        assert not [one for one in runtime.capabilities.all() if not one.live]

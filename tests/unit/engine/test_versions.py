@@ -295,6 +295,30 @@ def test_nodes_that_start_in_turn_agree_on_one_target_and_stay_with_it(loaded):
     assert not any(becomes_target(target, mine, is_news=False) for mine in loaded)
 
 
+def test_a_reload_takes_back_former_files_of_the_same_version_and_never_a_lower_version():
+    first, second = Loaded("0.1.0", "d1"), Loaded("0.1.0", "d2")
+    target = made_target(
+        "demo", second, made_target("demo", first, None, node="a", since=0.0), node="a", since=1.0
+    )
+    assert becomes_target(target, first, is_news=True)
+    assert not becomes_target(target, first, is_news=False)
+    higher = made_target("demo", Loaded("0.2.0", "d3"), target, node="a", since=2.0)
+    assert not becomes_target(higher, second, is_news=True)
+
+
+async def test_a_lower_version_that_all_nodes_reload_runs_at_once_and_is_the_target_after_30_s(cluster):
+    for name in ("a", "b"):
+        await cluster.join(name, "0.2.0")
+    for name in ("a", "b"):
+        cluster.write(name, "0.1.0")
+        await cluster.nodes[name].reload("demo")
+    await cluster.pass_by(5)
+    assert cluster.held("a") | cluster.held("b") == {*NAMES}
+    assert (await cluster.target()).loaded.version == "0.2.0"
+    await cluster.pass_by(30)
+    assert (await cluster.target()).loaded.version == "0.1.0"
+
+
 @given(st.lists(VERSIONS, max_size=6), st.randoms())
 def test_the_newest_is_the_same_in_whatever_order(loaded, random):
     found = newest(loaded)

@@ -52,6 +52,13 @@ def test_a_failure_is_an_error_below_the_handlers_name(book):
     assert {line.level for line in (title, *lines)} == {"error"}
 
 
+def test_a_failure_names_the_event_by_its_number_and_its_kind(book):
+    invocation = Invocation("cap:w", "on_a", "event", make_envelope("shop.sold", seq=59))
+    invocation.end("error", describe(ValueError("no door")))
+    WorkerLog(book).add_failure(invocation)
+    assert book.tail()[0].text == "on_a failed (event #59 shop.sold):"
+
+
 def test_what_did_not_fail_adds_nothing(book):
     WorkerLog(book).add_failure(Invocation("cap:w", "on_a", "event"))
     assert book.tail() == []

@@ -218,11 +218,12 @@ async def test_a_trace_goes_on_in_a_worker_process(process):
 
 
 async def test_what_a_process_says_is_in_its_log_once_and_without_reports(process):
-    await process.fire("ask", {"n": 7})
+    trace = await process.fire("ask", {"n": 7})
+    (answer,) = trace.invocations[0].events
     log = process.worker("w").detail()["process"]
     texts = [line.text for line in process.logs.tail(100, "cap:w")]
     assert texts.count("asked 7") == 1
-    assert texts.count("on_answer failed (event):") == 1
+    assert texts.count(f"on_answer failed (event #{answer.event.seq} answer):") == 1
     assert "from the module" in texts
     assert b"\x1b" not in Path(log["log_path"]).read_bytes()
     assert not [line for line in log["recent_output"] if "\x1b" in line]

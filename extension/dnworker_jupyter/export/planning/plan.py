@@ -274,7 +274,7 @@ def _as_plan(defined: _Definitions, contents: _Contents, head: Head, request: _R
     )
     files.put(MANIFEST_NAME, b"", "the manifest")  # its text is known last, and its path is taken first
     _add_tests(files, contents.cases, scripts)
-    _add_companions(files, head, request)
+    beside_head = _add_companions(files, head, request)
     executable = _add_programs(files, defined.programs)
     entries = _entries(defined, scripts)
     files[MANIFEST_NAME] = manifest_text(head, entries).encode()
@@ -288,7 +288,7 @@ def _as_plan(defined: _Definitions, contents: _Contents, head: Head, request: _R
         scripts,
         tuple(entries),
         executable=executable,
-        warnings=_warnings(defined, contents, head, entries, request),
+        warnings=(*beside_head, *_warnings(defined, contents, head, entries, request)),
         keeps_head=head.rest is not None,
         notes=(*_notes(defined, head.name, request), *contents.notes, *_left_out(request.ran)),
         slices=tuple(contents.slices),
@@ -312,19 +312,22 @@ def _add_tests(files: Files, cases: Mapping[str, list[Case]], scripts: Mapping[s
         files.put_python(path, as_module(found, name, scripts[name]), f"the tests of {name}")
 
 
-def _add_companions(files: Files, head: Head, request: _Request) -> None:
-    """Add the agents, skills and other components that lie beside a `%%capability` cell.
+def _add_companions(files: Files, head: Head, request: _Request) -> list[ExportProblem]:
+    """Add the agents, skills and other components beside a `%%capability` cell; returns warnings of them.
 
     Raises:
-        NotExportable: there are too many.
+        NotExportable: there are too many, or what the cell names is not there.
     """
     if head.cell is None or head.declared is None or request.only is not None:
-        return
-    found = find_companions(head.cell, head.declared, request.beside, request.into)
+        return []
+    found = find_companions(
+        head.cell, head.declared, request.beside, request.into, has_run=request.ran is not None
+    )
     if found.problems:
         raise NotExportable(found.problems)
     for path, file in sorted(found.files.items()):
         files.put(path, file.read_bytes(), "a component beside the notebook")
+    return found.warnings
 
 
 def _add_programs(files: Files, programs: Mapping[str, Program]) -> frozenset[str]:
