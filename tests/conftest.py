@@ -125,6 +125,8 @@ LONGEST_FIRST = (
     "tests/browser/test_panel.py",
     "tests/browser",
     "tests/packaging",
+    "tests/docs/test_how_to.py",
+    "tests/docs",
     "tests/kernel/test_surface.py",
     "tests/kernel",
     "tests/unit/export",
