@@ -53,7 +53,7 @@ def test_no_server(tmp_path):
     said = serve(tmp_path, "--broker", f"nats://u:{SECRET}@127.0.0.1:{port}", "--namespace", "prod")
     assert said == (
         f"dnworker: no server answers at 127.0.0.1:{port} (connection refused); start one, such as with: "
-        "nats-server --jetstream"
+        "nats-server --jetstream (DN801)"
     )
 
 
@@ -142,7 +142,7 @@ def test_two_nodes_of_one_name(tmp_path, server):
         said = serve(tmp_path, "--broker", server.url, "--namespace", "demo", "--node", "a")
         assert re.fullmatch(
             r"dnworker: node 'a' is in this namespace already \(process \d+ on .+\); "
-            r"give this runtime another name: --node NAME",
+            r"give this runtime another name: --node NAME \(DN808\)",
             said,
         )
     finally:

@@ -295,6 +295,7 @@ def test_the_command_line_passes_on_options_texts_and_codes(place, tmp_path):
     assert json.loads(answer.stdout) == {
         "ok": False,
         "error": "cell [1], line 1: ZeroDivisionError: division by zero; nothing was written",
+        "code": "DN511",
         "cell": 1,
         "cell_id": nbformat.read(file, 4).cells[0].id,
         "line": 1,

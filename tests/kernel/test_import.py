@@ -20,7 +20,8 @@ pytestmark = [pytest.mark.kernel, pytest.mark.timeout(180)]
 
 PROJECT = Path(__file__).parents[2]
 DATA = PROJECT / "tests" / "data" / "capabilities"
-TUTORIALS = sorted((PROJECT / "notebooks").glob("*.ipynb"))
+TUTORIALS = sorted((PROJECT / "notebooks").glob("0[1-5]*.ipynb"))
+"""The sixth writes the directory of its capability itself, and runs its export as a service."""
 
 LISTINGS = {
     "agents-nested": "%fire nested.requested n=1",

@@ -134,7 +134,9 @@ def test_shutdown_handlers_have_the_names_of_their_cell_when_the_extension_is_un
 def test_a_forked_child_that_is_ended_stops_nothing(kernel, tmp_path):
     assert kernel.run(WORKER).status == "ok"
     code = (
-        "import os, signal, time\nif (child := os.fork()) == 0:\n    time.sleep(100)\n    os._exit(1)\n"
+        "import os, signal, time\nready, here = os.pipe()\nif (child := os.fork()) == 0:\n"
+        "    os.write(here, b'1')  # a signal that comes before is lost: Python forgets those of its parent\n"
+        "    time.sleep(100)\n    os._exit(1)\nos.read(ready, 1)\n"
         "os.kill(child, signal.SIGTERM)\nprint(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))"
     )
     assert kernel.run(code).text.strip() == f"-{signal.SIGTERM:d}"
