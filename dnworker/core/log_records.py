@@ -11,10 +11,11 @@ from typing import Any
 
 @dataclass
 class Emission:
-    """One record that is being written: its level in lower case, and how many writes of it were seen."""
+    """A record that is being written: its level in lower case, how many writes of it were seen, and itself."""
 
     level: str
     written: int = 0
+    record: logging.LogRecord | None = None
 
 
 current_emission: contextvars.ContextVar[Emission | None] = contextvars.ContextVar(
@@ -32,7 +33,9 @@ def follow_records(done: Callable[[logging.LogRecord, Emission], None]) -> Calla
     original = logging.Logger.callHandlers
 
     def call_handlers(logger: logging.Logger, record: logging.LogRecord) -> Any:
-        emission = Emission(record.levelname.lower())
+        emission = current_emission.get()
+        if emission is None or emission.record is not record:  # else somebody else follows it, too
+            emission = Emission(record.levelname.lower(), record=record)
         token = current_emission.set(emission)
         try:
             original(logger, record)

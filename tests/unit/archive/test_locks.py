@@ -144,7 +144,9 @@ def test_a_disk_that_is_full_is_one_line(root, tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(os, "fsync", full)
     assert main(["pack", str(root), "-o", str(tmp_path / "a.tar.gz"), "--no-lock"]) == 1
     said = capsys.readouterr().err
-    assert said == f"dnworker: {tmp_path / 'a.tar.gz'}: No space left on device; nothing was written\n"
+    assert (
+        said == f"dnworker: {tmp_path / 'a.tar.gz'}: No space left on device; nothing was written (DN518)\n"
+    )
     assert sorted(p.name for p in tmp_path.iterdir()) == ["demo"]
 
 

@@ -26,3 +26,24 @@ def test_a_record_is_current_while_its_handlers_write():
     finally:
         undo()
     assert (handler.levels, done, current_emission.get()) == (["warning"], [("WARNING", 1)], None)
+
+
+def test_two_who_follow_records_count_the_same_writes():
+    counts = []
+
+    class Stream:
+        def write(self, text):
+            if (emission := current_emission.get()) is not None:
+                emission.written += 1
+
+        def flush(self):
+            pass
+
+    logger = logging.Logger("two")
+    logger.addHandler(logging.StreamHandler(Stream()))
+    undo = [follow_records(lambda _, emission: counts.append(emission.written)) for _ in range(2)]
+    logger.warning("once")
+    for one in reversed(undo):
+        one()
+    assert len(counts) == 2
+    assert counts[0] == counts[1] > 0
