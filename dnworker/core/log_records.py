@@ -11,7 +11,7 @@ from typing import Any
 
 @dataclass
 class Emission:
-    """A record that is being written: its level in lower case, how many writes of it were seen, and itself."""
+    """A record that is being written: its level in lower case, how many writes of it were seen, itself."""
 
     level: str
     written: int = 0
