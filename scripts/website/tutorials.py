@@ -118,16 +118,32 @@ async def _run(path: Path) -> Any:
     with tempfile.TemporaryDirectory(prefix="dnworker-docs-", ignore_cleanup_errors=True) as home:
         directory = Path(home, "notebooks")
         directory.mkdir()
+        await _execute(notebook, directory, home)
+        text = nbformat.writes(notebook)
+    hidden = re.sub(rf"(?:/private)?{re.escape(home)}", "~", text)
+    return nbformat.reads(hidden, as_version=4)
+
+
+async def _execute(notebook: Any, directory: Path, home: str) -> None:
+    """Run the cells; a kernel whose ports another process took in the meantime is started again."""
+    for attempt in range(STARTS):
         client = NotebookClient(
             notebook,
             timeout=CELL_LIMIT,
             kernel_name="python3",
             resources={"metadata": {"path": str(directory)}},
         )
-        await client.async_execute(env=_environment(home))
-        text = nbformat.writes(notebook)
-    hidden = re.sub(rf"(?:/private)?{re.escape(home)}", "~", text)
-    return nbformat.reads(hidden, as_version=4)
+        try:
+            await client.async_execute(env=_environment(home))
+        except RuntimeError as exc:
+            if attempt + 1 < STARTS and "died before replying" in str(exc):
+                continue
+            raise
+        return
+
+
+STARTS = 3
+"""How often a kernel is started that ends before it answers."""
 
 
 def _environment(home: str) -> dict[str, str]:
