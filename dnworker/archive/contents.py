@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from dnworker.archive.paths import MOST_BYTES, MOST_FILES, path_problem
+from dnworker.archive.tar import GZIP_HEADER
 from dnworker.capability.mcp_entries import MCP_FILES
 from dnworker.capability.reading import DEEPEST, shown
 from dnworker.core.errors import UsageError
@@ -32,7 +33,8 @@ class Contents:
 def contents_of(root: Path, leave: Path | None = None) -> Contents:
     """Return the files of a capability that are packed.
 
-    Left out are hidden files, Python's caches and environments, notebooks, and `leave`: the archive itself.
+    Left out are hidden files, Python's caches and environments, notebooks, archives of `pack`, and `leave`:
+    the archive itself.
 
     Raises:
         UsageError: something is a link, a pipe or a device, or there is too much of it.
@@ -86,7 +88,15 @@ def _is_left_out(entry: os.DirEntry[str], is_directory: bool) -> bool:
         return entry.name not in MCP_FILES
     if is_directory:
         return entry.name in LEFT_OUT_DIRECTORIES or os.path.lexists(os.path.join(entry.path, "pyvenv.cfg"))  # noqa: PTH118
-    return entry.name.endswith(LEFT_OUT_ENDINGS)
+    return entry.name.endswith(LEFT_OUT_ENDINGS) or _is_archive(entry)
+
+
+def _is_archive(entry: os.DirEntry[str]) -> bool:
+    """Return whether `pack` wrote a file: one that lies in its capability is part of no other."""
+    if not entry.name.endswith(".tar.gz") or not entry.is_file(follow_symlinks=False):
+        return False
+    with Path(entry.path).open("rb") as stream:
+        return stream.read(len(GZIP_HEADER)) == GZIP_HEADER
 
 
 def copy_contents(contents: Contents, to: Path, left: int = MOST_BYTES) -> int:

@@ -24,7 +24,7 @@ GROUPS = {
 }
 """The title of each group, by the first digit of its codes."""
 
-_CODE = re.compile(r"\(?\[?((?:DN|CAP-)[\w-]*\d)[\])]*", re.IGNORECASE)
+_CODE = re.compile(r"\(?\[?((?:DN|CAP-)[\w-]*\d)[\])]*[:;,.]?", re.IGNORECASE)
 _ALSO = re.compile(r"^<!-- also: (.+) -->$", re.MULTILINE)
 _COMMENT = re.compile(r"^ *<!--.*?-->\n{0,2}", re.MULTILINE | re.DOTALL)
 _FENCE = re.compile(r"^(`{3,}).*?\n(.*?)^\1 *$", re.MULTILINE | re.DOTALL)

@@ -121,6 +121,15 @@ def test_an_archive_in_its_own_capability_is_left_out(tmp_path):
     assert pack([root], root / "demo.tar.gz").file.read_bytes() == first
 
 
+def test_an_earlier_archive_in_the_capability_is_left_out_and_said(tmp_path):
+    root = make(tmp_path / "demo", **{"data.tar.gz": b"\x1f\x8b\x08 of somebody else"})
+    first = pack([root], root / "one.tar.gz").file.read_bytes()
+    found = pack([root], root / "two.tar.gz")
+    assert found.file.read_bytes() == first
+    assert found.left_out == ["demo/one.tar.gz"]
+    assert "demo/data.tar.gz" in found.files
+
+
 def test_several_capabilities_are_packed_by_name_in_any_order(tmp_path):
     one, two = make(tmp_path / "x", "one"), make(tmp_path / "y", "two")
     first = packed(tmp_path, one, two)
