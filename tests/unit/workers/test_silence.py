@@ -10,7 +10,7 @@ import pytest
 
 from dnworker import Runtime, RuntimeClient
 from dnworker.capability.manifest import WorkerDefinition
-from dnworker.cli import serve
+from dnworker.cli import made_runtime, serve
 from dnworker.cli.remote import _ps
 from dnworker.core.errors import UsageError
 from dnworker.events.brokers.sqlite.broker import SqliteBroker
@@ -113,7 +113,7 @@ def test_serve_observes_unless_it_is_told_not_to():
     parser = argparse.ArgumentParser()
     serve.add_arguments(parser)
     for given, is_on in (([], True), (["--no-observe"], False)):
-        runtime = serve.make_runtime(parser.parse_args(given))
+        runtime = made_runtime.make_runtime(parser.parse_args(given))
         assert runtime.services.observation.is_on is is_on
 
 

@@ -1,0 +1,77 @@
+"""`make_runtime` makes the runtime that the options of `serve` describe."""
+
+from __future__ import annotations
+
+import argparse
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from dnworker.capability.discovery import search_path
+from dnworker.capability.flags import parse_cli_flags
+from dnworker.cli.cluster_options import place_of, shared_broker_of
+from dnworker.cli.durable_options import broker_of, catchup_of
+from dnworker.cli.restart_options import policy_of
+from dnworker.cli.retry_options import retry_of
+from dnworker.cli.storm_options import apply_storm_options
+from dnworker.core.errors import UsageError
+from dnworker.core.limits import parse_limits
+from dnworker.engine.replicas_text import replicas_of
+from dnworker.engine.tokens import exposure
+
+if TYPE_CHECKING:
+    from dnworker.runtime import Runtime
+
+
+def make_runtime(options: argparse.Namespace) -> Runtime:
+    """Return the runtime that the options describe."""
+    from dnworker.runtime import Runtime
+
+    named = os.environ.get("DREADNODE_RUNTIME_TOKEN_FILE")
+    token_file = options.token_file or (Path(named) if named else None)
+    exposed = exposure(token_file) if token_file is not None else None
+    if exposed is not None and not options.insecure_token_file:
+        raise UsageError(f"{exposed}; --insecure-token-file takes it as it is", code="DN907")
+    node, labels, require = place_of(options)
+    replicas, ordered_by = replicas_of(options.replicas, options.ordered_by, options.keep_state)
+    runtime = Runtime(
+        host=options.host,
+        port=options.port,
+        token=token_of_environment(),
+        token_file=token_file,
+        worker_scope=options.worker_scope,
+        runtime_id=os.environ.get("DREADNODE_RUNTIME_ID"),
+        flags=parse_cli_flags(options.flag),
+        capability_dirs=_directories(options),
+        journal=options.journal,
+        limits=parse_limits(options.limit),
+        restart=policy_of(options),
+        keep_state=options.keep_state,
+        process_locals=options.locals,
+        observe=not options.no_observe,
+        broker=shared_broker_of(options) or broker_of(options),
+        catchup=catchup_of(options),
+        retry=retry_of(options),
+        node=node,
+        labels=labels,
+        require=require,
+        replicas=replicas,
+        ordered_by=ordered_by,
+    )
+    apply_storm_options(options, runtime)
+    return runtime
+
+
+def token_of_environment() -> str | None:
+    """Return the token that the environment gives, if any."""
+    return os.environ.get("DREADNODE_RUNTIME_TOKEN") or os.environ.get("SANDBOX_AUTH_TOKEN") or None
+
+
+def _directories(options: argparse.Namespace) -> list[Path]:
+    """Return what to search: everything when no capability is named, else only those."""
+    for directory in options.capabilities_dir:
+        if not directory.is_dir():
+            raise UsageError(f"--capabilities-dir {directory}: there is no such directory", code="DN413")
+    if options.path:
+        return [directory.absolute() for directory in options.capabilities_dir]
+    return search_path(options.capabilities_dir)
