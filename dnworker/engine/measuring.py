@@ -11,6 +11,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Container, Coroutine, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dnworker._version import __version__
@@ -53,6 +54,14 @@ class WorkerMeasure:
 
 
 @dataclass(frozen=True)
+class JournalMeasure:
+    """The file in which events and invocations are kept; `is_up` says whether it can be written."""
+
+    path: Path
+    is_up: bool
+
+
+@dataclass(frozen=True)
 class Measure:
     """A runtime at one moment. Mappings are by qualified worker, or by what their names say.
 
@@ -92,6 +101,7 @@ class Measure:
     lag: float | None
     sessions: int
     limits: Mapping[str, LimitUse]
+    journal: JournalMeasure | None
 
 
 async def measure(engine: Engine) -> Measure:
@@ -103,6 +113,7 @@ async def measure(engine: Engine) -> Measure:
     totals, workers = engine.totals, engine.workers()
     _count_from_zero(engine, workers)
     runs, to_epoch = engine.history.series.totals.read(), time.time() - time.monotonic()
+    journal = engine.journal
     lags = [lag for lag in engine.history.series.lag()[-2:] if lag is not None]
     return Measure(
         version=__version__,
@@ -130,6 +141,7 @@ async def measure(engine: Engine) -> Measure:
         lag=lags[-1] if lags else None,
         sessions=len(engine.sessions),
         limits=engine.usage.read(),
+        journal=None if journal is None else JournalMeasure(journal.path, journal.failure is None),
     )
 
 

@@ -5,6 +5,7 @@ Names go by the conventions of Prometheus: a base unit at the end, `_total` for 
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterable, Iterator, Mapping
 from datetime import UTC, datetime
 from itertools import accumulate
@@ -24,7 +25,7 @@ from dnworker.core.lifecycle import WorkerState
 from dnworker.core.run_totals import BOUNDS
 from dnworker.core.schedule import spec_of
 from dnworker.core.text import valid_text
-from dnworker.engine.measuring import Measure
+from dnworker.engine.measuring import JournalMeasure, Measure
 
 _STATES = [str(state) for state in WorkerState]
 
@@ -53,6 +54,8 @@ class MeasureCollector(Collector):
         yield from _times(measure)
         yield from _workers(measure)
         yield from _runtime(measure)
+        if measure.journal is not None:
+            yield from _journal(measure.journal)
 
 
 def registry(measure: Measure) -> CollectorRegistry:
@@ -231,3 +234,19 @@ def _runtime(measure: Measure) -> Iterator[Metric]:
     yield _gauge("dnworker_limit_used_ratio", "How much of a limit is used, of 1.", "limit", used)
     dropped = {name: one.dropped for name, one in measure.limits.items() if one.dropped is not None}
     yield _counter("dnworker_limit_dropped", "What had to go because a limit was used up.", "limit", dropped)
+
+
+def _journal(journal: JournalMeasure) -> Iterator[Metric]:
+    yield GaugeMetricFamily(
+        "dnworker_journal_up", "Whether the file that keeps events can be written.", value=journal.is_up
+    )
+    try:
+        disk = shutil.disk_usage(journal.path.parent)
+    except OSError:  # the directory has gone: the journal says why it is not up
+        return
+    yield GaugeMetricFamily(
+        "dnworker_journal_disk_free_bytes", "Bytes that are free on the disk of that file.", value=disk.free
+    )
+    yield GaugeMetricFamily(
+        "dnworker_journal_disk_size_bytes", "Bytes of the disk of that file.", value=disk.total
+    )

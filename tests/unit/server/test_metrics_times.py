@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import time
 
 import pytest
+from prometheus_client import generate_latest
 
 from dnworker import Runtime, Worker
 from dnworker.core.run_totals import HANDLERS_COUNTED
-from dnworker.engine import totals
+from dnworker.engine import measuring, totals
+from dnworker.server.metric_families import registry
 
-from .test_metrics import measured, ticking, value
+from .test_metrics import measured, samples, ticking, value
 
 SUCCESS = "dnworker_handler_last_success_timestamp_seconds"
 OLDEST = "dnworker_worker_oldest_run_seconds"
@@ -117,3 +120,25 @@ async def test_times_are_bounded_as_runs_are():
 
         await runtime.add(worker)
         assert not [name for name, _ in await measured(runtime) if name == INTERVAL]
+
+
+async def test_a_journal_tells_of_itself_and_of_its_disk(tmp_path):
+    async with Runtime(journal=tmp_path / "journal.db") as runtime:
+        found = await measured(runtime)
+    assert value(found, "dnworker_journal_up") == 1
+    free = value(found, "dnworker_journal_disk_free_bytes")
+    assert 0 < free < value(found, "dnworker_journal_disk_size_bytes")
+
+
+async def test_a_journal_whose_directory_has_gone_leaves_the_disk_out_and_nothing_else(tmp_path):
+    async with Runtime(journal=tmp_path / "journal.db") as runtime:
+        gone = measuring.JournalMeasure(tmp_path / "gone" / "journal.db", is_up=False)
+        told = dataclasses.replace(await measuring.measure(runtime), journal=gone)
+    found = samples(generate_latest(registry(told)).decode())
+    assert value(found, "dnworker_journal_up") == 0
+    assert not [name for name, _ in found if "journal_disk" in name]
+    assert value(found, "dnworker_ready") == 1
+
+
+async def test_without_a_journal_nothing_is_told_of_one(served):
+    assert not [name for name, _ in await measured(served) if "journal" in name]
