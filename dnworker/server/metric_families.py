@@ -53,6 +53,7 @@ class MeasureCollector(Collector):
         yield from _runs(measure)
         yield from _times(measure)
         yield from _workers(measure)
+        yield from _ages(measure)
         yield from _runtime(measure)
         if measure.journal is not None:
             yield from _journal(measure.journal)
@@ -170,20 +171,6 @@ def _workers(measure: Measure) -> Iterator[Metric]:
     yield _gauge(
         "dnworker_worker_running", "Runs of a worker's handlers that have not ended.", "worker", running
     )
-    since = {name: worker.since for name, worker in measure.workers.items() if worker.since is not None}
-    yield _gauge(
-        "dnworker_worker_state_since_timestamp_seconds",
-        "When a worker came into the state that it is in.",
-        "worker",
-        since,
-    )
-    oldest = {name: worker.oldest_run for name, worker in measure.workers.items()}
-    yield _gauge(
-        "dnworker_worker_oldest_run_seconds",
-        "For how long the oldest run of a worker's handlers goes on, tasks aside; 0 where none runs.",
-        "worker",
-        oldest,
-    )
     for name, text, counts in (
         ("starts", "Starts of a worker.", measure.starts),
         ("restarts", "Starts of a worker by the restart policy, after a failure.", measure.restarts),
@@ -198,6 +185,23 @@ def _workers(measure: Measure) -> Iterator[Metric]:
             "worker",
             measure.cursors,
         )
+
+
+def _ages(measure: Measure) -> Iterator[Metric]:
+    since = {name: worker.since for name, worker in measure.workers.items() if worker.since is not None}
+    yield _gauge(
+        "dnworker_worker_state_since_timestamp_seconds",
+        "When a worker came into the state that it is in.",
+        "worker",
+        since,
+    )
+    oldest = {name: worker.oldest_run for name, worker in measure.workers.items()}
+    yield _gauge(
+        "dnworker_worker_oldest_run_seconds",
+        "For how long the oldest run of a worker's handlers goes on, tasks aside; 0 where none runs.",
+        "worker",
+        oldest,
+    )
 
 
 def _runtime(measure: Measure) -> Iterator[Metric]:

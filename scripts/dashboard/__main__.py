@@ -29,7 +29,9 @@ DOCS = "https://dnworker.github.io/dnworker/how-to/watch-with-prometheus/"
 
 def text() -> str:
     """Return the dashboard as JSON, the same for the same program."""
-    return json.dumps(made().build(), cls=JSONEncoder, indent=1, sort_keys=True, ensure_ascii=False) + "\n"
+    board = json.loads(json.dumps(made().build(), cls=JSONEncoder))
+    board.pop("style", None)  # or it would be dark for everybody
+    return json.dumps(board, indent=1, sort_keys=True, ensure_ascii=False) + "\n"
 
 
 def made() -> builders.Dashboard:
