@@ -1,4 +1,4 @@
-"""Reads queries by the grammar of Prometheus, which comes from npm, as `actionlint.py` does: for the tests."""
+"""Reads queries by the grammar of Prometheus, which comes from npm, as `actionlint.py` does; for tests."""
 
 from __future__ import annotations
 

@@ -10,5 +10,5 @@ NAMES = ("dnworker-dashboard.json", "dnworker-rules.yml", "prometheus.yml")
 
 def monitoring_files() -> dict[str, str]:
     """Return the texts of the files, by their names."""
-    directory = files("dnworker.deploy") / "monitoring"
+    directory = files("dnworker.deploy") / "monitoring_files"
     return {name: (directory / name).read_text(encoding="utf-8") for name in NAMES}

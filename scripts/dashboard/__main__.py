@@ -23,7 +23,7 @@ from .panel import RUNTIME, SOURCE, WORKER
 from .panels import ROWS
 from .parts import build
 
-FILE = Path(__file__).parents[2] / "dnworker" / "deploy" / "monitoring" / "dnworker-dashboard.json"
+FILE = Path(__file__).parents[2] / "dnworker" / "deploy" / "monitoring_files" / "dnworker-dashboard.json"
 DOCS = "https://dnworker.github.io/dnworker/how-to/watch-with-prometheus/"
 
 
