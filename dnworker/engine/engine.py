@@ -176,6 +176,7 @@ class Engine:
         """What a start took; given back at the end of `stop`, the last first."""
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread_id, self._is_started, self.started_at = 0, False, 0.0  # seconds, monotonic
+        self.started_on = 0.0  # seconds since 1970; told again and again, it must not move with the clocks
         self._connect_parts(retry)
 
     def _make_storms(self) -> Storms:
@@ -374,7 +375,7 @@ class Engine:
         except BaseException:
             await self.resources.aclose()
             raise
-        self._is_started, self.started_at = True, time.monotonic()
+        self._is_started, self.started_at, self.started_on = True, time.monotonic(), time.time()
         self.progress.reach("ready")
         self.nodes.notify()  # the API has an address by now
 

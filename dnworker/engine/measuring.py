@@ -122,7 +122,7 @@ async def measure(engine: Engine) -> Measure:
         broker=engine.bus.broker.name,
         broker_failed=engine.bus.broker.failure is not None,
         is_ready=engine.progress.stage == "ready",
-        started_at=engine.started_at + to_epoch,
+        started_at=engine.started_on,
         to_epoch=to_epoch,
         reloads=engine.progress.reloads,
         reload_failed=engine.capabilities.reload_error is not None,

@@ -65,7 +65,7 @@ class Panel:
 
 def or_zero(expr: str) -> str:
     """Return a query that answers 0 where `expr` has no answer."""
-    return f"{expr} or vector(0)"
+    return f"{expr} or on () vector(0)"
 
 
 def quantile(share: float, by: str = "", *, window: str = "$__rate_interval") -> str:
