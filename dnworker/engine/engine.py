@@ -132,6 +132,9 @@ class Engine:
         place: what this runtime is called among those that share its broker, and what it may run.
     """
 
+    started_on = 0.0
+    """When it was started, in seconds since 1970; it stays, whatever the clocks do."""
+
     def __init__(
         self,
         *,
@@ -176,8 +179,7 @@ class Engine:
             AsyncExitStack()
         )  # what a start took; given back at the end of `stop`, the last first
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._thread_id, self._is_started = 0, False
-        self.started_at, self.started_on = 0.0, 0.0  # seconds, monotonic and since 1970
+        self._thread_id, self._is_started, self.started_at = 0, False, 0.0  # seconds, monotonic
         self._connect_parts(retry)
 
     def _make_storms(self) -> Storms:
