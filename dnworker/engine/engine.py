@@ -175,9 +175,8 @@ class Engine:
         self.turns = Turns(self.bus, self.sessions, self.agents, self.tools, self.history, self.clock)
         # while it runs
         self._waits, self._listeners, self.fired = Waits(), Listeners[[]](), Listeners[[EventEnvelope]]()
-        self.resources = (
-            AsyncExitStack()
-        )  # what a start took; given back at the end of `stop`, the last first
+        self.resources = AsyncExitStack()
+        """What a start took; given back at the end of `stop`, the last first."""
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread_id, self._is_started, self.started_at = 0, False, 0.0  # seconds, monotonic
         self._connect_parts(retry)
