@@ -8,6 +8,9 @@ PROJECT := pyproject.toml
 # Not uv's default of hard links: a checkout on another disk than the cache must work without a warning.
 export UV_LINK_MODE ?= copy
 
+# At a terminal uv shows what it downloads; elsewhere one line a step is enough.
+QUIET := $(shell test -t 2 || echo --quiet)
+
 .PHONY: docs docs-serve lab demo test check lint format bounds bench attack cluster film screenshot clean all-tests quick-tests tools environments
 
 lab: .venv/.lab  ## open the tutorial in JupyterLab
@@ -80,12 +83,14 @@ clean:
 
 .venv/.base:
 	@test -n "$(PYTHON)" || { echo "no Python 3.11 or later was found; install one, or name it: make PYTHON=..."; exit 1; }
-	$(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check 'uv>=0.5.10'
+	@echo "making .venv with $(PYTHON), and installing uv in it"
+	@$(PYTHON) -m venv .venv
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check 'uv>=0.5.10'
 	@touch $@
 
 .venv/.demo: .venv/.base $(PROJECT)
-	$(BIN)/uv pip install --quiet --python $(BIN)/python --editable '.[jupyter]' --group demo
+	@echo "installing dnworker and IPython into .venv; the first time takes up to a minute"
+	@$(BIN)/uv pip install $(QUIET) --python $(BIN)/python --editable '.[jupyter]' --group demo
 	@touch $@
 
 .venv/.cluster: .venv/.base $(PROJECT)
@@ -93,7 +98,8 @@ clean:
 	@touch $@
 
 .venv/.lab: .venv/.demo $(PROJECT)
-	$(BIN)/uv pip install --quiet --python $(BIN)/python --group lab
+	@echo "installing JupyterLab into .venv; the first time takes up to a minute"
+	@$(BIN)/uv pip install $(QUIET) --python $(BIN)/python --group lab
 	@touch $@
 
 .venv/.docs: .venv/.demo $(PROJECT)

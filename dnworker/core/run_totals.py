@@ -31,19 +31,22 @@ class RunTotal:
         slots: how many runs took up to each of `BOUNDS`, and not up to the one before; the last took
             longer. Runs that were cancelled, and tasks, are not among them.
         seconds: how long those took together.
+        succeeded_at: monotonic seconds at which the newest run ended that raised nothing; None before that.
     """
 
-    __slots__ = ("outcomes", "seconds", "slots")
+    __slots__ = ("outcomes", "seconds", "slots", "succeeded_at")
 
     def __init__(self) -> None:
         self.outcomes = dict.fromkeys(OUTCOMES, 0)
         self.slots = [0] * (len(BOUNDS) + 1)
         self.seconds = 0.0
+        self.succeeded_at: float | None = None
 
     def copy(self) -> RunTotal:
         """Return a copy, for another thread."""
         made = RunTotal()
         made.outcomes, made.slots, made.seconds = dict(self.outcomes), list(self.slots), self.seconds
+        made.succeeded_at = self.succeeded_at
         return made
 
 
@@ -63,6 +66,8 @@ class RunTotals:
         if outcome not in total.outcomes:  # it runs, after all
             return
         total.outcomes[outcome] += 1
+        if duration is not None and (outcome == "ok" or outcome == "warning"):
+            total.succeeded_at = invocation.started_at + duration
         if duration is not None and outcome != "cancelled" and invocation.cause != "task":
             total.slots[bisect_left(BOUNDS, duration)] += 1
             total.seconds += duration

@@ -132,6 +132,9 @@ class Engine:
         place: what this runtime is called among those that share its broker, and what it may run.
     """
 
+    started_on = 0.0
+    """When it was started, in seconds since 1970; it stays, whatever the clocks do."""
+
     def __init__(
         self,
         *,
@@ -374,7 +377,7 @@ class Engine:
         except BaseException:
             await self.resources.aclose()
             raise
-        self._is_started, self.started_at = True, time.monotonic()
+        self._is_started, self.started_at, self.started_on = True, time.monotonic(), time.time()
         self.progress.reach("ready")
         self.nodes.notify()  # the API has an address by now
 

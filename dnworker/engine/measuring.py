@@ -7,12 +7,15 @@ bounded: what is beyond a bound is counted together as `other`.
 from __future__ import annotations
 
 import asyncio
+import time
 from collections import Counter
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Callable, Container, Coroutine, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dnworker._version import __version__
+from dnworker.core.members import index_of
 from dnworker.core.models import LimitUse
 from dnworker.core.run_totals import RunTotal
 from dnworker.engine.totals import OTHER
@@ -20,6 +23,7 @@ from dnworker.engine.totals import OTHER
 if TYPE_CHECKING:
     from dnworker.engine.engine import Engine
     from dnworker.engine.gaps import Gaps
+    from dnworker.workers.managed import ManagedWorker
 
 KINDS_SHOWN = 300
 WORKERS_SHOWN = 1_000
@@ -37,11 +41,24 @@ class WorkerMeasure:
         state: its lifecycle's, such as `running`.
         queued: events that wait in memory for it.
         running: runs of its handlers that have not ended.
+        since: when it came into this state, in seconds since 1970.
+        oldest_run: seconds for which the oldest run of its handlers goes on; 0 where none runs. Tasks, which
+            run as long as the worker, are not among them.
     """
 
     state: str | None
     queued: int
     running: int
+    since: float | None = None
+    oldest_run: float = 0.0
+
+
+@dataclass(frozen=True)
+class JournalMeasure:
+    """The file in which events and invocations are kept; `is_up` says whether it can be written."""
+
+    path: Path
+    is_up: bool
 
 
 @dataclass(frozen=True)
@@ -49,6 +66,11 @@ class Measure:
     """A runtime at one moment. Mappings are by qualified worker, or by what their names say.
 
     Attributes:
+        started_at: when it started, in seconds since 1970.
+        to_epoch: what makes seconds since 1970 of monotonic seconds.
+        reloads: how often it read capabilities again, and whether the last time failed.
+        schedules: the label of each schedule, such as `30s` or `cron 0 9 * * *`, by worker and handler; only
+            those that have runs in `runs`.
         lag: seconds by which the loop turned late, as the 99th percentile of the newest 15 s that have one.
         dead_letters: events that are kept because a worker could not handle them; None if they are not read.
         cursors: events that the broker keeps for each worker; None where it does not say how many.
@@ -59,9 +81,15 @@ class Measure:
     node: str
     broker: str
     broker_failed: bool
+    is_ready: bool
+    started_at: float
+    to_epoch: float
+    reloads: int
+    reload_failed: bool
     events: Mapping[str, int]
     refused: int
     runs: Mapping[tuple[str, str], RunTotal]
+    schedules: Mapping[tuple[str, str], str]
     workers: Mapping[str, WorkerMeasure]
     states: Mapping[str, int]
     starts: Mapping[str, int]
@@ -73,6 +101,7 @@ class Measure:
     lag: float | None
     sessions: int
     limits: Mapping[str, LimitUse]
+    journal: JournalMeasure | None
 
 
 async def measure(engine: Engine) -> Measure:
@@ -82,9 +111,9 @@ async def measure(engine: Engine) -> Measure:
         _told(engine.gaps, "dead letters", lambda: _dead_letters(engine)),
     )
     totals, workers = engine.totals, engine.workers()
-    for worker in workers:
-        for key in worker.stats:
-            engine.history.series.totals.know(worker.qualified_name, key.name)
+    _count_from_zero(engine, workers)
+    runs, to_epoch = engine.history.series.totals.read(), time.time() - time.monotonic()
+    journal = engine.journal
     lags = [lag for lag in engine.history.series.lag()[-2:] if lag is not None]
     return Measure(
         version=__version__,
@@ -92,9 +121,15 @@ async def measure(engine: Engine) -> Measure:
         node=engine.holdings.node,
         broker=engine.bus.broker.name,
         broker_failed=engine.bus.broker.failure is not None,
+        is_ready=engine.progress.stage == "ready",
+        started_at=engine.started_on,
+        to_epoch=to_epoch,
+        reloads=engine.progress.reloads,
+        reload_failed=engine.capabilities.reload_error is not None,
         events=_events(engine),
         refused=totals.refused,
-        runs=engine.history.series.totals.read(),
+        runs=runs,
+        schedules=_schedules(workers, runs),
         workers=_workers(engine),
         states=Counter(str(worker.state) for worker in workers),
         starts=totals.starts.read(),
@@ -106,7 +141,31 @@ async def measure(engine: Engine) -> Measure:
         lag=lags[-1] if lags else None,
         sessions=len(engine.sessions),
         limits=engine.usage.read(),
+        journal=None if journal is None else JournalMeasure(journal.path, journal.failure is None),
     )
+
+
+def _count_from_zero(engine: Engine, workers: Sequence[ManagedWorker]) -> None:
+    """Have counts of what has not happened yet, or the first time would be no rise."""
+    totals = engine.totals
+    for worker in workers:
+        for counts in (totals.starts, totals.restarts, totals.failures, totals.retries):
+            counts.know(worker.qualified_name)
+        for key in worker.stats:
+            engine.history.series.totals.know(worker.qualified_name, key.name)
+
+
+def _schedules(
+    workers: Sequence[ManagedWorker], counted: Container[tuple[str, str]]
+) -> dict[tuple[str, str], str]:
+    """Return the schedules that run here; of the members of a worker only the first runs them."""
+    return {
+        (worker.qualified_name, key.name): key.trigger
+        for worker in workers
+        if index_of(worker.qualified_name) == 0
+        for key in worker.stats
+        if key.decorator == "every" and (worker.qualified_name, key.name) in counted
+    }
 
 
 def bounded(counts: Mapping[str, int], most: int) -> dict[str, int]:
@@ -132,15 +191,28 @@ def _events(engine: Engine) -> dict[str, int]:
 def _workers(engine: Engine) -> dict[str, WorkerMeasure]:
     found: dict[str, WorkerMeasure] = {}
     queued = running = 0
+    oldest = _oldest_runs(engine)
     workers = sorted(engine.workers(), key=lambda worker: worker.qualified_name)
     for worker in workers:
-        runs = sum(one.in_flight for one in worker.stats.values())
+        name, runs = worker.qualified_name, sum(one.in_flight for one in worker.stats.values())
         if len(found) < WORKERS_SHOWN:
-            found[worker.qualified_name] = WorkerMeasure(str(worker.state), worker.waiting, runs)
+            since = worker.transitions[-1].at.timestamp()
+            found[name] = WorkerMeasure(str(worker.state), worker.waiting, runs, since, oldest.get(name, 0.0))
         else:
             queued, running = queued + worker.waiting, running + runs
     if len(workers) > WORKERS_SHOWN:
-        found[OTHER] = WorkerMeasure(None, queued, running)
+        beyond = max((age for name, age in oldest.items() if name not in found), default=0.0)
+        found[OTHER] = WorkerMeasure(None, queued, running, oldest_run=beyond)
+    return found
+
+
+def _oldest_runs(engine: Engine) -> dict[str, float]:
+    """Return how long the oldest run of each worker goes on, in seconds, without what a debugger took."""
+    now, found = time.monotonic(), dict[str, float]()
+    for one in engine.history.running():
+        if one.cause != "task":
+            age = max(0.0, now - one.started_at - one.stopped_for)
+            found[one.worker] = max(age, found.get(one.worker, 0.0))
     return found
 
 
@@ -164,4 +236,6 @@ async def _cursors(engine: Engine) -> dict[str, int]:
 
 async def _dead_letters(engine: Engine) -> dict[str, int]:
     await engine.dead_letters.ready()
-    return Counter(one.worker for one in engine.dead_letters.all())
+    counts = Counter({worker.qualified_name: 0 for worker in engine.workers()})
+    counts.update(one.worker for one in engine.dead_letters.all())
+    return counts

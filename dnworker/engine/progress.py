@@ -19,6 +19,8 @@ class Progress:
         self.timings: dict[str, float] = {}
         self.reload_started: float | None = None
         self.reload_finished: float | None = None
+        self.reloads = 0
+        """How many reloads have begun."""
         self.reach("configuring")
 
     @property
@@ -47,6 +49,7 @@ class Progress:
     def reload_begins(self) -> None:
         """Note the beginning of a reload; the stage stays."""
         self.reload_started, self.reload_finished = self.elapsed, None
+        self.reloads += 1
 
     def reload_ends(self) -> None:
         """Note the end of a reload."""

@@ -19,9 +19,13 @@ class ByWorker:
 
     def add(self, worker: str) -> None:
         """Count one more."""
-        known = worker in self._counts or len(self._counts) < WORKERS_COUNTED
-        name = worker if known else OTHER
-        self._counts[name] = self._counts.get(name, 0) + 1
+        self._counts[self.know(worker)] += 1
+
+    def know(self, worker: str) -> str:
+        """Count a worker from 0 on; returns the name by which it is counted."""
+        name = worker if worker in self._counts or len(self._counts) < WORKERS_COUNTED else OTHER
+        self._counts.setdefault(name, 0)
+        return name
 
     def read(self) -> dict[str, int]:
         """Return a copy, by the worker's qualified name."""

@@ -5,7 +5,9 @@ Names go by the conventions of Prometheus: a base unit at the end, `_total` for 
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterable, Iterator, Mapping
+from datetime import UTC, datetime
 from itertools import accumulate
 
 from prometheus_client import CollectorRegistry, ProcessCollector
@@ -21,8 +23,9 @@ from prometheus_client.registry import Collector
 
 from dnworker.core.lifecycle import WorkerState
 from dnworker.core.run_totals import BOUNDS
+from dnworker.core.schedule import spec_of
 from dnworker.core.text import valid_text
-from dnworker.engine.measuring import Measure
+from dnworker.engine.measuring import JournalMeasure, Measure
 
 _STATES = [str(state) for state in WorkerState]
 
@@ -48,8 +51,12 @@ class MeasureCollector(Collector):
         )
         yield from _events(measure)
         yield from _runs(measure)
+        yield from _times(measure)
         yield from _workers(measure)
+        yield from _ages(measure)
         yield from _runtime(measure)
+        if measure.journal is not None:
+            yield from _journal(measure.journal)
 
 
 def registry(measure: Measure) -> CollectorRegistry:
@@ -113,6 +120,38 @@ def _runs(measure: Measure) -> Iterator[Metric]:
     yield durations
 
 
+def _times(measure: Measure) -> Iterator[Metric]:
+    """Yield when handlers ran to their end, and how often those of schedules should."""
+    succeeded = GaugeMetricFamily(
+        "dnworker_handler_last_success_timestamp_seconds",
+        "When a run of a handler last ended that raised nothing; not there before the first.",
+        labels=["worker", "handler"],
+    )
+    for (worker, handler), total in measure.runs.items():
+        if total.succeeded_at is not None:
+            at = round(total.succeeded_at + measure.to_epoch, 3)
+            succeeded.add_metric([valid_text(worker), valid_text(handler)], at)
+    yield succeeded
+    intervals = GaugeMetricFamily(
+        "dnworker_schedule_interval_seconds",
+        "Seconds from one run of a schedule to the next; of a cron text from the last one to the next.",
+        labels=["worker", "handler"],
+    )
+    now = datetime.now(UTC)
+    for (worker, handler), label in measure.schedules.items():
+        if (seconds := _interval(label, now)) is not None:
+            intervals.add_metric([valid_text(worker), valid_text(handler)], seconds)
+    yield intervals
+
+
+def _interval(label: str, now: datetime) -> float | None:
+    """Return the seconds from run to run of a schedule; None for a label that is none."""
+    spec = spec_of(label)
+    if spec is None or spec.interval_seconds is not None:
+        return None if spec is None else spec.interval_seconds
+    return (spec.next_run(now) - spec.last_run(now)).total_seconds()
+
+
 def _workers(measure: Measure) -> Iterator[Metric]:
     yield _gauge(
         "dnworker_workers", "Workers, by state.", "state", {s: measure.states.get(s, 0) for s in _STATES}
@@ -148,7 +187,34 @@ def _workers(measure: Measure) -> Iterator[Metric]:
         )
 
 
+def _ages(measure: Measure) -> Iterator[Metric]:
+    since = {name: worker.since for name, worker in measure.workers.items() if worker.since is not None}
+    yield _gauge(
+        "dnworker_worker_state_since_timestamp_seconds",
+        "When a worker came into the state that it is in.",
+        "worker",
+        since,
+    )
+    oldest = {name: worker.oldest_run for name, worker in measure.workers.items()}
+    yield _gauge(
+        "dnworker_worker_oldest_run_seconds",
+        "For how long the oldest run of a worker's handlers goes on, tasks aside; 0 where none runs.",
+        "worker",
+        oldest,
+    )
+
+
 def _runtime(measure: Measure) -> Iterator[Metric]:
+    yield GaugeMetricFamily(
+        "dnworker_ready", "Whether /api/ready answers that it is ready.", value=measure.is_ready
+    )
+    yield GaugeMetricFamily(
+        "dnworker_start_time_seconds", "When the runtime started, since 1970.", value=measure.started_at
+    )
+    yield CounterMetricFamily("dnworker_reloads", "Reloads that have begun.", value=measure.reloads)
+    yield GaugeMetricFamily(
+        "dnworker_reload_failed", "Whether the last reload failed.", value=measure.reload_failed
+    )
     yield GaugeMetricFamily(
         "dnworker_broker_up", "Whether the broker accepts events.", value=not measure.broker_failed
     )
@@ -172,3 +238,19 @@ def _runtime(measure: Measure) -> Iterator[Metric]:
     yield _gauge("dnworker_limit_used_ratio", "How much of a limit is used, of 1.", "limit", used)
     dropped = {name: one.dropped for name, one in measure.limits.items() if one.dropped is not None}
     yield _counter("dnworker_limit_dropped", "What had to go because a limit was used up.", "limit", dropped)
+
+
+def _journal(journal: JournalMeasure) -> Iterator[Metric]:
+    yield GaugeMetricFamily(
+        "dnworker_journal_up", "Whether the file that keeps events can be written.", value=journal.is_up
+    )
+    try:
+        disk = shutil.disk_usage(journal.path.parent)
+    except OSError:  # the directory has gone: the journal says why it is not up
+        return
+    yield GaugeMetricFamily(
+        "dnworker_journal_disk_free_bytes", "Bytes that are free on the disk of that file.", value=disk.free
+    )
+    yield GaugeMetricFamily(
+        "dnworker_journal_disk_size_bytes", "Bytes of the disk of that file.", value=disk.total
+    )

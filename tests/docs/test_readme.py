@@ -40,6 +40,9 @@ def test_its_badges_are_true():
     assert badge("python") == f"python: {FACTS['project']['requires-python'].removeprefix('>=')} or later"
     assert badge("license") == f"license: {FACTS['project']['license']}"
     assert badge("typed") == "types: strict"
+    assert badge("binder") == "binder: try it"
+    repository = FACTS["project"]["urls"]["Source"].removeprefix("https://github.com/")
+    assert f"(https://mybinder.org/v2/gh/{repository}/main)" in README.read_text(encoding="utf-8")
     assert FACTS["tool"]["mypy"]["strict"] is True
 
 

@@ -145,3 +145,35 @@ def test_a_devcontainer_runs_targets_that_the_makefile_has():
     makefile = (PROJECT / "Makefile").read_text()
     for step in ("postCreateCommand", "postAttachCommand"):
         assert re.search(rf"^{re.escape(container[step].removeprefix('make '))}:", makefile, re.MULTILINE)
+
+
+def test_binder_has_a_python_that_the_project_runs_on_and_installs_extras_that_are_there():
+    binder = PROJECT / "binder"
+    python = (binder / "runtime.txt").read_text().strip().removeprefix("python-")
+    assert f"Programming Language :: Python :: {python}" in ABOUT["project"]["classifiers"]
+    lines = [line for line in (binder / "requirements.txt").read_text().splitlines() if line[:1] != "#"]
+    (extras,) = (re.fullmatch(r"-e \.\[([\w,]+)\]", line) for line in lines if line.startswith("-e"))
+    assert set(extras[1].split(",")) <= set(ABOUT["project"]["optional-dependencies"])
+    assert set(lines) - {extras[0]} <= set(ABOUT["dependency-groups"]["lab"])
+
+
+def test_binder_opens_the_tutorial_and_goes_on_with_its_own_command(tmp_path):
+    start = PROJECT / "binder" / "start"
+    program = [str(start), sys.executable, "-c", "import os; print(os.environ['JUPYTERHUB_DEFAULT_URL'])"]
+    done = subprocess.run(program, capture_output=True, text=True, check=True, env={"PATH": "/usr/bin:/bin"})
+    address = done.stdout.strip()
+    assert (PROJECT / address.removeprefix("/lab/tree/")).is_file()
+    again = {"PATH": "/usr/bin:/bin", "JUPYTERHUB_DEFAULT_URL": "/lab/tree/README.md"}
+    done = subprocess.run(program, capture_output=True, text=True, check=True, env=again)
+    assert done.stdout.strip() == "/lab/tree/README.md"
+
+
+def test_what_binder_runs_ends_at_the_first_failure_and_asks_for_what_the_project_has():
+    for name in ("postBuild", "start"):
+        file = PROJECT / "binder" / name
+        assert file.stat().st_mode & 0o111
+        assert "set -euo pipefail" in file.read_text()
+        subprocess.run(["bash", "-n", str(file)], check=True)
+    for line in (PROJECT / "binder" / "postBuild").read_text().splitlines():
+        if line.startswith("python -c"):
+            subprocess.run([sys.executable, "-c", line.split('"')[1]], check=True, capture_output=True)

@@ -1,0 +1,1 @@
+"""Files that a deployment of workers needs, written by `dnworker deploy`."""
