@@ -111,7 +111,7 @@ def variables_of_serve() -> list[str]:
     serve.add_arguments(parser)
     options = [option for action in parser._actions for option in action.option_strings]
     names = [option[2:].replace("-", "_").upper() for option in options if option.startswith("--")]
-    return ["DNWORKER_CONFIG", *(f"DNWORKER_{name}" for name in names)]
+    return [f"DNWORKER_{name}" for name in names]
 
 
 def capability(path: Path) -> Iterator[Finding]:
