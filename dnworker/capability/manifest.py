@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from dnworker.capability.near_paths import way_out
 from dnworker.capability.presence import component_problems
 from dnworker.capability.problems import DocumentChecker, at_most, kind_of
 from dnworker.capability.reading import UnreadableFile, read_text, resolved, shown
@@ -94,10 +95,9 @@ def load_manifest(root: Path) -> CapabilityManifest:
         ManifestError: the file is missing or breaks rules; it lists all of them.
     """
     try:
-        text = read_text(root / MANIFEST_NAME)
+        return parse_manifest(read_text(root / MANIFEST_NAME), root)
     except UnreadableFile as exc:
-        raise ManifestError([str(exc)], code="DN402") from exc
-    return parse_manifest(text, root)
+        raise ManifestError([f"{exc}{way_out(root, MANIFEST_NAME)}"], code="DN402") from exc
 
 
 def parse_manifest(

@@ -107,6 +107,12 @@ def run(options: argparse.Namespace) -> int:
             options.refuse(f"--{name} is for a notebook that runs; add --execute, or leave it out")
     if options.diff and (options.check or options.lock or options.force):
         options.refuse("--diff writes nothing; leave --check, --lock and --force out")
+    if options.notebook.is_dir():
+        raise UsageError(
+            f"{options.notebook} is a directory, and a notebook is wanted; "
+            f"`dnworker import {options.notebook} -o FILE.ipynb` makes one of a capability",
+            code="DN510",
+        )
     exporter = extension("export")
     return _export_executed(exporter, options) if options.execute else _export_file(exporter, options)
 

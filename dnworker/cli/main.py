@@ -10,10 +10,10 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from dnworker._version import __version__
+from dnworker.cli import completion, lab, remote
 from dnworker.cli import export as exporting
-from dnworker.cli import lab, remote
 from dnworker.cli.text import NearParser, print_json, printable
+from dnworker.cli.version import Version, print_version_json
 from dnworker.core.errors import DnworkerError, UsageError, code_of, with_code
 
 Command = Callable[[argparse.Namespace], int]
@@ -24,7 +24,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     Wrong use, which ends with code 2, is always said on stderr: what is wrong may be `--json` itself.
     """
-    options = make_parser().parse_args(arguments)
+    words = sys.argv[1:] if arguments is None else arguments
+    if sorted(words) == ["--json", "--version"]:
+        return print_version_json()
+    options = make_parser().parse_args(words)
     command: Command = options.command
     try:
         code = command(options)
@@ -61,7 +64,7 @@ def _leave_stdout() -> None:
 def make_parser() -> argparse.ArgumentParser:
     """Return the parser of the whole command line."""
     parser = NearParser(prog="dnworker", description="Run, check, control and export workers.")
-    parser.add_argument("--version", action="version", version=f"dnworker {__version__}")
+    parser.add_argument("--version", action=Version, help="show the version, the build and Python, and end")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     common = NearParser(add_help=False)
     common.add_argument("--json", action="store_true", help="answer in JSON")
@@ -74,6 +77,7 @@ def make_parser() -> argparse.ArgumentParser:
     _add(commands, common, "cursors", "show or change how far workers are with events that are kept")
     _add(commands, common, "dead", "show, retry or drop what workers could not handle")
     _add(commands, common, "nodes", "show who shares the broker, and what each node holds")
+    _add(commands, common, "doctor", "look at all that makes dnworker fail, and say the way out")
     _add(commands, common, "explain", "show what the code at the end of a message means")
     _add(commands, common, "reload", "read capabilities again, on one node or on all")
     remote.add_commands(commands, common)
@@ -84,6 +88,10 @@ def make_parser() -> argparse.ArgumentParser:
     taking.add_argument("-o", "--output", type=Path, required=True, help="the .ipynb file to write")
     taking.add_argument("--force", action="store_true", help="write over the notebook, and modules beside it")
     taking.set_defaults(command=_import, aside="; nothing was written")
+    completing = commands.add_parser(
+        "completion", parents=[common], help="print the script by which a shell completes dnworker"
+    )
+    completion.add_arguments(completing, make_parser)
     opening = commands.add_parser("lab", parents=[common], help="open a notebook in JupyterLab, ready to run")
     lab.add_arguments(opening)
     return parser

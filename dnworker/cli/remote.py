@@ -45,14 +45,14 @@ def add_commands(commands: Any, common: argparse.ArgumentParser) -> None:
     restart = commands.add_parser("restart", parents=[common, there], help="start workers again that stopped")
     restart.add_argument("worker", nargs="+", metavar="CAPABILITY:WORKER")
     restart.add_argument("--force", action="store_true", help="also those that are running")
-    restart.set_defaults(command=with_client(_restart))
+    restart.set_defaults(command=_checked_restart)
 
     fire = commands.add_parser("fire", parents=[common, there], help="publish an event")
     fire.add_argument("kind")
     fire.add_argument("field", nargs="*", metavar="KEY=VALUE", help="of the payload; values are JSON or text")
     fire.add_argument("--payload", metavar="JSON", help="the whole payload; - reads it from stdin")
     fire.add_argument("--session", metavar="ID", help="publish to this session")
-    fire.set_defaults(command=with_client(_fire))
+    fire.set_defaults(command=_checked_fire)
 
     panel = commands.add_parser("panel", parents=[common, there], help="open the panel in a browser")
     panel.add_argument("--no-browser", action="store_true", help="print the address, good for 30 s")
@@ -75,10 +75,9 @@ def add_address(parser: argparse.ArgumentParser) -> None:
 
 
 def _positive(text: str) -> int:
-    number = int(text)
-    if number < 1:
-        raise ValueError(text)
-    return number
+    if text.isdecimal() and int(text) > 0:
+        return int(text)
+    raise argparse.ArgumentTypeError(f"{text!r} is no whole number above 0")
 
 
 def with_client(action: Action) -> Callable[[argparse.Namespace], int]:
@@ -187,14 +186,20 @@ async def _ps(client: RuntimeClient, options: argparse.Namespace) -> int:
     return 0
 
 
-async def _restart(client: RuntimeClient, options: argparse.Namespace) -> int:
-    restarted: list[dict[str, Any]] = []
+def _checked_restart(options: argparse.Namespace) -> int:
+    """Check the names before the runtime is asked."""
     for name in options.worker:
-        capability, colon, worker = name.partition(":")
-        if not colon or not worker:
+        if not all(name.partition(":")):
             raise UsageError(
                 f"{name!r} is no worker; name it as capability:worker, as `dnworker ps` does", code="DN301"
             )
+    return with_client(_restart)(options)
+
+
+async def _restart(client: RuntimeClient, options: argparse.Namespace) -> int:
+    restarted: list[dict[str, Any]] = []
+    for name in options.worker:
+        capability, _, worker = name.partition(":")
         restarted.append(await client.restart_worker(capability, worker, force=options.force))
     has_failed = any(one["state"] == "error" for one in restarted)
     if options.json:
@@ -210,8 +215,20 @@ async def _restart(client: RuntimeClient, options: argparse.Namespace) -> int:
     return 1 if has_failed else 0
 
 
+def _checked_fire(options: argparse.Namespace) -> int:
+    """Read the payload before the runtime is asked; a field in the place of the kind is named."""
+    if "=" in options.kind:
+        kind = next((word for word in options.field if "=" not in word), "KIND")
+        raise UsageError(
+            f"{options.kind!r} is a field, and the kind comes first: dnworker fire {kind} {options.kind}",
+            code="DN205",
+        )
+    options.fields = _payload(options)
+    return with_client(_fire)(options)
+
+
 async def _fire(client: RuntimeClient, options: argparse.Namespace) -> int:
-    answer = await client.publish(options.kind, _payload(options), session_id=options.session)
+    answer = await client.publish(options.kind, options.fields, session_id=options.session)
     text = f"event {answer['event_id']}, seq {answer['seq']}"
     print(json.dumps({"ok": True, **answer}) if options.json else text)
     return 0
@@ -230,7 +247,8 @@ def _payload(options: argparse.Namespace) -> dict[str, Any]:
     for field in options.field:
         key, equals, value = field.partition("=")
         if not equals or not key:
-            raise UsageError(f"{field!r} is not of the form key=value", code="DN205")
+            way_out = f"; --payload {field!r} takes it whole" if field.startswith("{") else ""
+            raise UsageError(f"{field!r} is not of the form key=value{way_out}", code="DN205")
         try:
             payload[key] = json.loads(value)
         except (ValueError, RecursionError):

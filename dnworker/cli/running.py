@@ -109,13 +109,20 @@ def forget_own() -> None:
 def running() -> list[Running]:
     """Return the runtimes that run; entries of dead processes are removed."""
     found = []
-    for file in sorted(_home().glob("runtime-*.json")):
-        try:
-            one = msgspec.json.decode(read_bytes(file), type=Running)
-        except (OSError, msgspec.MsgspecError, RecursionError):
-            continue  # being written, or not a file of this list
+    for file, one in entries():
         if one.is_alive:
             found.append(one)
         else:
             forget(file)
+    return found
+
+
+def entries() -> list[tuple[Path, Running]]:
+    """Return the files of the list with what they say, those of dead processes, too; nothing is removed."""
+    found = []
+    for file in sorted(_home().glob("runtime-*.json")):
+        try:
+            found.append((file, msgspec.json.decode(read_bytes(file), type=Running)))
+        except (OSError, msgspec.MsgspecError, RecursionError):
+            continue  # being written, or not a file of this list
     return found

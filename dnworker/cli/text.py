@@ -60,9 +60,9 @@ class NearParser(argparse.ArgumentParser):
     """A parser that names the nearest known word with a mistake; its subcommands do so, too."""
 
     def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
-        """Parse, and refuse unknown options here, where the known ones are at hand."""
+        """Parse, and refuse what is not known here, where the known options and the usage are at hand."""
         found, rest = super().parse_known_args(args, namespace)
-        if rest and any(word.startswith("-") for word in rest):
+        if rest:
             self.error(f"unrecognized arguments: {' '.join(rest)}")
         return found, rest
 
@@ -79,6 +79,26 @@ class NearParser(argparse.ArgumentParser):
         self.exit(2, f"{self.prog}: {message} (DN901)\n")
 
 
+MEANT = {
+    "help": "--help",
+    "version": "--version",
+    "start": "serve",
+    "run": "serve",
+    "list": "ps",
+    "status": "ps",
+    "publish": "fire",
+    "emit": "fire",
+    "send": "fire",
+    "check": "validate",
+    "lint": "validate",
+    "diagnose": "doctor",
+    "jupyter": "lab",
+    "new": "init",
+}
+"""Words of other command lines for what is called otherwise here."""
+
+
 def _near(word: str, known: list[str]) -> str:
-    near = closest(word, known)
+    meant = MEANT.get(word)
+    near = meant if meant in known or (meant or "").startswith("--") else closest(word, known)
     return f"; did you mean {near}?" if near else ""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 
-from .pages import DOCS, PAGES, WRITE, made
+from .pages import PAGES, WRITE, made, place_of
 
 
 def main() -> int:
@@ -15,11 +15,12 @@ def main() -> int:
     is_check = parser.parse_args().check
     old = []
     for name in PAGES:
-        page, text = DOCS / name, made(name)
+        page, text = place_of(name), made(name)
         if page.is_file() and page.read_text(encoding="utf-8") == text:
             continue
         old.append(name)
         if not is_check:
+            page.parent.mkdir(exist_ok=True)
             page.write_text(text, encoding="utf-8")
     if old and is_check:
         print(f"not what their sources say: {', '.join(old)}; write them with: {WRITE}", file=sys.stderr)

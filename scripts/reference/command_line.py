@@ -43,14 +43,15 @@ def _section(name: str, purpose: str, parser: argparse.ArgumentParser, note: Not
     actions = [one for one in parser._actions if one.dest not in ("help", "json")]
     given = [one for one in actions if not one.option_strings]
     options = [one for one in actions if one.option_strings]
-    parts = [f"## dnworker {name}", sentence(purpose), fence("", _usage(name, given, options))]
+    parts = [f"## dnworker {name}", sentence(purpose), fence("", usage(name, given, options))]
     parts += [items(argument(one) for one in [*given, *options])] if actions else []
     if note.exit_codes:
         parts.append(f"Exit codes: {note.exit_codes}")
     return "\n\n".join([*parts, note.example.strip()])
 
 
-def _usage(name: str, given: list[argparse.Action], options: list[argparse.Action]) -> str:
+def usage(name: str, given: list[argparse.Action], options: list[argparse.Action]) -> str:
+    """Return how a command is written, in one line."""
     required = [names(one).partition(",")[0] for one in options if one.required]
     words = [_word(one) for one in given]
     return " ".join(["dnworker", name, *words, *required, *(["[options]"] if options else [])])

@@ -254,6 +254,40 @@ dnworker lab
 It opens `dnworker.ipynb` of this directory in JupyterLab, and writes a short notebook that runs where there is none.
 """
     ),
+    "doctor": Note(
+        """
+```sh
+dnworker doctor
+```
+
+```text
+OK       python: dnworker ...
+OK       packages: extras: ...
+...
+... problem...
+```
+
+Each line is a thing that was looked at, with the way out where something can be done. Paste it into an issue: it has no secrets, and your home directory is `~`.
+It looks at this machine alone; only `--broker` asks servers elsewhere.
+""",
+        "1 when there is a problem; warnings are none.",
+    ),
+    "completion": Note(
+        """
+```sh
+dnworker completion bash > dnworker.bash
+bash -n dnworker.bash
+```
+
+Put it where your shell looks, and open a new one:
+
+- bash: `~/.local/share/bash-completion/completions/dnworker`
+- zsh: a file `_dnworker` in a directory of `$fpath`
+- fish: `~/.config/fish/completions/dnworker.fish`
+
+Names of workers, as of `dnworker restart`, are those of the runtime that runs. Write the file again after an upgrade.
+"""
+    ),
     "explain": Note(
         """
 ```sh

@@ -5,11 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-from . import command_line, events, http_api, keys, limits, magics, python_api, turns
+from . import command_line, events, http_api, keys, limits, magics, man_page, python_api, turns
 
 DOCS = Path(__file__).parents[2] / "docs"
 WRITE = "python -m scripts.reference"
 """The command that writes the pages."""
+
+MAN = "../man/dnworker.1"
+"""The manual page; no page of the site."""
 
 PAGES: dict[str, Callable[[], str]] = {
     "reference/python.md": python_api.python,
@@ -23,7 +26,13 @@ PAGES: dict[str, Callable[[], str]] = {
     "reference/http-api.md": http_api.http_api,
     "reference/limits.md": limits.limits,
     "reference/keys.md": keys.keys,
+    MAN: man_page.man_page,
 }
+
+
+def place_of(name: str) -> Path:
+    """Return where a page is written."""
+    return (DOCS / name).resolve()
 
 
 def made(name: str) -> str:

@@ -10,7 +10,7 @@ import dnworker
 import dnworker.testing
 import dnworker_jupyter
 from dnworker_jupyter.display import widgets
-from scripts.reference.pages import DOCS, PAGES, WRITE, made
+from scripts.reference.pages import DOCS, MAN, PAGES, WRITE, made
 
 PUBLIC = [
     *(f"dnworker.{name}" for name in dnworker.__all__),
@@ -31,7 +31,8 @@ def test_a_generated_page_is_what_its_source_says(name):
 
 @pytest.mark.parametrize("name", PAGES)
 def test_a_generated_page_says_so_in_its_first_line(name):
-    assert made(name).startswith("<!-- Generated from ")
+    mark = '.\\" Generated from ' if name == MAN else "<!-- Generated from "
+    assert made(name).startswith(mark)
 
 
 def test_every_public_name_is_on_one_page_of_the_reference():

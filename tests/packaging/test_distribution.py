@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import subprocess
 import sys
@@ -61,7 +62,9 @@ def test_the_wheel_holds_the_two_packages_and_nothing_else(wheel):
     }
     names = set(zipfile.ZipFile(wheel).namelist())
     about = {name for name in names if ".dist-info/" in name}
-    assert names - about == expected
+    assert expected <= names - about
+    (man,) = names - about - expected
+    assert man.endswith(".data/data/share/man/man1/dnworker.1")
     told = {name.partition("/")[2] for name in about}
     assert told == {"METADATA", "WHEEL", "RECORD", "entry_points.txt", "licenses/LICENSE"}
 
@@ -87,7 +90,7 @@ def test_the_sdist_holds_what_builds_the_wheel_and_no_tests(sdist):
     with tarfile.open(sdist) as archive:
         names = {name.partition("/")[2] for name in archive.getnames()}
     assert {"pyproject.toml", "PKG-INFO", "LICENSE", "README.md", "CHANGELOG.md"} <= names
-    assert {name.partition("/")[0] for name in names if "/" in name} == {"dnworker", "extension"}
+    assert {name.partition("/")[0] for name in names if "/" in name} == {"dnworker", "extension", "man"}
 
 
 def test_the_version_is_the_tag_in_a_clone_an_archive_an_sdist_and_an_editable_install(tmp_path):
@@ -96,6 +99,7 @@ def test_the_version_is_the_tag_in_a_clone_an_archive_an_sdist_and_an_editable_i
     git(clone, "add", "--all")
     git(clone, "commit", "--quiet", "--message", "all")
     git(clone, "tag", "v7.8.9")
+    head = sh("git", "rev-parse", "HEAD", cwd=clone).strip()
     sdist = build(clone, tmp_path / "sdist", "--sdist")
     assert version_of(sdist) == "7.8.9"
     (tmp_path / "unpacked").mkdir()
@@ -104,9 +108,12 @@ def test_the_version_is_the_tag_in_a_clone_an_archive_an_sdist_and_an_editable_i
     sh("git", "archive", "--output", tmp_path / "a.tar", "HEAD", cwd=clone)
     sh("tar", "xf", tmp_path / "a.tar", "-C", tmp_path / "archive")
     for source in ("unpacked", "archive"):
-        assert version_of(build(tmp_path / source, tmp_path / f"of-{source}")) == "7.8.9"
+        wheel = build(tmp_path / source, tmp_path / f"of-{source}")
+        assert version_of(wheel) == "7.8.9"
+        assert json.loads(zipfile.ZipFile(wheel).read("dnworker/build.json"))["commit"] == head
     binaries = new_environment(tmp_path / "venv", "--editable", str(clone))
-    assert sh(binaries / "dnworker", "--version", env=outside(binaries, tmp_path)) == "dnworker 7.8.9\n"
+    told = sh(binaries / "dnworker", "--version", env=outside(binaries, tmp_path))
+    assert told.startswith(f"dnworker 7.8.9 (build {head[:7]}")
 
 
 def test_a_copy_without_git_builds_as_version_zero(wheel):
