@@ -37,6 +37,7 @@ FRAMEWORK = {
     "flow": "core capability",
     "project": "core events capability flow",
     "archive": "core capability",
+    "deploy": "core capability archive _version.py",
     "client": "core",
     "sessions": "core events events/brokers capability",
     "workers/child": "compat.py",
@@ -46,7 +47,7 @@ FRAMEWORK = {
     "server": "core events events/brokers client sessions workers engine _version.py",
     "runtime.py": "core events/brokers flow engine panel server compat.py",
     "cli": "core explain events events/brokers events/brokers/sqlite events/brokers/jetstream capability flow"
-    " project archive client workers engine runtime.py _version.py compat.py",
+    " project archive deploy client workers engine runtime.py _version.py compat.py",
     "testing": "core client events/brokers server workers runtime.py compat.py",
     "__main__.py": "cli",
     "__init__.py": "core events client sessions workers runtime.py _version.py",

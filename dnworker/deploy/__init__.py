@@ -1,0 +1,1 @@
+"""Writes what runs capabilities on a server: a service, an image, a compose file or manifests."""
