@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 import shutil
 import subprocess
@@ -201,7 +200,7 @@ def test_bad_capabilities_and_directories_are_refused_and_nothing_is_written(sho
         assert deploy("systemd", *arguments) == 1
         assert re.search(r"\(DN\d+\)|\[CAP-", capsys.readouterr().err)
     assert not out.exists()
-    assert os.listdir(tmp_path / "mine") == ["notes"]
+    assert [file.name for file in (tmp_path / "mine").iterdir()] == ["notes"]
 
 
 def test_an_unknown_target_is_answered_with_the_nearest(shop, tmp_path, capsys):
