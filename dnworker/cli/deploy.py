@@ -45,6 +45,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--host", default="127.0.0.1", help="systemd: the address that it listens at (default: %(default)s)"
     )
     parser.add_argument("--user", default="", help="systemd: whom it runs as (default: one of its name)")
+    _add_kept(parser)
+    parser.add_argument(
+        "--wheel", type=Path, metavar="FILE", help="install this wheel of dnworker, not the one of an index"
+    )
+    parser.add_argument(
+        "--lock", action="store_true", help="have uv lock all packages, which asks a package index"
+    )
+    parser.add_argument("--force", action="store_true", help="write over files that are not deploy's own")
+    parser.set_defaults(command=run, aside="; nothing was written")
+
+
+def _add_kept(parser: argparse.ArgumentParser) -> None:
+    """Declare the arguments for where events are kept, and for images."""
     parser.add_argument(
         "--durable",
         action=argparse.BooleanOptionalAction,
@@ -65,14 +78,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="nodes that share a broker (default: %(default)s)",
     )
     parser.add_argument("--image", default="", help="the image's name and tag (default: NAME:RELEASE)")
-    parser.add_argument(
-        "--wheel", type=Path, metavar="FILE", help="install this wheel of dnworker, not the one of an index"
-    )
-    parser.add_argument(
-        "--lock", action="store_true", help="have uv lock all packages, which asks a package index"
-    )
-    parser.add_argument("--force", action="store_true", help="write over files that are not deploy's own")
-    parser.set_defaults(command=run, aside="; nothing was written")
 
 
 def run(options: argparse.Namespace) -> int:
