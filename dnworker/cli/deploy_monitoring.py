@@ -11,16 +11,7 @@ from dnworker.core.files import write_atomically
 from dnworker.deploy.monitoring import monitoring_files
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare the arguments of `deploy monitoring`."""
-    parser.add_argument(
-        "-o", "--output", type=Path, required=True, metavar="DIR", help="the directory that is written"
-    )
-    parser.add_argument("--force", action="store_true", help="write over files that were edited")
-    parser.set_defaults(command=run, aside="; nothing was written")
-
-
-def run(options: argparse.Namespace) -> int:
+def write(options: argparse.Namespace) -> int:
     """Run the command; returns its exit code.
 
     Raises:

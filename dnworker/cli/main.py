@@ -73,6 +73,7 @@ def make_parser() -> argparse.ArgumentParser:
     _add(commands, common, "validate", "check capabilities")
     _add(commands, common, "pack", "make one archive of capabilities, with locks and hashes")
     _add(commands, common, "verify", "compare an archive, or what was unpacked of it, with its hashes")
+    _add(commands, common, "deploy", "write what runs capabilities on a server, in containers or a cluster")
     _add(commands, common, "map", "show what flows where in a capability")
     _add(commands, common, "cursors", "show or change how far workers are with events that are kept")
     _add(commands, common, "dead", "show, retry or drop what workers could not handle")

@@ -1,1 +1,1 @@
-"""Files that a deployment of workers needs, written by `dnworker deploy`."""
+"""Writes what runs capabilities on a server: a service, an image, a compose file or manifests; and what watches."""

@@ -72,6 +72,19 @@ demo: ok (1 worker)
 """,
         "1 when a capability breaks a rule; with `--strict` also for what would keep a worker from starting.",
     ),
+    "deploy": Note(
+        """
+```sh
+dnworker deploy systemd demo -o service --name demo
+```
+
+```text
+service deploys release 0.1.0-... by systemd
+...
+next: copy service to the machine; there: sudo sh install.sh
+```
+"""
+    ),
     "map": Note(
         """
 ```sh

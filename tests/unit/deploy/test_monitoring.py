@@ -18,7 +18,7 @@ from prometheus_client import generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 
 from dnworker import Runtime, Worker
-from dnworker.cli import deploy_monitoring
+from dnworker.cli import deploy
 from dnworker.core.errors import UsageError
 from dnworker.deploy.monitoring import monitoring_files
 from dnworker.engine import measuring
@@ -155,8 +155,8 @@ def test_promtool_finds_nothing_in_the_rules(tmp_path):
 def written(*words: str) -> int:
     parser = argparse.ArgumentParser()
     parser.set_defaults(json=False)
-    deploy_monitoring.add_arguments(parser)
-    options = parser.parse_args(words)
+    deploy.add_arguments(parser)
+    options = parser.parse_args(["monitoring", *words])
     return options.command(options)
 
 
