@@ -386,6 +386,11 @@ class History(EventNotes):
             for i in self._running
         )
 
+    def unfinished(self, asleep: Container[Invocation] = ()) -> list[Invocation]:
+        """Return what runs here, but for tasks, who is asleep, and who can only wait for one that is."""
+        running = [one for one in self._running if one.cause != "task" and not one.is_elsewhere]
+        return [i for i in running if i not in asleep and not self._waits_for_sleeper(i, asleep)]
+
     def is_settled(self) -> bool:
         """Return whether it is idle, and nothing that was published here is queued or runs elsewhere."""
         return self.is_idle() and (self.elsewhere is None or not self.elsewhere.is_busy())

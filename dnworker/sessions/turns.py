@@ -310,6 +310,20 @@ class Turns:
                 self._held.discard(session)
                 self._advance(session)
 
+    def waiting_for_people(self) -> set[Invocation]:
+        """Return the turns that do not go on by themselves: they ask a person, or wait for the next start."""
+        found: set[Invocation] = set()
+        for queue in self._queues.values():
+            if queue.active is not None and queue.prompts:
+                found |= {turn.invocation for turn in queue.turns}
+            elif self._is_stopping:
+                found |= {turn.invocation for turn in queue.waiting}
+        return found
+
+    def hold(self) -> None:
+        """Begin no turn that is kept for the next start; what runs goes on."""
+        self._is_stopping = self._keeper.is_on
+
     async def stop(self) -> None:
         """Cancel every turn, waiting or under way; those that wait and are kept run after the next start."""
         self._is_stopping = self._keeper.is_on
