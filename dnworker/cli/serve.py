@@ -134,13 +134,8 @@ async def _serve(
     options: argparse.Namespace, ending: Ending, manager: ServiceManager, times: EndTimes
 ) -> int:
     stop = asyncio.create_task(ending.requested(), name="dnworker end")
-    runtime = ending.engine = make_runtime(options)
-    runtime.logs.listen(print_error)
-    runtime.history.listen(print_mistakes)
-    runtime.history.hints.add(lambda invocation, text: say(f"{invocation.label}: {text}"))
-    debug_workers(runtime, options)
+    runtime = ending.engine = _made(options)
     watchdog = watch_loop(runtime, on_debugger=manager.ping)
-    runtime.services.log_files.print_line = print_output
     telling = asyncio.create_task(manager.keep(runtime), name="dnworker service manager")
     if not await _is_started(runtime, stop, ending):
         return 0
@@ -159,9 +154,8 @@ async def _serve(
                 return 0
             loading.result()
         runtime.turns.release(without_agent=True)
-        check_debugged(runtime)
-        check_kept(runtime)
-        check_retried(runtime)
+        for check in (check_debugged, check_kept, check_retried):
+            check(runtime)
         gc.collect()
         gc.freeze()  # what is loaded by now stays: the collector need not visit it again
         announce(runtime, file, as_json=options.json)
@@ -184,6 +178,17 @@ async def _serve(
         watchdog.stop()
         kept.close()
         forget(known)
+
+
+def _made(options: argparse.Namespace) -> Runtime:
+    """Return the runtime, whose mistakes and output are printed."""
+    runtime = make_runtime(options)
+    runtime.logs.listen(print_error)
+    runtime.history.listen(print_mistakes)
+    runtime.history.hints.add(lambda invocation, text: say(f"{invocation.label}: {text}"))
+    debug_workers(runtime, options)
+    runtime.services.log_files.print_line = print_output
+    return runtime
 
 
 async def _drain(runtime: Runtime, times: EndTimes) -> float:

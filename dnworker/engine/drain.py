@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from dnworker.engine.progress import Progress
     from dnworker.events.bus import EventBus
     from dnworker.events.history import History
+    from dnworker.sessions.store import SessionStore
     from dnworker.sessions.turns import Turns
     from dnworker.workers.managed import ManagedWorker
 
@@ -48,7 +49,7 @@ class Drain:
     Args:
         bus: whose events are worked off.
         history: knows what runs.
-        turns: of sessions.
+        sessions, turns: what they have under way.
         progress: says that the runtime stops.
         workers: returns those that there are.
         leave: has this node take no worker more from others.
@@ -58,6 +59,7 @@ class Drain:
         self,
         bus: EventBus,
         history: History,
+        sessions: SessionStore,
         turns: Turns,
         progress: Progress,
         workers: Callable[[], Iterable[ManagedWorker]],
@@ -65,6 +67,7 @@ class Drain:
     ) -> None:
         self._bus = bus
         self._history = history
+        self._sessions = sessions
         self._turns = turns
         self._progress = progress
         self._workers = workers
@@ -117,7 +120,7 @@ class Drain:
         self._is_refusing = not keeps
         self._leave()
         if keeps:
-            self._turns.hold()
+            self._turns.is_stopping = True
         for worker in self._workers():
             worker.hold(events=keeps)
         began = time.monotonic()
@@ -131,10 +134,27 @@ class Drain:
 
     def _running(self) -> list[Invocation]:
         """Return what runs and would end by itself; not what a worker that is down has left behind."""
-        waits = self._turns.waiting_for_people()
+        asleep = self._turns_that_wait()
         down = {w.qualified_name for w in self._workers() if w.state is not WorkerState.RUNNING}
-        found = self._history.unfinished(waits)
-        return [one for one in found if one.cause in _CAUSES and one.worker not in down]
+        return [
+            one
+            for one in self._history.running()
+            if one.cause in _CAUSES
+            and one.worker not in down
+            and one not in asleep
+            and not self._history.waits_for_sleeper(one, asleep)
+        ]
+
+    def _turns_that_wait(self) -> set[Invocation]:
+        """Return the turns that do not go on by themselves: they ask a person, or wait for the next start."""
+        found: set[Invocation] = set()
+        for session in self._sessions.list():
+            queue = self._turns.queue(session)
+            if queue.active is not None and queue.prompts:
+                found |= {turn.invocation for turn in queue.turns}
+            elif self._turns.is_stopping:
+                found |= {turn.invocation for turn in queue.waiting}
+        return found
 
     def _is_busy(self, *, keeps: bool) -> bool:
         return bool(self._running()) or (not keeps and any(w.owed for w in self._up()))

@@ -296,7 +296,7 @@ class Engine:
     @cached_property
     def drain(self) -> Drain:
         """Lets what runs and waits end before a stop."""
-        parts = self.bus, self.history, self.turns, self.progress
+        parts = self.bus, self.history, self.sessions, self.turns, self.progress
         return Drain(*parts, self.workers, self.holdings.leave)
 
     @cached_property

@@ -6,7 +6,7 @@ import asyncio
 import bisect
 import enum
 import logging
-from collections import Counter, deque
+from collections import deque
 from collections.abc import Collection, Sized
 
 from msgspec.structs import replace
@@ -397,10 +397,6 @@ class KeptConsumer(GivenEvents):
             if is_before:
                 self._due.append(given.seq)
         self._leave_to_pages()
-
-    def later(self) -> Counter[str]:
-        """Return none: what comes again is kept."""
-        return Counter()
 
     def close(self) -> None:
         """Receive nothing more; what was not handled is kept for the worker's next consumer."""
