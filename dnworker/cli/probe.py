@@ -1,4 +1,4 @@
-"""`dnworker probe`: asks a runtime whether it is there, or ready; for health checks of containers and services.
+"""`dnworker probe`: asks a runtime whether it is there, or ready; for health checks of containers.
 
 It imports as little as it can, for it is started every few seconds.
 """

@@ -148,16 +148,8 @@ async def _serve(
     try:
         kept.enter_context(kept_output(runtime))
         kept.enter_context(contained(runtime.note_unhandled))
-        with runtime.progress.loading():
-            loading = asyncio.create_task(_load(runtime, options))
-            if not await _finishes_before(stop, loading):
-                return 0
-            loading.result()
-        runtime.turns.release(without_agent=True)
-        for check in (check_debugged, check_kept, check_retried):
-            check(runtime)
-        gc.collect()
-        gc.freeze()  # what is loaded by now stays: the collector need not visit it again
+        if not await _is_loaded(runtime, options, stop):
+            return 0
         announce(runtime, file, as_json=options.json)
         if options.watch or options.watch_all:
             tasks.append(asyncio.create_task(watch(runtime, every_file=options.watch_all)))
@@ -198,6 +190,22 @@ async def _drain(runtime: Runtime, times: EndTimes) -> float:
     began = time.monotonic()
     await runtime.drain.work_off(times.work_off, say)
     return times.within - (time.monotonic() - began)
+
+
+async def _is_loaded(runtime: Runtime, options: argparse.Namespace, stop: asyncio.Task[None]) -> bool:
+    """Load all that there is to load, and check the options; False where the end is asked for first."""
+    with runtime.progress.loading():
+        loading = asyncio.create_task(_load(runtime, options))
+        if not await _finishes_before(stop, loading):
+            return False
+        loading.result()
+    runtime.turns.release(without_agent=True)
+    check_debugged(runtime)
+    check_kept(runtime)
+    check_retried(runtime)
+    gc.collect()
+    gc.freeze()  # what is loaded by now stays: the collector need not visit it again
+    return True
 
 
 async def _load(runtime: Runtime, options: argparse.Namespace) -> None:

@@ -173,7 +173,31 @@ async def test_a_process_that_ignores_sigterm_is_killed_in_time(tmp_path):
         served.process.send_signal(signal.SIGTERM)
         code, seconds = await ended(served)
     assert (code, seconds < 4) == (1, True)
-    assert "workers that did not stop within 1 s are left behind, and killed" in served.err
+    assert any("the process of demo:stubborn" in line for line in served.err)
+
+
+async def test_files_of_a_runtime_that_was_killed_are_removed_by_the_next(tmp_path):
+    root = capability(tmp_path)
+    for _ in range(2):
+        async with serving(tmp_path, root) as served:
+            files = (served.home / ".dreadnode" / "dnworker").glob("runtime-*")
+            assert [file.name for file in files] == [f"runtime-{served.pid}.json"]
+            served.process.kill()
+            await served.process.wait()
+
+
+async def test_a_full_disk_does_not_keep_it_from_ending(tmp_path):
+    root, status = capability(tmp_path), 200
+    limit = "trap '' XFSZ; ulimit -f 2048"  # blocks of 1 KiB: what is written beyond them fails
+    async with serving(tmp_path, root, "--durable", limits=limit) as served:
+        async with asyncio.timeout(30):
+            while status == 200:
+                body = {"kind": "demo.none", "payload": {"text": "x" * 50_000}}
+                status = (await served.client.post("/api/events", json=body)).status_code
+        assert status == 507
+        served.process.send_signal(signal.SIGTERM)
+        code, seconds = await ended(served)
+    assert (code in (0, 1), seconds < 10) == (True, True)
 
 
 async def flood(served, numbers, accepted, seconds):
