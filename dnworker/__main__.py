@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 
-from dnworker.cli.main import main
+from dnworker.cli.entry import main
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -63,7 +63,7 @@ def _output(name: str, needs: list[str], build: list[str], command: str) -> dict
         "build": {
             "noarch": "python",
             "script": "${{ PYTHON }} -m pip install . -vv --no-deps --no-build-isolation",
-            "python": {"entry_points": [f"{command} = dnworker.cli.main:main"]},
+            "python": {"entry_points": [f"{command} = dnworker.cli.entry:main"]},
         },
         "requirements": {
             "host": ["python ${{ python_min }}.*", "pip", *_conda(build)],

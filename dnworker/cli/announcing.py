@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -85,8 +86,11 @@ def print_waiting(runtime: Runtime) -> None:
     print(f"waiting for {awaited}; Ctrl-C stops", file=sys.stderr, flush=True)
 
 
-def watch_loop(runtime: Runtime) -> Watchdog:
-    """Say on stderr, and in its worker's log, who makes the running loop stand still, and for how long."""
+def watch_loop(runtime: Runtime, *, on_debugger: Callable[[], None] = lambda: None) -> Watchdog:
+    """Say on stderr, and in its worker's log, who makes the running loop stand still, and for how long.
+
+    `on_debugger` is called on another thread, a few times a second, while a debugger holds the loop.
+    """
 
     def say(block: Block, text: str) -> None:
         print(printable(text), file=sys.stderr, flush=True)
@@ -110,6 +114,8 @@ def watch_loop(runtime: Runtime) -> Watchdog:
         held = f"{who(runtime, block)} at {block.location}" if block.is_known else block.location
         say(block, f"the event loop runs again: it stood still for {block.seconds:.1f} s, by {held}")
 
-    watchdog = Watchdog(asyncio.get_running_loop(), on_blocked=blocked, on_released=released)
+    watchdog = Watchdog(
+        asyncio.get_running_loop(), on_blocked=blocked, on_released=released, on_debugger=on_debugger
+    )
     watchdog.start()
     return watchdog

@@ -1,8 +1,9 @@
 """`Ending`: ends `serve` within bounds, whatever its workers do; names what had to be left behind.
 
 The first SIGINT, SIGTERM or SIGHUP begins an orderly stop on the loop. A thread watches over it, which needs
-the loop for nothing: it names what still runs after five seconds, and ends the process after nine. A second
-signal ends the process at once. `last_resort.py` does so where not even a thread can run.
+the loop for nothing: it names what still runs after five seconds, and ends the process after nine, or when
+`stop_options.py` says. A second signal ends the process at once. `last_resort.py` does so where not even a
+thread can run.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Any
 
+from dnworker.cli.stop_options import EndTimes
 from dnworker.cli.streams import Streams, last_words_fd
 from dnworker.cli.text import printable
 from dnworker.core.threads import untraced
@@ -31,28 +33,14 @@ from dnworker.engine.own_loop import SharedLoop
 if TYPE_CHECKING:
     from dnworker.engine.engine import Engine
 
-HANDLERS_END = 4.9
-"""Seconds after the first signal when what still runs is named, a moment before cancelled handlers are left
-behind; threads alone get no longer."""
-
-STOP_WITHIN = 6.5
-"""Seconds that workers and turns get to stop; then journal and server are closed without them."""
-
-PROCESS_ENDS = 9.0
-"""Seconds after the first signal when the process ends, whatever is left."""
-
 TASKS_END = 0.5
 """Seconds that tasks get which nobody owns, once the runtime has stopped."""
 
 THREADS_END = 1.0
 """Seconds that threads get at least, once the loop has ended."""
 
-TRACEBACKS = PROCESS_ENDS + 0.4
-"""Seconds after which `faulthandler` ends a process that is past running Python threads."""
-
-KILL = PROCESS_ENDS + 0.6
 KILL_AT_ONCE = 1.5
-"""Seconds until `last_resort.py` kills, after the first and after the second signal."""
+"""Seconds until `last_resort.py` kills after the second signal."""
 
 TOGETHER = 0.01
 """Seconds in which several signals are the first one: who forwards a signal may send it twice."""
@@ -69,13 +57,15 @@ class Ending:
     Args:
         streams: what is said goes to its standard error.
         on_exit: called before the process is ended by force.
+        times: when what happens.
     """
 
-    def __init__(self, streams: Streams, on_exit: Callable[[], None]) -> None:
+    def __init__(self, streams: Streams, on_exit: Callable[[], None], times: EndTimes) -> None:
         self.engine: Engine | None = None
         """What is stopped; set as soon as there is one."""
         self._streams = streams
         self._on_exit = on_exit
+        self._times = times
         # when and how it ends
         self._began: float | None = None
         self._first: float | None = None  # when the first signal came
@@ -113,7 +103,7 @@ class Ending:
         program = [sys.executable, "-I", "-S", str(Path(__file__).with_name("last_resort.py"))]
         with suppress(OSError):  # no process can be had: all but the worst code ends without it
             self._resort = subprocess.Popen(
-                [*program, str(os.getpid()), numbers, str(KILL), str(KILL_AT_ONCE)],
+                [*program, str(os.getpid()), numbers, str(self._times.kill), str(KILL_AT_ONCE)],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.DEVNULL,
@@ -194,7 +184,9 @@ class Ending:
         """Note that the runtime has not ended in order; what could be named has been."""
         if self._is_in_order:
             self._is_in_order = False
-            self._say(f"workers that did not stop within {STOP_WITHIN:g} s are left behind, and killed")
+            self._say(
+                f"workers that did not stop within {self._times.within:g} s are left behind, and killed"
+            )
 
     def run(self, work: Coroutine[Any, Any, int]) -> int:
         """Run a coroutine on a loop of its own and return its result, an exit code.
@@ -253,9 +245,10 @@ class Ending:
             return None  # without a runtime nothing can be left
         if self._loop_ended is not None:
             return min(
-                max(self._began + HANDLERS_END, self._loop_ended + THREADS_END), self._began + PROCESS_ENDS
+                max(self._began + self._times.handlers_end, self._loop_ended + THREADS_END),
+                self._began + self._times.process_ends,
             )
-        return self._began + (PROCESS_ENDS if is_named else HANDLERS_END)
+        return self._began + (self._times.process_ends if is_named else self._times.handlers_end)
 
     def _note(self, sign: str) -> None:
         now = time.monotonic()
@@ -263,7 +256,9 @@ class Ending:
             self._began = now
             if self.engine is not None:
                 with suppress(RuntimeError, ValueError):
-                    faulthandler.dump_traceback_later(TRACEBACKS, exit=True, file=self._last_words)
+                    faulthandler.dump_traceback_later(
+                        self._times.tracebacks, exit=True, file=self._last_words
+                    )
         if sign != "s":
             return
         if self._first is not None:
@@ -285,7 +280,7 @@ class Ending:
         if not left:
             return
         self._is_in_order = False
-        self._say(f"still running {HANDLERS_END:.0f} s after the signal:")
+        self._say(f"still running {self._times.handlers_end:.0f} s after the signal:")
         for line in left:
             self._say(f"  {line}")
 

@@ -79,6 +79,7 @@ def make_parser() -> argparse.ArgumentParser:
     _add(commands, common, "dead", "show, retry or drop what workers could not handle")
     _add(commands, common, "nodes", "show who shares the broker, and what each node holds")
     _add(commands, common, "doctor", "look at all that makes dnworker fail, and say the way out")
+    _add(commands, common, "probe", "ask a runtime whether it is there and ready, as for a health check")
     _add(commands, common, "explain", "show what the code at the end of a message means")
     _add(commands, common, "reload", "read capabilities again, on one node or on all")
     remote.add_commands(commands, common)

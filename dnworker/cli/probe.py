@@ -1,26 +1,186 @@
-"""Imports one worker's module; `dnworker validate` runs it as a process of its own."""
+"""`dnworker probe`: asks a runtime whether it is there, or ready; for health checks of containers.
+
+It imports as little as it can, for it is started every few seconds.
+"""
 
 from __future__ import annotations
 
+import argparse
+import http.client
+import json
+import os
+import signal
+import socket
+import ssl
 import sys
-from pathlib import Path
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from types import FrameType
+from typing import Any
+from urllib.parse import urlencode, urlsplit
 
-from dnworker import compat
-from dnworker.core.handler_error import describe
-from dnworker.workers.loading import load_worker
+from dnworker.cli.text import NearParser, printable
+from dnworker.core.errors import UsageError, with_code
+
+DEFAULT_URL = "http://127.0.0.1:8787"
+"""Where `serve` listens by default."""
+
+LONGEST_ANSWER = 65_536
+"""Bytes of an answer that are read."""
 
 
-def main(root: str, capability: str, name: str, file: str) -> int:
-    """Return 0 when the module holds the worker, else 1 with the reason on stderr."""
-    compat.install()
+class _UnixConnection(http.client.HTTPConnection):
+    """HTTP over a unix socket."""
+
+    def __init__(self, path: str) -> None:
+        super().__init__("localhost")
+        self._path = path
+
+    def connect(self) -> None:
+        """Connect to the socket's path."""
+        self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        self.sock.connect(self._path)
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the arguments of `probe`."""
+    what = parser.add_mutually_exclusive_group()
+    what.add_argument("--ready", action="store_true", help="whether all is loaded and runs (the default)")
+    what.add_argument("--live", action="store_true", help="whether it answers at all")
+    parser.add_argument(
+        "--worker",
+        action="append",
+        default=[],
+        metavar="all|CAP:WORKER",
+        help="with --ready: whether this worker runs, too, or none starts or is in error; may be repeated",
+    )
+    parser.add_argument(
+        "--url",
+        help=f"of the runtime, or unix:PATH (default: DREADNODE_RUNTIME_URL, or {DEFAULT_URL})",
+    )
+    parser.add_argument("--no-verify", action="store_true", help="take any certificate of an https URL")
+    parser.add_argument(
+        "--timeout", type=float, default=5.0, metavar="SECONDS", help="for all of it (default: %(default)g)"
+    )
+    parser.set_defaults(command=probe)
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Run the command without the others; wrong use ends with code 2."""
+    parser = NearParser(
+        prog="dnworker probe",
+        description="Ask a runtime whether it is there and ready, as for a health check.",
+    )
+    parser.add_argument("--json", action="store_true", help="answer in JSON")
+    add_arguments(parser)
+    options = parser.parse_args(arguments)
     try:
-        load_worker(Path(root), capability, name, Path(file))
-    except BaseException as exc:  # whatever the module does, sys.exit() included
-        error = describe(exc)
-        print(f"{error}" if error.frames else f"{exc}", file=sys.stderr)
+        return probe(options)
+    except UsageError as exc:
+        print(f"dnworker: {printable(with_code(exc))}", file=sys.stderr)
         return 1
-    return 0
 
 
-if __name__ == "__main__":
-    sys.exit(main(*sys.argv[1:]))
+def probe(options: argparse.Namespace) -> int:
+    """Ask once, print one line, and return 0 where the answer is yes, else 1.
+
+    Raises:
+        UsageError: the address or the time is none.
+    """
+    if not 0 < options.timeout <= 3600:
+        raise UsageError(f"--timeout is {options.timeout:g}; it takes up to 3600 seconds", code="DN930")
+    url = options.url or os.environ.get("DREADNODE_RUNTIME_URL") or DEFAULT_URL
+    path = "/api/health" if options.live else "/api/ready"
+    if options.worker and not options.live:
+        path += "?" + urlencode([("workers", name) for name in options.worker])
+    connection = _connection(url, verify=not options.no_verify)
+    try:
+        with _within(options.timeout):
+            status, report = _ask(connection, path)
+    except (OSError, http.client.HTTPException) as exc:
+        why = getattr(exc, "strerror", None) or str(exc) or type(exc).__name__
+        return _tell(options, is_good=False, text=f"no runtime answers at {url}: {why}", report={})
+    finally:
+        connection.close()
+    if "stage" not in report:
+        text = f"{url} answered {status}; is a runtime there?"
+        return _tell(options, is_good=False, text=text, report=report)
+    if options.live:
+        return _tell(options, is_good=status == 200, text="live", report=report)
+    is_ready = status == 200
+    return _tell(options, is_good=is_ready, text="ready" if is_ready else _why(report), report=report)
+
+
+def _connection(url: str, *, verify: bool) -> http.client.HTTPConnection:
+    """Return what asks at a URL; it connects later.
+
+    Raises:
+        UsageError: it is no URL of a runtime.
+    """
+    parts = urlsplit(url)
+    if parts.scheme == "unix" and parts.path:
+        return _UnixConnection(parts.path)
+    try:
+        host, port = parts.hostname, parts.port
+    except ValueError:
+        host = port = None
+    if host is None or parts.scheme not in ("http", "https"):
+        raise UsageError(
+            f"--url {url!r} is no http://HOST:PORT, https://HOST:PORT or unix:PATH", code="DN906"
+        )
+    if parts.scheme == "http":
+        return http.client.HTTPConnection(host, port)
+    context = ssl.create_default_context()
+    if not verify:
+        context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    return http.client.HTTPSConnection(host, port, context=context)
+
+
+@contextmanager
+def _within(seconds: float) -> Iterator[None]:
+    """End what the body does after so many seconds, however slowly an answer comes.
+
+    Raises:
+        TimeoutError: the time is up.
+    """
+
+    def ring(number: int, frame: FrameType | None) -> None:
+        raise TimeoutError(f"no answer within {seconds:g} s")
+
+    before = signal.signal(signal.SIGALRM, ring)
+    signal.setitimer(signal.ITIMER_REAL, seconds)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+
+
+def _ask(connection: http.client.HTTPConnection, path: str) -> tuple[int, dict[str, Any]]:
+    """Return the status of an answer, and its body where that is an object of JSON."""
+    connection.request("GET", path, headers={"Connection": "close"})
+    answer = connection.getresponse()
+    try:
+        report = json.loads(answer.read(LONGEST_ANSWER))
+    except (ValueError, RecursionError):
+        report = None
+    return answer.status, report if isinstance(report, dict) else {}
+
+
+def _why(report: dict[str, Any]) -> str:
+    """Return why a runtime is not ready, in a line."""
+    if report["stage"] != "ready":
+        return f"not ready: the runtime is {report['stage']}"
+    workers = report.get("workers")
+    if isinstance(workers, dict) and workers:
+        return "not ready: " + ", ".join(f"{name} is {why}" for name, why in workers.items())
+    return "not ready: a worker starts or is in error"
+
+
+def _tell(options: argparse.Namespace, *, is_good: bool, text: str, report: dict[str, Any]) -> int:
+    line = printable(text).replace("\n", " ")
+    if options.json:
+        print(json.dumps({"ok": is_good, "says": line, "stage": report.get("stage")}), flush=True)
+    else:
+        print(line, flush=True)
+    return 0 if is_good else 1

@@ -74,15 +74,16 @@ def register(runtime: Runtime, token_file: Path | None) -> Path:
 
     Where nothing can be written, the runtime runs all the same, and a line of the log says what it lacks.
     """
+    running()  # which forgets those that were killed
     file = _home() / f"runtime-{os.getpid()}.json"
-    running = Running(
+    entry = Running(
         url=runtime.url or "",
         pid=os.getpid(),
         token_file=None if token_file is None else os.path.realpath(token_file),
         working_dir=str(working_directory()),
     )
     try:
-        write_atomically(file, json.dumps(msgspec.to_builtins(running)) + "\n")
+        write_atomically(file, json.dumps(msgspec.to_builtins(entry)) + "\n")
     except OSError as exc:
         runtime.services.log_files.is_announced = True
         log.warning(

@@ -6,7 +6,9 @@ import argparse
 import asyncio
 import gc
 import logging
+import os
 import sys
+import time
 from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -27,13 +29,15 @@ from dnworker.cli.debug_options import (
     debug_workers,
 )
 from dnworker.cli.durable_options import add_durable_arguments
-from dnworker.cli.ending import STOP_WITHIN, Ending
+from dnworker.cli.ending import Ending
 from dnworker.cli.made_runtime import make_runtime, token_of_environment
 from dnworker.cli.restart_options import add_restart_arguments
 from dnworker.cli.retry_options import add_retry_arguments, check_retried
 from dnworker.cli.roots import roots_of
 from dnworker.cli.running import forget, forget_own, own_token_file, register
+from dnworker.cli.service_manager import ServiceManager
 from dnworker.cli.state_options import add_state_arguments, check_kept
+from dnworker.cli.stop_options import EndTimes, add_stop_arguments, end_times_of
 from dnworker.cli.storm_options import add_storm_arguments
 from dnworker.cli.streams import streams
 from dnworker.cli.text import ErrorCodes
@@ -82,6 +86,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_debug_arguments(parser)
     add_state_arguments(parser)
     add_cluster_arguments(parser)
+    add_stop_arguments(parser)
     parser.add_argument(
         "--no-observe",
         action="store_true",
@@ -111,6 +116,7 @@ def _add_kept(parser: argparse.ArgumentParser) -> None:
 
 def serve(options: argparse.Namespace) -> int:
     """Run the command; returns its exit code. It is the last thing that its process does."""
+    times = end_times_of(options)
     with streams(as_json=options.json) as standard:
         level = logging.INFO if options.verbose else logging.WARNING
         logging.basicConfig(
@@ -118,20 +124,19 @@ def serve(options: argparse.Namespace) -> int:
         )
         for handler in logging.getLogger().handlers:
             handler.addFilter(ErrorCodes())
-        ending = Ending(standard, forget_own)
+        manager = ServiceManager.of(os.environ)  # before any process is started
+        ending = Ending(standard, forget_own, times)
         ending.on_signals()
-        return ending.run(_serve(options, ending))
+        return ending.run(_serve(options, ending, manager, times))
 
 
-async def _serve(options: argparse.Namespace, ending: Ending) -> int:
+async def _serve(
+    options: argparse.Namespace, ending: Ending, manager: ServiceManager, times: EndTimes
+) -> int:
     stop = asyncio.create_task(ending.requested(), name="dnworker end")
-    runtime = ending.engine = make_runtime(options)
-    runtime.logs.listen(print_error)
-    runtime.history.listen(print_mistakes)
-    runtime.history.hints.add(lambda invocation, text: say(f"{invocation.label}: {text}"))
-    debug_workers(runtime, options)
-    watchdog = watch_loop(runtime)
-    runtime.services.log_files.print_line = print_output
+    runtime = ending.engine = _made(options)
+    watchdog = watch_loop(runtime, on_debugger=manager.ping)
+    telling = asyncio.create_task(manager.keep(runtime), name="dnworker service manager")
     if not await _is_started(runtime, stop, ending):
         return 0
     file, from_environment = runtime.tokens.file, token_of_environment()
@@ -139,35 +144,68 @@ async def _serve(options: argparse.Namespace, ending: Ending) -> int:
         file = own_token_file(runtime.tokens.main)
     known = register(runtime, file)
     tasks = [asyncio.create_task(ending.keep_signals(), name="dnworker signals")]
-    kept = ExitStack()
+    kept, left = ExitStack(), times.within
     try:
         kept.enter_context(kept_output(runtime))
         kept.enter_context(contained(runtime.note_unhandled))
-        with runtime.progress.loading():
-            loading = asyncio.create_task(_load(runtime, options))
-            if not await _finishes_before(stop, loading):
-                return 0
-            loading.result()
-        runtime.turns.release(without_agent=True)
-        check_debugged(runtime)
-        check_kept(runtime)
-        check_retried(runtime)
-        gc.collect()
-        gc.freeze()  # what is loaded by now stays: the collector need not visit it again
+        if not await _is_loaded(runtime, options, stop):
+            return 0
         announce(runtime, file, as_json=options.json)
         if options.watch or options.watch_all:
             tasks.append(asyncio.create_task(watch(runtime, every_file=options.watch_all)))
+        manager.ready()
         await stop
+        manager.stopping(times.kill)
+        left = await _drain(runtime, times)
         return 0
     finally:
         ending.begin()
+        manager.stopping(times.kill)
         for task in tasks:
             task.cancel()
-        if not await runtime.stop(within=STOP_WITHIN):
+        if not await runtime.stop(within=left):
             ending.note_left_behind()
+        runtime.drain.tell_unheard(say)
+        telling.cancel()
         watchdog.stop()
         kept.close()
         forget(known)
+
+
+def _made(options: argparse.Namespace) -> Runtime:
+    """Return the runtime, whose mistakes and output are printed."""
+    runtime = make_runtime(options)
+    runtime.logs.listen(print_error)
+    runtime.history.listen(print_mistakes)
+    runtime.history.hints.add(lambda invocation, text: say(f"{invocation.label}: {text}"))
+    debug_workers(runtime, options)
+    runtime.services.log_files.print_line = print_output
+    return runtime
+
+
+async def _drain(runtime: Runtime, times: EndTimes) -> float:
+    """Serve on for a while, then let what runs and waits end; returns the seconds left to stop in."""
+    runtime.drain.announce(times.process_ends)
+    await asyncio.sleep(times.drain)
+    began = time.monotonic()
+    await runtime.drain.work_off(times.work_off, say)
+    return times.within - (time.monotonic() - began)
+
+
+async def _is_loaded(runtime: Runtime, options: argparse.Namespace, stop: asyncio.Task[None]) -> bool:
+    """Load all that there is to load, and check the options; False where the end is asked for first."""
+    with runtime.progress.loading():
+        loading = asyncio.create_task(_load(runtime, options))
+        if not await _finishes_before(stop, loading):
+            return False
+        loading.result()
+    runtime.turns.release(without_agent=True)
+    check_debugged(runtime)
+    check_kept(runtime)
+    check_retried(runtime)
+    gc.collect()
+    gc.freeze()  # what is loaded by now stays: the collector need not visit it again
+    return True
 
 
 async def _load(runtime: Runtime, options: argparse.Namespace) -> None:

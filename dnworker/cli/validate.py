@@ -113,7 +113,7 @@ def _imported(manifest: CapabilityManifest, worker: WorkerDefinition, subject: s
         sys.executable,
         "-P",  # not from where it was started: that may be a capability, with a module of any name
         "-m",
-        "dnworker.cli.probe",
+        "dnworker.cli.import_probe",
         str(manifest.root),
         manifest.name,
         worker.name,

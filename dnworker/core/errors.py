@@ -3,6 +3,7 @@
     DnworkerError
     ├── ApiError            an operation of the runtime was refused; carries the HTTP status (contract 6.1)
     │   ├── NotFound  Conflict  Gone  TooLarge  Invalid  ReservedKind  KindTooLong  NotStored
+    │   ├── Unavailable  Stopping
     ├── HandlerNotAsync  WrongUse  BadSchedule  BadName   wrong use of Worker; two TypeErrors, two ValueErrors
     ├── UnknownAttribute    a Worker or client has no such attribute; an AttributeError
     ├── ManifestError       a capability.yaml breaks rules (contract 4); a ValueError
@@ -230,6 +231,21 @@ class Unavailable(ApiError):
 
     code = "DN809"
     status = 503
+
+
+class Stopping(ApiError):
+    """The runtime stops, and would lose what it is given; it may be tried again.
+
+    Attributes:
+        retry_after: seconds until another runtime may be there.
+    """
+
+    code = "DN931"
+    status = 503
+
+    def __init__(self, detail: str, *, retry_after: int) -> None:
+        self.retry_after = retry_after
+        super().__init__(detail)
 
 
 class ManifestError(_Plain, ValueError):

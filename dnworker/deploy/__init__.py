@@ -1,1 +1,1 @@
-"""Writes what runs capabilities on a server: a service, an image, a compose file or manifests; and what watches."""
+"""Writes what runs capabilities on a server, and what watches them: services, images, manifests, dashboards."""

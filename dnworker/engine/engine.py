@@ -27,7 +27,7 @@ from dnworker.core.envelope import EventEnvelope, check_kind, check_publishable
 from dnworker.core.errors import Conflict, Invalid, NotFound
 from dnworker.core.files import working_directory
 from dnworker.core.handler_error import describe
-from dnworker.core.invocation import Invocation
+from dnworker.core.invocation import Invocation, current_invocation
 from dnworker.core.lease_time import lease_clock
 from dnworker.core.lifecycle import STATUS, WorkerState
 from dnworker.core.limits import Limits
@@ -58,6 +58,7 @@ from dnworker.engine.dedupe import Deduped
 from dnworker.engine.deliveries import Deliveries
 from dnworker.engine.digests import identify
 from dnworker.engine.direct import DirectConnection, call_app
+from dnworker.engine.drain import Drain
 from dnworker.engine.flow import FlowMeter
 from dnworker.engine.gaps import Gaps
 from dnworker.engine.gates import set_flag
@@ -296,6 +297,12 @@ class Engine:
         )
 
     @cached_property
+    def drain(self) -> Drain:
+        """Lets what runs and waits end before a stop."""
+        parts = self.bus, self.history, self.sessions, self.turns, self.progress
+        return Drain(*parts, self.workers, self.holdings.leave)
+
+    @cached_property
     def catalog(self) -> Catalog:
         """What agents can be given."""
         return Catalog(self.capabilities, self.tools)
@@ -364,6 +371,7 @@ class Engine:
             return
         self.capabilities.open()
         self.reloads.open()
+        self.drain.reopen()
         self._loop, self._thread_id = asyncio.get_running_loop(), threading.get_ident()
         if isinstance(self.clock, SwitchClock):
             self.clock.bind(self._loop)
@@ -967,6 +975,8 @@ class Engine:
         turn_id: str | None,
         only: str | None,
     ) -> EventEnvelope:
+        if current_invocation.get() is None:
+            self.drain.check_open()
         payload = sample(kind, session_id) if payload is None else payload
         session_id = self._session_of(kind, payload, session_id)
         with published_by("Fired"):

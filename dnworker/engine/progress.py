@@ -6,7 +6,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-STAGES = ("configuring", "installing", "connecting", "ready", "failed")
+STAGES = ("configuring", "installing", "connecting", "ready", "failed", "stopping")
 
 
 class Progress:
@@ -29,15 +29,27 @@ class Progress:
         return round(time.monotonic() - self._made, 3)
 
     def reach(self, stage: str, detail: str | None = None) -> None:
-        """Note that the runtime is in `stage` from now on.
+        """Note that the runtime is in `stage` from now on; one that stops is so until it starts anew.
 
         Raises:
             ValueError: it is none of `STAGES`.
         """
         if stage not in STAGES:
             raise ValueError(f"there is no stage {stage!r}; there are: {', '.join(STAGES)}")
+        if self.stage == "stopping":
+            return  # what is loaded meanwhile changes nothing
         self.stage, self.detail = stage, detail
         self.timings[stage] = self.elapsed
+
+    def stop(self) -> None:
+        """Note that the runtime is about to stop: `/api/ready` answers 503, whatever is loaded meanwhile."""
+        self.reach("stopping")
+
+    def begin_anew(self) -> None:
+        """Note that a runtime that has stopped is started again."""
+        if self.stage == "stopping":
+            self.stage = ""
+            self.reach("configuring")
 
     @contextmanager
     def loading(self) -> Iterator[None]:

@@ -75,6 +75,7 @@ class Watchdog:
         on_blocked: called once a block, on the watchdog's thread, while it lasts.
         on_released: called on the loop, once it turns again.
         on_long: called once a block, on the watchdog's thread, when it has lasted for `LONG` seconds.
+        on_debugger: called at every look, on the watchdog's thread, while a debugger holds the loop.
         threshold: seconds of standing still that are a block.
     """
 
@@ -85,6 +86,7 @@ class Watchdog:
         on_blocked: Callable[[Block], None],
         on_released: Callable[[Block], None],
         on_long: Callable[[Block], None] = lambda block: None,
+        on_debugger: Callable[[], None] = lambda: None,
         threshold: float = THRESHOLD,
         interval: float = INTERVAL,
     ) -> None:
@@ -93,6 +95,7 @@ class Watchdog:
         self._on_blocked = on_blocked
         self._on_released = on_released
         self._on_long = on_long
+        self._on_debugger = on_debugger
         self._threshold = threshold
         self._interval = interval
         self._ending = threading.Event()
@@ -150,6 +153,7 @@ class Watchdog:
                     return
             elif is_stopped_by_debugger(frame := sys._current_frames().get(self._loop_thread)):
                 self._pass_over(pinged, frame)
+                self._on_debugger()
             elif not self._stops and self._block is None and self.blocked_for >= self._threshold:
                 self._look(pinged)
             if (block := self._block) is not None:

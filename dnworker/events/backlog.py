@@ -104,6 +104,10 @@ class Backlog:
         """Return how many events it keeps."""
         return sum(map(len, self._held.values()))
 
+    def held_kinds(self) -> Counter[str]:
+        """Return how many events of each kind it keeps."""
+        return Counter(one.envelope.kind for held in self._held.values() for one in held)
+
     def put(self, envelope: EventEnvelope, size: int = 0) -> bool:
         """Keep an event, and cut others where it must; called by the bus."""
         kind = envelope.kind

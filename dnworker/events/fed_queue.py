@@ -5,6 +5,7 @@ It stands in for a `WorkerQueue` where the broker redelivers: nothing is lost wh
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator
 
 from dnworker.core.envelope import EventEnvelope
@@ -75,6 +76,11 @@ class FedQueue(WorkerQueue):
     def waiting(self) -> int:
         """How many events are in memory for the process, and have not arrived."""
         return super().waiting + self._feed.waiting
+
+    def owed_kinds(self) -> Counter[str]:
+        """Return how many events of each kind the process has not handled."""
+        others = (stream for stream in self._streams if not isinstance(stream, FedStream))
+        return self._feed.owed_kinds() + Counter(one.kind for each in others for one in each.not_handled())
 
     @property
     def acknowledges(self) -> Acknowledges | None:

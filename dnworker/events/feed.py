@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections import Counter
 from collections.abc import Callable, Collection, Coroutine, Mapping
 from typing import Any
 
@@ -120,6 +121,11 @@ class Feed:
     def waiting(self) -> int:
         """How many events are in memory that no stream has."""
         return self._unclaimed + (0 if self._consumer is None else len(self._consumer))
+
+    def owed_kinds(self) -> Counter[str]:
+        """Return how many events of each kind the process has not handled, or wait for it in memory."""
+        queued = [] if self._consumer is None else self._consumer.queued()
+        return Counter(one.kind for one in (*(given.envelope for given in self._given.values()), *queued))
 
     def event(self, event_id: str) -> EventEnvelope | None:
         """Return an event that the process has not handled, without its payload."""

@@ -382,7 +382,7 @@ class History(EventNotes):
     def is_idle(self, asleep: Container[Invocation] = ()) -> bool:
         """Return whether no event is queued and no handler runs here, but for tasks and who is asleep."""
         return not self._undelivered and all(
-            i.cause == "task" or i.is_elsewhere or i in asleep or self._waits_for_sleeper(i, asleep)
+            i.cause == "task" or i.is_elsewhere or i in asleep or self.waits_for_sleeper(i, asleep)
             for i in self._running
         )
 
@@ -390,7 +390,7 @@ class History(EventNotes):
         """Return whether it is idle, and nothing that was published here is queued or runs elsewhere."""
         return self.is_idle() and (self.elsewhere is None or not self.elsewhere.is_busy())
 
-    def _waits_for_sleeper(self, invocation: Invocation, asleep: Container[Invocation]) -> bool:
+    def waits_for_sleeper(self, invocation: Invocation, asleep: Container[Invocation]) -> bool:
         """Return whether a turn that the invocation started is asleep: the invocation can only wait."""
         return any(
             below.outcome == "running" and below.cause == "turn" and below in asleep

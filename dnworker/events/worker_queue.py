@@ -7,6 +7,7 @@ not to a socket: what a socket that broke did not bring is sent again over the n
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator
 from typing import TYPE_CHECKING
 
@@ -105,6 +106,14 @@ class WorkerQueue:
         if not self._streams:
             return len(self._backlog)
         return sum(stream.waiting for stream in self._streams)
+
+    def owed_kinds(self) -> Counter[str]:
+        """Return how many events of each kind the process has not got; where it reports, not begun with."""
+        return Counter(one.kind for stream in self._streams for one in stream.not_handled())
+
+    def held_kinds(self) -> Counter[str]:
+        """Return how many events of each kind are held until the process says what it wants."""
+        return self._backlog.held_kinds()
 
     def hears(self, kind: str) -> bool:
         """Return whether a stream of the process is for events of this kind."""

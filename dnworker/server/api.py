@@ -17,7 +17,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
-from dnworker.core.errors import ApiError, code_of
+from dnworker.core.errors import ApiError, Stopping, code_of
 from dnworker.core.invocation import current_invocation
 from dnworker.server.responses import invalid, read_body, read_object, send_json
 from dnworker.server.rights import Right, demand
@@ -90,7 +90,7 @@ class Endpoint:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request: an ASGI application."""
-        status, code = 200, None
+        status, code, retry_after = 200, None, None
         if "traceparent" in scope:  # each request has a task of its own, and so a context
             current_invocation.set(
                 scope["engine"].capabilities.cause_of(scope["worker"], scope["traceparent"])
@@ -99,10 +99,11 @@ class Endpoint:
             answer = await self._answer(scope, receive)
         except ApiError as exc:
             status, answer, code = exc.status, {"detail": exc.detail}, code_of(exc)
+            retry_after = exc.retry_after if isinstance(exc, Stopping) else None
         if isinstance(answer, Response):
             await answer(scope, receive, send)
         else:
-            await send_json(send, status, answer, code)
+            await send_json(send, status, answer, code, retry_after)
 
     async def _answer(self, scope: Scope, receive: Receive) -> Any:
         if self.right is not None and scope.get("worker") is not None:

@@ -54,7 +54,7 @@ class Published(msgspec.Struct, omit_defaults=True):
     duplicate: bool | None = None
 
 
-@endpoint("POST", "/api/events", right=Right.PUBLISH, body=NewEvent, answer=Published, errors=(400, 507))
+@endpoint("POST", "/api/events", right=Right.PUBLISH, body=NewEvent, answer=Published, errors=(400, 503, 507))
 async def publish(call: ApiCall) -> object:
     """Publish an event to the runtime's scope; waits while the queue of a worker that listens is full."""
     return await _publish(call, None)
@@ -66,7 +66,7 @@ async def publish(call: ApiCall) -> object:
     right=Right.PUBLISH,
     body=NewEvent,
     answer=Published,
-    errors=(400, 404, 410, 507),
+    errors=(400, 404, 410, 503, 507),
 )
 async def publish_to_session(call: ApiCall) -> object:
     """Publish an event to one session; waits while the queue of a worker that listens is full."""
@@ -79,7 +79,7 @@ async def _publish(call: ApiCall, session_id: str | None) -> Published:
     await engine.commands.shared.look(session_id)
     if engine.bus.pressure:
         await while_there(call.receive, engine.bus.pressure.room(body.kind, session_id))
-    publish = partial(engine.publish, body.kind, body.payload, session_id=session_id, size=call.size)
+    publish = partial(_publish_now, call, session_id)
     with published_by(_publisher(call)):
         if body.dedupe is not None:
             first = await engine.deduped.publish(call.scope.get("worker") or "", body.dedupe, publish)
@@ -87,6 +87,14 @@ async def _publish(call: ApiCall, session_id: str | None) -> Published:
         envelope = publish()
     envelope = await engine.bus.accepted(envelope)
     return Published(envelope.event_id, envelope.seq)
+
+
+def _publish_now(call: ApiCall, session_id: str | None, **named: Any) -> EventEnvelope:
+    """Publish, after all that had to be waited for; not where nobody would handle or keep it any more."""
+    if call.scope.get("worker") is None:
+        call.engine.drain.check_open()
+    body = call.body
+    return call.engine.publish(body.kind, body.payload, session_id=session_id, size=call.size, **named)
 
 
 def _publisher(call: ApiCall) -> str:

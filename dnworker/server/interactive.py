@@ -226,6 +226,8 @@ class _Socket:
 
     async def start(self, command: Command) -> dict[str, Any]:
         """Accept a turn."""
+        if self._socket.scope.get("worker") is None:
+            self._engine.drain.check_open()
         fields = msgspec.convert(command.payload, _Start)
         request = TurnRequest(
             message=fields.message,

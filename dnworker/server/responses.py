@@ -31,12 +31,16 @@ def error(status: int, detail: object) -> JSONResponse:
     return JSONResponse({"detail": detail}, status, headers)
 
 
-async def send_json(send: Send, status: int, content: object, code: str | None = None) -> None:
-    """Send an answer, with no more in between than it needs; a refusal may have a code."""
+async def send_json(
+    send: Send, status: int, content: object, code: str | None = None, retry_after: int | None = None
+) -> None:
+    """Send an answer, with no more in between than it needs; a refusal may have a code, and a time."""
     body = msgspec.json.encode(content)
     headers = [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(body))]
     if code is not None:
         headers.append((CODE_HEADER.encode(), code.encode()))
+    if retry_after is not None:
+        headers.append((b"retry-after", b"%d" % retry_after))
     await send({"type": "http.response.start", "status": status, "headers": headers})
     await send({"type": "http.response.body", "body": body})
 

@@ -8,10 +8,12 @@ import msgspec
 from msgspec import Meta
 from starlette.responses import Response
 
+from dnworker.core.lifecycle import WorkerState
 from dnworker.core.models import RuntimeInfo
 from dnworker.server.api import ApiCall, Fields, endpoint
 from dnworker.server.responses import JSONResponse
 from dnworker.server.rights import Right
+from dnworker.workers.managed import ManagedWorker
 
 API_VERSION = "1.0.0"
 
@@ -31,7 +33,7 @@ class ReloadReport(msgspec.Struct):
 class Report(msgspec.Struct, kw_only=True):
     """How far the runtime is."""
 
-    status: Literal["ok", "degraded", "starting"] = "ok"
+    status: Literal["ok", "degraded", "starting", "stopping", "waiting"] = "ok"
     version: str = API_VERSION
     stage: str
     detail: str | None = None
@@ -44,6 +46,14 @@ class Report(msgspec.Struct, kw_only=True):
     step_total: int | None = None
     item: str | None = None
     reload: ReloadReport
+    workers: dict[str, str] | msgspec.UnsetType = msgspec.UNSET
+    """Those asked for by name that are not ready, and why: `starting`, `error`, `down` or `unknown`."""
+
+
+class ReadyQuery(Fields):
+    """Whose readiness counts, too: workers by name, or `all`."""
+
+    workers: list[Annotated[str, Meta(max_length=300)]] = []
 
 
 class ReloadQuery(Fields):
@@ -77,17 +87,48 @@ def health(call: ApiCall) -> object:
     return _report(call)
 
 
-@endpoint("GET", "/api/ready", right=None, answer=Report, errors=(503,))
+@endpoint("GET", "/api/ready", right=None, query=ReadyQuery, answer=Report, errors=(503,))
 def ready(call: ApiCall) -> Response:
     """Answer whether capabilities are loaded and workers were started.
 
-    A runtime whose broker has failed is ready all the same: clients of workers would give up otherwise.
+    A runtime whose broker has failed is ready all the same: clients of workers would give up otherwise. With
+    `workers=CAPABILITY:WORKER` that worker must run, here or on another node; with `workers=all` none may
+    start or be in error. A runtime that stops is not ready, and says in `Retry-After` when it is gone.
     """
     report = _report(call)
-    if report.stage == "ready":
-        return JSONResponse(report)
-    report.status = "starting"
-    return JSONResponse(report, 503)
+    if report.stage == "stopping":
+        report.status = "stopping"
+        return JSONResponse(report, 503, {"Retry-After": str(call.engine.drain.retry_after)})
+    if report.stage != "ready":
+        report.status = "starting"
+        return JSONResponse(report, 503)
+    return _with_workers(report, call.engine.workers(), call.query.workers)
+
+
+def _with_workers(report: Report, workers: list[ManagedWorker], asked: list[str]) -> Response:
+    """Return what a probe hears of workers: no names but those that it has said, and no text of an error."""
+    named = [name for name in asked if name != "all"]
+    if named:
+        states = {one.qualified_name: why_not_ready(one) for one in workers}
+        report.workers = {name: why for name in named if (why := states.get(name, "unknown")) is not None}
+    is_waiting = bool(report.workers) or ("all" in asked and any(map(_holds_back, workers)))
+    if is_waiting:
+        report.status = "waiting"
+    return JSONResponse(report, 503 if is_waiting else 200)
+
+
+def why_not_ready(worker: ManagedWorker) -> str | None:
+    """Return why a worker is not ready, in a word; None where it is, or another node has it."""
+    if worker.state is WorkerState.ERROR:
+        return "error"
+    if worker.is_starting:
+        return "starting"
+    return None if worker.state in (WorkerState.RUNNING, WorkerState.STANDBY) else "down"
+
+
+def _holds_back(worker: ManagedWorker) -> bool:
+    """Return whether a worker that nobody has named is in error or starts."""
+    return why_not_ready(worker) in ("error", "starting")
 
 
 @endpoint("GET", "/api/runtime", right=Right.RUNTIME, answer=RuntimeInfo)

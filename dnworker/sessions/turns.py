@@ -64,7 +64,7 @@ class Turns:
         self.events = TurnEvents(bus, store.__contains__, clock)
 
         # What runs, and what may not yet.
-        self._is_stopping = False
+        self.is_stopping = False  # begins no turn that is kept for the next start
         self._held: set[Session] = set()
         """Sessions whose turns outlived the end of a runtime, and wait for an agent that is not there yet."""
         self._running: set[asyncio.Task[None]] = set()
@@ -251,7 +251,7 @@ class Turns:
 
     async def restore(self) -> None:
         """Take up the sessions and turns that outlived the end of a runtime, before anybody is answered."""
-        self._is_stopping = False
+        self.is_stopping = False
         self._keeper.open()
         self.events.is_shared = self._keeper.is_shared
         if self._keeper.is_on and not self._keeper.is_shared:
@@ -312,7 +312,7 @@ class Turns:
 
     async def stop(self) -> None:
         """Cancel every turn, waiting or under way; those that wait and are kept run after the next start."""
-        self._is_stopping = self._keeper.is_on
+        self.is_stopping = self._keeper.is_on
         sessions = [session for session in self._store.list() if session.is_here]
         cancel = partial(self.cancel, drop_queued=not self._keeper.is_on, reason="runtime_stopped")
         await asyncio.gather(*(cancel(session.session_id) for session in sessions))
@@ -337,7 +337,7 @@ class Turns:
         queue = self.queue(session)
         if queue.active is not None or not queue.waiting or not queue.waiting[0].is_kept:
             return
-        if session in self._held or self._is_stopping or not session.is_here:
+        if session in self._held or self.is_stopping or not session.is_here:
             return
         turn = queue.active = queue.waiting.popleft()
         # An empty context: what started the turn must not leak into it.

@@ -144,10 +144,14 @@ class Dispatch:
 
     def take_waiting(self) -> list[EventEnvelope]:
         """Return the events that were to be handled and that no handler was started for; only once."""
-        diverted, self._diverted = self._diverted, []
-        taken, self._taken = self._taken, None
+        waiting = self.look_at_waiting()
+        self._diverted, self._taken = [], None
+        return waiting
+
+    def look_at_waiting(self) -> list[EventEnvelope]:
+        """Return the events that are to be handled and that no handler was started for."""
         queued = getattr(self._events, "queued", None)
-        waiting = [*diverted, *([] if taken is None else [taken])]
+        waiting = [*self._diverted, *([] if self._taken is None else [self._taken])]
         return [*waiting, *(queued() if queued is not None else ())]
 
     async def aclose(self) -> None:

@@ -379,6 +379,22 @@ class InProcessWorker(ManagedWorker[WorkerRunner]):
         """How many events are queued for its handlers."""
         return 0 if self._runner is None else self._runner.waiting
 
+    @property
+    def owed(self) -> int:
+        """How many events wait for its handlers."""
+        return self.waiting
+
+    def owed_kinds(self) -> Counter[str]:
+        """Return how many events of each kind wait for its handlers, those that are tried again later too."""
+        kinds = Counter() if self._runner is None else self._runner.waiting_kinds()
+        consumer = self._services.bus.broker.consumer(self.qualified_name)
+        return kinds + (Counter() if consumer is None else consumer.later())
+
+    def hold(self, *, events: bool) -> None:
+        """Let no schedule be due any more, and with `events` take no further event; what runs goes on."""
+        if self._runner is not None:
+            self._runner.hold(events=events)
+
     def _make_runner(self) -> WorkerRunner:
         generation = self._generation
         if (path := self.definition.path) is not None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import logging
-from collections import deque
+from collections import Counter, deque
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Generic, Protocol
 
@@ -162,6 +162,18 @@ class ManagedWorker(Generic[R]):
     def expected_within(self) -> float | None:
         """Seconds after which it counts as starting no longer, should nothing happen; None if for ever."""
         return None
+
+    @property
+    def owed(self) -> int:
+        """How many events wait for its handlers, and will be handled where it is given the time."""
+        return 0
+
+    def owed_kinds(self) -> Counter[str]:
+        """Return how many events of each kind wait for its handlers, those that are tried again later too."""
+        return Counter()
+
+    def hold(self, *, events: bool) -> None:
+        """Let no schedule be due any more, and with `events` take no further event; what runs goes on."""
 
     def may_hear(self, kind: str) -> bool:
         """Return whether it listens to a kind, as far as is known; while nothing is known, it may."""

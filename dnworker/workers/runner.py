@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections import Counter
 from collections.abc import Callable, Container, Coroutine, Sequence
 from contextlib import suppress
 from datetime import datetime, timedelta
@@ -284,6 +285,18 @@ class WorkerRunner:
     def hurry(self, seconds: float) -> None:
         """Let a stop, also one that is under way, take so many seconds at most."""
         self._invoker.hurry(seconds / STOP_STEPS)
+
+    def hold(self, *, events: bool) -> None:
+        """Let no schedule be due any more, and with `events` take no further event; what runs goes on."""
+        for task in self._schedules.tasks:
+            self._invoker.cancel(task)
+        self._schedules.clear()
+        if events and self._dispatch.task is not None:
+            self._invoker.cancel(self._dispatch.task)
+
+    def waiting_kinds(self) -> Counter[str]:
+        """Return how many events of each kind wait for handlers."""
+        return Counter(envelope.kind for envelope in self._dispatch.look_at_waiting())
 
     @property
     def in_flight(self) -> bool:

@@ -7,6 +7,7 @@ import contextvars
 import logging
 import os
 import time
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from functools import partial
 from pathlib import Path
@@ -176,6 +177,25 @@ class SubprocessWorker(ManagedWorker[SubprocessWorkerRunner]):
     def waiting(self) -> int:
         """How many events wait for the process, or are not known to have arrived."""
         return 0 if self._queue is None else self._queue.waiting
+
+    @property
+    def owed(self) -> int:
+        """How many events wait for the process, or have not been handled as far as it reports that."""
+        return self.owed_kinds().total() if self.connected.is_set() else 0
+
+    def owed_kinds(self) -> Counter[str]:
+        """Return how many events of each kind it has not handled, those that are tried again later too."""
+        if self._queue is None:
+            return Counter()
+        if not self.connected.is_set():  # what is kept for it is of all kinds
+            return Counter({kind: n for kind, n in self._queue.held_kinds().items() if kind in self._heard()})
+        consumer = self._services.bus.broker.consumer(self.qualified_name)
+        return self._queue.owed_kinds() + (Counter() if consumer is None else consumer.later())
+
+    def hold(self, *, events: bool) -> None:
+        """With `events` give the process no further event; its schedules are its own until it is to end."""
+        if events and self._queue is not None and self._queue.feed is not None:
+            self._queue.feed.hold()
 
     @property
     def stats(self) -> dict[HandlerKey, HandlerStats]:

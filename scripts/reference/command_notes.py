@@ -58,7 +58,7 @@ dnworker serve demo --port 0 --durable
 It prints the address of the API and of the panel, and runs until Ctrl-C. `--durable`, `--broker`, `--retry` and `--restart` are explained on
 [Delivery](../understand/delivery.md), [Retry](../how-to/retry.md) and [Processes](processes.md), [limits](limits.md) on a page of their own.
 """,
-        "0 when it ended in order after Ctrl-C, SIGTERM or SIGHUP; 1 when something still ran 10 s later, or after a second signal.",
+        "0 when it ended in order after Ctrl-C, SIGTERM or SIGHUP; 1 when something still ran after `--stop-within`, or after a second signal.",
     ),
     "validate": Note(
         """
@@ -84,6 +84,21 @@ service deploys release 0.1.0-... by systemd
 next: copy service to the machine; there: sudo sh install.sh
 ```
 """
+    ),
+    "probe": Note(
+        """
+```sh
+dnworker probe --url http://127.0.0.1:9 || echo exit code $?
+```
+
+```text
+no runtime answers at http://127.0.0.1:9: Connection refused
+exit code 1
+```
+
+What it asks is on [Probes and systemd](probes.md).
+""",
+        "0 when the answer is yes, else 1.",
     ),
     "map": Note(
         """

@@ -7,6 +7,7 @@ every broker. `memory` keeps nothing over the end of the process; `sqlite` keeps
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import AsyncIterator, Callable, Collection
 from contextlib import AbstractContextManager
 from pathlib import Path
@@ -161,6 +162,9 @@ class Consumer(Subscriber, Protocol):
 
     async def drained(self) -> None:
         """Return when the reader has taken all that was queued by now, or the consumer is closed."""
+
+    def later(self) -> Counter[str]:
+        """Return how many events of each kind come again after a while, and are in memory alone."""
 
     def close(self) -> None:
         """Receive nothing more; what was not handled is kept for the worker's next consumer."""

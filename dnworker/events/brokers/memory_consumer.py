@@ -149,6 +149,10 @@ class MemoryConsumer(Subscription):
     def note_progress(self, event_id: str) -> None:
         """Do nothing: an event is the worker's until that ends."""
 
+    def later(self) -> Counter[str]:
+        """Return how many events of each kind come again after a while."""
+        return Counter(self._known[event_id].envelope.kind for event_id in self._waiting)
+
     # -- what comes again ------------------------------------------------------------------------------
 
     def _come_again(self, one: Unhandled, delay: float) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
@@ -101,6 +101,10 @@ class GivenEvents:
         self._noted_for = cursor.kinds
         self._delayed: set[int] = set()
         self._delays = Delays(desk.clock, self._come_due)
+
+    def later(self) -> Counter[str]:
+        """Return none: what comes again is kept."""
+        return Counter()
 
     async def get_ready(self) -> None:
         """Return when it is known where it begins."""
