@@ -1,4 +1,4 @@
-"""`Binding`: one socket that a server listens on, of TCP or unix, made here or inherited; `embedded` opens them."""
+"""`Binding`: one socket that a server listens on, of TCP or unix; `embedded` opens them."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ class Binding:
             with _alone_in(Path(self.path).parent):
                 status = os.lstat(self.path)
                 if (status.st_dev, status.st_ino) == self.made:
-                    os.unlink(self.path)
+                    Path(self.path).unlink()
         except FileNotFoundError:
             pass
         except OSError as exc:
@@ -152,7 +152,7 @@ def bind_unix(path: Path, mode: int) -> Binding:
     """
     if not path.parent.is_dir():
         raise UsageError(
-            f"--uds {path}: there is no directory {path.parent}; make it first (in a unit: RuntimeDirectory=)",
+            f"--uds {path}: there is no directory {path.parent}; make it (in a unit: RuntimeDirectory=)",
             code="DN925",
         )
     listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
@@ -162,7 +162,7 @@ def bind_unix(path: Path, mode: int) -> Binding:
             _remove_stale(path)
             listener.bind(os.fspath(path))
             status = os.lstat(path)
-            os.chmod(path, mode)  # before it listens: nobody comes in by the mode that it was made with
+            path.chmod(mode)  # before it listens: nobody comes in by the mode that it was made with
         listener.listen(BACKLOG)
     except OSError as exc:
         listener.close()
@@ -187,7 +187,7 @@ def _remove_stale(path: Path) -> None:
         )
     if _is_listened_to(path):
         raise AddressInUse(f"unix:{path} is in use: a process listens there; name another path")
-    os.unlink(path)
+    path.unlink()
 
 
 def _is_listened_to(path: Path) -> bool:
@@ -204,7 +204,7 @@ def _is_listened_to(path: Path) -> bool:
 
 @contextlib.contextmanager
 def _alone_in(directory: Path) -> Iterator[None]:
-    """Keep others out that make or remove sockets in a directory: two that start must not both replace one."""
+    """Keep others out of a directory while a socket is made or removed: two must not replace one."""
     number = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         until = time.monotonic() + LOCK_SECONDS

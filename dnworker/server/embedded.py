@@ -1,4 +1,4 @@
-"""`EmbeddedServer`: the API of a runtime on its own loop, over the sockets of a `Listening`; `Runtime` owns one."""
+"""`EmbeddedServer`: the API of a runtime on its own loop; `Runtime` owns one."""
 
 from __future__ import annotations
 

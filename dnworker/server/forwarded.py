@@ -1,8 +1,8 @@
 """`ForwardedHeaders`: who the caller is behind a trusted proxy; the outermost layer of the application.
 
 `X-Forwarded-For`, `-Proto` and `-Host` count when they come from a peer that is trusted, and are nothing but
-headers from anybody else. The newer header `Forwarded` does not count: proxies that write the old ones pass it
-on as a client sent it.
+headers from anybody else. The newer header `Forwarded` does not count: proxies that write the old ones
+pass it on as a client sent it.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""`Listening`: where a server listens, and whom it believes; `Runtime` makes one, `EmbeddedServer` opens it."""
+"""`Listening`: where a server listens, and whom it believes; `EmbeddedServer` opens it."""
 
 from __future__ import annotations
 

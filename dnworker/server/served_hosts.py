@@ -61,8 +61,8 @@ class ServedHosts:
 def _is_own(origin: str, host: str, scheme: str) -> bool:
     """Return whether an origin is that of the host's own pages.
 
-    A page of plain HTTP is none of a server that is reached by TLS. Where plain HTTP comes in, a proxy may have
-    taken TLS off without a word.
+    A page of plain HTTP is none of a server that is reached by TLS. Where plain HTTP comes in, a proxy may
+    have taken TLS off without a word.
     """
     origin_scheme, _, authority = origin.partition("://")
     default = _DEFAULT_PORTS.get(origin_scheme)

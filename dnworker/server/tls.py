@@ -1,4 +1,4 @@
-"""`Tls`: the certificate and the key of a server, read again on request; `embedded` gives it to its listeners."""
+"""`Tls`: the certificate and the key of a server; `embedded` gives it to its listeners."""
 
 from __future__ import annotations
 

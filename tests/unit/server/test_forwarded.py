@@ -166,9 +166,10 @@ def test_names_that_are_allowed_are_served_to_their_own_pages_alone(
 
 
 async def test_the_panel_opens_behind_a_proxy_that_takes_tls_off():
-    async with Runtime(
-        token="s3cret", trusted_proxies=["127.0.0.1"], allowed_hosts=["workers.example"]
-    ) as runtime, httpx.AsyncClient(base_url=runtime.url, trust_env=False) as client:
+    async with (
+        Runtime(token="s3cret", trusted_proxies=["127.0.0.1"], allowed_hosts=["workers.example"]) as runtime,
+        httpx.AsyncClient(base_url=runtime.url, trust_env=False) as client,
+    ):
         outside = {"Host": "workers.example", "X-Forwarded-Proto": "https", "X-Forwarded-For": "9.9.9.9"}
         answer = await client.post(
             "/panel/session",
