@@ -19,6 +19,7 @@ from dnworker.engine.engine import Engine
 from dnworker.engine.output import kept_output
 from dnworker.engine.placement import Place
 from dnworker.engine.tokens import WorkerScope
+from dnworker.server.listening import Listening, make_listening
 
 if TYPE_CHECKING:
     from starlette.types import ASGIApp
@@ -68,6 +69,15 @@ class Runtime(Engine):
         replicas: how many members a worker that keeps no state has among the nodes, such as
             `{"demo:bridge": 4}`; an event goes to one of them.
         ordered_by: `{"demo:bridge": "session"}` has all events of a session go to one member.
+        uds: the path of a unix socket to listen on, in the place of `host` and `port`. Worker processes then
+            have a free port of loopback, as they do beside TLS.
+        uds_mode: of that socket, such as `0o660`; `0o600` by default.
+        tls_cert: a file with a certificate, and those that lead to its authority, PEM: the server speaks TLS.
+        tls_key: the file with its key, PEM; the same file by default.
+        tls_client_ca: a file with authorities, PEM: clients must show a certificate of one of them.
+        trusted_proxies: whose `X-Forwarded-For`, `-Proto` and `-Host` headers count: addresses, networks, and
+            `unix` for whoever connects over the unix socket.
+        allowed_hosts: names that requests may be sent to, beside loopback's and `host`.
 
     Attributes:
         agents: who answers turns: `register(name, reply)` sets a script, `register_model(name, model)` a
@@ -75,11 +85,13 @@ class Runtime(Engine):
         tools: what agents may call: `register(function)` adds one.
         clock: as given.
         runtime_id: as given, or minted.
+        listening: where the server listens, and whom it believes; None without one. `start` reads it.
         logs: the lines of the workers' logs. What handlers print and log is in it where the notebook or
             `serve` runs them, and in a block of `capture_output()`; elsewhere it only goes where the
             program's output goes. That of worker processes always is.
 
     Raises:
+        UsageError: an address, a name or a file of the server is none, or they do not go together.
         ValueError: a label, a number, or what `require`, `replicas` or `ordered_by` names, is none; or there
             are replicas, and the broker is not shared.
 
@@ -121,7 +133,25 @@ class Runtime(Engine):
         require: Mapping[str, Collection[str]] | None = None,
         replicas: Mapping[str, int] | None = None,
         ordered_by: Mapping[str, str] | None = None,
+        uds: str | os.PathLike[str] | None = None,
+        uds_mode: int | None = None,
+        tls_cert: str | os.PathLike[str] | None = None,
+        tls_key: str | os.PathLike[str] | None = None,
+        tls_client_ca: str | os.PathLike[str] | None = None,
+        trusted_proxies: Collection[str] = (),
+        allowed_hosts: Collection[str] = (),
     ) -> None:
+        listening = make_listening(
+            host,
+            port or 0,
+            uds=uds,
+            uds_mode=uds_mode,
+            tls_cert=tls_cert,
+            tls_key=tls_key,
+            tls_client_ca=tls_client_ca,
+            trusted_proxies=trusted_proxies,
+            allowed_hosts=allowed_hosts,
+        )
         super().__init__(
             token=token,
             runtime_id=runtime_id,
@@ -139,7 +169,8 @@ class Runtime(Engine):
             place=_place_beside(broker, Place(node, labels, require, replicas, ordered_by)),
         )
         self.services.use(is_observed=observe, keep_state=keep_state)
-        self._host, self._port, self.tokens.worker_scope = host, port, worker_scope
+        self.listening: Listening | None = None if port is None and uds is None else listening
+        self.tokens.worker_scope = worker_scope
 
     async def start(self) -> None:
         """Listen, if there is a port; returns when the API answers. `async with` calls it.
@@ -208,12 +239,12 @@ class Runtime(Engine):
         return kept_output(self)
 
     async def _open(self) -> None:
-        if self._port is None:
+        if self.listening is None:
             return
         from dnworker.server.embedded import EmbeddedServer
 
         self.resources.push_async_callback(self._stop_server)
-        self.server = EmbeddedServer(self, self._page(), self._host, self._port)
+        self.server = EmbeddedServer(self, self._page(), self.listening)
         await self.server.start()
         self.tokens.write()
 
@@ -224,7 +255,10 @@ class Runtime(Engine):
 
     @property
     def url(self) -> str | None:
-        """Where the API is, such as `http://127.0.0.1:8787`; None without a server."""
+        """Where the API is for this machine, such as `http://127.0.0.1:8787`; None without a server.
+
+        Beside a unix socket or TLS this is a port of loopback; `server.addresses` has the others.
+        """
         return self.server.url if self.server is not None else None
 
     @cached_property
@@ -232,7 +266,7 @@ class Runtime(Engine):
         """The API as an ASGI application without a gatekeeper, for callers in this process."""
         from dnworker.server.app import make_app
 
-        return make_app(self, self._page(), bind_host=None)
+        return make_app(self, self._page(), hosts=None)
 
     def _page(self) -> PanelPage:
         from dnworker.panel.page import PanelPage

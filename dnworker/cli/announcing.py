@@ -26,12 +26,22 @@ def announce(runtime: Runtime, token_file: Path | None, *, as_json: bool) -> Non
     """Print where the runtime is, and what runs there."""
     workers = {w.qualified_name: {"state": str(w.state), "error": w.error} for w in runtime.workers()}
     failed = {c.root.name: c.failure for c in runtime.capabilities.all() if c.failure is not None}
+    addresses = [] if runtime.server is None else runtime.server.addresses
+    others = [one for one in addresses if one != runtime.url]
     if as_json:
         report: dict[str, Any] = {"ok": True, "url": runtime.url, "workers": workers, "failed": failed}
+        report |= {"addresses": others} if others else {}
         print_json(report | debugged_to_json(runtime) | joined_to_json(runtime))
         return
     where = f"the token is in {token_file}" if token_file else "the token is that of DREADNODE_RUNTIME_TOKEN"
     print(f"serving at {runtime.url}; {where}", flush=True)
+    for one in others:
+        print(printable(f"serving at {one}, too"), flush=True)
+    if runtime.listening is not None and runtime.listening.is_open_to_readers:
+        say(
+            f"{runtime.listening.host} is open to the network as plain text, the token too; --tls-cert, or a proxy "
+            "named by --trusted-proxy, encrypts it"
+        )
     print(f"the panel is at {runtime.url}/panel; `dnworker panel` opens it", flush=True)
     if joined := joined_to_json(runtime):
         print("node {node} of the namespace {namespace} at {broker}".format(**joined), flush=True)

@@ -11,6 +11,7 @@ from dnworker.capability.discovery import search_path
 from dnworker.capability.flags import parse_cli_flags
 from dnworker.cli.cluster_options import place_of, shared_broker_of
 from dnworker.cli.durable_options import broker_of, catchup_of
+from dnworker.cli.listen_options import mode_of, use_inherited
 from dnworker.cli.restart_options import policy_of
 from dnworker.cli.retry_options import retry_of
 from dnworker.cli.storm_options import apply_storm_options
@@ -57,7 +58,15 @@ def make_runtime(options: argparse.Namespace) -> Runtime:
         require=require,
         replicas=replicas,
         ordered_by=ordered_by,
+        uds=options.uds,
+        uds_mode=mode_of(options),
+        tls_cert=options.tls_cert,
+        tls_key=options.tls_key,
+        tls_client_ca=options.tls_client_ca,
+        trusted_proxies=options.trusted_proxy,
+        allowed_hosts=options.allowed_host,
     )
+    use_inherited(runtime)
     apply_storm_options(options, runtime)
     return runtime
 

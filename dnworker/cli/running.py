@@ -32,6 +32,8 @@ class Running(msgspec.Struct, kw_only=True):
     pid: int
     token_file: str | None = None
     working_dir: str = ""
+    addresses: list[str] = []
+    """All of its addresses; `url` is the one for this machine."""
 
     @property
     def is_alive(self) -> bool:
@@ -79,6 +81,7 @@ def register(runtime: Runtime, token_file: Path | None) -> Path:
     entry = Running(
         url=runtime.url or "",
         pid=os.getpid(),
+        addresses=[] if runtime.server is None else runtime.server.addresses,
         token_file=None if token_file is None else os.path.realpath(token_file),
         working_dir=str(working_directory()),
     )

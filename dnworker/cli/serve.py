@@ -30,6 +30,7 @@ from dnworker.cli.debug_options import (
 )
 from dnworker.cli.durable_options import add_durable_arguments
 from dnworker.cli.ending import Ending
+from dnworker.cli.listen_options import add_listen_arguments
 from dnworker.cli.made_runtime import make_runtime, token_of_environment
 from dnworker.cli.restart_options import add_restart_arguments
 from dnworker.cli.retry_options import add_retry_arguments, check_retried
@@ -87,6 +88,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_state_arguments(parser)
     add_cluster_arguments(parser)
     add_stop_arguments(parser)
+    add_listen_arguments(parser)
     parser.add_argument(
         "--no-observe",
         action="store_true",

@@ -1,1 +1,1 @@
-"""Writes what runs capabilities on a server, and what watches them: services, images, manifests, dashboards."""
+"""Writes what runs capabilities on a server, and what watches them: services, images, manifests, alerts."""

@@ -30,8 +30,10 @@ from dnworker.server import (
 )
 from dnworker.server.api import ApiCall, Endpoint, endpoint, keep_escaped_slashes
 from dnworker.server.auth import Gatekeeper
+from dnworker.server.forwarded import ForwardedHeaders, TrustedProxies
 from dnworker.server.openapi import document
 from dnworker.server.responses import error
+from dnworker.server.served_hosts import ServedHosts
 
 if TYPE_CHECKING:
     from dnworker.engine.engine import Engine
@@ -63,13 +65,16 @@ _RESOURCES = (
 ENDPOINTS: list[Endpoint] = [one for resource in _RESOURCES for one in resource.endpoints]
 
 
-def make_app(engine: Engine, panel: page.Panel, bind_host: str | None) -> ASGIApp:
-    """Return the ASGI application of a runtime; without a host to bind it is for callers in this process.
+def make_app(
+    engine: Engine, panel: page.Panel, hosts: ServedHosts | None, proxies: TrustedProxies | None = None
+) -> ASGIApp:
+    """Return the ASGI application of a runtime; without hosts it is for callers in this process.
 
     Args:
         engine: what requests are about.
         panel: what the page shows.
-        bind_host: where the server listens, which the gatekeeper checks `Host` headers against.
+        hosts: which `Host` and `Origin` headers the gatekeeper lets in.
+        proxies: whose `X-Forwarded-*` headers count.
     """
     served = [*ENDPOINTS, openapi]
     routed = Starlette(
@@ -77,7 +82,10 @@ def make_app(engine: Engine, panel: page.Panel, bind_host: str | None) -> ASGIAp
         exception_handlers={HTTPException: _http_error},
     )
     front = _Front(engine, panel, {(one.method, one.path): one for one in served if one.is_fixed}, routed)
-    return front if bind_host is None else Gatekeeper(front, tokens=engine.tokens, bind_host=bind_host)
+    if hosts is None:
+        return front
+    guarded = Gatekeeper(front, tokens=engine.tokens, hosts=hosts)
+    return guarded if proxies is None else ForwardedHeaders(guarded, proxies)
 
 
 class _Front:

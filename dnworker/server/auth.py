@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import asyncio
-import ipaddress
-from urllib.parse import urlsplit
+import logging
 
 from starlette.datastructures import QueryParams
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from dnworker.engine.tokens import Tokens
-from dnworker.server.connections import Connection
+from dnworker.server.connections import connection_of
+from dnworker.server.forwarded import FORWARDED_HOST
 from dnworker.server.responses import error
 from dnworker.server.rights import SOCKETS, Right, lacks
+from dnworker.server.served_hosts import ServedHosts
+
+log = logging.getLogger("dnworker.server")
 
 PUBLIC_PATHS = frozenset({"/api/health", "/api/ready"})
 PRIVATE_PATHS = frozenset({"/metrics"})
@@ -20,29 +23,23 @@ PRIVATE_PATHS = frozenset({"/metrics"})
 
 UNAUTHORIZED_CLOSE = 4401
 RETIRED_CLOSE = 4402
-HOSTS_REMEMBERED = 100
 RETIRE_SECONDS = 2.0
 """How long a socket may take to end, and its client to take the reason, once its token is retired."""
+
+PATH_SHOWN = 200
+"""Characters of a path that the log has of a request that is refused."""
 
 REFRESH_SECONDS = 1.0
 """How long a socket may live on after its token file was replaced."""
 
-_LOOPBACK_NAMES = frozenset({"localhost", "127.0.0.1", "::1"})
-_WILDCARDS = frozenset({"0.0.0.0", "::"})  # noqa: S104  compared with, never bound here
-
 
 class Gatekeeper:
-    """ASGI middleware that lets only known callers through.
+    """ASGI middleware that lets only known callers through, who ask for a host that is served."""
 
-    A browser is led astray by a page that names this server's port: such a page has another Origin, or,
-    after DNS rebinding, another Host. Both are refused whatever the token.
-    """
-
-    def __init__(self, app: ASGIApp, *, tokens: Tokens, bind_host: str) -> None:
+    def __init__(self, app: ASGIApp, *, tokens: Tokens, hosts: ServedHosts) -> None:
         self._app = app
         self._tokens = tokens
-        self._bind_host = bind_host
-        self._known_hosts: set[str] = set()
+        self._hosts = hosts
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Refuse with 403 or 401, or pass on with `scope["worker"]` set to whose token it was."""
@@ -50,7 +47,8 @@ class Gatekeeper:
             await self._app(scope, receive, send)
             return
         host, origin, authorization, traceparent = _caller(scope)
-        if (refusal := self._foreign(host, origin)) is not None:
+        refusal = self._hosts.refusal(host, origin, scope["scheme"], scope.get(FORWARDED_HOST))
+        if refusal is not None:
             await self._refuse(403, refusal, scope, receive, send)
             return
         path = scope["path"]
@@ -114,25 +112,13 @@ class Gatekeeper:
                 reason = "the token is no longer good"
                 await send({"type": "websocket.close", "code": RETIRED_CLOSE, "reason": reason})
         except TimeoutError:
-            if (connection := _connection(scope)) is not None:
+            if (connection := connection_of(scope)) is not None:
                 connection.abort()
 
-    def _foreign(self, host: str, origin: str | None) -> str | None:
-        if host not in self._known_hosts:
-            if not self._is_known(_hostname(host)):
-                return f"host {host!r} is not served here; use 127.0.0.1 or localhost"
-            if len(self._known_hosts) < HOSTS_REMEMBERED:
-                self._known_hosts.add(host)
-        if origin is not None and origin.partition("://")[2] != host:
-            return f"origin {origin!r} may not use this API; only its own pages may"
-        return None
-
-    def _is_known(self, name: str) -> bool:
-        if name in _LOOPBACK_NAMES or name == self._bind_host:
-            return True
-        return self._bind_host in _WILDCARDS and _is_address(name)
-
     async def _refuse(self, status: int, text: str, scope: Scope, receive: Receive, send: Send) -> None:
+        caller = scope.get("client")
+        where = caller[0] if caller else "a unix socket"
+        log.info("refused %s of %s: %d, %s", _shown(scope["path"]), where, status, text)
         if scope["type"] == "websocket":  # a network client sees this as HTTP 403 (contract 7)
             await send({"type": "websocket.close", "code": UNAUTHORIZED_CLOSE, "reason": text})
         else:
@@ -141,21 +127,13 @@ class Gatekeeper:
 
 def trust(scope: Scope) -> None:
     """Note on the connection of a request that it has shown a token; without a server there is none."""
-    if (connection := _connection(scope)) is not None:
+    if (connection := connection_of(scope)) is not None:
         connection.show_token()
 
 
-def _connection(scope: Scope) -> Connection | None:
-    found: Connection | None = scope.get("state", {}).get("connection")
-    return found
-
-
-def _hostname(host: str) -> str:
-    """Return the name in a Host header, without its port; empty for what is none."""
-    try:
-        return urlsplit(f"//{host}").hostname or ""
-    except ValueError:
-        return ""
+def _shown(path: str) -> str:
+    """Return a path as a log may have it: of one line, and short."""
+    return ascii(path[:PATH_SHOWN])
 
 
 def _caller(scope: Scope) -> tuple[str, str | None, str, str]:
@@ -176,12 +154,3 @@ def _caller(scope: Scope) -> tuple[str, str | None, str, str]:
 def _bearer(authorization: str) -> str | None:
     scheme, _, token = authorization.partition(" ")
     return token if scheme == "Bearer" and token else None
-
-
-def _is_address(name: str) -> bool:
-    """Return whether `name` is an IP address; a page cannot rebind one."""
-    try:
-        ipaddress.ip_address(name)
-    except ValueError:
-        return False
-    return True

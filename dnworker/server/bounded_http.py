@@ -202,6 +202,8 @@ class BoundedHttp(HttpToolsProtocol):
         self.flow.resume_reading()
         if self.transport.is_closing():
             return
+        if not self.transport.can_write_eof():  # TLS: the client ends it when it has the answer
+            return
         try:
             self.transport.write_eof()
         except OSError:  # the client has gone
@@ -346,7 +348,7 @@ def origin_form(target: bytes, headers: list[tuple[bytes, bytes]]) -> bytes | No
     if target.startswith(b"/") or target == b"*":
         return target
     scheme, found, rest = target.partition(b"://")
-    if not found or scheme.lower() not in (b"http", b"ws"):
+    if not found or scheme.lower() not in (b"http", b"ws", b"https", b"wss"):
         return None
     authority = rest.partition(b"/")[0].partition(b"?")[0].partition(b"#")[0]
     host = next((value for name, value in headers if name == b"host"), b"")

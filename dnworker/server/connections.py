@@ -12,6 +12,7 @@ import termios
 from collections.abc import Callable
 
 import msgspec
+from starlette.types import Scope
 
 from dnworker.core.limits import Limits
 
@@ -31,18 +32,32 @@ class Connection:
         limits: its server's.
         transport: None until there is one.
         has_shown_token: whether it has proved that it may call; else it is the first to go.
+        is_unix: whether it came over a unix socket.
+        give_up: called in the place of the transport's end while there is none, as during a TLS handshake.
         check: called with the time of `now` about once a second; closes what took too long.
     """
 
-    __slots__ = ("_registry", "_stalled_since", "_unsent", "check", "has_shown_token", "limits", "transport")
+    __slots__ = (
+        "_registry",
+        "_stalled_since",
+        "_unsent",
+        "check",
+        "give_up",
+        "has_shown_token",
+        "is_unix",
+        "limits",
+        "transport",
+    )
 
-    def __init__(self, registry: Connections) -> None:
+    def __init__(self, registry: Connections, *, is_unix: bool = False) -> None:
         self._registry = registry
         self._unsent = 0
         self._stalled_since: float | None = None
         self.limits = registry.limits
         self.transport: asyncio.Transport | None = None
         self.has_shown_token = False
+        self.is_unix = is_unix
+        self.give_up: Callable[[], object] | None = None
         self.check: Callable[[float], None] | None = None
 
     @property
@@ -65,6 +80,8 @@ class Connection:
         self._registry.forget(self)
         if self.transport is not None:
             self.transport.abort()
+        elif self.give_up is not None:
+            self.give_up()
 
     def closed(self) -> None:
         """Forget it: it is closed."""
@@ -121,7 +138,7 @@ class Connections:
         """Return the loop's time, without that in which it did not turn: what came then was not read."""
         return asyncio.get_running_loop().time() - self._held
 
-    def admit(self) -> Connection | None:
+    def admit(self, *, is_unix: bool = False) -> Connection | None:
         """Make room for a new connection and return it; None when all that are open have shown a token."""
         limits = self.limits
         if len(self._strangers) >= limits.unauthenticated or len(self._all) >= limits.connections:
@@ -134,7 +151,7 @@ class Connections:
                 f"closed to make room: of those that show no token, {limits.unauthenticated:,} may be open "
                 f"(limit unauthenticated), and {limits.connections:,} in all (limit connections)"
             )
-        connection = Connection(self)
+        connection = Connection(self, is_unix=is_unix)
         self._all[connection] = self._strangers[connection] = None
         if self._timer is None:
             self._timer = asyncio.get_running_loop().call_later(self._interval, self._look)
@@ -194,10 +211,18 @@ def _unsent(transport: asyncio.Transport) -> int:
     The kernel's count: it takes megabytes at a time, which a slow client reads for longer than it may pause.
     """
     unsent = transport.get_write_buffer_size()
-    if unsent and (sending := transport.get_extra_info("socket")) is not None:
+    # TLS: what waits below its own buffer is in none of asyncio's counts.
+    is_counted = unsent or transport.get_extra_info("sslcontext") is not None
+    if is_counted and (sending := transport.get_extra_info("socket")) is not None:
         with contextlib.suppress(OSError):  # gone, or a system that does not count
             unsent += struct.unpack("i", fcntl.ioctl(sending.fileno(), termios.TIOCOUTQ, b"\0\0\0\0"))[0]
     return unsent
+
+
+def connection_of(scope: Scope) -> Connection | None:
+    """Return the connection of a request; None without a server."""
+    found: Connection | None = scope.get("state", {}).get("connection")
+    return found
 
 
 def fitting(limits: Limits, descriptors: int | None = None) -> Limits:

@@ -13,12 +13,15 @@ import errno
 import logging
 import os
 import socket
+from functools import partial
 from typing import Any
 
 import uvicorn
 
+from dnworker.server.bindings import Binding
 from dnworker.server.connections import Connection, Connections
 from dnworker.server.quiet_uvicorn import QuietUvicorn
+from dnworker.server.tls import Tls
 
 log = logging.getLogger("dnworker.server")
 
@@ -29,24 +32,39 @@ PAUSE_SECONDS = 1.0
 """Seconds for which nothing is accepted when there is no descriptor, and none can be freed."""
 
 _NO_DESCRIPTOR = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
-_FULL_BODY = b'{"detail":"the limit of connections is reached; try again"}'
-_FULL = (
-    b"HTTP/1.1 503 Service Unavailable\r\ncontent-type: application/json\r\nretry-after: 1\r\n"
-    b"content-length: %d\r\nconnection: close\r\n\r\n%s" % (len(_FULL_BODY), _FULL_BODY)
-)
+_TLS_HANDSHAKE = b"\x16"
+"""The first byte of a connection that speaks TLS (RFC 8446, 5.1)."""
+
+TLS_GOODBYE_SECONDS = 5.0
+"""How long the end of a TLS connection waits for the other side's."""
+
+
+def _answer(status: str, detail: str) -> bytes:
+    body = b'{"detail":"%s"}' % detail.encode()
+    head = f"HTTP/1.1 {status}\r\ncontent-type: application/json\r\nretry-after: 1\r\n"
+    return head.encode() + b"content-length: %d\r\nconnection: close\r\n\r\n%s" % (len(body), body)
+
+
+_FULL = _answer("503 Service Unavailable", "the limit of connections is reached; try again")
+_PLAIN = _answer("400 Bad Request", "this port speaks TLS; its address begins with https://")
 
 
 class Listener:
     """Accepts connections; has what uvicorn wants of a server of asyncio.
 
     Args:
-        listener: listens already; it stays its owner's.
+        binding: listens already; it stays its owner's.
         connections: which there are, and may be.
         make_protocol: called with each new connection.
+        tls: of the binding; None for one of plain HTTP.
     """
 
-    def __init__(self, listener: socket.socket, connections: Connections, make_protocol: Any) -> None:
-        self._socket = listener
+    def __init__(
+        self, binding: Binding, connections: Connections, make_protocol: Any, tls: Tls | None
+    ) -> None:
+        self._socket = binding.socket
+        self._is_unix = binding.path is not None
+        self._tls = tls
         self._connections = connections
         self._make_protocol = make_protocol
         self._loop = asyncio.get_running_loop()
@@ -87,25 +105,57 @@ class Listener:
                 self._make_room(exc)
                 return
             accepted.setblocking(False)
-            connection = self._connections.admit()
+            connection = self._connections.admit(is_unix=self._is_unix)
             if connection is None:
-                _refuse(accepted)
+                self._turn_away(accepted, _FULL)
                 continue
-            task = self._loop.create_task(self._open(accepted, connection), name="dnworker connection")
+            opening = self._open if self._tls is None else self._open_tls
+            task = self._loop.create_task(opening(accepted, connection), name="dnworker connection")
             self._opening.add(task)
-            task.add_done_callback(self._opening.discard)
+            task.add_done_callback(partial(self._opened, accepted, connection))
+            if self._tls is not None:
+                connection.give_up = task.cancel
 
     async def _open(self, accepted: socket.socket, connection: Connection) -> None:
-        try:
-            await self._loop.connect_accepted_socket(lambda: self._make_protocol(connection), accepted)
-        except OSError as exc:  # it is gone already
-            log.debug("a connection could not be opened: %s", exc)
-            connection.closed()
+        await self._loop.connect_accepted_socket(lambda: self._make_protocol(connection), accepted)
+
+    async def _open_tls(self, accepted: socket.socket, connection: Connection) -> None:
+        """Shake hands, in bounded time; what speaks no TLS is told so."""
+        assert self._tls is not None
+        seconds = self._connections.limits.header_seconds
+        async with asyncio.timeout(seconds):
+            first = await _first_byte(accepted)
+            if first != _TLS_HANDSHAKE:
+                if first:
+                    refuse(accepted, _PLAIN)
+                raise ConnectionAbortedError("it speaks no TLS")
+            await self._loop.connect_accepted_socket(
+                lambda: self._make_protocol(connection),
+                accepted,
+                ssl=self._tls.context,
+                ssl_handshake_timeout=seconds,
+                ssl_shutdown_timeout=TLS_GOODBYE_SECONDS,
+            )
+
+    def _opened(self, accepted: socket.socket, connection: Connection, task: asyncio.Task[None]) -> None:
+        """Let a connection go that could not be opened, because it is gone, or shakes no hands."""
+        self._opening.discard(task)
+        if not task.cancelled() and (problem := task.exception()) is None:
+            return
+        connection.closed()
+        accepted.close()
+        if task.cancelled():
+            return
+        if not isinstance(problem, OSError):
+            log.error("a connection could not be opened", exc_info=problem)
+        log.debug("a connection could not be opened: %s", problem)
+
+    def _turn_away(self, accepted: socket.socket, answer: bytes) -> None:
+        """Refuse a connection; over TLS it is closed without a word, which would need a handshake."""
+        if self._tls is None:
+            refuse(accepted, answer)
+        else:
             accepted.close()
-        except BaseException:
-            connection.closed()
-            accepted.close()
-            raise
 
     def _make_room(self, exc: OSError) -> None:
         """Free a descriptor for the next that wants in; if that cannot be, refuse it."""
@@ -121,7 +171,7 @@ class Listener:
             return
         os.close(self._spare)
         with contextlib.suppress(OSError):
-            _refuse(self._socket.accept()[0])
+            self._turn_away(self._socket.accept()[0], _FULL)
         self._spare = _spare()
         if self._spare is None:
             self._wait()
@@ -139,18 +189,29 @@ class Listener:
 
 
 class BoundedUvicorn(QuietUvicorn):
-    """uvicorn whose connections are counted, and bounded by limits."""
+    """uvicorn whose connections are counted, and bounded by limits.
 
-    def __init__(self, config: uvicorn.Config, connections: Connections) -> None:
+    Args:
+        config: as of uvicorn.
+        connections: which there are, and may be.
+        bindings: what it listens on; they stay their owner's.
+        tls: of those that speak it.
+    """
+
+    def __init__(
+        self, config: uvicorn.Config, connections: Connections, bindings: list[Binding], tls: Tls | None
+    ) -> None:
         super().__init__(config)
         self._connections = connections
+        self._bindings = bindings
+        self._tls = tls
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        """Listen on these sockets; `listening` is set then."""
+        """Listen; `listening` is set then."""
         await self.lifespan.startup()
         self.servers = []
-        for one in sockets or ():
-            listener = Listener(one, self._connections, self._protocol)
+        for one in self._bindings:
+            listener = Listener(one, self._connections, self._protocol, self._tls if one.is_tls else None)
             listener.start()
             self.servers.append(listener)  # type: ignore[arg-type]  # has what uvicorn calls of a Server
         self.started = True
@@ -181,10 +242,24 @@ def _spare() -> int | None:
         return None
 
 
-def _refuse(accepted: socket.socket) -> None:
-    """Answer 503 and close, as far as that goes without waiting."""
+async def _first_byte(accepted: socket.socket) -> bytes:
+    """Return the first byte that comes, and leave it there; nothing when the other side ends."""
+    loop, arrived = asyncio.get_running_loop(), asyncio.Event()
+    loop.add_reader(accepted, arrived.set)
+    try:
+        while True:
+            with contextlib.suppress(BlockingIOError, InterruptedError):
+                return accepted.recv(1, socket.MSG_PEEK)
+            arrived.clear()
+            await arrived.wait()
+    finally:
+        loop.remove_reader(accepted)
+
+
+def refuse(accepted: socket.socket, answer: bytes) -> None:
+    """Answer and close, as far as that goes without waiting."""
     with accepted, contextlib.suppress(OSError):
         accepted.setblocking(False)
-        accepted.send(_FULL)
+        accepted.send(answer)
         accepted.shutdown(socket.SHUT_WR)
         accepted.recv(65_536)  # what is left unread would make the kernel withdraw the answer

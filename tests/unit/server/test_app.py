@@ -12,7 +12,7 @@ from websockets.exceptions import ConnectionClosed, InvalidStatus
 
 from dnworker import Runtime, Worker
 from dnworker.core.envelope import decode
-from dnworker.server.embedded import bind
+from dnworker.server.bindings import bind
 
 from ..capabilities import ECHO, make_capability
 

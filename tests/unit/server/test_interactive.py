@@ -15,6 +15,7 @@ from dnworker import Runtime, RuntimeClient, TurnFailedError
 from dnworker.core.envelope import EventEnvelope
 from dnworker.core.errors import RuntimeUnavailable
 from dnworker.server.interactive import FRAME_CAP, capped
+from dnworker.server.listening import Listening
 from dnworker.sessions.turn import TurnRequest
 
 
@@ -444,7 +445,7 @@ async def test_a_restarted_runtime_that_has_counted_as_far_does_not_hide_a_lost_
             for _ in range(5):
                 await second.client().run_turn(session_id="s", message="b")
             await second.stop()
-            second._port = unused_tcp_port
+            second.listening = Listening(port=unused_tcp_port)
             await second.start()
             async with asyncio.timeout(60):
                 with pytest.raises(TurnFailedError, match="not among what was missed"):

@@ -1,0 +1,71 @@
+"""The options of `dnworker serve` that say where it listens, and whom it believes."""
+
+from __future__ import annotations
+
+import argparse
+import os
+from collections.abc import MutableMapping
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from dnworker.core.errors import UsageError
+
+if TYPE_CHECKING:
+    from dnworker.runtime import Runtime
+
+
+def add_listen_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare them."""
+    parser.add_argument(
+        "--uds",
+        type=Path,
+        metavar="PATH",
+        help="listen on this unix socket, in the place of --host and --port",
+    )
+    parser.add_argument(
+        "--uds-mode", metavar="MODE", help="of the socket's file, such as 0660 (default: 0600)"
+    )
+    parser.add_argument("--tls-cert", type=Path, metavar="FILE", help="speak TLS with this certificate, PEM")
+    parser.add_argument("--tls-key", type=Path, metavar="FILE", help="its key (default: in the same file)")
+    parser.add_argument(
+        "--tls-client-ca", type=Path, metavar="FILE", help="clients need a certificate of these authorities"
+    )
+    parser.add_argument(
+        "--trusted-proxy",
+        action="append",
+        default=[],
+        metavar="ADDRESS",
+        help="take X-Forwarded-* headers from this address or network, or from the peer of the socket: unix",
+    )
+    parser.add_argument(
+        "--allowed-host",
+        action="append",
+        default=[],
+        metavar="NAME",
+        help="serve requests to this name too, such as that of a proxy; may be repeated",
+    )
+
+
+def mode_of(options: argparse.Namespace) -> int | None:
+    """Return the mode of the socket's file; None where none is given.
+
+    Raises:
+        UsageError: it is no mode.
+    """
+    if options.uds_mode is None:
+        return None
+    try:
+        return int(options.uds_mode, 8)
+    except ValueError as exc:
+        raise UsageError(
+            f"--uds-mode {options.uds_mode!r} is no mode; write one such as 0660", code="DN925"
+        ) from exc
+
+
+def use_inherited(runtime: Runtime, environ: MutableMapping[str, str] = os.environ) -> None:
+    """Have a runtime listen on the sockets that a service manager passed to this process, if it did."""
+    from dnworker.server.bindings import inherited_sockets
+
+    if runtime.listening is not None and (found := inherited_sockets(environ, os.getpid())):
+        runtime.listening = replace(runtime.listening, inherited=found)
