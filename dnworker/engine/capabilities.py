@@ -315,6 +315,11 @@ class CapabilityCollection:
             self._places.pop(capability.root, None)
         return await self.own.bring_back(capability.root)
 
+    def give_flags(self, flags: Mapping[str, Mapping[str, bool]]) -> None:
+        """Take other flags of a command line; capabilities have them once they are read again."""
+        self._flags.clear()
+        self._flags.update({name: dict(values) for name, values in flags.items()})
+
     async def discover(self) -> list[Capability]:
         """Load what the searched directories hold beside what is loaded; one that fails fails no other."""
         fresh = await self._read_directories({c.root for c in self._capabilities.values() if not c.live})
