@@ -27,8 +27,10 @@ RENAMED = {"path": "capabilities"}
 """What an argument without `--` is called, by its name in the parser."""
 
 TAKEN = frozenset(
-    ("JOURNAL", "MODEL", "REPORTS", "LOCALS", "OBSERVE", "OUTPUT", "RUN", "RUN_SCHEDULES")
-    + ("KEEP_STATE", "FENCE", "MEMBER", "DEBUG", "CONFIG")
+    (
+        *("JOURNAL", "MODEL", "REPORTS", "LOCALS", "OBSERVE", "OUTPUT", "RUN", "RUN_SCHEDULES"),
+        *("KEEP_STATE", "FENCE", "MEMBER", "DEBUG", "CONFIG"),
+    )
 )
 """Variables `DNWORKER_...` that mean something else, of the notebook and of worker processes."""
 
