@@ -46,7 +46,7 @@ class Sources:
     @property
     def wants_json_lines(self) -> bool:
         """Whether a mistake in the settings is said as JSON; a file that says so may be what is wrong."""
-        given = self.given.get("log_format") or self.environ.get("DNWORKER_LOG_FORMAT")
+        given = self.given.get("log_format") or self.environ.get(self.settings["log-format"].variable)
         return bool(given == "json")
 
 

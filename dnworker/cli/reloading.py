@@ -94,7 +94,9 @@ class Reloader:
         self, runtime: Runtime, options: argparse.Namespace, fresh: Resolved, changed: list[str]
     ) -> None:
         if "flag" in changed:
-            runtime.capabilities.give_flags(parse_cli_flags(options.flag))
+            flags = runtime.capabilities.given_flags
+            flags.clear()
+            flags.update(parse_cli_flags(options.flag))
         if "retry" in changed:
             wanted = retry_of(options)
             for worker in {*runtime.retries.policies} - {*wanted}:

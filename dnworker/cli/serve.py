@@ -153,12 +153,9 @@ def serve(options: argparse.Namespace) -> int:
 async def _serve(options: argparse.Namespace, ending: Ending, reloader: Reloader) -> int:
     stop = asyncio.create_task(ending.requested(), name="dnworker end")
     runtime = ending.engine = make_runtime(options)
-    runtime.logs.listen(print_error)
-    runtime.history.listen(print_mistakes)
-    runtime.history.hints.add(say_of)
+    _print_from(runtime)
     debug_workers(runtime, options)
     watchdog = watch_loop(runtime)
-    runtime.services.log_files.print_line = print_output
     if not await _is_started(runtime, stop, ending):
         return 0
     file, from_environment = runtime.tokens.file, token_of_environment()
@@ -197,6 +194,14 @@ async def _serve(options: argparse.Namespace, ending: Ending, reloader: Reloader
         watchdog.stop()
         kept.close()
         forget(known)
+
+
+def _print_from(runtime: Runtime) -> None:
+    """Print what a runtime has to say on standard error while it runs."""
+    runtime.logs.listen(print_error)
+    runtime.history.listen(print_mistakes)
+    runtime.history.hints.add(say_of)
+    runtime.services.log_files.print_line = print_output
 
 
 async def _load(runtime: Runtime, options: argparse.Namespace) -> None:
