@@ -1,6 +1,8 @@
 """`Ending`: ends `serve` within bounds, whatever its workers do; names what had to be left behind.
 
-The first SIGINT, SIGTERM or SIGHUP begins an orderly stop on the loop. A thread watches over it, which needs
+The first SIGINT or SIGTERM begins an orderly stop on the loop, and so does SIGHUP where the process had a
+controlling terminal when it started: that was closed. Without one, as in a service or a container, SIGHUP
+asks for a reload (`on_hangup`); under `nohup` it stays ignored. A thread watches over it, which needs
 the loop for nothing: it names what still runs after five seconds, and ends the process after nine, or when
 `stop_options.py` says. A second signal ends the process at once. `last_resort.py` does so where not even a
 thread can run.
@@ -24,8 +26,7 @@ from types import FrameType
 from typing import TYPE_CHECKING, Any
 
 from dnworker.cli.stop_options import EndTimes
-from dnworker.cli.streams import Streams, last_words_fd
-from dnworker.cli.text import printable
+from dnworker.cli.streams import Streams
 from dnworker.core.threads import untraced
 from dnworker.engine.left_behind import left_behind
 from dnworker.engine.own_loop import SharedLoop
@@ -75,12 +76,16 @@ class Ending:
         self._loop_ended: float | None = None
         self._generators: list[Any] = []
         self._is_in_order = True
+        # what SIGHUP does
+        self._hangup_ends = has_terminal()
+        self._on_hangup: Callable[[], None] | None = None
+        self._is_hangup_due = False
         # what the signal handler writes to, and the thread reads from
         self._reading_end, self._writing_end = os.pipe()
         os.set_blocking(self._reading_end, False)
         os.set_blocking(self._writing_end, False)
         self._thread = untraced(threading.Thread(target=self._watch, name="dnworker ending", daemon=True))
-        self._last_words = last_words_fd()
+        self._last_words = streams.last_words
         self._resort: subprocess.Popen[bytes] | None = None
         self._pid = os.getpid()
 
@@ -99,7 +104,9 @@ class Ending:
         os.register_at_fork(after_in_child=self._leave_signals)
 
     def _start_last_resort(self) -> None:
-        numbers = ",".join(str(int(number)) for number in SIGNALS)
+        numbers = ",".join(
+            str(int(number)) for number in SIGNALS if number != signal.SIGHUP or self._hangup_ends
+        )
         program = [sys.executable, "-I", "-S", str(Path(__file__).with_name("last_resort.py"))]
         with suppress(OSError):  # no process can be had: all but the worst code ends without it
             self._resort = subprocess.Popen(
@@ -148,7 +155,7 @@ class Ending:
     def _on_signal(self, number: int, frame: FrameType | None) -> None:
         # Nothing else: the code that it interrupts may hold any lock.
         if os.getpid() == self._pid:
-            self._poke(b"s")
+            self._poke(b"h" if number == signal.SIGHUP and not self._hangup_ends else b"s")
         else:  # it came to a child made by `os.fork` before that had left our signals
             self._leave_signals()
             os.kill(os.getpid(), number)
@@ -164,6 +171,28 @@ class Ending:
             self._calm_last_resort()
             if taken := self._take_signals():
                 self._say(f"code of a worker had taken {', '.join(taken)}; it ends the runtime again")
+
+    def on_hangup(self, reload: Callable[[], None]) -> None:
+        """Call `reload` on the loop at each SIGHUP from now on, and once for those that came before."""
+        with self._lock:
+            self._on_hangup = reload
+            is_due, self._is_hangup_due = self._is_hangup_due, False
+        if is_due:
+            reload()
+
+    def _hang_up(self) -> None:
+        """Ask for a reload, or remember it until the start is done."""
+        if self._began is not None:
+            self._say("SIGHUP: nothing is reloaded, as the runtime stops", "info")
+            return
+        with self._lock:
+            reload, loop = self._on_hangup, self._loop
+            self._is_hangup_due = reload is None
+        if reload is None:
+            self._say("SIGHUP: reloads when the start is done", "info")
+        elif loop is not None:
+            with suppress(RuntimeError):  # it is closed
+                loop.call_soon_threadsafe(reload)
 
     # -- the end in order ------------------------------------------------------------------------------
 
@@ -251,6 +280,9 @@ class Ending:
         return self._began + (self._times.process_ends if is_named else self._times.handlers_end)
 
     def _note(self, sign: str) -> None:
+        if sign == "h":
+            self._hang_up()
+            return
         now = time.monotonic()
         if self._began is None and sign != "e":
             self._began = now
@@ -266,7 +298,7 @@ class Ending:
         time.sleep(TOGETHER)
         with suppress(BlockingIOError):
             os.read(self._reading_end, 512)
-        self._say("stopping; Ctrl-C again stops at once")
+        self._say("stopping; Ctrl-C again stops at once", "info")
         with self._lock:
             self._first = now
             stop, loop = self._stop, self._loop
@@ -300,6 +332,15 @@ class Ending:
         self._streams.close(0.4)
         os._exit(1)
 
-    def _say(self, text: str) -> None:
+    def _say(self, text: str, level: str = "warning") -> None:
         """Print a line on standard error."""
-        self._streams.err.write(f"{printable(text)}\n".encode())
+        self._streams.say(text, level)
+
+
+def has_terminal() -> bool:
+    """Return whether this process has a controlling terminal, which can be closed."""
+    try:
+        os.close(os.open("/dev/tty", os.O_RDWR | os.O_NOCTTY | os.O_NONBLOCK))
+    except OSError:
+        return False
+    return True

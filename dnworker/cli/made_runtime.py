@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import argparse
 import os
+import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,7 +16,8 @@ from dnworker.cli.durable_options import broker_of, catchup_of
 from dnworker.cli.listen_options import mode_of, use_inherited
 from dnworker.cli.restart_options import policy_of
 from dnworker.cli.retry_options import retry_of
-from dnworker.cli.storm_options import apply_storm_options
+from dnworker.cli.settings.resolving import Value
+from dnworker.cli.storm_options import apply_storm_options, check_storm_options
 from dnworker.core.errors import UsageError
 from dnworker.core.limits import parse_limits
 from dnworker.engine.replicas_text import replicas_of
@@ -28,11 +31,7 @@ def make_runtime(options: argparse.Namespace) -> Runtime:
     """Return the runtime that the options describe."""
     from dnworker.runtime import Runtime
 
-    named = os.environ.get("DREADNODE_RUNTIME_TOKEN_FILE")
-    token_file = options.token_file or (Path(named) if named else None)
-    exposed = exposure(token_file) if token_file is not None else None
-    if exposed is not None and not options.insecure_token_file:
-        raise UsageError(f"{exposed}; --insecure-token-file takes it as it is", code="DN907")
+    token_file = _token_file(options)
     node, labels, require = place_of(options)
     replicas, ordered_by = replicas_of(options.replicas, options.ordered_by, options.keep_state)
     runtime = Runtime(
@@ -69,6 +68,51 @@ def make_runtime(options: argparse.Namespace) -> Runtime:
     use_inherited(runtime)
     apply_storm_options(options, runtime)
     return runtime
+
+
+def check_options(options: argparse.Namespace) -> None:
+    """Check what the options say, as far as that can be seen without a runtime.
+
+    Raises:
+        UsageError: something makes no sense.
+    """
+    _token_file(options)
+    parse_limits(options.limit)
+    policy_of(options)
+    retry_of(options)
+    catchup_of(options)
+    place_of(options)
+    replicas_of(options.replicas, options.ordered_by, options.keep_state)
+    check_storm_options(options)
+    if options.broker is None:
+        shared_broker_of(options)
+        broker_of(options)
+    _directories(options)
+
+
+def placed(exc: Exception, values: Mapping[str, Value]) -> Exception:
+    """Return an error about an option that names the file or variable that the option is from."""
+    if not isinstance(exc, UsageError):
+        return exc
+    named = re.match(r"--[a-z-]+", str(exc))
+    for one in values.values():
+        if named is not None and one.setting.option == named[0] and one.rank in (1, 2):
+            return UsageError(f"{one.source}: {exc}", code=exc.code)
+    return exc
+
+
+def _token_file(options: argparse.Namespace) -> Path | None:
+    """Return the file of the token.
+
+    Raises:
+        UsageError: others can read it.
+    """
+    named = os.environ.get("DREADNODE_RUNTIME_TOKEN_FILE")
+    token_file: Path | None = options.token_file or (Path(named) if named else None)
+    exposed = exposure(token_file) if token_file is not None else None
+    if exposed is not None and not options.insecure_token_file:
+        raise UsageError(f"{exposed}; --insecure-token-file takes it as it is", code="DN907")
+    return token_file
 
 
 def token_of_environment() -> str | None:

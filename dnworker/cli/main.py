@@ -70,6 +70,7 @@ def make_parser() -> argparse.ArgumentParser:
     common.add_argument("--json", action="store_true", help="answer in JSON")
     _add(commands, common, "init", "make a capability's directory, with a notebook, tests and a README")
     _add(commands, common, "serve", "run capabilities until Ctrl-C or SIGTERM")
+    _add(commands, common, "config", "show the options of `serve`, and where each is from")
     _add(commands, common, "validate", "check capabilities")
     _add(commands, common, "pack", "make one archive of capabilities, with locks and hashes")
     _add(commands, common, "verify", "compare an archive, or what was unpacked of it, with its hashes")

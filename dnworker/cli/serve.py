@@ -7,7 +7,6 @@ import asyncio
 import gc
 import logging
 import os
-import sys
 import time
 from contextlib import ExitStack
 from pathlib import Path
@@ -20,9 +19,11 @@ from dnworker.cli.announcing import (
     print_output,
     print_waiting,
     say,
+    say_of,
     watch_loop,
 )
 from dnworker.cli.cluster_options import add_cluster_arguments
+from dnworker.cli.config_options import add_config_arguments, hide_variables, level_of, sources_of
 from dnworker.cli.debug_options import (
     add_debug_arguments,
     check_debugged,
@@ -31,7 +32,9 @@ from dnworker.cli.debug_options import (
 from dnworker.cli.durable_options import add_durable_arguments
 from dnworker.cli.ending import Ending
 from dnworker.cli.listen_options import add_listen_arguments
-from dnworker.cli.made_runtime import make_runtime, token_of_environment
+from dnworker.cli.log_options import add_log_arguments, failed, set_up_logging
+from dnworker.cli.made_runtime import make_runtime, placed, token_of_environment
+from dnworker.cli.reloading import Reloader
 from dnworker.cli.restart_options import add_restart_arguments
 from dnworker.cli.retry_options import add_retry_arguments, check_retried
 from dnworker.cli.roots import roots_of
@@ -41,13 +44,15 @@ from dnworker.cli.state_options import add_state_arguments, check_kept
 from dnworker.cli.stop_options import EndTimes, add_stop_arguments, end_times_of
 from dnworker.cli.storm_options import add_storm_arguments
 from dnworker.cli.streams import streams
-from dnworker.cli.text import ErrorCodes
+from dnworker.core.errors import DnworkerError, UsageError
 from dnworker.engine.output import kept_output
 from dnworker.engine.own_loop import contained
 from dnworker.engine.watching import watch
 
 if TYPE_CHECKING:
     from dnworker.runtime import Runtime
+
+log = logging.getLogger("dnworker.serve")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -94,8 +99,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="let workers of the reference's SDK run without reporting what their handlers do",
     )
-    parser.add_argument("--verbose", action="store_true", help="log what the runtime does to stderr")
+    add_config_arguments(parser)
+    add_log_arguments(parser)
     parser.set_defaults(command=serve)
+
+
+def own_parser() -> argparse.ArgumentParser:
+    """Return a parser with the options of `serve` alone: each of them is a setting."""
+    parser = argparse.ArgumentParser(add_help=False)
+    add_arguments(parser)
+    return parser
 
 
 def _add_kept(parser: argparse.ArgumentParser) -> None:
@@ -118,22 +131,38 @@ def _add_kept(parser: argparse.ArgumentParser) -> None:
 
 def serve(options: argparse.Namespace) -> int:
     """Run the command; returns its exit code. It is the last thing that its process does."""
-    times = end_times_of(options)
-    with streams(as_json=options.json) as standard:
-        level = logging.INFO if options.verbose else logging.WARNING
-        logging.basicConfig(
-            level=level, stream=sys.stderr, format="%(levelname)s %(name)s: %(message)s", force=True
-        )
-        for handler in logging.getLogger().handlers:
-            handler.addFilter(ErrorCodes())
+    sources = sources_of(own_parser(), options, os.environ)
+    try:
+        resolved = sources.read()
+    except UsageError as exc:
+        return failed(exc, is_said=sources.wants_json_lines and not options.json)
+    hide_variables(sources)
+    resolved.put_into(options)
+    json_lines = options.log_format == "json"
+    try:
+        times = end_times_of(options)
+    except UsageError as exc:
+        return failed(placed(exc, resolved.values), is_said=json_lines and not options.json)
+    with streams(as_json=options.json, json_lines=json_lines) as standard:
+        set_up_logging(level_of(resolved.values), json_lines=json_lines)
+        for note in resolved.notes:
+            say(note)
         manager = ServiceManager.of(os.environ)  # before any process is started
         ending = Ending(standard, forget_own, times)
         ending.on_signals()
-        return ending.run(_serve(options, ending, manager, times))
+        try:
+            return ending.run(_serve(options, ending, manager, times, Reloader(sources, resolved)))
+        except (DnworkerError, OSError) as exc:
+            return failed(placed(exc, resolved.values), is_said=json_lines and not options.json)
+        except Exception:
+            if not json_lines:
+                raise
+            log.critical("the runtime ends by a mistake of its own", exc_info=True)
+            return 1
 
 
 async def _serve(
-    options: argparse.Namespace, ending: Ending, manager: ServiceManager, times: EndTimes
+    options: argparse.Namespace, ending: Ending, manager: ServiceManager, times: EndTimes, reloader: Reloader
 ) -> int:
     stop = asyncio.create_task(ending.requested(), name="dnworker end")
     runtime = ending.engine = _made(options)
@@ -153,6 +182,8 @@ async def _serve(
         if not await _is_loaded(runtime, options, stop):
             return 0
         announce(runtime, file, as_json=options.json)
+        ending.on_hangup(reloader.request)
+        tasks.append(asyncio.create_task(reloader.run(runtime), name="dnworker reload"))
         if options.watch or options.watch_all:
             tasks.append(asyncio.create_task(watch(runtime, every_file=options.watch_all)))
         manager.ready()
@@ -179,9 +210,9 @@ def _made(options: argparse.Namespace) -> Runtime:
     runtime = make_runtime(options)
     runtime.logs.listen(print_error)
     runtime.history.listen(print_mistakes)
-    runtime.history.hints.add(lambda invocation, text: say(f"{invocation.label}: {text}"))
-    debug_workers(runtime, options)
+    runtime.history.hints.add(say_of)
     runtime.services.log_files.print_line = print_output
+    debug_workers(runtime, options)
     return runtime
 
 

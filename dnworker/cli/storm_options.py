@@ -35,11 +35,19 @@ def apply_storm_options(options: argparse.Namespace, engine: Engine) -> None:
     Raises:
         UsageError: the limit is not positive.
     """
+    check_storm_options(options)
     engine.storms.mode = storm_mode(options.storm)
     if options.storm_limit is not None:
-        if options.storm_limit < 1:
-            raise UsageError(
-                f"--storm-limit {options.storm_limit}: a number of events is wanted, such as 1000",
-                code="DN214",
-            )
         engine.storms.limit = options.storm_limit
+
+
+def check_storm_options(options: argparse.Namespace) -> None:
+    """Check the options.
+
+    Raises:
+        UsageError: the limit is not positive.
+    """
+    if options.storm_limit is not None and options.storm_limit < 1:
+        raise UsageError(
+            f"--storm-limit {options.storm_limit}: a number of events is wanted, such as 1000", code="DN214"
+        )

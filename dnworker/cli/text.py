@@ -56,12 +56,41 @@ def json_goes_to(write: Callable[[str], object]) -> Iterator[None]:
         _write_json = before
 
 
+class _Unset:
+    """Stands for what a command line does not say."""
+
+
+def _unset(action: argparse.Action) -> _Unset | None:
+    """Return what stands for an option until it is parsed; None where an action adds to what is there."""
+    return None if action.default is None or isinstance(action.default, list) else _Unset()
+
+
 class NearParser(argparse.ArgumentParser):
     """A parser that names the nearest known word with a mistake; its subcommands do so, too."""
 
     def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
-        """Parse, and refuse what is not known here, where the known options and the usage are at hand."""
+        """Parse, and refuse what is not known here, where the known options and the usage are at hand.
+
+        What was parsed has `given`: by `dest`, what the command line says itself, without defaults.
+        """
+        namespace = argparse.Namespace() if namespace is None else namespace
+        own = {action.dest: action for action in self._actions if action.dest != argparse.SUPPRESS}
+        own = {name: action for name, action in own.items() if action.default != argparse.SUPPRESS}
+        unset = {name: _unset(action) for name, action in own.items() if not hasattr(namespace, name)}
+        for name, value in unset.items():
+            setattr(namespace, name, value)
         found, rest = super().parse_known_args(args, namespace)
+        given = {}
+        for name, sign in unset.items():
+            value, action = getattr(found, name), own[name]
+            if value is sign or (value == [] and not action.option_strings):
+                is_text = isinstance(action.default, str)
+                default = self._get_value(action, action.default) if is_text else action.default
+                setattr(found, name, [] if default is None and value == [] else default)
+            else:
+                given[name] = value
+        if not hasattr(found, "given"):  # a subcommand has its own
+            found.given = given
         if rest:
             self.error(f"unrecognized arguments: {' '.join(rest)}")
         return found, rest

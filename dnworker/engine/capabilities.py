@@ -43,7 +43,7 @@ class CapabilityCollection:
 
     Args:
         services: what their workers run with.
-        flags: given on a command line.
+        flags: given on a command line; a change of `given_flags` counts once capabilities are read again.
         directories: that are looked through at `discover` and at every full reload.
     """
 
@@ -57,14 +57,14 @@ class CapabilityCollection:
         """Flags that were set on any node of the cluster."""
         self.reload_error: str | None = None
         self._services = services
-        self._flags = {name: dict(values) for name, values in flags.items()}
+        self.given_flags = {name: dict(values) for name, values in flags.items()}
         self._directories = list(directories)
         self._loaded: list[Path] = []
         self._places: dict[Path, Path] = {}
         """By root where it was named, or was found, which may be a link."""
         self._capabilities: dict[str, Capability] = {}
         self._is_closed = False
-        self.own = OwnCapability(self._capabilities, self.live, self._flags)
+        self.own = OwnCapability(self._capabilities, self.live, self.given_flags)
         """The capability of workers that are added without naming one."""
 
     @property
@@ -379,7 +379,7 @@ class CapabilityCollection:
     def _new(
         self, manifest: CapabilityManifest, parts: Components | None = None, *, live: bool = False
     ) -> Capability:
-        flags = self._flags.get(manifest.name)
+        flags = self.given_flags.get(manifest.name)
         return Capability(manifest, parts, cli_flags=flags, agreed=self.agreed, live=live)
 
     def _make(self, manifest: CapabilityManifest, parts: Components) -> Capability:

@@ -58,7 +58,22 @@ dnworker serve demo --port 0 --durable
 It prints the address of the API and of the panel, and runs until Ctrl-C. `--durable`, `--broker`, `--retry` and `--restart` are explained on
 [Delivery](../understand/delivery.md), [Retry](../how-to/retry.md) and [Processes](processes.md), [limits](limits.md) on a page of their own.
 """,
-        "0 when it ended in order after Ctrl-C, SIGTERM or SIGHUP; 1 when something still ran after `--stop-within`, or after a second signal.",
+        "0 when it ended in order after Ctrl-C, SIGTERM or the end of its terminal; 1 when something still ran after `--stop-within`, or after a second signal.",
+    ),
+    "config": Note(
+        """
+```sh
+dnworker config demo --port 9000 --changed
+```
+
+```text
+capabilities  ["demo"]  the argument CAPABILITIES
+port          9000      --port
+```
+
+[Configuration file](config-file.md) has the keys, and what a file looks like.
+""",
+        "1 when `serve` would refuse the file, a variable or an option.",
     ),
     "validate": Note(
         """

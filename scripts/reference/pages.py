@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-from . import command_line, events, http_api, keys, limits, magics, man_page, python_api, turns
+from . import command_line, config_file, events, http_api, keys, limits, magics, man_page, python_api, turns
 
 DOCS = Path(__file__).parents[2] / "docs"
 WRITE = "python -m scripts.reference"
@@ -21,6 +21,7 @@ PAGES: dict[str, Callable[[], str]] = {
     "reference/notebook-api.md": python_api.notebook,
     "reference/magics.md": magics.magics,
     "reference/command-line.md": command_line.command_line,
+    "reference/config-file.md": config_file.config_file,
     "reference/events.md": events.events,
     "reference/turns.md": turns.turns,
     "reference/http-api.md": http_api.http_api,

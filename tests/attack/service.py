@@ -91,7 +91,6 @@ CASES = [
     Case("two signals while blocked", handler("time.sleep(60)"), within=3, says=(), signals=(signal.SIGINT, signal.SIGINT)),
     Case("two signals in C code", handler("import itertools\nall(itertools.repeat(True))"), codes=(1, -6), within=3, says=(), signals=(signal.SIGTERM, signal.SIGTERM)),
     Case("Ctrl-C", handler("await asyncio.sleep(3600)"), codes=(0,), within=5, says=(), signals=(signal.SIGINT,)),
-    Case("a terminal that is closed", handler("await asyncio.sleep(3600)"), codes=(0,), within=5, says=(), signals=(signal.SIGHUP,)),
     Case("a shutdown handler that hangs", HEAD + "@worker.on_shutdown\nasync def bye(client):\n    await asyncio.sleep(3600)\n", fires=False),
     Case("a shutdown handler that blocks", HEAD + "@worker.on_shutdown\nasync def bye(client):\n    time.sleep(3600)\n", fires=False),
     Case("an atexit handler that hangs", HEAD + "atexit.register(lambda: time.sleep(3600))\n", fires=False),

@@ -47,7 +47,8 @@ FRAMEWORK = {
     "panel": "core events flow sessions workers engine",
     "server": "core events events/brokers client sessions workers engine _version.py",
     "runtime.py": "core events/brokers flow engine panel server compat.py",
-    "cli": "core explain events events/brokers events/brokers/sqlite events/brokers/jetstream capability flow"
+    "cli/settings": "core capability",
+    "cli": "cli/settings core explain events events/brokers events/brokers/sqlite events/brokers/jetstream capability flow"
     " project archive deploy client doctor workers engine runtime.py _version.py compat.py",
     "testing": "core client events/brokers server workers runtime.py compat.py",
     "__main__.py": "cli",
