@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from dnworker.deploy.bundle import Bundle
+from dnworker.deploy.filling import filled
 from dnworker.deploy.serve_file import serve_file, stop_seconds
 from dnworker.deploy.settings import CONTAINER_USER, Settings
-from dnworker.deploy.filling import filled
 
 PROGRAMS = ("install.sh", "start.sh", "warm.sh")
 """Files that can be executed."""
