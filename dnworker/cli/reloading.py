@@ -6,7 +6,6 @@ import argparse
 import asyncio
 import copy
 import logging
-from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING
 
 from dnworker.capability.flags import parse_cli_flags
@@ -14,6 +13,7 @@ from dnworker.cli.announcing import say
 from dnworker.cli.config_options import Sources, level_of
 from dnworker.cli.made_runtime import check_options, placed
 from dnworker.cli.retry_options import retry_of
+from dnworker.cli.service_manager import ServiceManager
 from dnworker.cli.settings.resolving import Resolved
 from dnworker.cli.storm_options import apply_storm_options
 from dnworker.core.errors import DnworkerError, with_code
@@ -33,12 +33,12 @@ class Reloader:
     Args:
         sources: what settings come from.
         resolved: the settings that hold.
+        manager: is told when a reload begins and ends.
     """
 
-    def __init__(self, sources: Sources, resolved: Resolved) -> None:
-        self.hooks: list[Callable[[], Awaitable[str | None]]] = []
-        """Called at each reload; each returns what it has reloaded, in a few words."""
+    def __init__(self, sources: Sources, resolved: Resolved, manager: ServiceManager) -> None:
         self._sources = sources
+        self._manager = manager
         self._holds = resolved
         self._wanted = asyncio.Event()
 
@@ -51,12 +51,15 @@ class Reloader:
         while True:
             await self._wanted.wait()
             self._wanted.clear()
+            self._manager.reloading()
             try:
                 await self.reload(runtime)
             except (DnworkerError, OSError) as exc:
                 say(f"not reloaded: {with_code(exc)}", "error")
             except Exception:
                 log.exception("not reloaded, by a mistake of its own")
+            finally:
+                self._manager.ready()
 
     async def reload(self, runtime: Runtime) -> None:
         """Read the settings, apply what can be applied, and say in one line what was.
@@ -81,7 +84,7 @@ class Reloader:
             if key not in APPLIED and one.value != self._holds.values[key].value
         ]
         runtime.tokens.refresh()
-        done = [text for hook in self.hooks if (text := await hook()) is not None]
+        done = ["certificate"] if _has_new_certificate(runtime) else []
         info = await runtime.reload()
         names = [one.name for one in info.capabilities]
         what = [*applied, *done, f"capabilities ({', '.join(names)})" if names else "capabilities"]
@@ -112,6 +115,13 @@ class Reloader:
             fresh.file,
             [],
         )
+
+
+def _has_new_certificate(runtime: Runtime) -> bool:
+    """Read the files of TLS again, and return whether they count now; what is wrong with them is logged."""
+    if runtime.listening is None or runtime.listening.tls is None or runtime.server is None:
+        return False
+    return runtime.server.reload_tls()
 
 
 def _options(resolved: Resolved) -> argparse.Namespace:

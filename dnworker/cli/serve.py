@@ -151,7 +151,7 @@ def serve(options: argparse.Namespace) -> int:
         ending = Ending(standard, forget_own, times)
         ending.on_signals()
         try:
-            return ending.run(_serve(options, ending, manager, times, Reloader(sources, resolved)))
+            return ending.run(_serve(options, ending, times, manager, Reloader(sources, resolved, manager)))
         except (DnworkerError, OSError) as exc:
             return failed(placed(exc, resolved.values), is_said=json_lines and not options.json)
         except Exception:
@@ -162,7 +162,7 @@ def serve(options: argparse.Namespace) -> int:
 
 
 async def _serve(
-    options: argparse.Namespace, ending: Ending, manager: ServiceManager, times: EndTimes, reloader: Reloader
+    options: argparse.Namespace, ending: Ending, times: EndTimes, manager: ServiceManager, reloader: Reloader
 ) -> int:
     stop = asyncio.create_task(ending.requested(), name="dnworker end")
     runtime = ending.engine = _made(options)

@@ -19,8 +19,6 @@ from dnworker.cli.main import main, make_parser
 PROJECT = Path(__file__).parents[3]
 EXAMPLE = PROJECT / "examples" / "cluster"
 BIN = Path(sys.executable).parent
-COMING = {"allowed-host", "drain"}
-"""Options of `serve` that are made together with this."""
 
 MANIFEST = """\
 schema: 1
@@ -67,7 +65,7 @@ def test_every_key_of_the_configuration_is_an_option_of_serve(shop, tmp_path, ta
     keys = tomllib.loads((tmp_path / "out" / "serve.toml").read_text())
     commands = next(a for a in make_parser()._actions if a.choices and "serve" in a.choices)
     known = commands.choices["serve"]._option_string_actions
-    assert [key for key in keys if f"--{key}" not in known and key not in COMING] == []
+    assert [key for key in keys if f"--{key}" not in known] == []
 
 
 @pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="no systemd here")
