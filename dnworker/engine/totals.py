@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
+
 from dnworker.core.lifecycle import WorkerState
 from dnworker.workers.services import Changed
 
 WORKERS_COUNTED = 1_000
 """Workers that are counted by themselves; all further ones are counted together, as `other`."""
+
+WORKERS_TIMED = 10_000
+"""Workers of which it is remembered since when they are in their state."""
 
 OTHER = "other"
 
@@ -51,9 +56,20 @@ class Totals:
             ByWorker(),
         )
         self.refused = 0
+        self._since: dict[str, tuple[WorkerState, datetime]] = {}
+
+    def since(self, worker: str, state: WorkerState) -> datetime | None:
+        """Return when a worker came into the state in which it is; None where that was not noted."""
+        known = self._since.get(worker)
+        return known[1] if known is not None and known[0] is state else None
 
     def note_state(self, worker: Changed) -> None:
         """Count a worker's step into another state."""
+        known = self._since.get(worker.qualified_name)
+        if known is None and len(self._since) >= WORKERS_TIMED:
+            self._since.pop(next(iter(self._since)))
+        if known is None or known[0] is not worker.state:
+            self._since[worker.qualified_name] = worker.state, datetime.now(UTC)
         if worker.state is WorkerState.STARTING:
             self.starts.add(worker.qualified_name)
             if worker.starts_again:

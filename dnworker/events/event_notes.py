@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 from dnworker.core.envelope import EventEnvelope
 from dnworker.events.elsewhere import Reported
 
@@ -18,6 +20,14 @@ class EventNotes:
         self._held: dict[str, tuple[str, str]] = {}
         self._storms: dict[str, str] = {}
         """By the id of an event: what delivers it, where it is held, and what began its chain; its storm."""
+
+    def newest_first(self) -> Iterator[EventEnvelope]:
+        """Go through the kept events themselves, to read them now: they must not be changed or held."""
+        return reversed(self._events.values())
+
+    def oldest(self) -> EventEnvelope | None:
+        """Return the oldest kept event itself, to read it now; None where there is none."""
+        return next(iter(self._events.values()), None)
 
     def _forget_notes(self, event_id: str) -> None:
         """Forget what is noted of an event that is not kept any more."""

@@ -9,7 +9,7 @@ import sqlite3
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Self, TypeVar
 from urllib.parse import quote
 
 import msgspec
@@ -101,7 +101,7 @@ class JournalReader:
         """
         self._connection.close()
 
-    def __enter__(self) -> JournalReader:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *exc_info: object) -> None:
@@ -237,9 +237,7 @@ class JournalReader:
             "at, invocation, worker, handler, cause, event_id, generation, outcome, duration, error, logs"
         )
         where = "(:event IS NULL OR event_id = :event)"
-        return self._newest("invocations", columns, where, {"event": event_id}, last, _stored_invocation)[
-            ::-1
-        ]
+        return self._newest("invocations", columns, where, {"event": event_id}, last, stored_invocation)[::-1]
 
     def states(self, last: int = 100) -> list[StoredState]:
         """Return the newest changes of workers' states, oldest first.
@@ -329,7 +327,8 @@ class JournalReader:
         log.warning("journal %s is damaged, and what cannot be read of it is left out: %s", self._path, why)
 
 
-def _stored_invocation(row: tuple[Any, ...]) -> StoredInvocation:
+def stored_invocation(row: tuple[Any, ...]) -> StoredInvocation:
+    """Return a row of the table `invocations` as what it says."""
     at, id_, worker, handler, cause, event, generation, outcome, duration, error, logs = row
     stored = StoredInvocation(
         at=at,

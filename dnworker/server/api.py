@@ -8,7 +8,7 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, get_origin
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, get_origin
 from urllib.parse import unquote
 
 import msgspec
@@ -189,7 +189,8 @@ def read_query(scope: Scope, into: type[Fields]) -> Any:
     for declared in msgspec.structs.fields(into):
         values = params.getlist(declared.encode_name)
         if values:
-            many = get_origin(declared.type) is list
+            type_ = declared.type.__origin__ if get_origin(declared.type) is Annotated else declared.type
+            many = get_origin(type_) is list
             given[declared.encode_name] = values if many else values[-1]
     return check(given, into, "query", strict=False)
 

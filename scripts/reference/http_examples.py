@@ -133,6 +133,12 @@ EXAMPLES: dict[str, list[Example]] = {
             refused="409: a worker process gives its own state",
         ),
     ],
+    "What happened": [
+        Example("GET /api/history/events", "/api/history/events?kind=demo.greeting&since=2h&limit=5"),
+        Example("GET /api/history/events/{id}/trace", "/api/history/events/last/trace"),
+        Example("GET /api/history/lines", "/api/history/lines?worker=demo:greeter&limit=5"),
+        Example("GET /api/history/workers"),
+    ],
     "Dead letters": [
         Example("GET /api/dead-letters"),
         Example("GET /api/dead-letters/{id}", "/api/dead-letters/$ID", before=_DEAD),
