@@ -20,6 +20,9 @@ API_VERSION = "1.0.0"
 BROKER_FAILED = "broker_failed"
 """The `detail` while what keeps the events can accept none; logs, `dnworker nodes` and the panel say why."""
 
+WORKERS_NOT_READY, STOPPING = "workers_not_ready", "stopping"
+"""The `detail` of a probe that asks for workers, and while the runtime stops."""
+
 
 class ReloadReport(msgspec.Struct):
     """How the last reload went; times are seconds since the start."""
@@ -97,7 +100,7 @@ def ready(call: ApiCall) -> Response:
     """
     report = _report(call)
     if report.stage == "stopping":
-        report.status = "stopping"
+        report.status, report.detail = "stopping", STOPPING
         return JSONResponse(report, 503, {"Retry-After": str(call.engine.drain.retry_after)})
     if report.stage != "ready":
         report.status = "starting"
@@ -113,7 +116,7 @@ def _with_workers(report: Report, workers: list[ManagedWorker], asked: list[str]
         report.workers = {name: why for name in named if (why := states.get(name, "unknown")) is not None}
     is_waiting = bool(report.workers) or ("all" in asked and any(map(_holds_back, workers)))
     if is_waiting:
-        report.status = "waiting"
+        report.status, report.detail = "waiting", WORKERS_NOT_READY
     return JSONResponse(report, 503 if is_waiting else 200)
 
 
