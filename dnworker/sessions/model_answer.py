@@ -65,3 +65,16 @@ class Retry(Exception):
         self.failure = failure
         self.wait = wait
         self.is_worth_repeating = is_worth_repeating
+
+
+EXTRA = "pip install 'dnworker[agents]'"
+
+
+def missing(provider: str = "") -> str:
+    """Return what to say where the library, or what it needs for a provider, is not installed."""
+    what = (
+        f"a model of {provider} needs pydantic-ai and its package"
+        if provider
+        else "a model agent needs pydantic-ai"
+    )
+    return f"{what}; install it with: {EXTRA} (DN902)"

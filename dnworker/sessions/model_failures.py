@@ -21,7 +21,7 @@ from pydantic_ai.exceptions import (
 
 from dnworker.core.handler_error import type_name
 from dnworker.core.text import shorten
-from dnworker.sessions.model_answer import Retry
+from dnworker.sessions.model_answer import Retry, missing
 from dnworker.sessions.turn import TurnFailure
 
 if TYPE_CHECKING:
@@ -94,8 +94,6 @@ def _failure(error: Exception, asked: Asked, has_begun: bool, tools: Sequence[st
         case ModelHTTPError():
             return _refusal(error, asked, tools)
         case ImportError():
-            from dnworker.sessions.model_pool import missing
-
             return _final(missing(asked.endpoint.provider.name), "ModelNotConfigured")
     if type(root).__name__ in ("NoCredentialsError", "NoRegionError", "PartialCredentialsError"):
         return _final(_no_credentials(root), "ModelNotConfigured")

@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import warnings
 from collections.abc import AsyncGenerator, Iterable, Mapping, Sequence
+from contextlib import asynccontextmanager
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any, cast
 from urllib.parse import urlsplit
@@ -118,6 +119,18 @@ _responses: ContextVar[list[httpx2.Response] | None] = ContextVar("responses of 
 async def _note(response: httpx2.Response) -> None:
     if (noted := _responses.get()) is not None:
         noted.append(response)
+
+
+@asynccontextmanager
+async def _all_closed() -> AsyncGenerator[None, None]:
+    """Close the responses that are noted within: Google's package leaves one open when it is cancelled."""
+    responses: list[httpx2.Response] = []
+    _responses.set(responses)
+    try:
+        yield
+    finally:
+        for response in responses:
+            await response.aclose()
 
 
 class Library:
@@ -258,18 +271,17 @@ class LibraryModel:
             Retry: the same, and it may succeed when it is repeated.
         """
         asked = self._asked
-        responses: list[httpx2.Response] = []
-        _responses.set(responses)
         try:
-            settings = self._settings(parameters or {})
-            wanted = _wanted(tools, output)
-            async with pydantic_ai.direct.model_request_stream(
-                self._model,
-                conversation.messages,
-                model_settings=settings,
-                model_request_parameters=wanted,
-                instrument=False,
-            ) as stream:
+            async with (
+                _all_closed(),
+                pydantic_ai.direct.model_request_stream(
+                    self._model,
+                    conversation.messages,
+                    model_settings=self._settings(parameters or {}),
+                    model_request_parameters=_wanted(tools, output),
+                    instrument=False,
+                ) as stream,
+            ):
                 answer.has_begun = True
                 async for event in stream:
                     if (piece := _piece(event)) is not None:
@@ -279,9 +291,6 @@ class LibraryModel:
         except Exception as exc:
             outcome = failure_of(exc, asked, has_begun=answer.has_begun, tools=[tool.name for tool in tools])
             raise (outcome if outcome.is_worth_repeating else outcome.failure) from exc
-        finally:
-            for response in responses:  # Google's package leaves it open when it is cancelled
-                await response.aclose()
 
     def _end(self, answer: Answer, response: ModelResponse) -> None:
         if response.finish_reason is None or response.state == "incomplete":

@@ -10,6 +10,7 @@ import importlib
 from typing import TYPE_CHECKING
 
 from dnworker.core.side_threads import SideThreads
+from dnworker.sessions.model_answer import missing
 from dnworker.sessions.turn import TurnFailure
 
 if TYPE_CHECKING:
@@ -18,18 +19,6 @@ if TYPE_CHECKING:
 
 MOST_MODELS = 100
 """Models that are kept ready; a turn may name any."""
-
-EXTRA = "pip install 'dnworker[agents]'"
-
-
-def missing(provider: str = "") -> str:
-    """Return what to say where the library, or what it needs for a provider, is not installed."""
-    what = (
-        f"a model of {provider} needs pydantic-ai and its package"
-        if provider
-        else "a model agent needs pydantic-ai"
-    )
-    return f"{what}; install it with: {EXTRA} (DN902)"
 
 
 class ModelPool:
