@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -29,6 +30,9 @@ if TYPE_CHECKING:
 
 LONGEST_REASON = 600
 """Characters of what a provider says that a message quotes."""
+
+LONG_KEY = 8
+"""Characters of a key that no text has by chance."""
 
 _ERROR_TYPES = {
     400: "BadRequestError",
@@ -79,9 +83,16 @@ def failure_of(
     found = _failure(error, asked, has_begun, tools)
     text = " ".join(str(found.failure).split())
     for key in (asked.endpoint.api_key, *map(os.environ.get, _SECRETS)):
-        text = text.replace(key, "***") if key else text
+        text = _without(key, text) if key else text
     failure = TurnFailure(text, found.failure.type)
     return Retry(failure, found.wait, is_worth_repeating=found.is_worth_repeating)
+
+
+def _without(key: str, text: str) -> str:
+    """Return a text without a key; a short one, of an endpoint that looks at none, only where it is a word."""
+    if len(key) >= LONG_KEY:
+        return text.replace(key, "***")
+    return re.sub(rf"(?<!\w){re.escape(key)}(?!\w)", "***", text)
 
 
 def _failure(error: Exception, asked: Asked, has_begun: bool, tools: Sequence[str]) -> Retry:

@@ -78,9 +78,20 @@ class ModelServer:
         Args:
             provider: its name, such as `anthropic`, as before the slash of a model's name.
 
+        Returns:
+            The address, such as `http://127.0.0.1:40123/anthropic`.
+
         Raises:
             RuntimeError: the server was not entered.
             KeyError: there is no such provider.
+
+        Examples:
+            >>> async with ModelServer([Says("Hello")]) as server:
+            ...     url = server.url_of("anthropic")
+            ...     runtime.agents.register_model("h", "anthropic/claude-sonnet-5-5", base_url=url, api_key="k")
+            ...     end = await client.run_turn(session_id="s", agent="h", message="I am Ada")
+            >>> end["response_text"]
+            'Hello'
         """
         if self._socket is None:
             raise RuntimeError("the model server is not running; enter it with async with")

@@ -324,6 +324,12 @@ async def test_a_provider_that_is_not_known_is_named_with_the_nearest(runtime, m
         await runtime.client().run_turn(session_id="s", message="x")
 
 
+async def test_a_short_key_hides_no_letters_of_other_words(asked):
+    async with asked(Refuses(401, "no such key: k"), key="k") as model:
+        with pytest.raises(TurnFailedError, match=r"no such key: \*\*\*\. Check OPENAI_API_KEY"):
+            await model.ask()
+
+
 async def test_an_endpoint_of_ones_own_gets_names_with_slashes_whole(asked):
     async with asked(Says("ok")) as model:
         await model.ask(model="meta-llama/llama-3")
