@@ -89,7 +89,7 @@ def failure_of(
 
 
 def _without(key: str, text: str) -> str:
-    """Return a text without a key; a short one, of an endpoint that looks at none, only where it is a word."""
+    """Return a text without a key; a short one, as endpoints on loopback get, only where it is a word."""
     if len(key) >= LONG_KEY:
         return text.replace(key, "***")
     return re.sub(rf"(?<!\w){re.escape(key)}(?!\w)", "***", text)

@@ -88,7 +88,7 @@ class ModelServer:
         Examples:
             >>> async with ModelServer([Says("Hello")]) as server:
             ...     url = server.url_of("anthropic")
-            ...     runtime.agents.register_model("h", "anthropic/claude-sonnet-5-5", base_url=url, api_key="k")
+            ...     runtime.agents.register_model("h", "anthropic/claude-x", base_url=url, api_key="k")
             ...     end = await client.run_turn(session_id="s", agent="h", message="I am Ada")
             >>> end["response_text"]
             'Hello'
