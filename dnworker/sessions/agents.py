@@ -13,7 +13,9 @@ from dnworker.capability.agents import INHERIT, AgentDefinition
 from dnworker.core.errors import Conflict
 from dnworker.core.listeners import Listeners
 from dnworker.core.masking import mask
-from dnworker.sessions.model_agent import BadKey, ModelAgent, ModelEndpoint
+from dnworker.sessions.model_agent import ModelAgent
+from dnworker.sessions.model_endpoint import BadKey, ModelEndpoint
+from dnworker.sessions.model_pool import ModelPool
 from dnworker.sessions.tools import Tool, Tools
 from dnworker.sessions.transcript import ToolCall
 from dnworker.sessions.turn import TurnFailure
@@ -61,6 +63,7 @@ class Agents:
         self._definitions = definitions
         self._tools = tools
         self._clock = clock
+        self._pool = ModelPool()
         self._scripts: dict[str, Reply] = {}
         self._models: dict[str, _Model] = {}
         self._default: Reply | None = None
@@ -90,7 +93,7 @@ class Agents:
 
         Args:
             name: the agent.
-            model: its name at the endpoint.
+            model: its name, as in `use_model`.
             base_url: as in `use_model`.
             api_key: as in `use_model`.
             prompt: the system prompt.
@@ -127,10 +130,12 @@ class Agents:
         """Answer the turns of agents without a script by a model.
 
         Args:
-            model: its name at the endpoint, for agents and sessions that name none.
-            base_url: of any OpenAI-compatible API, such as `http://127.0.0.1:11434/v1`; by default
-                `OPENAI_BASE_URL`, then OpenAI's own.
-            api_key: by default `OPENAI_API_KEY`; an endpoint of one's own may need none.
+            model: its name, for agents and sessions that name none. What is before the slash is its provider,
+                as in `anthropic/claude-sonnet-5-5`; without one it is OpenAI's, or of a compatible endpoint.
+            base_url: of the provider's API, such as `http://127.0.0.1:8000/v1`; by default `OPENAI_BASE_URL`,
+                or the variable of the model's provider, then the provider's own.
+            api_key: by default `OPENAI_API_KEY`, or that of the model's provider; an endpoint of one's
+                own may need none.
         """
         self.endpoint = ModelEndpoint.from_environment(model=model, base_url=base_url, api_key=api_key)
         self.changed.notify()
@@ -152,6 +157,10 @@ class Agents:
         """Return the names of all agents: scripts, models and those that capabilities declare."""
         declared = [d.name for ds in self._definitions().values() for d in ds]
         return list(dict.fromkeys([*self._scripts, *self._models, *declared]))
+
+    async def close(self) -> None:
+        """Close the connections to models; a turn that comes afterwards opens others."""
+        await self._pool.close()
 
     # -- whose turn it is ------------------------------------------------------------------------------
 
@@ -240,9 +249,9 @@ class Agents:
         Raises:
             TurnFailure: none is configured; says how to.
         """
-        if (own := self._models.get(agent)) is not None:
-            return ModelAgent(own.endpoint, model or own.model, prompt=prompt, tools=tools, clock=self._clock)
-        if model is None or not self.endpoint.is_configured:
+        own = self._models.get(agent)
+        endpoint, model = (self.endpoint, model) if own is None else (own.endpoint, model or own.model)
+        if model is None or (own is None and endpoint.is_unset_for(model)):
             raise TurnFailure(
                 f"agent {agent!r} has no script, and no model is configured. Script it: "
                 f"runtime.agents.register({agent!r}, reply); or give it a model: set OPENAI_API_KEY (and "
@@ -250,7 +259,8 @@ class Agents:
                 "runtime.agents.use_model('gpt-...', base_url=..., api_key=...) (DN605)",
                 "ModelNotConfigured",
             )
-        return ModelAgent(self.endpoint, model, prompt=prompt, tools=tools, clock=self._clock)
+        there, name = endpoint.of(model)
+        return ModelAgent(self._pool, there, name, prompt=prompt, tools=tools, clock=self._clock)
 
     async def judge(self, model: str, turn: Turn, call: ToolCall) -> bool:
         """Ask a model whether a tool may be called (policy `guard`); anything but `allow` is a no."""

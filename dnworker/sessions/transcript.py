@@ -111,6 +111,12 @@ class Transcript:
         data = {"step": self.step, "content": text, "tool_calls": [], "extra": {}}
         self.emit("generationcontent", data)
 
+    def reason(self, text: str) -> None:
+        """Report one piece of what a model thinks before it answers; it is no part of the answer."""
+        self.open_generation()
+        extra = {"reasoning_content": valid_text(text)}
+        self.emit("generationcontent", {"step": self.step, "content": "", "tool_calls": [], "extra": extra})
+
     def tool_begins(self, call: ToolCall) -> None:
         """Report that a tool is called."""
         self.open_generation().calls.append(call)
@@ -133,7 +139,9 @@ class Transcript:
         self.emit("toolend", {"tool_call": shown, **ended})
         self.emit("toolstep", {"tool_call": shown, "step": self.step, "stop": False, "error": call.error})
 
-    def end_generation(self, stop_reason: str, usage: Usage | None = None) -> None:
+    def end_generation(
+        self, stop_reason: str, usage: Usage | None = None, cost_usd: float | None = None
+    ) -> None:
         """Report that the open generation has ended; does nothing when none is open."""
         if not self._open:
             return
@@ -161,7 +169,7 @@ class Transcript:
         self.emit("generationend", data)
         self.emit(
             "generationstep",
-            data | {"usage": tokens | {"cost_usd": None}, "failed": False, "extra": {}},
+            data | {"usage": tokens | {"cost_usd": cost_usd}, "failed": False, "extra": {}},
         )
 
     def end(self, stop_reason: str = "finished") -> None:

@@ -210,7 +210,7 @@ client.published
     ),
     Group(
         "Answer as a model",
-        "`ModelServer` is an OpenAI-compatible endpoint on loopback that gives the answers you list.",
+        "`ModelServer` is an endpoint on loopback, OpenAI-compatible and in the forms of other providers, that gives the answers you list.",
         _plain(
             *(f"dnworker.testing.{n}" for n in ("ModelServer", "Says", "Calls", "Refuses", "Waits", "Breaks"))
         ),

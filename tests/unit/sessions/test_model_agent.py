@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import subprocess
+import sys
 
 import pytest
 
@@ -291,3 +293,51 @@ async def test_a_model_of_one_agents_own_is_asked_for_all_that_concerns_it(runti
         assert "private" in runtime.agents.names()
         runtime.agents.remove("private")
         assert "private" not in runtime.agents.names()
+
+
+async def test_without_the_extra_a_turn_says_which_command_adds_it(asked, monkeypatch):
+    monkeypatch.setitem(sys.modules, "dnworker.sessions.model_library", None)
+    monkeypatch.setitem(sys.modules, "pydantic_ai", None)
+    for name in ("dnworker.sessions.model_library", "dnworker.sessions.model_failures"):
+        monkeypatch.delitem(sys.modules, name, raising=False)
+    async with asked(Says("never")) as model:
+        with pytest.raises(TurnFailedError) as failed:
+            await model.ask()
+    assert str(failed.value) == (
+        "a model agent needs pydantic-ai; install it with: pip install 'dnworker[agents]' (DN902)"
+    )
+    assert model.server.requests == []
+
+
+async def test_a_provider_without_a_key_fails_the_turn_before_it_starts(runtime, monkeypatch):
+    monkeypatch.delenv("ANTHROPIC_API_KEY", raising=False)
+    runtime.agents.use_model("anthropic/claude-sonnet-5-5")
+    with pytest.raises(TurnFailedError, match=r"set ANTHROPIC_API_KEY, or pass api_key=.*\(DN960\)$"):
+        await runtime.client().run_turn(session_id="s", message="x")
+    assert "turn.started" not in [e.kind for e in runtime.history.events()]
+
+
+async def test_a_provider_that_is_not_known_is_named_with_the_nearest(runtime, monkeypatch):
+    monkeypatch.delenv("OPENAI_BASE_URL", raising=False)
+    runtime.agents.use_model("antropic/claude-sonnet-5-5", api_key=KEY)
+    with pytest.raises(TurnFailedError, match=r"did you mean anthropic/\.\.\.\?.*\(DN961\)$"):
+        await runtime.client().run_turn(session_id="s", message="x")
+
+
+async def test_a_short_key_hides_no_letters_of_other_words(asked):
+    async with asked(Refuses(401, "no such key: k"), key="k") as model:
+        with pytest.raises(TurnFailedError, match=r"no such key: \*\*\*\. Check OPENAI_API_KEY"):
+            await model.ask()
+
+
+async def test_an_endpoint_of_ones_own_gets_names_with_slashes_whole(asked):
+    async with asked(Says("ok")) as model:
+        await model.ask(model="meta-llama/llama-3")
+        await model.ask(model="openai/anthropic/claude")
+    assert [r["model"] for r in model.server.requests] == ["meta-llama/llama-3", "anthropic/claude"]
+
+
+def test_asking_no_model_imports_no_library():
+    code = "import sys, dnworker; dnworker.Runtime(port=None); print('pydantic_ai' in sys.modules)"
+    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert ran.stdout == "False\n"

@@ -1,0 +1,80 @@
+"""What comes of asking a model: an `Answer`, piece by piece, or a `Retry`; nothing here is of a library."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from dnworker.sessions.transcript import Usage
+from dnworker.sessions.turn import TurnFailure
+
+
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """One piece of an answer: text, or the reasoning before it."""
+
+    text: str = ""
+    reasoning: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class WantedCall:
+    """A tool that the model wants called; arguments that are no object stay text."""
+
+    id: str
+    name: str
+    arguments: dict[str, Any] | str
+
+
+@dataclass(slots=True)
+class Answer:
+    """One streamed answer, as far as it has come.
+
+    Attributes:
+        text: its text.
+        has_begun: whether the provider has begun to answer.
+        calls: what it wants called.
+        usage: its tokens.
+        cost_usd: what it cost; None where the price is not known.
+        stop_reason: `stop`, `tool_calls`, `length`, `content_filter` or `error`.
+        whole: what the library keeps of it, for the next request.
+    """
+
+    text: str = ""
+    has_begun: bool = False
+    calls: list[WantedCall] = field(default_factory=list)
+    usage: Usage = field(default_factory=Usage)
+    cost_usd: float | None = None
+    stop_reason: str | None = None
+    whole: Any = None
+
+
+class Retry(Exception):
+    """A request failed, and it may succeed when it is repeated.
+
+    Attributes:
+        failure: what ends the turn, if it is not repeated.
+        wait: seconds that the provider asks for before it is; None where it asks for none.
+        is_worth_repeating: whether another attempt may succeed.
+    """
+
+    def __init__(
+        self, failure: TurnFailure, wait: float | None = None, *, is_worth_repeating: bool = True
+    ) -> None:
+        super().__init__(str(failure))
+        self.failure = failure
+        self.wait = wait
+        self.is_worth_repeating = is_worth_repeating
+
+
+EXTRA = "pip install 'dnworker[agents]'"
+
+
+def missing(provider: str = "") -> str:
+    """Return what to say where the library, or what it needs for a provider, is not installed."""
+    what = (
+        f"a model of {provider} needs pydantic-ai and its package"
+        if provider
+        else "a model agent needs pydantic-ai"
+    )
+    return f"{what}; install it with: {EXTRA} (DN902)"

@@ -1,0 +1,373 @@
+"""Models by pydantic-ai: the only files that import it are this one and `model_failures.py`.
+
+Importing it takes a second or more: `ModelPool` does so on a thread, when the first model is asked. What is
+used of it is its layer of models; policies, tools, steps and retries are ours. Why:
+docs/decisions/0055-models-by-a-library.md.
+"""
+
+from __future__ import annotations
+
+import json
+import warnings
+from collections.abc import AsyncGenerator, Iterable, Mapping, Sequence
+from contextlib import asynccontextmanager
+from contextvars import ContextVar
+from typing import TYPE_CHECKING, Any, cast
+from urllib.parse import urlsplit
+
+import httpx
+import httpx2
+import pydantic_ai.direct
+from pydantic_ai.messages import (
+    ModelMessage,
+    ModelRequest,
+    ModelRequestPart,
+    ModelResponse,
+    PartDeltaEvent,
+    PartStartEvent,
+    SystemPromptPart,
+    TextPart,
+    TextPartDelta,
+    ThinkingPart,
+    ThinkingPartDelta,
+    ToolReturnPart,
+    UserPromptPart,
+)
+from pydantic_ai.models import Model, ModelRequestParameters, create_async_httpx2_client
+from pydantic_ai.output import OutputObjectDefinition
+from pydantic_ai.settings import ModelSettings
+from pydantic_ai.tools import ToolDefinition
+
+from dnworker.sessions.model_answer import Answer, Piece, WantedCall
+from dnworker.sessions.model_failures import ENDED, Asked, failure_of
+from dnworker.sessions.transcript import Usage
+
+if TYPE_CHECKING:
+    from dnworker.sessions.model_endpoint import ModelEndpoint
+    from dnworker.sessions.tools import Tool
+
+CONNECT, READ = 10.0, 300.0
+"""Seconds for a connection, and for the next byte of an answer."""
+
+_STOP_REASONS = {"tool_call": "tool_calls"}
+"""The library's reasons that the wire has by another name."""
+
+_SETTINGS = {
+    "temperature": "temperature",
+    "top_p": "top_p",
+    "top_k": "top_k",
+    "max_tokens": "max_tokens",
+    "max_completion_tokens": "max_tokens",
+    "seed": "seed",
+    "presence_penalty": "presence_penalty",
+    "frequency_penalty": "frequency_penalty",
+    "parallel_tool_calls": "parallel_tool_calls",
+    "stop": "stop_sequences",
+    "stop_sequences": "stop_sequences",
+    "reasoning_effort": "thinking",
+}
+"""Parameters of a turn, in OpenAI's words, and what the library calls them."""
+
+_SAME_WORDS = {"openai", "ollama", "groq"}
+"""Providers that have OpenAI's words: they get parameters as they are given."""
+
+
+class Conversation:
+    """What a model is sent: alternating requests and answers, as all providers take them."""
+
+    def __init__(self) -> None:
+        self.messages: list[ModelMessage] = []
+
+    def say(self, role: str, text: str) -> None:
+        """Add a message of a role: `system`, `user` or `assistant`."""
+        match role:
+            case "system":
+                self._request(SystemPromptPart(text))
+            case "assistant":
+                self._respond(text)
+            case _:
+                self._request(UserPromptPart(text))
+
+    def go_on(self, answer: Answer, results: Iterable[tuple[WantedCall, str]]) -> None:
+        """Add an answer of the model, whole, and the results of the tools that it wanted called."""
+        assert isinstance(answer.whole, ModelResponse), "an answer that has ended has one"
+        self.messages.append(answer.whole)
+        for call, result in results:
+            self._request(ToolReturnPart(call.name, result, tool_call_id=call.id))
+
+    def _request(self, part: ModelRequestPart) -> None:
+        last = self.messages[-1] if self.messages else None
+        if isinstance(last, ModelRequest):
+            last.parts = [*last.parts, part]
+        else:
+            self.messages.append(ModelRequest([part]))
+
+    def _respond(self, text: str) -> None:
+        if not text:
+            return  # providers refuse an answer without text
+        last = self.messages[-1] if self.messages else None
+        if isinstance(last, ModelResponse):
+            last.parts = [*last.parts, TextPart(text)]
+        else:
+            self.messages.append(ModelResponse([TextPart(text)]))
+
+
+_responses: ContextVar[list[httpx2.Response] | None] = ContextVar("responses of a model", default=None)
+"""The HTTP responses of the answer that this task reads."""
+
+
+async def _note(response: httpx2.Response) -> None:
+    if (noted := _responses.get()) is not None:
+        noted.append(response)
+
+
+@asynccontextmanager
+async def _all_closed() -> AsyncGenerator[None, None]:
+    """Close the responses that are noted within: Google's package leaves one open when it is cancelled."""
+    responses: list[httpx2.Response] = []
+    _responses.set(responses)
+    try:
+        yield
+    finally:
+        for response in responses:
+            await response.aclose()
+
+
+class Library:
+    """The connections to all providers, for one runtime on one loop."""
+
+    def __init__(self) -> None:
+        self._http = create_async_httpx2_client(timeout=httpx2.Timeout(READ, connect=CONNECT))
+        self._http.event_hooks["response"].append(_note)
+        self._older_http: httpx.AsyncClient | None = None
+
+    async def close(self) -> None:
+        """Close all connections."""
+        await self._http.aclose()
+        if self._older_http is not None:
+            await self._older_http.aclose()
+
+    def model(self, endpoint: ModelEndpoint, name: str) -> LibraryModel:
+        """Return a model; takes up to a second the first time, for imports.
+
+        Raises:
+            TurnFailure: the provider cannot be asked like this; says what to do.
+        """
+        asked = Asked(endpoint, name)
+        try:
+            return LibraryModel(asked, getattr(self, f"_{endpoint.provider.name}")(endpoint, name))
+        except Exception as exc:
+            raise failure_of(exc, asked).failure from exc
+
+    def _openai(self, endpoint: ModelEndpoint, name: str) -> Model:
+        from pydantic_ai.models.openai import OpenAIChatModel
+        from pydantic_ai.profiles.openai import OpenAIModelProfile
+        from pydantic_ai.providers.openai import OpenAIProvider
+        from pydantic_ai.providers.openai_compatible import OpenAICompatibleProvider
+
+        # Without a reason to stop, a stream that was cut would count as whole.
+        profile = OpenAIModelProfile(openai_chat_streaming_requires_finish_reason=True)
+        url, key = endpoint.base_url, endpoint.api_key
+        if url == endpoint.provider.address:
+            provider: Any = OpenAIProvider(url, key, http_client=self._http)
+        else:
+            provider = OpenAICompatibleProvider(
+                "openai-compatible", base_url=url, api_key=key, http_client=self._http
+            )
+        return OpenAIChatModel(name, provider=provider, profile=profile)
+
+    def _ollama(self, endpoint: ModelEndpoint, name: str) -> Model:
+        from pydantic_ai.models.ollama import OllamaModel
+        from pydantic_ai.profiles.openai import OpenAIModelProfile
+        from pydantic_ai.providers.ollama import OllamaProvider
+
+        url = endpoint.base_url
+        if not urlsplit(url).path.strip("/"):  # as Ollama's own variable has it
+            url += "/v1"
+        provider = OllamaProvider(url, endpoint.api_key, http_client=self._http)
+        profile = OpenAIModelProfile(openai_chat_streaming_requires_finish_reason=True)
+        return OllamaModel(name, provider=provider, profile=profile)
+
+    def _anthropic(self, endpoint: ModelEndpoint, name: str) -> Model:
+        from pydantic_ai.models.anthropic import AnthropicModel
+        from pydantic_ai.providers.anthropic import AnthropicProvider
+
+        provider = AnthropicProvider(
+            api_key=endpoint.api_key or "none", base_url=endpoint.base_url, http_client=self._http
+        )
+        return AnthropicModel(name, provider=provider)
+
+    def _google(self, endpoint: ModelEndpoint, name: str) -> Model:
+        from pydantic_ai.models.google import GoogleModel
+        from pydantic_ai.providers.google import GoogleProvider
+
+        provider = GoogleProvider(
+            api_key=endpoint.api_key or "none", base_url=endpoint.base_url, http_client=self._http
+        )
+        return GoogleModel(name, provider=provider)
+
+    def _mistral(self, endpoint: ModelEndpoint, name: str) -> Model:
+        from pydantic_ai.models.mistral import MistralModel
+        from pydantic_ai.providers.mistral import MistralProvider
+
+        provider = MistralProvider(
+            api_key=endpoint.api_key or "none", base_url=endpoint.base_url, http_client=self._http
+        )
+        return MistralModel(name, provider=provider)
+
+    def _groq(self, endpoint: ModelEndpoint, name: str) -> Model:
+        from pydantic_ai.models.groq import GroqModel
+        from pydantic_ai.providers.groq import GroqProvider
+
+        if self._older_http is None:  # its SDK takes no other
+            self._older_http = httpx.AsyncClient(timeout=httpx.Timeout(READ, connect=CONNECT))
+        provider = GroqProvider(
+            api_key=endpoint.api_key or "none", base_url=endpoint.base_url, http_client=self._older_http
+        )
+        return GroqModel(name, provider=provider)
+
+    def _bedrock(self, endpoint: ModelEndpoint, name: str) -> Model:
+        from pydantic_ai.models.bedrock import BedrockConverseModel
+        from pydantic_ai.providers.bedrock import BedrockProvider
+
+        from dnworker.sessions.bedrock_client import make
+
+        client = make(endpoint.base_url or None, endpoint.api_key, connect=CONNECT, read=READ)
+        return BedrockConverseModel(name, provider=BedrockProvider(bedrock_client=client))
+
+
+class LibraryModel:
+    """One model at one endpoint."""
+
+    def __init__(self, asked: Asked, model: Model) -> None:
+        self._asked = asked
+        self._model = model
+        self._provider = asked.endpoint.provider.name
+
+    def conversation(self) -> Conversation:
+        """Return an empty conversation to have with it."""
+        return Conversation()
+
+    async def stream(
+        self,
+        conversation: Conversation,
+        answer: Answer,
+        *,
+        tools: Sequence[Tool] = (),
+        parameters: Mapping[str, Any] | None = None,
+        output: Mapping[str, Any] | None = None,
+    ) -> AsyncGenerator[Piece, None]:
+        """Yield the pieces of an answer as they come, adding everything up in `answer`.
+
+        Args:
+            conversation: what was said so far.
+            answer: an empty one.
+            tools: what the model may call.
+            parameters: of the turn, in OpenAI's words.
+            output: a JSON Schema that the answer is to have.
+
+        Raises:
+            TurnFailure: the provider refuses, or breaks off; says what to do.
+            Retry: the same, and it may succeed when it is repeated.
+        """
+        asked = self._asked
+        try:
+            async with (
+                _all_closed(),
+                pydantic_ai.direct.model_request_stream(
+                    self._model,
+                    conversation.messages,
+                    model_settings=self._settings(parameters or {}),
+                    model_request_parameters=_wanted(tools, output),
+                    instrument=False,
+                ) as stream,
+            ):
+                answer.has_begun = True
+                async for event in stream:
+                    if (piece := _piece(event)) is not None:
+                        answer.text += piece.text
+                        yield piece
+            self._end(answer, stream.get())
+        except Exception as exc:
+            outcome = failure_of(exc, asked, has_begun=answer.has_begun, tools=[tool.name for tool in tools])
+            raise (outcome if outcome.is_worth_repeating else outcome.failure) from exc
+
+    def _end(self, answer: Answer, response: ModelResponse) -> None:
+        if response.finish_reason is None or response.state == "incomplete":
+            raise ConnectionAbortedError(ENDED)
+        answer.whole = response
+        answer.calls = [
+            WantedCall(call.tool_call_id, call.tool_name, _parsed(call.args_as_json_str()))
+            for call in response.tool_calls
+        ]
+        used = response.usage
+        answer.usage = Usage(input_tokens=used.input_tokens, output_tokens=used.output_tokens)
+        answer.cost_usd = _cost(response)
+        answer.stop_reason = _STOP_REASONS.get(response.finish_reason, response.finish_reason)
+
+    def _settings(self, parameters: Mapping[str, Any]) -> ModelSettings:
+        settings: dict[str, Any] = {} if self._provider == "bedrock" else {"max_retries": 0}
+        if self._provider in _SAME_WORDS:
+            extra = dict(parameters)
+        else:
+            extra = {name: value for name, value in parameters.items() if name not in _SETTINGS}
+            settings |= {_SETTINGS[name]: value for name, value in parameters.items() if name in _SETTINGS}
+            if isinstance(stop := settings.get("stop_sequences"), str):
+                settings["stop_sequences"] = [stop]
+            if extra and self._provider != "anthropic":
+                raise ValueError(
+                    f"{self._provider} has no parameter {', '.join(sorted(extra))}; "
+                    f"it has: {', '.join(_SETTINGS)}"
+                )
+        if extra:
+            settings["extra_body"] = extra
+        return cast(ModelSettings, settings)
+
+
+def _wanted(tools: Sequence[Tool], output: Mapping[str, Any] | None) -> ModelRequestParameters:
+    offered = [
+        ToolDefinition(
+            name=tool.name,
+            description=tool.description or None,
+            parameters_json_schema=tool.schema,
+            strict=False,  # a strict one must require every argument
+        )
+        for tool in tools
+    ]
+    if output is None:
+        return ModelRequestParameters(function_tools=offered)
+    wanted = OutputObjectDefinition(json_schema=dict(output))
+    return ModelRequestParameters(function_tools=offered, output_mode="native", output_object=wanted)
+
+
+def _piece(event: object) -> Piece | None:
+    match event:
+        case (
+            PartStartEvent(part=TextPart(content=text))
+            | PartDeltaEvent(delta=TextPartDelta(content_delta=text))
+        ):
+            return Piece(text=text) if text else None
+        case PartStartEvent(part=ThinkingPart(content=text)):
+            return Piece(reasoning=text) if text else None
+        case PartDeltaEvent(delta=ThinkingPartDelta(content_delta=str(text))):
+            return Piece(reasoning=text) if text else None
+    return None
+
+
+def _parsed(arguments: str) -> dict[str, Any] | str:
+    try:
+        value = json.loads(arguments or "{}")
+    except ValueError:
+        return arguments
+    return value if isinstance(value, dict) else arguments
+
+
+def _cost(response: ModelResponse) -> float | None:
+    """Return what an answer cost in dollars; None where its price is not known."""
+    if response.usage.unmeasured_requests or not response.model_name:
+        return None
+    try:
+        with warnings.catch_warnings(action="ignore"):
+            return float(response.cost().total_price)
+    except (LookupError, ValueError):
+        return None
