@@ -15,6 +15,7 @@ from typing import Any
 import httpx
 
 from dnworker.cli.running import running
+from dnworker.cli.tables import print_table
 from dnworker.cli.text import print_json, printable
 from dnworker.client.client import RuntimeClient
 from dnworker.client.http import resolve_url
@@ -177,10 +178,7 @@ async def _ps(client: RuntimeClient, options: argparse.Namespace) -> int:
         lines = (why or "").strip().splitlines() or [""]
         shown = lines[0] if len(lines) == 1 else f"{lines[0]}: {lines[-1]}"  # its last line
         table.append([row["qualified_name"], row["state"], runs_as, shown])
-    widths = [max(len(row[n]) for row in table) for n in range(3)]
-    for cells in table:
-        line = "  ".join([*(c.ljust(w) for c, w in zip(cells, widths, strict=False)), cells[3]]).rstrip()
-        print(printable(line))
+    print_table(table)
     for one in broken:
         print(printable(f"{one['capability']} could not be loaded: {one['error']}"))
     return 0

@@ -114,6 +114,7 @@ MEANT = {
     "start": "serve",
     "run": "serve",
     "list": "ps",
+    "log": "logs",
     "status": "ps",
     "publish": "fire",
     "emit": "fire",

@@ -220,6 +220,42 @@ there is no dead letter
 In a shell `#` begins a comment: write `12` for `#12`.
 """
     ),
+    "events": Note(
+        """
+```sh
+dnworker events demo.greeting
+```
+
+```text
+#     TIME  ...KIND  ...
+#2    ...demo.greeting  ...
+```
+
+`--failed` has those that a handler failed on. Older events come from the file of `--journal` or `--durable`.
+"""
+    ),
+    "trace": Note(
+        """
+```sh
+dnworker trace 2
+```
+
+```text
+demo.greeting...
+```
+
+`last-failed` is the newest event that a handler failed on.
+"""
+    ),
+    "logs": Note(
+        """
+```sh
+dnworker logs demo:greeter -n 20
+```
+
+It waits for a runtime that is started again, where `-f` follows it. `dnworker tail --logs` has the lines of the framework, too.
+"""
+    ),
     "nodes": Note(
         """
 <!-- run: no, it needs NATS servers -->

@@ -1,0 +1,121 @@
+"""`dnworker events`: what happened in a running runtime, and what handlers did with it."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+from typing import TYPE_CHECKING, Any
+
+from dnworker.cli.remote import add_address, with_client
+from dnworker.cli.tables import print_table
+from dnworker.cli.text import print_json, printable
+from dnworker.core.text import shorten
+
+if TYPE_CHECKING:
+    from dnworker.client.client import RuntimeClient
+
+PAGE = 200
+"""Events of one request at most."""
+
+LOOK = 0.5
+"""Seconds between two requests of `--follow`."""
+
+LONGEST_ERROR = 160
+"""Characters of an error or a note that a line shows."""
+
+TITLES = ["#", "TIME", "KIND", "BY", "HANDLERS", "WHAT"]
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the arguments of `events`."""
+    parser.add_argument("kind", nargs="*", help="only these kinds; `order.*` is each that begins so")
+    parser.add_argument("--session", metavar="ID", help="only this session's")
+    parser.add_argument("--worker", metavar="CAPABILITY:WORKER", help="those that it handled or published")
+    parser.add_argument("--failed", action="store_true", help="those that a handler failed on, or nobody got")
+    parser.add_argument("--since", metavar="TIME", help="such as 15m, 2h, 3d, or a date in ISO-8601")
+    parser.add_argument(
+        "-n", "--limit", type=_positive, default=20, metavar="N", help="the newest N (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--all-kinds", action="store_true", help="also pieces of turns, and other kinds without news"
+    )
+    parser.add_argument("-f", "--follow", action="store_true", help="go on with what comes, until Ctrl-C")
+    add_address(parser)
+    parser.set_defaults(command=with_client(_events))
+
+
+def _positive(text: str) -> int:
+    number = int(text)
+    if number < 1:
+        raise ValueError(text)
+    return number
+
+
+async def _events(client: RuntimeClient, options: argparse.Namespace) -> int:
+    found, near = await _newest(client, options)
+    if options.json and not options.follow:
+        print_json({"ok": True, "events": found})
+        return 0
+    _print(found, options)
+    if not found and not options.follow:
+        print(printable(f"nothing of that happened{f'; was {near} meant?' if near else ''}"))
+    while options.follow:
+        await asyncio.sleep(LOOK)
+        after = max((one["seq"] for one in found), default=0)
+        page = await _page(client, options, limit=PAGE, after=after)
+        if page["events"]:
+            found = page["events"]
+            _print(found, options, has_titles=False)
+    return 0
+
+
+async def _newest(client: RuntimeClient, options: argparse.Namespace) -> tuple[list[dict[str, Any]], str]:
+    """Return the newest events, the newest first, and what was probably meant where there is none."""
+    found: list[dict[str, Any]] = []
+    before: str | None = None
+    while True:
+        page = await _page(client, options, limit=min(PAGE, options.limit - len(found)), before=before)
+        found += page["events"]
+        before = page["next"]
+        if before is None or len(found) >= options.limit:
+            return found, page.get("near") or ""
+
+
+async def _page(client: RuntimeClient, options: argparse.Namespace, **query: Any) -> dict[str, Any]:
+    wanted = {"kind": options.kind, "session": options.session, "worker": options.worker, **query}
+    wanted |= {"since": options.since, "failed": str(options.failed).lower()}
+    wanted["noise"] = str(options.all_kinds).lower()
+    given = {key: value for key, value in wanted.items() if value not in (None, [])}
+    page: dict[str, Any] = await client.connection.request("GET", "/api/history/events", query=given)
+    return page
+
+
+def _print(found: list[dict[str, Any]], options: argparse.Namespace, *, has_titles: bool = True) -> None:
+    """Print events, the oldest first, as a log has them."""
+    if options.json:
+        for one in reversed(found):
+            print_json(one)
+    elif found:
+        rows = [row_of(one) for one in reversed(found)]
+        if options.follow:
+            print("\n".join(printable("  ".join(row).rstrip()) for row in rows), flush=True)
+        else:
+            print_table([TITLES, *rows] if has_titles else rows)
+
+
+def row_of(event: dict[str, Any]) -> list[str]:
+    """Return the cells of an event."""
+    counts = [(event["ok"] + event["warnings"], "ok"), (event["failed"], "failed")]
+    counts += [(event["cancelled"], "cancelled"), (event["running"], "running")]
+    ran = ", ".join(f"{count} {word}" for count, word in counts if count)
+    state = ran or ("waits" if event["waits"] else "-")
+    what = event["error"] or "; ".join(event["notes"])
+    place = f" in {event['session_id']}" if event["session_id"] else ""
+    return [
+        f"#{event['seq']}",
+        event["at"][:19].replace("T", " "),
+        event["kind"] + place,
+        event["by"] or "-",
+        state,
+        shorten(what.splitlines()[-1] if what else "", LONGEST_ERROR),
+    ]

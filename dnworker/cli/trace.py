@@ -1,0 +1,71 @@
+"""`dnworker trace`: what an event has caused in a running runtime, as a tree."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+from typing import TYPE_CHECKING, Any
+
+from dnworker.cli.remote import add_address, with_client
+from dnworker.cli.text import print_json, printable
+from dnworker.client.connection import in_path
+from dnworker.events.trace_rows import Row, as_it_is, in_colours, lines_of
+
+if TYPE_CHECKING:
+    from dnworker.client.client import RuntimeClient
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the arguments of `trace`."""
+    parser.add_argument(
+        "event",
+        nargs="?",
+        default="last",
+        metavar="EVENT",
+        help="its id, the beginning of that, its number such as 59, `last` or `last-failed` (default: last)",
+    )
+    parser.add_argument("--payload", action="store_true", help="show the payloads, too")
+    parser.add_argument("--mermaid", action="store_true", help="print a sequence diagram, as Mermaid has it")
+    add_address(parser)
+    parser.set_defaults(command=with_client(_trace))
+
+
+async def _trace(client: RuntimeClient, options: argparse.Namespace) -> int:
+    query = {"payload": str(options.payload).lower(), "mermaid": str(options.mermaid).lower()}
+    found: dict[str, Any] = await client.connection.request(
+        "GET", f"/api/history/events/{in_path(options.event.removeprefix('#'))}/trace", query=query
+    )
+    if options.json:
+        print_json({"ok": True, **found})
+    elif options.mermaid:
+        print(printable(found["mermaid"]))
+    else:
+        print("\n".join(_lines(found)))
+    return 0
+
+
+def _lines(found: dict[str, Any]) -> list[str]:
+    """Return the tree, the payloads, and what was left out."""
+    rows = [
+        Row(
+            depth=one["depth"],
+            category=one["category"],
+            text=printable(one["text"]),
+            outcome=one.get("outcome", "ok"),
+            bar=None if one.get("bar") is None else (one["bar"][0], one["bar"][1]),
+        )
+        for one in found["rows"]
+    ]
+    lines = lines_of(rows, in_colours if _is_coloured() else as_it_is)
+    for event in found["events"]:
+        if "payload" in event:
+            text = json.dumps(event["payload"], indent=2, ensure_ascii=False)
+            lines += [f"payload of {printable(event['kind'])} #{event['seq']}:", printable(text)]
+    return [*lines, *(printable(f"({text})") for text in found.get("cut", ()))]
+
+
+def _is_coloured() -> bool:
+    """Return whether colours are wanted: at a terminal that shows them, unless NO_COLOR is set."""
+    return sys.stdout.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
