@@ -85,22 +85,20 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--watch", action="store_true", help="reload a capability when what is read to load it changes"
     )
     parser.add_argument("--watch-all", action="store_true", help="the same for every file in its directory")
-    _add_kept(parser)
-    add_restart_arguments(parser)
-    add_retry_arguments(parser)
-    add_storm_arguments(parser)
-    add_debug_arguments(parser)
-    add_state_arguments(parser)
-    add_cluster_arguments(parser)
-    add_stop_arguments(parser)
-    add_listen_arguments(parser)
-    parser.add_argument(
-        "--no-observe",
-        action="store_true",
-        help="let workers of the reference's SDK run without reporting what their handlers do",
-    )
-    add_config_arguments(parser)
-    add_log_arguments(parser)
+    for add in (
+        _add_kept,
+        add_restart_arguments,
+        add_retry_arguments,
+        add_storm_arguments,
+        add_debug_arguments,
+        add_state_arguments,
+        add_cluster_arguments,
+        add_stop_arguments,
+        add_listen_arguments,
+        add_config_arguments,
+        add_log_arguments,
+    ):
+        add(parser)
     parser.set_defaults(command=serve)
 
 
@@ -126,6 +124,11 @@ def _add_kept(parser: argparse.ArgumentParser) -> None:
         "--locals",
         action="store_true",
         help="keep the values of variables with errors of worker processes; see docs/understand/security.md",
+    )
+    parser.add_argument(
+        "--no-observe",
+        action="store_true",
+        help="let workers of the reference's SDK run without reporting what their handlers do",
     )
 
 

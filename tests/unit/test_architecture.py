@@ -49,7 +49,7 @@ FRAMEWORK = {
     "runtime.py": "core events/brokers flow engine panel server compat.py",
     "cli/settings": "core capability",
     "cli": "cli/settings core explain events events/brokers events/brokers/sqlite events/brokers/jetstream capability flow"
-    " project archive deploy client doctor workers engine runtime.py _version.py compat.py",
+    " project archive deploy client doctor workers engine server runtime.py _version.py compat.py",
     "testing": "core client events/brokers server workers runtime.py compat.py",
     "__main__.py": "cli",
     "__init__.py": "core events client sessions workers runtime.py _version.py",
