@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from dnworker.cli.remote import add_address, with_client
+from dnworker.cli.tables import aligned
 from dnworker.cli.text import print_json, printable
 from dnworker.engine.node_records import HeldWorker, Move, NodeRow, members_here
 from dnworker.engine.versions import SHOWN_DIGITS
@@ -101,7 +102,7 @@ def _nodes_text(rows: list[NodeRow], more: int) -> str:
                 f"{row.host}, process {row.pid}",
             ]
         )
-    lines = _aligned(table)
+    lines = aligned(table)
     return "\n".join([*lines, *([f"and {more:,} more"] if more else [])])
 
 
@@ -142,7 +143,7 @@ def _workers_text(rows: list[NodeRow]) -> str:
     more = sum(row.held for row in rows if row.state != "gone") - len(table) + 1
     if len(table) == 1 and not more:
         return "no node holds a worker"
-    return "\n".join([*_aligned(table), *([f"and {more:,} more"] if more > 0 else [])])
+    return "\n".join([*aligned(table), *([f"and {more:,} more"] if more > 0 else [])])
 
 
 def _member(one: HeldWorker, row: NodeRow) -> str:
@@ -163,7 +164,7 @@ def _versions_text(rows: list[NodeRow]) -> str:
     table = [["CAPABILITY", "VERSION", "DIGEST", "NODES"]]
     for (name, version, digest, is_old), nodes in sorted(found.items())[:WORKERS_SHOWN]:
         table.append([name, f"{version} (old)" if is_old else version, digest, ", ".join(nodes)])
-    return "\n".join(_aligned(table))
+    return "\n".join(aligned(table))
 
 
 def _step(move: Move) -> str:
@@ -184,8 +185,3 @@ def _clock(moment: float) -> str:
         return "an impossible time"
     today = datetime.now().date()
     return when.strftime("%H:%M:%S" if when.date() == today else "%Y-%m-%d %H:%M:%S")
-
-
-def _aligned(table: list[list[str]]) -> list[str]:
-    widths = [max(len(row[n]) for row in table) for n in range(len(table[0]))]
-    return ["  ".join(cell.ljust(w) for cell, w in zip(row, widths, strict=True)).rstrip() for row in table]

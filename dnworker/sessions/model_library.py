@@ -34,7 +34,6 @@ from pydantic_ai.messages import (
     UserPromptPart,
 )
 from pydantic_ai.models import Model, ModelRequestParameters, create_async_httpx2_client
-from pydantic_ai.output import OutputObjectDefinition
 from pydantic_ai.settings import ModelSettings
 from pydantic_ai.tools import ToolDefinition
 
@@ -255,7 +254,6 @@ class LibraryModel:
         *,
         tools: Sequence[Tool] = (),
         parameters: Mapping[str, Any] | None = None,
-        output: Mapping[str, Any] | None = None,
     ) -> AsyncGenerator[Piece, None]:
         """Yield the pieces of an answer as they come, adding everything up in `answer`.
 
@@ -264,7 +262,6 @@ class LibraryModel:
             answer: an empty one.
             tools: what the model may call.
             parameters: of the turn, in OpenAI's words.
-            output: a JSON Schema that the answer is to have.
 
         Raises:
             TurnFailure: the provider refuses, or breaks off; says what to do.
@@ -278,7 +275,7 @@ class LibraryModel:
                     self._model,
                     conversation.messages,
                     model_settings=self._settings(parameters or {}),
-                    model_request_parameters=_wanted(tools, output),
+                    model_request_parameters=_offered(tools),
                     instrument=False,
                 ) as stream,
             ):
@@ -324,7 +321,7 @@ class LibraryModel:
         return cast(ModelSettings, settings)
 
 
-def _wanted(tools: Sequence[Tool], output: Mapping[str, Any] | None) -> ModelRequestParameters:
+def _offered(tools: Sequence[Tool]) -> ModelRequestParameters:
     offered = [
         ToolDefinition(
             name=tool.name,
@@ -334,10 +331,7 @@ def _wanted(tools: Sequence[Tool], output: Mapping[str, Any] | None) -> ModelReq
         )
         for tool in tools
     ]
-    if output is None:
-        return ModelRequestParameters(function_tools=offered)
-    wanted = OutputObjectDefinition(json_schema=dict(output))
-    return ModelRequestParameters(function_tools=offered, output_mode="native", output_object=wanted)
+    return ModelRequestParameters(function_tools=offered)
 
 
 def _piece(event: object) -> Piece | None:
