@@ -38,8 +38,8 @@ def announce(runtime: Runtime, token_file: Path | None, *, as_json: bool) -> Non
         print(printable(f"serving at {one}, too"), flush=True)
     if runtime.listening is not None and runtime.listening.is_open_to_readers:
         say(
-            f"{runtime.listening.host} is open to the network as plain text, the token too; --tls-cert, or a proxy "
-            "named by --trusted-proxy, encrypts it"
+            f"{runtime.listening.host} is open to the network as plain text, the token too; --tls-cert, or "
+            "a proxy named by --trusted-proxy, encrypts it"
         )
     print(f"the panel is at {runtime.url}/panel; `dnworker panel` opens it", flush=True)
     if joined := joined_to_json(runtime):

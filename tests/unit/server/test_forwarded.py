@@ -188,18 +188,22 @@ async def test_the_panel_opens_behind_a_proxy_that_takes_tls_off():
 
 async def test_the_log_names_the_true_address_of_who_is_refused(caplog):
     caplog.set_level("INFO", "dnworker.server")
-    async with Runtime(token="s3cret", trusted_proxies=["127.0.0.0/8"]) as runtime:
-        async with httpx.AsyncClient(base_url=runtime.url, trust_env=False) as client:
-            headers = {"X-Forwarded-For": "9.9.9.9", "Authorization": "Bearer hunter2"}
-            assert (await client.get("/api/runtime", headers=headers)).status_code == 401
+    async with (
+        Runtime(token="s3cret", trusted_proxies=["127.0.0.0/8"]) as runtime,
+        httpx.AsyncClient(base_url=runtime.url, trust_env=False) as client,
+    ):
+        headers = {"X-Forwarded-For": "9.9.9.9", "Authorization": "Bearer hunter2"}
+        assert (await client.get("/api/runtime", headers=headers)).status_code == 401
     assert "refused '/api/runtime' of 9.9.9.9: 401" in caplog.text
     assert "hunter2" not in caplog.text
 
 
 async def test_headers_of_a_proxy_that_is_not_trusted_change_nothing(caplog):
     caplog.set_level("INFO", "dnworker.server")
-    async with Runtime(token="s3cret", allowed_hosts=["workers.example"]) as runtime:
-        async with httpx.AsyncClient(base_url=runtime.url, trust_env=False) as client:
-            headers = {"X-Forwarded-For": "9.9.9.9", "X-Forwarded-Host": "evil.example"}
-            assert (await client.get("/api/runtime", headers=headers)).status_code == 401
+    async with (
+        Runtime(token="s3cret", allowed_hosts=["workers.example"]) as runtime,
+        httpx.AsyncClient(base_url=runtime.url, trust_env=False) as client,
+    ):
+        headers = {"X-Forwarded-For": "9.9.9.9", "X-Forwarded-Host": "evil.example"}
+        assert (await client.get("/api/runtime", headers=headers)).status_code == 401
     assert "of 127.0.0.1: 401" in caplog.text
