@@ -14,6 +14,9 @@ from dnworker.core.errors import UsageError
 if TYPE_CHECKING:
     from dnworker.runtime import Runtime
 
+FIRST_INHERITED = 3
+"""The first file descriptor that a service manager passes (sd_listen_fds(3))."""
+
 
 def add_listen_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare them."""
@@ -65,7 +68,22 @@ def mode_of(options: argparse.Namespace) -> int | None:
 
 def use_inherited(runtime: Runtime, environ: MutableMapping[str, str] = os.environ) -> None:
     """Have a runtime listen on the sockets that a service manager passed to this process, if it did."""
-    from dnworker.server.bindings import inherited_sockets
-
     if runtime.listening is not None and (found := inherited_sockets(environ, os.getpid())):
         runtime.listening = replace(runtime.listening, inherited=found)
+
+
+def inherited_sockets(environ: MutableMapping[str, str], pid: int) -> tuple[int, ...]:
+    """Return the file descriptors that a service manager passed to this process (sd_listen_fds(3)).
+
+    The variables are taken out: no process of ours takes the sockets for its own.
+
+    Raises:
+        UsageError: the number of them is none.
+    """
+    given = {name: environ.pop(name, "") for name in ("LISTEN_PID", "LISTEN_FDS", "LISTEN_FDNAMES")}
+    if given["LISTEN_PID"] != str(pid):
+        return ()
+    text = given["LISTEN_FDS"]
+    if not text.isdecimal() or not 0 < int(text) <= 64:
+        raise UsageError(f"LISTEN_FDS is {text[:20]!r}, and not the number of sockets, 1 to 64", code="DN929")
+    return tuple(range(FIRST_INHERITED, FIRST_INHERITED + int(text)))

@@ -10,7 +10,7 @@ import os
 import socket
 import stat
 import time
-from collections.abc import Iterator, MutableMapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,9 +21,6 @@ log = logging.getLogger("dnworker.server")
 
 BACKLOG = 128
 LOOPBACK = "127.0.0.1"
-FIRST_INHERITED = 3
-"""The first file descriptor that a service manager passes (sd_listen_fds(3))."""
-
 LOCK_SECONDS = 2.0
 """How long another process may look at a socket's file before this gives up."""
 
@@ -219,23 +216,6 @@ def _alone_in(directory: Path) -> Iterator[None]:
         yield
     finally:
         os.close(number)
-
-
-def inherited_sockets(environ: MutableMapping[str, str], pid: int) -> tuple[int, ...]:
-    """Return the file descriptors that a service manager passed to this process (sd_listen_fds(3)).
-
-    The variables are taken out: no process of ours takes the sockets for its own.
-
-    Raises:
-        UsageError: the number of them is none.
-    """
-    given = {name: environ.pop(name, "") for name in ("LISTEN_PID", "LISTEN_FDS", "LISTEN_FDNAMES")}
-    if given["LISTEN_PID"] != str(pid):
-        return ()
-    text = given["LISTEN_FDS"]
-    if not text.isdecimal() or not 0 < int(text) <= 64:
-        raise UsageError(f"LISTEN_FDS is {text[:20]!r}, and not the number of sockets, 1 to 64", code="DN929")
-    return tuple(range(FIRST_INHERITED, FIRST_INHERITED + int(text)))
 
 
 def _inherited(number: int, *, is_tls: bool) -> Binding:

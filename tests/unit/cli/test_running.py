@@ -20,13 +20,18 @@ def home(tmp_path, monkeypatch):
 
 @pytest.fixture
 def runtime():
-    return SimpleNamespace(url="http://127.0.0.1:1", services=SimpleNamespace(log_files=LogFiles(1)))
+    return SimpleNamespace(
+        url="http://127.0.0.1:1",
+        server=SimpleNamespace(addresses=["unix:/run/s", "http://127.0.0.1:1"]),
+        services=SimpleNamespace(log_files=LogFiles(1)),
+    )
 
 
 def test_a_runtime_is_listed_until_it_is_forgotten(home, runtime):
     file = register(runtime, own_token_file("secret"))
     (entry,) = running()
     assert entry.url == runtime.url
+    assert entry.addresses == ["unix:/run/s", "http://127.0.0.1:1"]
     assert stat.S_IMODE(file.with_suffix(".token").stat().st_mode) == 0o600
     forget(file)
     assert running() == []

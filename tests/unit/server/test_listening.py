@@ -15,10 +15,11 @@ import pytest
 import trustme
 
 from dnworker import Runtime
+from dnworker.cli.listen_options import inherited_sockets
 from dnworker.core.errors import AddressInUse, UsageError
 from dnworker.core.limits import Limits
 from dnworker.server import bindings
-from dnworker.server.bindings import bind, bind_unix, inherited_sockets, open_bindings
+from dnworker.server.bindings import bind, bind_unix, open_bindings
 from dnworker.server.listening import Listening, make_listening
 
 TOKEN = {"Authorization": "Bearer s3cret"}
