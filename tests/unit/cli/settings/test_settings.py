@@ -201,6 +201,8 @@ def _of(setting):
         one = st.sampled_from(setting.choices)
     elif setting.type is int:
         one = st.integers()
+    elif setting.type is float:
+        one = st.floats(allow_nan=False, allow_infinity=False)
     elif setting.is_path:
         one = _text.map(lambda text: Path("/", text.lstrip("/"))).filter(lambda path: ".." not in path.parts)
     if setting.shape == "one":
