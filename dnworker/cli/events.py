@@ -59,14 +59,35 @@ async def _events(client: RuntimeClient, options: argparse.Namespace) -> int:
     _print(found, options)
     if not found and not options.follow:
         print(printable(f"nothing of that happened{f'; was {near} meant?' if near else ''}"))
-    while options.follow:
-        await asyncio.sleep(LOOK)
-        after = max((one["seq"] for one in found), default=0)
-        page = await _page(client, options, limit=PAGE, after=after)
-        if page["events"]:
-            found = page["events"]
-            _print(found, options, has_titles=False)
+    if options.follow:
+        await _follow(client, options, found)
     return 0
+
+
+async def _follow(client: RuntimeClient, options: argparse.Namespace, found: list[dict[str, Any]]) -> None:
+    """Print what comes after the events that were found; with `--failed`, also what fails late."""
+    shown = {one["id"] for one in found}
+    ends = min if options.failed else max
+    above = ends((one["seq"] for one in found), default=0)
+    while True:
+        await asyncio.sleep(LOOK)
+        came = [one for one in await _since(client, options, above) if one["id"] not in shown]
+        _print(came, options, has_titles=False)
+        shown |= {one["id"] for one in came}
+        if came and not options.failed:
+            above, shown = came[0]["seq"], set()
+
+
+async def _since(client: RuntimeClient, options: argparse.Namespace, above: int) -> list[dict[str, Any]]:
+    """Return all events with a higher number, the newest first."""
+    found: list[dict[str, Any]] = []
+    before: str | None = None
+    while True:
+        page = await _page(client, options, limit=PAGE, after=above, before=before)
+        found += page["events"]
+        before = page["next"]
+        if before is None:
+            return found
 
 
 async def _newest(client: RuntimeClient, options: argparse.Namespace) -> tuple[list[dict[str, Any]], str]:

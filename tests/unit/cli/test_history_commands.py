@@ -9,10 +9,11 @@ import json
 import pytest
 
 from dnworker import Worker
-from dnworker.cli import tables
+from dnworker.cli import events, tables
 from dnworker.cli.events import row_of
-from dnworker.cli.main import main
+from dnworker.cli.main import main, make_parser
 from dnworker.cli.tables import aligned, print_table
+from dnworker.client.client import RuntimeClient
 from dnworker.runtime import Runtime
 
 
@@ -142,3 +143,19 @@ def test_an_event_that_nobody_handled_is_a_row_without_counts():
     }
     event |= {"ok": 0, "warnings": 0, "failed": 0, "cancelled": 0, "running": 0, "waits": False}
     assert row_of(event) == ["#3", "2026-01-02 03:04:05", "a.b", "-", "-", ""]
+
+
+async def test_what_is_followed_has_every_event_of_a_burst_once(served, monkeypatch):
+    printed = []
+    monkeypatch.setattr(events, "LOOK", 0)
+    monkeypatch.setattr(events, "PAGE", 7)
+    monkeypatch.setattr(events, "_print", lambda found, *_, **__: printed.extend(one["seq"] for one in found))
+    options = make_parser().parse_args(["events", "burst.*", "-f"])
+    async with RuntimeClient(served.url, auth_token=served.tokens.main) as client:
+        following = asyncio.create_task(events._follow(client, options, []))
+        sent = [(await client.publish("burst.came", {}))["seq"] for _ in range(50)]
+        async with asyncio.timeout(30):
+            while len(printed) < 50:
+                await asyncio.sleep(0.01)
+        following.cancel()
+    assert sorted(printed) == sent
