@@ -105,7 +105,8 @@ def run(options: argparse.Namespace) -> int:
     try:
         with tempfile.TemporaryDirectory(prefix="dnworker-deploy-") as temporary:
             work = Path(temporary).resolve()
-            bundle = bundle_of(_valid_roots(options.capability, work), work, locks=options.lock)
+            roots = _outside(_valid_roots(options.capability, work), options.output)
+            bundle = bundle_of(roots, work, locks=options.lock)
             packages = packages_of(
                 settings, bundle.requirements, options.wheel, _uv() if options.lock else None
             )
@@ -145,6 +146,18 @@ def _settings(options: argparse.Namespace) -> Settings:
         image=options.image,
         replicas=options.replicas,
     )
+
+
+def _outside(roots: list[Path], output: Path) -> list[Path]:
+    """Return the roots, and refuse an output in one of them: the next deployment would pack this one.
+
+    Raises:
+        UsageError: it is in one of them.
+    """
+    for root in roots:
+        if output.resolve().is_relative_to(root.resolve()):
+            raise UsageError(f"{output} is in the capability {root}; name a directory outside", code="DN936")
+    return roots
 
 
 def _valid_roots(paths: list[Path], work: Path) -> list[Path]:

@@ -205,3 +205,12 @@ def test_an_unknown_target_is_answered_with_the_nearest(shop, tmp_path, capsys):
     with pytest.raises(SystemExit):
         deploy("systmd", shop, "-o", tmp_path / "out")
     assert "did you mean systemd?" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("inside", [".", "out", "deep/er"])
+def test_a_deployment_into_its_capability_is_refused_and_writes_nothing(shop, capsys, inside):
+    before = contents(shop)
+    (shop / "deep").mkdir()
+    assert deploy("systemd", shop, "-o", shop / inside, "--force") == 1
+    assert "name a directory outside" in capsys.readouterr().err
+    assert contents(shop) == before
