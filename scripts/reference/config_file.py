@@ -42,8 +42,8 @@ host        "0.0.0.0"...--host
 flag        ["demo.loud=on"]...serve.toml:5
 durable..."...serve.toml:2
 limit       ["history=128MB"]...serve.toml:8
-restart     "on-failure"...serve.toml:1
 no-observe  true...DNWORKER_NO_OBSERVE
+restart     "on-failure"...serve.toml:1
 log-format  "json"...serve.toml:3
 ```
 
