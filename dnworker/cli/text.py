@@ -6,7 +6,6 @@ import argparse
 import json
 import logging
 import re
-import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, NoReturn
@@ -65,6 +64,10 @@ def _unset(action: argparse.Action) -> _Unset | None:
     return None if action.default is None or isinstance(action.default, list) else _Unset()
 
 
+LONGEST_USAGE = 6
+"""Lines of usage that are printed above what is wrong with a command line."""
+
+
 class NearParser(argparse.ArgumentParser):
     """A parser that names the nearest known word with a mistake; its subcommands do so, too."""
 
@@ -104,8 +107,10 @@ class NearParser(argparse.ArgumentParser):
             word = next((w for w in message.split()[2:] if w.startswith("-")), "")
             known = [option for action in self._actions for option in action.option_strings]
             message += _near(word.partition("=")[0], known)
-        self.print_usage(sys.stderr)
-        self.exit(2, f"{self.prog}: {message} (DN901)\n")
+        usage = self.format_usage()
+        if usage.count("\n") > LONGEST_USAGE:  # nobody finds the message below it
+            usage = f"`{self.prog} --help` lists the options\n"
+        self.exit(2, f"{usage}{self.prog}: {message} (DN901)\n")
 
 
 MEANT = {

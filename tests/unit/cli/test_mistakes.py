@@ -39,6 +39,15 @@ def test_a_word_that_is_not_known_is_wrong_use(words, told, capsys):
     assert (code, told in line) == (2, True), line
 
 
+@pytest.mark.parametrize("command", ["serve", "config", "ps", "export"])
+def test_the_usage_of_a_command_does_not_push_the_mistake_off_the_screen(command, capsys):
+    with pytest.raises(SystemExit):
+        main([command, "--no-such-option"])
+    said = capsys.readouterr().err.splitlines()
+    assert len(said) <= 8
+    assert "usage" in said[0] or said[0] == f"`dnworker {command} --help` lists the options"
+
+
 @pytest.mark.parametrize(
     ("words", "told"),
     [
