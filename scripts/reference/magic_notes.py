@@ -107,6 +107,27 @@ demo.greeting  #4  (again, as #3)
 ```
 
 `last` counts events that came from outside. `#12` is an event of this run, an id is one of any run.
+
+`--score` evaluates a worker, or the agent that it asks, on saved events: the function gets each trace, and returns a
+number, a bool, or a dict of them. The result has `mean`, `worst()`, `failed` and `dicts()`; given as `--against`, the
+next evaluation shows what has changed.
+
+```python
+def polite(trace):
+    return any("hello" in line.text for run in trace.runs() for line in run.logs)
+```
+
+```python
+%replay last 2 --score polite
+```
+
+```text
+2 of 2 events have a score
+score: mean 1, lowest 1, highest 1
+event  kind           payload             score         what is wrong
+#3     demo.greeting  {'name': 'Grace'}   ██████████ 1
+#4     demo.greeting  {'name': 'Edsger'}  ██████████ 1
+```
 """,
     ),
     "%worker": Note(
@@ -128,7 +149,7 @@ demo.greeting  #4  (again, as #3)
 
 ```text
 worker           state    topology    generation  calls  errors  restarts  last error
-notebook:bridge  running  in-process  1           3      0       0
+notebook:bridge  running  in-process  1           5      0       0
 ```
 
 ```python

@@ -15,11 +15,13 @@ from dnworker.engine.replay import Edit, find, read_events, recorded, replay
 from dnworker.events.trace import Trace
 from dnworker.runtime import Runtime
 from dnworker.workers.shadow import Comparison, compare
+from dnworker_jupyter.display.scores import Scores
 from dnworker_jupyter.display.tables import Note
 from dnworker_jupyter.display.trace_html import trace_html
 from dnworker_jupyter.magics.context import MagicContext
 from dnworker_jupyter.magics.fire import check_debug, check_wait
 from dnworker_jupyter.magics.fork import compare_on_fork, replay_on_fork, with_edits
+from dnworker_jupyter.magics.scoring import function_of, score, scores_of
 from dnworker_jupyter.syntax.options import Parser, read_value
 
 _LAST = re.compile(r"last(\d*)")
@@ -71,6 +73,8 @@ class ReplayOptions:
     debug: bool
     from_state: bool
     keep: list[str]
+    score: str | None = None
+    against: str | None = None
 
 
 def replay_parser() -> Parser:
@@ -106,6 +110,14 @@ def replay_parser() -> Parser:
         metavar="KEY",
         help="with --from-state: this key was not kept; take what the worker has now",
     )
+    parser.add_argument(
+        "--score",
+        metavar="FUNCTION",
+        help="give each trace to this function, and show what it returns as a table",
+    )
+    parser.add_argument(
+        "--against", metavar="SCORES", help="with --score: show what has changed since these scores"
+    )
     return parser
 
 
@@ -117,6 +129,8 @@ async def run_replay(context: MagicContext, options: ReplayOptions) -> object:
     """
     check_wait(options.timeout, options.session)
     _check(options)
+    function = None if options.score is None else function_of(options.score, context.names)
+    before = scores_of(options.against, context.names)
     events = await choose(context.runtime, options.what or ["last"], kind=options.kind)
     if not events:
         what = f" of kind {options.kind}" if options.kind else ""
@@ -140,6 +154,8 @@ async def run_replay(context: MagicContext, options: ReplayOptions) -> object:
         )
     except ApiError as exc:
         raise UsageError(f"%replay: {exc}", code=code_of(exc) or "DN209") from None
+    if function is not None:
+        return Scores(await score(traces, function, options.timeout), before)
     return traces[0] if len(traces) == 1 else Traces(traces)
 
 
@@ -162,6 +178,13 @@ def _check(options: ReplayOptions) -> None:
         )
     if options.speed is not None and options.from_state:
         raise UsageError("--speed is for several events; --from-state takes one", code="DN103")
+    if options.against is not None and options.score is None:
+        raise UsageError(
+            "--against goes with --score: %replay last 50 --score fn --against before", code="DN103"
+        )
+    if options.score is not None and (options.compare or options.debug or options.from_state):
+        flag = next(f for f in ("compare", "debug", "from_state") if getattr(options, f)).replace("_", "-")
+        raise UsageError(f"--score fires events again; leave --{flag} or --score out", code="DN103")
     if options.kind and options.what and not options.what[0].startswith("last"):
         raise UsageError("--kind chooses among the last: %replay last 5 --kind turn.completed", code="DN103")
 
