@@ -48,12 +48,14 @@ class Scores:
 
     Args:
         rows: one `Score` an event.
-        against: those of an earlier evaluation, to compare with; events are matched by their ids.
+        against: those of an earlier evaluation, to compare with; what it fired counts as its events.
     """
 
     def __init__(self, rows: Sequence[Score], against: Scores | None = None) -> None:
         self.rows = list(rows)
-        self._before = {} if against is None else {row.event.event_id: row for row in against.rows}
+        # `last 50` names, the second time, what the first evaluation has fired.
+        earlier = [] if against is None else against.rows
+        self._before = {event.event_id: row for row in earlier for event in (row.trace.event, row.event)}
 
     @property
     def names(self) -> list[str]:

@@ -70,7 +70,9 @@ def scores_of(name: str | None, names: Mapping[str, Any]) -> Scores | None:
     found = names.get(name)
     if not isinstance(found, Scores):
         raise UsageError(
-            f"--against {name}: it is no result of %replay --score; keep one: before = _", code="DN220"
+            f"--against {name}: it is no result of %replay --score; keep one: before = %replay last 50 "
+            "--score fn",
+            code="DN220",
         )
     return found
 

@@ -113,6 +113,13 @@ async def recorded_events(context):
     return [event for event in context.runtime.history.events(100) if event.kind == "ask"][:3]
 
 
+async def test_what_an_evaluation_fired_is_compared_with_it(context):
+    before = await run(context, "last 3 --score half")
+    context.shell.user_ns["before"] = before
+    scores = await run(context, "last 3 --score half --against before")
+    assert scores.summary()[1].endswith("; +0 against before (0 better, 0 worse, 3 compared)")
+
+
 @pytest.mark.parametrize(
     ("line", "problem"),
     [
