@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -13,6 +14,8 @@ from dnworker.capability.agents import INHERIT, AgentDefinition
 from dnworker.core.errors import Conflict
 from dnworker.core.listeners import Listeners
 from dnworker.core.masking import mask
+from dnworker.sessions.cassette import Cassette
+from dnworker.sessions.cassette_models import RecordingModels, ReplayingModels, play_script, record_script
 from dnworker.sessions.model_agent import ModelAgent
 from dnworker.sessions.model_endpoint import BadKey, ModelEndpoint
 from dnworker.sessions.model_pool import ModelPool
@@ -22,6 +25,7 @@ from dnworker.sessions.turn import TurnFailure
 
 if TYPE_CHECKING:
     from dnworker.core.clock import Clock
+    from dnworker.sessions.model_answer import Models
     from dnworker.sessions.session import Session
     from dnworker.sessions.turn import Turn, TurnRequest
 
@@ -67,6 +71,7 @@ class Agents:
         self._scripts: dict[str, Reply] = {}
         self._models: dict[str, _Model] = {}
         self._default: Reply | None = None
+        self._cassettes: dict[str, Cassette] = {}
         self.changed: Listeners[[]] = Listeners()
         """Called when somebody else answers from now on."""
 
@@ -78,6 +83,7 @@ class Agents:
         """
         self._scripts[name] = _check(reply)
         self._models.pop(name, None)
+        self._cassettes.pop(name, None)
         self.changed.notify()
 
     def register_model(
@@ -104,6 +110,7 @@ class Agents:
         endpoint = ModelEndpoint.from_environment(model=model, base_url=base_url, api_key=api_key)
         self._models[name] = _Model(endpoint, model, prompt)
         self._scripts.pop(name, None)
+        self._cassettes.pop(name, None)
         self.changed.notify()
 
     def default(self, reply: Reply | None) -> None:
@@ -116,9 +123,41 @@ class Agents:
         self.changed.notify()
 
     def remove(self, name: str) -> None:
-        """Forget a script or model; harmless when there is none."""
+        """Forget a script, model or cassette; harmless when there is none."""
         self._scripts.pop(name, None)
         self._models.pop(name, None)
+        self._cassettes.pop(name, None)
+
+    def record(self, name: str, path: str | os.PathLike[str]) -> None:
+        """Keep in a file what the agent `name` is asked and answers, until it is registered anew.
+
+        Args:
+            name: the agent, scripted or of a model, or one that a capability declares.
+            path: the cassette: JSON, which is added to; what is asked again replaces what was recorded of it.
+                Keys are not in it, nor values of variables and arguments whose names say that they are
+                secret.
+
+        Raises:
+            Invalid: the file is something else, or cannot be written.
+        """
+        self._cassettes[name] = Cassette.to_record(path)
+        self.changed.notify()
+
+    def replay(self, name: str, path: str | os.PathLike[str]) -> None:
+        """Answer for the agent `name` from what was recorded: nobody is asked, and no key is needed.
+
+        A turn that asks what was not recorded fails, with the nearest request and what differs. Tools that a
+        model wants called are called.
+
+        Args:
+            name: the agent.
+            path: the cassette.
+
+        Raises:
+            Invalid: there is no such file, or it is something else.
+        """
+        self._cassettes[name] = Cassette.to_replay(path)
+        self.changed.notify()
 
     def scripts(self) -> tuple[dict[str, Reply], Reply | None]:
         """Return the scripts by the names of their agents, and the one for all others, if there is one."""
@@ -142,7 +181,7 @@ class Agents:
 
     def has_own(self, name: str) -> bool:
         """Return whether a script or a model answers for an agent, whatever a capability declares of it."""
-        return name in self._scripts or name in self._models
+        return name in self._scripts or name in self._models or self._replayed(name) is not None
 
     def is_there(self, session: Session, name: str) -> bool:
         """Return whether who answers for an agent is known: its own script, model or definition.
@@ -221,13 +260,24 @@ class Agents:
             TurnFailure: there is neither; the turn never starts (contract 5.2).
         """
         script = self.script_for(turn)
+        cassette = self._cassettes.get(turn.agent)
         if script is not None:
-            return partial(turn.run_script, script)
+            run = partial(turn.run_script, script)
+            is_recorded = cassette is not None and not cassette.is_replay
+            return (
+                partial(record_script, cassette, turn, run) if cassette is not None and is_recorded else run
+            )
         return partial(self.model_agent(session, turn).answer, turn, session.policy.max_steps)
 
     def script_for(self, turn: Turn) -> Reply | None:
         """Return the script that answers, if one does."""
+        if (cassette := self._replayed(turn.agent)) is not None:
+            return partial(play_script, cassette) if cassette.model is None else None
         return None if turn.agent in self._models else self._scripts.get(turn.agent) or self._default
+
+    def _replayed(self, agent: str) -> Cassette | None:
+        cassette = self._cassettes.get(agent)
+        return cassette if cassette is not None and cassette.is_replay else None
 
     def model_agent(self, session: Session, turn: Turn) -> ModelAgent:
         """Return the model that answers.
@@ -250,6 +300,11 @@ class Agents:
             TurnFailure: none is configured; says how to.
         """
         own = self._models.get(agent)
+        cassette = self._cassettes.get(agent)
+        if cassette is not None and cassette.is_replay:
+            asked = model or (own and own.model) or cassette.model or ""
+            models: Models = ReplayingModels(cassette, agent, asked)
+            return ModelAgent(models, self.endpoint, asked, prompt=prompt, tools=tools, clock=self._clock)
         endpoint, model = (self.endpoint, model) if own is None else (own.endpoint, model or own.model)
         if model is None or (own is None and endpoint.is_unset_for(model)):
             raise TurnFailure(
@@ -260,7 +315,8 @@ class Agents:
                 "ModelNotConfigured",
             )
         there, name = endpoint.of(model)
-        return ModelAgent(self._pool, there, name, prompt=prompt, tools=tools, clock=self._clock)
+        models = self._pool if cassette is None else RecordingModels(self._pool, cassette, model)
+        return ModelAgent(models, there, name, prompt=prompt, tools=tools, clock=self._clock)
 
     async def judge(self, model: str, turn: Turn, call: ToolCall) -> bool:
         """Ask a model whether a tool may be called (policy `guard`); anything but `allow` is a no."""

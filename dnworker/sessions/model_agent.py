@@ -14,9 +14,8 @@ from dnworker.sessions.model_answer import Answer, Retry
 
 if TYPE_CHECKING:
     from dnworker.core.clock import Clock
+    from dnworker.sessions.model_answer import AskedModel, Models, Talk
     from dnworker.sessions.model_endpoint import ModelEndpoint
-    from dnworker.sessions.model_library import Conversation, LibraryModel
-    from dnworker.sessions.model_pool import ModelPool
     from dnworker.sessions.session import Message
     from dnworker.sessions.tools import Tool
     from dnworker.sessions.turn import Turn
@@ -34,7 +33,7 @@ class ModelAgent:
     """One agent that is a model: requests an answer and calls the tools that the model wants, in turns.
 
     Args:
-        pool: makes the model.
+        models: gives the model.
         endpoint: where it is asked.
         model: its name there.
         prompt: the system prompt.
@@ -44,7 +43,7 @@ class ModelAgent:
 
     def __init__(
         self,
-        pool: ModelPool,
+        models: Models,
         endpoint: ModelEndpoint,
         model: str,
         *,
@@ -52,7 +51,7 @@ class ModelAgent:
         tools: Sequence[Tool],
         clock: Clock,
     ) -> None:
-        self._pool = pool
+        self._models = models
         self._endpoint = endpoint
         self._model = model
         self._prompt = prompt
@@ -68,7 +67,7 @@ class ModelAgent:
         steps = max_steps or MAX_STEPS
         names = [tool.name for tool in self._tools]
         turn.transcript.begin(turn.message, turn.session.session_id, steps, names)
-        model = await self._pool.get(self._endpoint, self._model)
+        model = await self._models.get(self._endpoint, self._model)
         conversation = _opening(model.conversation(), self._prompt, turn.history)
         conversation.say("user", turn.message)
         for _ in range(steps):
@@ -88,7 +87,7 @@ class ModelAgent:
         Raises:
             TurnFailure: as in `answer`.
         """
-        model = await self._pool.get(self._endpoint, self._model)
+        model = await self._models.get(self._endpoint, self._model)
         conversation = model.conversation()
         for message in messages:
             conversation.say(message["role"], message["content"])
@@ -100,7 +99,7 @@ class ModelAgent:
             raise exc.failure from exc
         return done.text
 
-    async def _call_tools(self, turn: Turn, conversation: Conversation, done: Answer) -> None:
+    async def _call_tools(self, turn: Turn, conversation: Talk, done: Answer) -> None:
         results = []
         for call in done.calls:
             try:
@@ -110,7 +109,7 @@ class ModelAgent:
             results.append((call, result))
         conversation.go_on(done, results)
 
-    async def _generate(self, model: LibraryModel, turn: Turn, conversation: Conversation) -> Answer:
+    async def _generate(self, model: AskedModel, turn: Turn, conversation: Talk) -> Answer:
         turn.transcript.open_generation()
         for attempt in range(1, ATTEMPTS + 1):
             done = Answer()
@@ -153,7 +152,7 @@ class ModelAgent:
         await self._clock.sleep(wait)
 
 
-def _opening(conversation: Conversation, prompt: str, history: Sequence[Message]) -> Conversation:
+def _opening(conversation: Talk, prompt: str, history: Sequence[Message]) -> Talk:
     """Return a conversation that begins with what was said before a turn."""
     if prompt:
         conversation.say("system", prompt)

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncGenerator, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from dnworker.sessions.transcript import Usage
 from dnworker.sessions.turn import TurnFailure
+
+if TYPE_CHECKING:
+    from dnworker.sessions.model_endpoint import ModelEndpoint
+    from dnworker.sessions.tools import Tool
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +70,40 @@ class Retry(Exception):
         self.failure = failure
         self.wait = wait
         self.is_worth_repeating = is_worth_repeating
+
+
+class Talk(Protocol):
+    """What a model is sent: all that was said so far."""
+
+    def say(self, role: str, text: str) -> None:
+        """Add a message of a role: `system`, `user` or `assistant`."""
+
+    def go_on(self, answer: Answer, results: Iterable[tuple[WantedCall, str]]) -> None:
+        """Add an answer of the model, and the results of the tools that it wanted called."""
+
+
+class AskedModel(Protocol):
+    """One model; a talk is of the model that made it."""
+
+    def conversation(self) -> Talk:
+        """Return an empty talk."""
+
+    def stream(
+        self,
+        conversation: Any,
+        answer: Answer,
+        *,
+        tools: Sequence[Tool] = (),
+        parameters: Mapping[str, Any] | None = None,
+    ) -> AsyncGenerator[Piece, None]:
+        """Yield the pieces of an answer as they come, adding everything up in `answer`."""
+
+
+class Models(Protocol):
+    """Gives models, by endpoint and name."""
+
+    async def get(self, endpoint: ModelEndpoint, name: str) -> AskedModel:
+        """Return a model; raises `TurnFailure`."""
 
 
 EXTRA = "pip install 'dnworker[agents]'"

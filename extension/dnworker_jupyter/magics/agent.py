@@ -6,9 +6,10 @@ import ast
 import inspect
 import os
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
-from dnworker.core.errors import UsageError
+from dnworker.core.errors import ApiError, UsageError, code_of
 from dnworker.runtime import Runtime
 from dnworker_jupyter.display.tables import Note
 from dnworker_jupyter.magics.context import MagicContext
@@ -36,6 +37,12 @@ def agent_parser() -> Parser:
     parser.add_argument(
         "--key-env", metavar="NAME", help="the environment variable with the key (OPENAI_API_KEY by default)"
     )
+    parser.add_argument(
+        "--record", metavar="FILE", help="keep what it is asked and answers in a file, without keys"
+    )
+    parser.add_argument(
+        "--replay", metavar="FILE", help="answer from such a file: no model is asked, and no key needed"
+    )
     return parser
 
 
@@ -47,6 +54,42 @@ class AgentOptions:
     model: str | None
     base_url: str | None
     key_env: str | None
+    record: str | None = None
+    replay: str | None = None
+
+
+def use_cassette(runtime: Runtime, options: AgentOptions) -> str:
+    """Let an agent that is registered be recorded, or answer from a file; returns what to say of it.
+
+    Raises:
+        UsageError: the file cannot be used.
+    """
+    assert options.name is not None, "it is registered"
+    file = options.record or options.replay
+    if file is None:
+        return ""
+    path = Path(file).expanduser()
+    try:
+        if options.record is not None:
+            runtime.agents.record(options.name, path)
+            return f"; it is recorded in {path}"
+        runtime.agents.replay(options.name, path)
+    except ApiError as exc:
+        raise UsageError(f"%%agent {options.name}: {exc}", code=code_of(exc) or "DN994") from None
+    return f"; it answers from {path}"
+
+
+def check_cassette(options: AgentOptions) -> None:
+    """Refuse options that do not go together, before anything is registered.
+
+    Raises:
+        UsageError: they do not.
+    """
+    flag = "--record" if options.record is not None else "--replay"
+    if options.record is not None and options.replay is not None:
+        raise UsageError("%%agent: --record writes a file, --replay reads one; leave one out", code="DN103")
+    if options.name == EVERYBODY and (options.record or options.replay) is not None:
+        raise UsageError(f"%%agent: {flag} is for one agent; name it, as in: %%agent triage", code="DN103")
 
 
 def register_agent(runtime: Runtime, name: str, reply: Any) -> None:
@@ -64,6 +107,7 @@ class AgentCell:
     context: MagicContext
     name: str
     cell: Cell
+    options: AgentOptions
 
     async def commit(self) -> str:
         """Let the function that the cell defined answer from now on; returns the cell's output.
@@ -88,7 +132,9 @@ class AgentCell:
         register_agent(self.context.runtime, self.name, reply)
         if self.name == EVERYBODY:
             return f"every agent without a script is answered for by {chosen}"
-        return f"agent {self.name} answers by {chosen}{beside_files(self.context.runtime, self.name)}"
+        cassette = use_cassette(self.context.runtime, self.options)
+        beside = beside_files(self.context.runtime, self.name)
+        return f"agent {self.name} answers by {chosen}{beside}{cassette}"
 
     def _functions(self) -> list[str]:
         """Return the names of the functions that the cell defines at its top level, async ones last."""
@@ -117,7 +163,8 @@ def open_agent(context: MagicContext, line: str) -> None:
         raise UsageError("%%agent must be the first line of a cell", code="DN104")
     if options.base_url or options.key_env:
         raise UsageError("%%agent: --base-url and --key-env are for an agent with a --model", code="DN115")
-    context.transactions.end_with(AgentCell(context, options.name, running.cell).commit)
+    check_cassette(options)
+    context.transactions.end_with(AgentCell(context, options.name, running.cell, options).commit)
 
 
 async def run_agent(context: MagicContext, options: AgentOptions, prompt: str) -> object:
@@ -130,10 +177,11 @@ async def run_agent(context: MagicContext, options: AgentOptions, prompt: str) -
         raise UsageError(
             "%%agent needs a name and a model here, as in: %%agent triage --model gpt-x", code="DN115"
         )
+    check_cassette(options)
     key = None
     if options.key_env is not None:
         key = os.environ.get(options.key_env)
-        if not key:
+        if not key and options.replay is None:
             raise UsageError(
                 f"%%agent: the environment has no {options.key_env}; set it before the kernel starts",
                 code="DN611",
@@ -144,7 +192,8 @@ async def run_agent(context: MagicContext, options: AgentOptions, prompt: str) -
     )
     where = url or os.environ.get("OPENAI_BASE_URL") or "OpenAI"
     beside = beside_files(context.runtime, options.name)
-    return Note(f"agent {options.name} is answered for by {options.model} at {where}{beside}")
+    cassette = use_cassette(context.runtime, options)
+    return Note(f"agent {options.name} is answered for by {options.model} at {where}{beside}{cassette}")
 
 
 def beside_files(runtime: Runtime, name: str) -> str:

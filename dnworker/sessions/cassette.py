@@ -1,0 +1,225 @@
+"""`Cassette`: a file of what agents were asked and what they answered, which answers in their place later.
+
+`Agents.record` writes one, `Agents.replay` reads it. Keys are never in it: what is recorded are messages, and
+in these the values of variables whose names say that they are secret are replaced.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from dnworker.core.errors import Invalid
+from dnworker.core.files import write_atomically
+from dnworker.core.masking import is_secret
+from dnworker.core.short_values import short_value
+from dnworker.sessions.turn import TurnFailure
+
+log = logging.getLogger("dnworker.agents")
+
+FORMAT = 1
+"""Written into each file; a later version reads earlier ones."""
+
+LARGEST = 50_000_000
+"""Bytes of a file that is read."""
+
+SHORTEST_SECRET = 8
+"""Characters of a value that is replaced in texts: shorter ones are words."""
+
+Request = dict[str, Any]
+"""What was asked, as JSON; two are the same where all of it is."""
+
+
+class Entry(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
+    """One request and what came of it.
+
+    Attributes:
+        request: of a script the `message`; of a model `model`, `messages`, `tools` and `parameters`.
+        answer: what came, as JSON; for a turn that failed `failure` with `type` and `message`.
+    """
+
+    request: Request
+    answer: dict[str, Any]
+
+
+class _File(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
+    cassette: int
+    entries: list[Entry]
+
+
+@dataclass
+class Cassette:
+    """The entries of one file; use `to_record` or `to_replay`.
+
+    Entries that ask the same are answered in the order of their recording, and then from the first again.
+    """
+
+    path: Path
+    is_replay: bool
+    entries: list[Entry] = field(default_factory=list)
+    _earlier: list[Entry] = field(default_factory=list)
+    """Those of earlier recordings, until the same is asked again."""
+    _given: dict[str, int] = field(default_factory=dict)
+    """How many answers to each request were given."""
+    _secrets: set[str] = field(default_factory=set)
+    _writing: asyncio.Lock = field(default_factory=asyncio.Lock)
+    _has_failed: bool = False
+
+    @classmethod
+    def to_record(cls, path: str | os.PathLike[str]) -> Cassette:
+        """Open a file to add to; what is asked again replaces what was recorded of it.
+
+        Raises:
+            Invalid: it is there and no such file, or cannot be written.
+        """
+        file = Path(path)
+        made = cls(file, is_replay=False, _earlier=_read(file) if file.exists() else [])
+        made._write()
+        return made
+
+    @classmethod
+    def to_replay(cls, path: str | os.PathLike[str]) -> Cassette:
+        """Open a file whose answers are given.
+
+        Raises:
+            Invalid: it is not there, or no such file.
+        """
+        return cls(Path(path), is_replay=True, entries=_read(Path(path)))
+
+    @property
+    def model(self) -> str | None:
+        """The first model that was asked; None where only scripts were."""
+        return next((str(e.request["model"]) for e in self.entries if "model" in e.request), None)
+
+    def hide(self, secret: str | None) -> None:
+        """Keep a text, such as a key, out of what is recorded from now on."""
+        if secret and len(secret) >= SHORTEST_SECRET:
+            self._secrets.add(secret)
+
+    async def record(self, request: Request, answer: dict[str, Any]) -> None:
+        """Add an entry, and write the file; where that fails, the log says so once, and the turn goes on."""
+        entry = Entry(request=self._hidden(request), answer=self._hidden(answer))
+        self._earlier = [one for one in self._earlier if one.request != entry.request]
+        self.entries.append(entry)
+        async with self._writing:
+            try:
+                await asyncio.to_thread(self._write)
+                self._has_failed = False
+            except Invalid as exc:
+                if not self._has_failed:
+                    log.error("%s; the next answer is tried again, with all that were not written", exc)
+                self._has_failed = True
+
+    def answer(self, agent: str, request: Request) -> dict[str, Any]:
+        """Return the recorded answer to a request.
+
+        Raises:
+            TurnFailure: nobody asked this when it was recorded; names the nearest request and what differs.
+        """
+        request = self._hidden(request)
+        same = [entry for entry in self.entries if entry.request == request]
+        if not same:
+            raise TurnFailure(
+                f"{self.path} has no answer to what agent {agent!r} is asked: {self._nearest(request)}; "
+                f"record it: %%agent {agent} --record {self.path} (DN993)",
+                "NotRecorded",
+            )
+        key = json.dumps(request, sort_keys=True)
+        number = self._given[key] = self._given.get(key, 0) + 1
+        return same[(number - 1) % len(same)].answer
+
+    # -- what is asked ---------------------------------------------------------------------------------
+
+    def _nearest(self, request: Request) -> str:
+        """Return in words how the request differs from the recorded one that is nearest."""
+        if not self.entries:
+            return "nothing was recorded"
+        differences = [list(_differences(entry.request, request)) for entry in self.entries]
+        nearest = min(differences, key=len)
+        return f"the nearest that was recorded differs in {nearest[0]}"
+
+    def _hidden(self, value: Any) -> Any:
+        """Return a JSON value in whose texts secrets that are known are replaced."""
+        texts = self._secrets | set(_secrets_of_environment())
+        return _without(value, sorted(texts, key=len, reverse=True))
+
+    # -- the file --------------------------------------------------------------------------------------
+
+    def _write(self) -> None:
+        entries = [msgspec.to_builtins(entry) for entry in [*self._earlier, *self.entries]]
+        text = json.dumps({"cassette": FORMAT, "entries": entries}, indent=1, ensure_ascii=False)
+        try:
+            write_atomically(self.path, f"{text}\n", mode=0o644)
+        except OSError as exc:
+            raise Invalid(
+                f"cassette {self.path} cannot be written: {exc.strerror or exc}", code="DN994"
+            ) from exc
+
+
+def _read(path: Path) -> list[Entry]:
+    """Return the entries of a file.
+
+    Raises:
+        Invalid: it cannot be read, or is something else; names the place.
+    """
+    try:
+        if (size := path.stat().st_size) > LARGEST:
+            raise Invalid(f"cassette {path} has {size:,} bytes; at most {LARGEST:,} are read", code="DN994")
+        found = msgspec.json.decode(path.read_bytes(), type=_File)
+    except OSError as exc:
+        way_out = "; record one: %%agent NAME --record FILE" if isinstance(exc, FileNotFoundError) else ""
+        raise Invalid(
+            f"cassette {path} cannot be read: {exc.strerror or exc}{way_out}", code="DN994"
+        ) from exc
+    except msgspec.MsgspecError as exc:
+        raise Invalid(f"{path} is no cassette: {exc}", code="DN994") from exc
+    if found.cassette > FORMAT:
+        raise Invalid(
+            f"cassette {path} was written by a later version of dnworker: it is of format {found.cassette}, "
+            f"and this one knows {FORMAT}; update",
+            code="DN994",
+        )
+    return found.entries
+
+
+def _secrets_of_environment() -> Iterator[str]:
+    """Yield the values of variables whose names say that they are secret."""
+    for name, value in os.environ.items():
+        if is_secret(name) and len(value) >= SHORTEST_SECRET:
+            yield value
+
+
+def _without(value: Any, texts: list[str]) -> Any:
+    """Return a JSON value in which texts are replaced wherever they stand in another text."""
+    match value:
+        case str():
+            for text in texts:
+                value = value.replace(text, "***")
+            return value
+        case dict():
+            return {name: _without(item, texts) for name, item in value.items()}
+        case list():
+            return [_without(item, texts) for item in value]
+    return value
+
+
+def _differences(before: Any, now: Any, place: str = "") -> Iterator[str]:
+    """Yield in words where two JSON values differ."""
+    if isinstance(before, dict) and isinstance(now, dict):
+        for name in dict.fromkeys([*before, *now]):
+            yield from _differences(before.get(name), now.get(name), f"{place}.{name}" if place else name)
+    elif isinstance(before, list) and isinstance(now, list):
+        for number in range(max(len(before), len(now))):
+            old = before[number] if number < len(before) else None
+            new = now[number] if number < len(now) else None
+            yield from _differences(old, new, f"{place}[{number}]")
+    elif before != now or type(before) is not type(now):
+        yield f"{place}: {short_value(now)} instead of {short_value(before)}"
