@@ -165,11 +165,18 @@ def bind_unix(path: Path, mode: int) -> Binding:
         listener.close()
         if isinstance(exc, AddressInUse):
             raise
-        raise AddressInUse(f"cannot listen on unix:{path}: {exc.strerror or exc}", code="DN925") from exc
+        raise AddressInUse(_why_no_socket(path, exc), code="DN925") from exc
     except BaseException:
         listener.close()
         raise
     return Binding(listener, LOOPBACK, path=os.fspath(path), made=(status.st_dev, status.st_ino))
+
+
+def _why_no_socket(path: Path, exc: OSError) -> str:
+    said = f"cannot listen on unix:{path}: {exc.strerror or exc}"
+    if exc.errno in (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOENT):
+        return f"{said}; name a path in a directory that this user may write (in a unit: RuntimeDirectory=)"
+    return said
 
 
 def check_socket_path(path: Path) -> bool:
