@@ -19,7 +19,7 @@ from typing import Any
 from urllib.parse import urlencode, urlsplit
 
 from dnworker.cli.text import NearParser, printable
-from dnworker.client.address import resolve_url, socket_of
+from dnworker.client.address import base_of, resolve_url, socket_of
 from dnworker.client.tls import client_context
 from dnworker.client.unreachable import unreachable
 from dnworker.core.errors import Invalid, UsageError, with_code
@@ -112,7 +112,7 @@ def probe(options: argparse.Namespace) -> int:
     connection = _connection(url, options)
     try:
         with _within(options.timeout):
-            status, report = _ask(connection, path)
+            status, report = _ask(connection, urlsplit(base_of(url)).path + path)
     except (OSError, http.client.HTTPException) as exc:
         return _tell(options, is_good=False, text=str(unreachable(url, exc)), report={})
     finally:
