@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import httpx
 
-from dnworker.cli.remote import add_address, find_runtime, with_client
+from dnworker.cli.remote import add_address, make_client, with_client
 from dnworker.cli.text import print_json, printable
 from dnworker.client.client import RuntimeClient
 from dnworker.core.errors import UsageError
@@ -79,8 +79,7 @@ async def _back(options: argparse.Namespace) -> RuntimeClient:
     while True:
         await asyncio.sleep(AGAIN)
         try:
-            url, token = find_runtime(options.url, options.token_file)
-            client = RuntimeClient(url, auth_token=token)
+            client = make_client(options)
             await client.connection.request("GET", "/api/runtime")
         except (UsageError, httpx.HTTPError):
             continue

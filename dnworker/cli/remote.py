@@ -6,6 +6,7 @@ import argparse
 import asyncio
 import json
 import os
+import ssl
 import sys
 import webbrowser
 from collections.abc import Callable, Coroutine
@@ -17,8 +18,9 @@ import httpx
 from dnworker.cli.running import running
 from dnworker.cli.tables import print_table
 from dnworker.cli.text import print_json, printable
+from dnworker.client.address import resolve_url, socket_of
 from dnworker.client.client import RuntimeClient
-from dnworker.client.http import resolve_url
+from dnworker.client.tls import client_context
 from dnworker.core.envelope import EventEnvelope
 from dnworker.core.errors import CODE_HEADER, Invalid, UsageError
 from dnworker.core.models import LogRecord
@@ -70,9 +72,48 @@ def add_commands(commands: Any, common: argparse.ArgumentParser) -> None:
 def add_address(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments that say which runtime is meant."""
     parser.add_argument(
-        "--url", help="of the runtime (default: DREADNODE_RUNTIME_URL, or the one that runs here)"
+        "--url",
+        help="of the runtime, or unix:PATH (default: DREADNODE_RUNTIME_URL, or the one that runs here)",
     )
     parser.add_argument("--token-file", type=Path, help="of its bearer token")
+    add_tls_arguments(parser)
+
+
+def add_tls_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the arguments for the certificates of a runtime at an https URL."""
+    parser.add_argument(
+        "--ca",
+        type=Path,
+        metavar="FILE",
+        help="of an https URL: the authorities that count, PEM (default: DNWORKER_CA, or the system's)",
+    )
+    parser.add_argument(
+        "--client-cert",
+        type=Path,
+        metavar="FILE",
+        help="the certificate to show there (default: DNWORKER_CLIENT_CERT)",
+    )
+    parser.add_argument(
+        "--client-key",
+        type=Path,
+        metavar="FILE",
+        help="its key (default: DNWORKER_CLIENT_KEY, or in the same file)",
+    )
+
+
+def tls_of(url: str, options: argparse.Namespace) -> ssl.SSLContext | None:
+    """Return how a command checks the certificate of a runtime; None where its URL has none.
+
+    Raises:
+        UsageError: a file cannot be used, or is given for a URL without TLS.
+    """
+    if url.startswith("https:"):
+        return client_context(options.ca, options.client_cert, options.client_key)
+    for option in ("ca", "client_cert", "client_key"):
+        if getattr(options, option) is not None:
+            name = option.replace("_", "-")
+            raise UsageError(f"--{name} is for an https URL, and this is {url}; give --url", code="DN938")
+    return None
 
 
 def _positive(text: str) -> int:
@@ -100,9 +141,18 @@ def with_client(action: Action) -> Callable[[argparse.Namespace], int]:
 
 
 async def _run(action: Action, options: argparse.Namespace) -> int:
-    url, token = find_runtime(options.url, options.token_file)
-    async with RuntimeClient(url, auth_token=token) as client:
+    async with make_client(options) as client:
         return await action(client, options)
+
+
+def make_client(options: argparse.Namespace) -> RuntimeClient:
+    """Return a client of the runtime that is meant.
+
+    Raises:
+        UsageError: as of `find_runtime` and `tls_of`.
+    """
+    url, token = find_runtime(options.url, options.token_file)
+    return RuntimeClient(url, auth_token=token, tls=tls_of(url, options))
 
 
 def find_runtime(url: str | None, token_file: Path | None) -> tuple[str, str | None]:
@@ -118,7 +168,7 @@ def find_runtime(url: str | None, token_file: Path | None) -> tuple[str, str | N
         wanted = resolve_url(url) if named or not found else None
     except Invalid as exc:
         raise UsageError(str(exc).replace("server_url", "--url"), code="DN906") from exc
-    here = [one for one in found if wanted is None or one.url == wanted]
+    here = [one for one in found if wanted is None or wanted in (one.url, *one.addresses)]
     if wanted is None and len(here) > 1:
         listed = "; ".join(f"{one.url} (in {one.working_dir})" for one in here)
         raise UsageError(f"several runtimes run here; name one with --url: {listed}", code="DN906")
@@ -136,8 +186,9 @@ def find_runtime(url: str | None, token_file: Path | None) -> tuple[str, str | N
 
 async def _panel(client: RuntimeClient, options: argparse.Namespace) -> int:
     """Open the page with a ticket in its fragment, which no server and no log gets to see."""
+    url = _url_for_browser(client.server_url)
     answer = await client.connection.request("POST", "/api/ws/ticket")
-    address = f"{client.server_url}/panel#ticket={answer['ticket']}"
+    address = f"{url}/panel#ticket={answer['ticket']}"
     opened = not options.no_browser and await asyncio.to_thread(
         webbrowser.open, redirect_file(address).as_uri()
     )
@@ -148,6 +199,26 @@ async def _panel(client: RuntimeClient, options: argparse.Namespace) -> int:
     else:
         print(address)
     return 0
+
+
+def _url_for_browser(url: str) -> str:
+    """Return where a browser finds the runtime; beside its unix socket it has a port of loopback.
+
+    Raises:
+        UsageError: it is only known by a socket.
+    """
+    path = socket_of(url)
+    if path is None:
+        return url
+    for one in running():
+        if url in one.addresses and one.url:
+            return one.url
+    name = path.replace("\0", "ABSTRACT-CONNECT:", 1) if path.startswith("\0") else f"UNIX-CONNECT:{path}"
+    raise UsageError(
+        f"a browser opens no {url}: give the --url of the proxy before it, or of a port that leads there: "
+        f"socat TCP-LISTEN:8788,bind=127.0.0.1,fork {name}",
+        code="DN939",
+    )
 
 
 async def _ps(client: RuntimeClient, options: argparse.Namespace) -> int:

@@ -29,6 +29,8 @@ from dnworker.core.models import (
 from dnworker.core.text import closest, shorten
 
 if TYPE_CHECKING:
+    import ssl
+
     import httpx
 
     from dnworker.client.connection import Connection, TurnEvents
@@ -68,9 +70,12 @@ class RuntimeClient:
     that cannot be reached `RuntimeUnavailable`.
 
     Args:
-        server_url: where the runtime is; by default from `DREADNODE_RUNTIME_URL`, then `_HOST` and `_PORT`.
+        server_url: where the runtime is, such as `https://workers.example.com:8787`, or `unix:` and the
+            path of its socket; by default from `DREADNODE_RUNTIME_URL`, then `_HOST` and `_PORT`.
         auth_token: bearer token; by default from the environment, read anew for every request.
         transport: an httpx transport, for tests.
+        tls: how certificates are checked; by default by the authorities of the file that `DNWORKER_CA` names,
+            or those of the system.
         connection: the way to the runtime, instead of HTTP. The environment then says nothing of the client's
             sessions, and `server_url` is only what the client shows.
         default_notify_source: `source` of notifications that name none.
@@ -98,6 +103,7 @@ class RuntimeClient:
         *,
         auth_token: str | None = None,
         transport: httpx.AsyncBaseTransport | None = None,
+        tls: ssl.SSLContext | None = None,
         connection: Connection | None = None,
         default_notify_source: str | None = None,
         default_session_labels: Labels | None = None,
@@ -108,7 +114,9 @@ class RuntimeClient:
         if connection is None:
             from dnworker.client.http import HttpConnection
 
-            connection = http = HttpConnection(server_url, auth_token=auth_token, transport=transport)
+            connection = http = HttpConnection(
+                server_url, auth_token=auth_token, transport=transport, tls=tls
+            )
             server_url, environ = http.server_url, os.environ
         if default_session_labels is None:
             default_session_labels = _labels_from(environ)

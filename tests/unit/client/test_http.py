@@ -8,7 +8,8 @@ import httpx
 import pytest
 
 from dnworker import Runtime, RuntimeClient
-from dnworker.client.http import AT_ONCE, resolve_token, resolve_url
+from dnworker.client.address import resolve_url
+from dnworker.client.http import AT_ONCE, resolve_token
 from dnworker.core.errors import Invalid, RuntimeUnavailable
 
 
@@ -91,13 +92,13 @@ def test_the_url_is_resolved_in_the_contracts_order(monkeypatch):
 @pytest.mark.parametrize(
     ("url", "why"),
     [
-        ("foo", "'foo' is no address of a runtime, as server_url: it begins with http:// or https://"),
-        ("localhost:8787", "it begins with http:// or https://; try http://localhost:8787"),
+        ("foo", "'foo' is no address of a runtime, as server_url: it begins with http://, https:// or unix:"),
+        ("localhost:8787", "it begins with http://, https:// or unix:; try http://localhost:8787"),
         (
             "ftp://x",
-            "'ftp://x' is no address of a runtime, as server_url: it begins with http:// or https://",
+            "'ftp://x' is no address of a runtime, as server_url: it begins with http://, https:// or unix:",
         ),
-        ("ws://x:1", "it begins with http:// or https://"),
+        ("ws://x:1", "it begins with http://, https:// or unix:"),
         ("http://", "it names no host"),
         ("http://:8787", "it names no host"),
         ("http://x:port", "its port is no number from 0 to 65535"),
