@@ -158,7 +158,9 @@ def _show(found: list[CursorInfo], broker: str, file: str | None, options: argpa
         print_json({"ok": True, "broker": broker, "file": file, "cursors": msgspec.to_builtins(shown)})
         return 0
     if file is None:
-        print("events are kept in memory, and no worker has a cursor; `serve --durable` keeps them in a file")
+        print_line(
+            "events are kept in memory, and no worker has a cursor; `serve --durable` keeps them in a file"
+        )
         return 0
     print_line(f"events are kept in {file}")
     if not shown:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+from datetime import UTC, datetime
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +14,7 @@ from dnworker.cli.tail import STYLES, say
 from dnworker.cli.terminal import print_line
 from dnworker.cli.text import print_json
 from dnworker.core.errors import UsageError
+from dnworker.core.moments import parse_moment
 from dnworker.core.text import closest
 
 if TYPE_CHECKING:
@@ -98,6 +100,11 @@ async def _follow(lasting: Lasting, options: argparse.Namespace, place: dict[str
 def _from(page: dict[str, Any]) -> dict[str, Any]:
     """Return where the next page begins."""
     return {"after": page["next_cursor"], "instance_id": page["instance_id"]}
+
+
+def _is_before(since: str, oldest: str | None) -> bool:
+    """Return whether lines were asked for that are older than the oldest one."""
+    return oldest is not None and parse_moment(since, datetime.now(UTC)) < datetime.fromisoformat(oldest)
 
 
 def _time(moment: str) -> str:

@@ -27,8 +27,8 @@ POLL = 1.0
 STEPS_SHOWN = 10
 WORKERS_SHOWN = 1_000
 
-LESS = ("LABELS", "HOST", "VERSION", "PENDING", "LAG")
-LESS_OF_WORKERS = ("FENCE", "PENDING", "WAITING")
+LESS = ("LABELS", "HOST", "VERSION", "PENDING", "LAG", "WAITING", "WORKERS")
+LESS_OF_WORKERS = ("FENCE", "PENDING", "WAITING", "HANDLED", "FAILED")
 """The columns that a narrow terminal lacks, the first of them first."""
 
 MOVES = {"joined": "{node} joined", "left": "{node} left", "gone": "{node} is gone", "back": "{node} is back"}
@@ -124,7 +124,7 @@ def _nodes_text(rows: list[NodeRow], more: int) -> str:
             ]
         )
     lines = table_lines(table, less=LESS)
-    return "\n".join([*lines, *([f"and {more:,} more"] if more else [])])
+    return "\n".join([*lines, *([_line(f"and {more:,} more")] if more else [])])
 
 
 def _state(row: NodeRow) -> str:
@@ -163,7 +163,7 @@ def _workers_text(rows: list[NodeRow]) -> str:
         table.append([_member(one, row), row.name, one.state, fence, *numbers])
     more = sum(row.held for row in rows if row.state != "gone") - len(table) + 1
     if len(table) == 1 and not more:
-        return "no node holds a worker"
+        return _line("no node holds a worker")
     lines = table_lines(table, less=LESS_OF_WORKERS)
     return "\n".join([*lines, *([f"and {more:,} more"] if more > 0 else [])])
 
