@@ -63,10 +63,8 @@ async def _logs(client: RuntimeClient, options: argparse.Namespace) -> int:
     await _check(client, options.worker)
     is_whole = options.since is not None and options.limit is None
     page = await _page(client, options, **({"after": 0} if is_whole else {}))
-    if is_whole and page["missed"] and page["oldest"] is not None:
-        say(
-            f"the log reaches back to {_time(page['oldest'])} UTC only, unless that is before {options.since}"
-        )
+    if is_whole and page["missed"] and _is_before(options.since, page["oldest"]):
+        say(f"the log reaches back to {_time(page['oldest'])} UTC only")
     _print(page["entries"], options)
     while is_whole and page["entries"]:
         page = await _page(client, options, **_from(page))

@@ -95,9 +95,7 @@ async def trace(call: ApiCall) -> object:
     """Show what an event has caused; its id may be cut, or be its seq, `last` or `last-failed`."""
     found = await _past(call).find(call.path["id"])
     query: TraceQuery = call.query
-    return answer_of(
-        found.trace, found.source, limit=query.limit, payload=query.payload, mermaid=query.mermaid
-    )
+    return answer_of(found, limit=query.limit, payload=query.payload, mermaid=query.mermaid)
 
 
 @endpoint("GET", "/api/history/lines", query=LinesQuery, answer=LinesPage, right=Right.LOGS)
