@@ -11,7 +11,7 @@ from pathlib import Path
 
 from dnworker.cli.running import entries
 from dnworker.cli.tables import print_table
-from dnworker.cli.terminal import is_terminal
+from dnworker.cli.terminal import is_terminal, print_line
 from dnworker.cli.text import NearParser, print_json, printable
 from dnworker.core.errors import DnworkerError, with_code
 from dnworker.doctor import environment, home, jupyter, machine, packages, runtimes
@@ -63,7 +63,7 @@ def run(options: argparse.Namespace) -> int:
             print_table([["", "LOOKED AT", "FOUND"], *map(_row, findings)])
         else:
             print(printable("\n".join(map(str, findings))))
-        print(f"{_count(problems, 'problem')}, {_count(warnings, 'warning')}")
+        print_line(f"{_count(problems, 'problem')}, {_count(warnings, 'warning')}")
     return 1 if problems else 0
 
 

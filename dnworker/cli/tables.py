@@ -102,8 +102,12 @@ def _shown(cell: str) -> str:
 
 
 def _colour(cell: str) -> str:
-    word = next((word for word in COLOURS if cell == word or cell.startswith(f"{word} ")), None)
-    return COLOURS[word] if word else ""
+    """Return the style of a cell that begins with such a word; of `2 ok, 1 failed`, the worst."""
+    found = []
+    for part in cell.split(", "):
+        plain = part.lstrip("0123456789 ") if part[:1].isdigit() else part
+        found += [COLOURS[word] for word in COLOURS if plain == word or plain.startswith(f"{word} ")]
+    return next((style for style in found if "red" in style), found[0] if found else "")
 
 
 def _kept(titles: Sequence[str], needed: Sequence[int], room: int, less: Sequence[str]) -> list[int]:

@@ -5,14 +5,17 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
+import logging
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import datetime
 from functools import partial
 from typing import TYPE_CHECKING
 
 import httpx
 
-from dnworker.cli.lasting import Lasting
+from dnworker.cli.lasting import LOST, Lasting
 from dnworker.cli.remote import add_address, with_client
 from dnworker.cli.terminal import print_line
 from dnworker.cli.text import printable
@@ -59,14 +62,41 @@ async def _tail(client: RuntimeClient, options: argparse.Namespace) -> int:
 async def _tail_events(client: RuntimeClient, options: argparse.Namespace) -> None:
     events = _Events(client, options)
     shown = 0
-    async for event in client.subscribe(*options.kind):
-        for one in await events.after(event):
-            if options.session is not None and one.session_id != options.session:
-                continue
-            _print_event(one, options)
-            shown += 1
-            if shown == options.count:
-                return
+    with _losses_said() as losses:
+        async for event in client.subscribe(*options.kind):
+            losses.is_said = False
+            for one in await events.after(event):
+                if options.session is not None and one.session_id != options.session:
+                    continue
+                _print_event(one, options)
+                shown += 1
+                if shown == options.count:
+                    return
+
+
+class _Losses(logging.Handler):
+    """Says once of each loss of the connection what the client notes of each of its attempts."""
+
+    is_said = False
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Take a note of the client."""
+        if not self.is_said:
+            self.is_said = True
+            say(LOST)
+
+
+@contextmanager
+def _losses_said() -> Iterator[_Losses]:
+    log, losses = logging.getLogger("dnworker.client"), _Losses(logging.INFO)
+    before = log.level
+    log.addHandler(losses)
+    log.setLevel(logging.INFO)
+    try:
+        yield losses
+    finally:
+        log.removeHandler(losses)
+        log.setLevel(before)
 
 
 class _Events:

@@ -216,7 +216,7 @@ async def test_a_connection_that_was_lost_costs_tail_no_event_and_shows_none_twi
             await follow.wait('{"id": 4}')
     for number in (1, 2, 3, 4):
         assert follow.out.count(f'{{"id": {number}}}') == 1
-    assert follow.err == ""
+    assert follow.err == "(lost, trying again)\n"
 
 
 async def test_lines_that_were_dropped_before_they_were_read_are_counted(tmp_path, capsys, monkeypatch):

@@ -11,12 +11,16 @@ from contextlib import redirect_stdout
 from functools import partial
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from dnworker import Runtime, Worker
-from dnworker.cli import validate
+from dnworker.cli import doctor, entry, validate
 from dnworker.cli.main import main
+from dnworker.cli.tables import table_lines
 from dnworker.cli.terminal import Screen, folded
 from dnworker.core.clock import RealClock
+from dnworker.doctor.findings import Finding
 from dnworker.events.brokers.sqlite.broker import SqliteBroker
 from dnworker.testing import SharedBroker, SharedStore
 
@@ -182,6 +186,46 @@ async def test_validate_at_a_terminal_shows_foreign_text_as_text(served, shown, 
     text = await shown(60, ["validate", str(tmp_path)], 1)
     assert all(columns_of(line) <= 60 for line in text.split("\n"))
     assert "[red]" in SGR.sub("", text)
+
+
+async def test_doctor_at_a_terminal_shows_foreign_text_as_text(shown, monkeypatch):
+    monkeypatch.setenv("TERM", "xterm")
+    findings = [Finding("broker", "problem", HOSTILE, "mend it"), Finding("python", "ok", "[red]3.13[/red]")]
+    monkeypatch.setattr(doctor, "checks_of", lambda options: {"all": lambda: findings})
+    for columns in (20, 60, 200):
+        text = await shown(columns, ["doctor"], 1)
+        assert all(columns_of(line) <= columns for line in text.split("\n"))
+        assert "[red]3.13[/red]" in "".join(SGR.sub("", text).split())
+        assert "\x1b" not in SGR.sub("", text)
+
+
+@given(
+    st.lists(
+        st.lists(st.text("ab \n漢字🙂\x1b[/red]", max_size=40), min_size=5, max_size=5),
+        min_size=1,
+        max_size=4,
+    ),
+    st.integers(20, 120),
+)
+@settings(max_examples=60, deadline=None)
+def test_a_table_fits_whatever_its_cells_have(rows, columns):
+    out = io.StringIO()
+    out.isatty = lambda: True
+    table = [["A", "B", "C", "D", "E"], *rows]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("COLUMNS", str(columns))
+        patch.setenv("TERM", "xterm")
+        patch.setattr("sys.stdout", out)
+        lines = table_lines(table, less=("D", "B"))
+    assert all(columns_of(line) <= columns for line in lines)
+
+
+def test_a_signal_while_the_program_is_imported_ends_it_with_code_130(monkeypatch):
+    def interrupted(arguments):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("dnworker.cli.main.main", interrupted)
+    assert entry.main(["ps"]) == 130
 
 
 # -- folding -----------------------------------------------------------------------------------------------
