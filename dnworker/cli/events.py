@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import sys
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -143,6 +144,7 @@ def _print(found: list[dict[str, Any]], options: argparse.Namespace) -> None:
         if options.follow:
             for row, one in zip(rows, reversed(found), strict=True):
                 print_line("  ".join(row).rstrip(), "red" if one["is_failed"] else "")
+            sys.stdout.flush()
         else:
             print_table([TITLES, *rows], less=LESS)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import sys
 from datetime import UTC, datetime
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -145,3 +146,4 @@ def _print(entries: list[dict[str, Any]], options: argparse.Namespace) -> None:
             f"{_time(one['timestamp'])}{level} {one['source']}: {one['message']}",
             STYLES.get(one["level"], ""),
         )
+    sys.stdout.flush()

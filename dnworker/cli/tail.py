@@ -204,6 +204,7 @@ def _print_record(record: LogRecord, options: argparse.Namespace) -> None:
         return
     line = f"{record.timestamp[11:23]} {record.level:<8} {record.source}: {record.message}"
     print_line(line, STYLES.get(record.level, ""))
+    sys.stdout.flush()
 
 
 def _print_event(event: EventEnvelope, options: argparse.Namespace) -> None:
@@ -215,3 +216,4 @@ def _print_event(event: EventEnvelope, options: argparse.Namespace) -> None:
     scope = f" [{event.session_id}]" if event.session_id else ""
     payload = clip(json.dumps(event.payload, ensure_ascii=False), LONGEST_PAYLOAD)
     print_line(f"{event.timestamp:%H:%M:%S} #{event.seq} {event.kind}{scope} {payload}")
+    sys.stdout.flush()

@@ -6,8 +6,13 @@ import os
 import shutil
 import sys
 from collections.abc import Sequence
+from functools import cache
+from typing import TYPE_CHECKING
 
 from dnworker.cli.text import printable
+
+if TYPE_CHECKING:
+    from rich.console import Console
 
 NARROWEST = 20
 """Columns of a terminal at least; one that says less is written to as if it had these."""
@@ -64,7 +69,6 @@ def folded(line: str, columns: int) -> list[str]:
         return [line]
     try:
         from rich.cells import cell_len
-        from rich.console import Console
         from rich.text import Text
     except ModuleNotFoundError:
         return [line]
@@ -73,18 +77,26 @@ def folded(line: str, columns: int) -> list[str]:
     body = line.lstrip(" ")
     indent = min(len(line) - len(body), columns // 2)
     room = max(2, columns - indent - HANG)
-    first, *rest = Text(body).wrap(Console(width=columns), room, overflow="fold")
+    first, *rest = Text(body).wrap(_console(), room, overflow="fold")
     return [
         " " * indent + first.plain.rstrip(),
         *(" " * (indent + HANG) + one.plain.rstrip() for one in rest),
     ]
 
 
+@cache
+def _console() -> Console:
+    """Return what rich wants to fold a text; making one takes longer than the folding."""
+    from rich.console import Console
+
+    return Console()
+
+
 def print_line(line: str, style: str = "") -> None:
     """Print foreign text, whose control characters are escaped; each of its lines by itself."""
     shown = printable(line)
     lines = [piece for one in shown.split("\n") for piece in fitted(one)]
-    print("\n".join(painted(one, style) for one in lines), flush=True)
+    print("\n".join(painted(one, style) for one in lines))
 
 
 def fitted(line: str) -> list[str]:

