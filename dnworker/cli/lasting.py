@@ -10,6 +10,7 @@ from typing import TypeVar
 import httpx
 
 from dnworker.cli.remote import find_runtime
+from dnworker.cli.running import running
 from dnworker.client.client import RuntimeClient
 from dnworker.core.errors import RuntimeUnavailable, UsageError
 
@@ -58,8 +59,7 @@ class Lasting:
                 if not self._is_lost(exc):
                     raise
                 self._say(LOST)
-                await self._find()
-                self._say(f"a runtime answers again at {self.client.server_url}")
+                await self.find()
             else:
                 self._has_answered = True
                 return found
@@ -80,17 +80,20 @@ class Lasting:
         async with asyncio.timeout(PATIENCE):
             return await look(client)
 
-    async def _find(self) -> None:
+    async def find(self) -> None:
         """Take another client as soon as a runtime answers; what it refuses is said once."""
+        await self._find()
+        self._say(f"a runtime answers again at {self.client.server_url}")
+
+    async def _find(self) -> None:
         said = ""
         while True:
             await asyncio.sleep(AGAIN)
             client: RuntimeClient | None = None
             why = ""
             try:
-                url, token = find_runtime(self._options.url, self._options.token_file)
-                client = RuntimeClient(url, auth_token=token)
-                await self._within(_is_there, client)
+                client = another(self._options, self._first.server_url)
+                await self._within(is_there, client)
             except UsageError as exc:
                 why = str(exc)
             except httpx.HTTPStatusError as exc:
@@ -108,5 +111,20 @@ class Lasting:
                 said = why
 
 
-async def _is_there(client: RuntimeClient) -> None:
+def another(options: argparse.Namespace, address: str) -> RuntimeClient:
+    """Return a client of the runtime that is there now; where none is known, of the one at an address.
+
+    Raises:
+        UsageError: as of `find_runtime`.
+    """
+    url, token = find_runtime(options.url or (None if running() else address), options.token_file)
+    return RuntimeClient(url, auth_token=token)
+
+
+async def is_there(client: RuntimeClient) -> None:
+    """Return if a runtime answers that knows the token.
+
+    Raises:
+        httpx.HTTPError: none does.
+    """
     await client.connection.request("GET", "/api/runtime")

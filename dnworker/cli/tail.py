@@ -8,19 +8,20 @@ import json
 import logging
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import datetime
 from functools import partial
 from typing import TYPE_CHECKING
 
 import httpx
 
-from dnworker.cli.lasting import LOST, Lasting
+from dnworker.cli.lasting import AGAIN, LOST, PATIENCE, Lasting, another, is_there
 from dnworker.cli.remote import add_address, with_client
 from dnworker.cli.terminal import print_line
 from dnworker.cli.text import printable
 from dnworker.client.client import RuntimeClient
 from dnworker.core.envelope import RECONNECTED, EventEnvelope
+from dnworker.core.errors import RuntimeUnavailable, UsageError
 from dnworker.core.text import clip
 
 if TYPE_CHECKING:
@@ -34,6 +35,8 @@ LONGEST_PAYLOAD = 500
 
 MISSED = 200
 """Events that came while the connection was lost and are shown afterwards, the newest of them."""
+
+ANOTHER = "the runtime was restarted; what was published meanwhile is not shown"
 
 STYLES = {"WARNING": "yellow", "ERROR": "red", "CRITICAL": "bold red", "DEBUG": "dim", "TRACE": "dim"}
 
@@ -60,35 +63,88 @@ async def _tail(client: RuntimeClient, options: argparse.Namespace) -> int:
 
 
 async def _tail_events(client: RuntimeClient, options: argparse.Namespace) -> None:
+    lasting = Lasting(client, options, say)
     events = _Events(client, options)
-    shown = 0
+    try:
+        while not await _from_one(lasting.client, events, options):
+            await lasting.find()
+            events.go_on_at(lasting.client)
+    finally:
+        await lasting.close()
+
+
+async def _from_one(client: RuntimeClient, events: _Events, options: argparse.Namespace) -> bool:
+    """Print what comes from one runtime; returns whether that was enough, else another runtime is there."""
     with _losses_said() as losses:
+        printing = asyncio.create_task(_print_all(client, events, options, losses))
+        waiting = asyncio.create_task(_wait_for_another(client, options, losses))
+        try:
+            await asyncio.wait({printing, waiting}, return_when=asyncio.FIRST_COMPLETED)
+            if waiting.done():
+                waiting.result()
+            return printing.done() and printing.result()
+        finally:
+            printing.cancel()
+            waiting.cancel()
+            await asyncio.wait({printing, waiting})
+
+
+async def _print_all(
+    client: RuntimeClient, events: _Events, options: argparse.Namespace, losses: _Losses
+) -> bool:
+    """Print events until there are enough; returns False where the runtime does not know the token any more.
+
+    Raises:
+        RuntimeUnavailable: it did not know it from the beginning, or is not there.
+    """
+    try:
         async for event in client.subscribe(*options.kind):
-            losses.is_said = False
+            losses.lost.clear()
             for one in await events.after(event):
-                if options.session is not None and one.session_id != options.session:
-                    continue
-                _print_event(one, options)
-                shown += 1
-                if shown == options.count:
-                    return
+                if options.session is None or one.session_id == options.session:
+                    _print_event(one, options)
+                    events.shown += 1
+                if events.shown == options.count:
+                    return True
+    except RuntimeUnavailable:
+        if not losses.lost.is_set():
+            raise
+    return False
+
+
+async def _wait_for_another(client: RuntimeClient, options: argparse.Namespace, losses: _Losses) -> None:
+    """Return when the connection is lost, and a runtime answers at another address."""
+    while True:
+        await losses.lost.wait()
+        await asyncio.sleep(AGAIN)
+        with suppress(UsageError, httpx.HTTPError, TimeoutError):  # `Lasting` says why none is found
+            other = another(options, client.server_url)
+            try:
+                async with asyncio.timeout(PATIENCE):
+                    await is_there(other)
+            finally:
+                await other.close()
+            if other.server_url != client.server_url:
+                return
 
 
 class _Losses(logging.Handler):
     """Says once of each loss of the connection what the client notes of each of its attempts."""
 
-    is_said = False
+    def __init__(self) -> None:
+        super().__init__(logging.INFO)
+        self.lost = asyncio.Event()
 
     def emit(self, record: logging.LogRecord) -> None:
         """Take a note of the client."""
-        if not self.is_said:
-            self.is_said = True
+        if not self.lost.is_set():
+            self.lost.set()
             say(LOST)
 
 
 @contextmanager
 def _losses_said() -> Iterator[_Losses]:
-    log, losses = logging.getLogger("dnworker.client"), _Losses(logging.INFO)
+    log, losses = logging.getLogger("dnworker.client"), _Losses()
     before = log.level
     log.addHandler(losses)
     log.setLevel(logging.INFO)
@@ -108,6 +164,12 @@ class _Events:
         self._runtime: str | None = None
         self._latest = 0
         self._had: set[str] = set()
+        self.shown = 0
+
+    def go_on_at(self, client: RuntimeClient) -> None:
+        """Take another runtime: what was published meanwhile cannot be asked of it."""
+        self._client, self._runtime, self._latest, self._had = client, None, 0, set()
+        say(ANOTHER)
 
     async def after(self, event: EventEnvelope) -> list[EventEnvelope]:
         """Return what is to be shown when an event has come."""
@@ -127,7 +189,7 @@ class _Events:
             before, self._runtime = self._runtime, await self._runtime_id()
             if self._runtime != before or before is None:
                 self._latest = 0
-                say("another runtime, or the same one anew: what was published meanwhile is not shown")
+                say(ANOTHER)
                 return []
             query = {"after": self._latest, "limit": MISSED, "noise": "true"}
             query |= {"kind": self._options.kind} if self._options.kind else {}

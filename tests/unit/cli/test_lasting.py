@@ -34,6 +34,7 @@ def quick(monkeypatch, tmp_path):
     ):
         monkeypatch.setattr(module, name, 0.01)
     monkeypatch.setattr(lasting, "AGAIN", 0.01)
+    monkeypatch.setattr(tail, "AGAIN", 0.01)
     for name in ("NO_COLOR", "FORCE_COLOR"):
         monkeypatch.delenv(name, raising=False)
 
@@ -245,6 +246,32 @@ async def test_a_connection_that_was_lost_costs_tail_no_event_and_shows_none_twi
     for number in (1, 2, 3, 4):
         assert follow.out.count(f'{{"id": {number}}}') == 1
     assert follow.err == "(lost, trying again)\n"
+
+
+async def test_tail_goes_on_at_the_address_where_the_runtime_is_there_again(tmp_path, capsys, monkeypatch):
+    async with serving(port := free_port()) as runtime:
+        followed = following(runtime, tmp_path, capsys, "tail", "order.placed")
+        follow = await followed.__aenter__()
+        async with asyncio.timeout(30):
+            while "order.placed" not in follow.read():
+                await runtime.fire("order.placed", {"id": 0})
+                await asyncio.sleep(0.05)
+    try:
+        await follow.wait("lost, trying again")
+        async with serving(free_port()) as again:
+            monkeypatch.setattr(
+                tail, "another", lambda options, address: RuntimeClient(again.url, auth_token="s3cret")
+            )
+            monkeypatch.setattr(lasting, "another", tail.another)
+            await follow.wait("the runtime was restarted")
+            async with asyncio.timeout(30):
+                while '{"id": 7}' not in follow.read():
+                    await again.fire("order.placed", {"id": 7})
+                    await asyncio.sleep(0.05)
+    finally:
+        await followed.__aexit__(None, None, None)
+    assert follow.err.count("lost, trying again") == 1
+    assert again.url != f"http://127.0.0.1:{port}"
 
 
 async def test_lines_that_were_dropped_before_they_were_read_are_counted(tmp_path, capsys, monkeypatch):
