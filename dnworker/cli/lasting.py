@@ -5,14 +5,16 @@ from __future__ import annotations
 import argparse
 import asyncio
 from collections.abc import Awaitable, Callable
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 import httpx
 
-from dnworker.cli.remote import find_runtime
+from dnworker.cli.remote import make_client
 from dnworker.cli.running import running
-from dnworker.client.client import RuntimeClient
 from dnworker.core.errors import RuntimeUnavailable, UsageError
+
+if TYPE_CHECKING:
+    from dnworker.client.client import RuntimeClient
 
 T = TypeVar("T")
 
@@ -115,10 +117,10 @@ def another(options: argparse.Namespace, address: str) -> RuntimeClient:
     """Return a client of the runtime that is there now; where none is known, of the one at an address.
 
     Raises:
-        UsageError: as of `find_runtime`.
+        UsageError: as of `make_client`.
     """
-    url, token = find_runtime(options.url or (None if running() else address), options.token_file)
-    return RuntimeClient(url, auth_token=token)
+    url = options.url or (None if running() else address)
+    return make_client(argparse.Namespace(**vars(options) | {"url": url}))
 
 
 async def is_there(client: RuntimeClient) -> None:

@@ -73,9 +73,18 @@ def with_client(action: Action) -> Callable[[argparse.Namespace], int]:
 
 
 async def _run(action: Action, options: argparse.Namespace) -> int:
-    url, token = find_runtime(options.url, options.token_file)
-    async with RuntimeClient(url, auth_token=token) as client:
+    async with make_client(options) as client:
         return await action(client, options)
+
+
+def make_client(options: argparse.Namespace) -> RuntimeClient:
+    """Return a client of the runtime that is meant.
+
+    Raises:
+        UsageError: as of `find_runtime`.
+    """
+    url, token = find_runtime(options.url, options.token_file)
+    return RuntimeClient(url, auth_token=token)
 
 
 def find_runtime(url: str | None, token_file: Path | None) -> tuple[str, str | None]:

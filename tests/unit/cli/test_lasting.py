@@ -315,7 +315,7 @@ async def test_logs_since_has_all_lines_of_the_time_and_says_how_far_the_log_goe
 async def test_why_a_runtime_refuses_is_said_once(monkeypatch):
     said, attempts = [], 0
 
-    def find(url, token_file):
+    def find(options):
         nonlocal attempts
         attempts += 1
         if attempts > 5:
@@ -325,7 +325,7 @@ async def test_why_a_runtime_refuses_is_said_once(monkeypatch):
     async def look(client):
         raise TimeoutError
 
-    monkeypatch.setattr(lasting, "find_runtime", find)
+    monkeypatch.setattr(lasting, "make_client", find)
     options = make_parser().parse_args(["ps"])
     with pytest.raises(LookupError):
         await lasting.Lasting(RuntimeClient("http://127.0.0.1:1"), options, said.append).ask(look)
@@ -338,11 +338,11 @@ async def test_a_runtime_that_does_not_answer_in_time_counts_as_lost(monkeypatch
     async def look(client):
         await asyncio.Event().wait()
 
-    def find(url, token_file):
+    def find(options):
         raise LookupError
 
     monkeypatch.setattr(lasting, "PATIENCE", 0.01)
-    monkeypatch.setattr(lasting, "find_runtime", find)
+    monkeypatch.setattr(lasting, "make_client", find)
     with pytest.raises(LookupError):
         options = make_parser().parse_args(["ps"])
         await lasting.Lasting(RuntimeClient("http://127.0.0.1:1"), options, said.append).ask(look)
