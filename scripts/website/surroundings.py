@@ -17,7 +17,7 @@ COLOURS = "FORCE_COLOR"
 
 
 def reproducible(environ: Mapping[str, str]) -> dict[str, str]:
-    """Return an environment where no model answers unasked, no proxy is asked for this machine.
+    """Return an environment in which no model answers unasked, and no proxy is asked for this machine.
 
     What is piped has no colours there.
     """
