@@ -85,6 +85,8 @@ def make_parser() -> argparse.ArgumentParser:
     _add(commands, common, "doctor", "look at all that makes dnworker fail, and say the way out")
     _add(commands, common, "probe", "ask a runtime whether it is there and ready, as for a health check")
     _add(commands, common, "explain", "show what the code at the end of a message means")
+    _add(commands, common, "ps", "show the workers of a runtime, and what they have done")
+    _add(commands, common, "tail", "show events, or the log, as they come")
     _add(commands, common, "reload", "read capabilities again, on one node or on all")
     remote.add_commands(commands, common)
     export = commands.add_parser("export", parents=[common], help="make a capability of a notebook file")

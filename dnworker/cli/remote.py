@@ -1,4 +1,4 @@
-"""The commands that use a running runtime: `ps`, `restart`, `fire`, `panel`, `tail`."""
+"""The commands `restart`, `fire` and `panel`, and what all have in common that use a running runtime."""
 
 from __future__ import annotations
 
@@ -16,23 +16,12 @@ from typing import Any
 import httpx
 
 from dnworker.cli.running import running
-from dnworker.cli.tables import print_table
-from dnworker.cli.text import print_json, printable
+from dnworker.cli.text import print_json
 from dnworker.client.address import resolve_url, socket_of
 from dnworker.client.client import RuntimeClient
 from dnworker.client.tls import client_context
-from dnworker.core.envelope import EventEnvelope
 from dnworker.core.errors import CODE_HEADER, Invalid, UsageError
-from dnworker.core.models import LogRecord
 from dnworker.core.redirects import redirect_file
-from dnworker.core.text import clip
-from dnworker.core.topology import SILENT
-
-LOG_POLL = 0.5
-"""Seconds between two requests for a log that had nothing new."""
-
-LONGEST_PAYLOAD = 500
-"""Characters of a payload that `tail` shows of an event."""
 
 Action = Callable[[RuntimeClient, argparse.Namespace], Coroutine[Any, Any, int]]
 
@@ -41,9 +30,6 @@ def add_commands(commands: Any, common: argparse.ArgumentParser) -> None:
     """Declare the commands."""
     there = argparse.ArgumentParser(add_help=False)
     add_address(there)
-
-    ps = commands.add_parser("ps", parents=[common, there], help="show the workers of a runtime")
-    ps.set_defaults(command=with_client(_ps))
 
     restart = commands.add_parser("restart", parents=[common, there], help="start workers again that stopped")
     restart.add_argument("worker", nargs="+", metavar="CAPABILITY:WORKER")
@@ -60,13 +46,6 @@ def add_commands(commands: Any, common: argparse.ArgumentParser) -> None:
     panel = commands.add_parser("panel", parents=[common, there], help="open the panel in a browser")
     panel.add_argument("--no-browser", action="store_true", help="print the address, good for 30 s")
     panel.set_defaults(command=with_client(_panel))
-
-    tail = commands.add_parser("tail", parents=[common, there], help="show events, or the log, as they come")
-    tail.add_argument("kind", nargs="*", help="only these kinds")
-    tail.add_argument("--session", metavar="ID", help="only this session's")
-    tail.add_argument("--logs", action="store_true", help="show the log instead of the events")
-    tail.add_argument("--count", type=_positive, metavar="N", help="end after this many")
-    tail.set_defaults(command=with_client(_tail))
 
 
 def add_address(parser: argparse.ArgumentParser) -> None:
@@ -114,12 +93,6 @@ def tls_of(url: str, options: argparse.Namespace) -> ssl.SSLContext | None:
             name = option.replace("_", "-")
             raise UsageError(f"--{name} is for an https URL, and this is {url}; give --url", code="DN938")
     return None
-
-
-def _positive(text: str) -> int:
-    if text.isdecimal() and int(text) > 0:
-        return int(text)
-    raise argparse.ArgumentTypeError(f"{text!r} is no whole number above 0")
 
 
 def with_client(action: Action) -> Callable[[argparse.Namespace], int]:
@@ -221,40 +194,6 @@ def _url_for_browser(url: str) -> str:
     )
 
 
-async def _ps(client: RuntimeClient, options: argparse.Namespace) -> int:
-    info = await client.fetch_runtime_info()
-    rows = [
-        await client.fetch_worker_detail(capability.name, component.name)
-        for capability in info.capabilities
-        for component in capability.components
-        if component.kind == "worker"
-    ]
-    broken = [
-        {"capability": capability.name, "error": component.error}
-        for capability in info.capabilities
-        for component in capability.components
-        if component.kind == "capability"
-    ]
-    if options.json:
-        print_json({"ok": True, "url": client.server_url, "workers": rows, "failed": broken})
-        return 0
-    table = [["WORKER", "STATE", "RUNS AS", "WHY"]]
-    for row in rows:
-        process = row.get("process")
-        runs_as = f"process {process['pid'] or '-'}" if process else "in-process"
-        why = row["error"] or (f"needs {', '.join(row['when'])}" if row["state"] == "gated_off" else "")
-        why = why or row.get("standby") or ""
-        if not why and row.get("reporting") == "none":
-            why = f"{SILENT}: {row['why_not_reporting']}"
-        lines = (why or "").strip().splitlines() or [""]
-        shown = lines[0] if len(lines) == 1 else f"{lines[0]}: {lines[-1]}"  # its last line
-        table.append([row["qualified_name"], row["state"], runs_as, shown])
-    print_table(table)
-    for one in broken:
-        print(printable(f"{one['capability']} could not be loaded: {one['error']}"))
-    return 0
-
-
 def _checked_restart(options: argparse.Namespace) -> int:
     """Check the names before the runtime is asked."""
     for name in options.worker:
@@ -323,57 +262,3 @@ def _payload(options: argparse.Namespace) -> dict[str, Any]:
         except (ValueError, RecursionError):
             payload[key] = value
     return payload
-
-
-async def _tail(client: RuntimeClient, options: argparse.Namespace) -> int:
-    await (_tail_logs if options.logs else _tail_events)(client, options)
-    return 0
-
-
-async def _tail_events(client: RuntimeClient, options: argparse.Namespace) -> None:
-    shown = 0
-    async for event in client.subscribe(*options.kind):
-        if options.session is not None and event.session_id != options.session:
-            continue
-        print(_as_json(event) if options.json else _as_line(event), flush=True)
-        shown += 1
-        if shown == options.count:
-            return
-
-
-async def _tail_logs(client: RuntimeClient, options: argparse.Namespace) -> None:
-    after: int | None = None
-    instance: str | None = None
-    shown = 0
-    while True:
-        page = await client.query_logs(after=after, instance_id=instance, limit=200)
-        if page.gap or page.reset:
-            print("(the log was cut here)", file=sys.stderr)
-        for record in page.entries:
-            print(_record(record, as_json=options.json), flush=True)
-            shown += 1
-            if shown == options.count:
-                return
-        after, instance = page.next_cursor, page.instance_id
-        if not page.entries:
-            await asyncio.sleep(LOG_POLL)
-
-
-def _record(record: LogRecord, *, as_json: bool) -> str:
-    import msgspec
-
-    if as_json:
-        return msgspec.json.encode(record).decode()
-    return printable(f"{record.timestamp[11:23]} {record.level:<8} {record.source}: {record.message}")
-
-
-def _as_line(event: EventEnvelope) -> str:
-    scope = f" [{printable(event.session_id)}]" if event.session_id else ""
-    payload = clip(json.dumps(event.payload, ensure_ascii=False), LONGEST_PAYLOAD)
-    return f"{event.timestamp:%H:%M:%S} #{event.seq} {printable(event.kind)}{scope} {printable(payload)}"
-
-
-def _as_json(event: EventEnvelope) -> str:
-    from dnworker.core.envelope import encode
-
-    return encode(event).decode()

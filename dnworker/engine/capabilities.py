@@ -20,7 +20,7 @@ from dnworker.capability.manifest import CapabilityManifest, WorkerDefinition
 from dnworker.core.errors import Conflict, ManifestError, NotFound
 from dnworker.core.invocation import Invocation, read_traceparent
 from dnworker.engine.agreed_flags import AgreedFlags
-from dnworker.engine.capability import Capability, state_file, undeclared, why_unread
+from dnworker.engine.capability import Capability, no_capability, state_file, undeclared, why_unread
 from dnworker.engine.digests import identify, loaded_of
 from dnworker.engine.gates import follow_agreed
 from dnworker.engine.members import check_alone, members_of
@@ -94,8 +94,7 @@ class CapabilityCollection:
         try:
             return self._capabilities[name]
         except KeyError:
-            known = ", ".join(self._capabilities) or "none"
-            raise NotFound(f"no capability {name!r}; there are: {known}", code="DN404") from None
+            raise no_capability(name, self._capabilities) from None
 
     def loaded(self) -> dict[str, Loaded]:
         """Return the versions of what is loaded from disk, where other nodes may have others."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict
 from itertools import islice
 from pathlib import Path
@@ -13,9 +13,10 @@ from typing import TYPE_CHECKING
 from dnworker.capability.components import Components, read_components
 from dnworker.capability.flags import Flag, gate_is_open, read_persisted, resolve_flags, write_persisted
 from dnworker.capability.manifest import CapabilityManifest
-from dnworker.core.errors import ManifestError, with_code
+from dnworker.core.errors import ManifestError, NotFound, with_code
 from dnworker.core.files import home_directory, working_directory
 from dnworker.core.models import CapabilityInfo, ComponentInfo
+from dnworker.core.text import closest, shorten
 from dnworker.engine.checks import run_checks
 
 if TYPE_CHECKING:
@@ -25,6 +26,9 @@ log = logging.getLogger("dnworker.capabilities")
 
 MOST_SHOWN = 5
 """Workers that the repr of a capability names."""
+
+LONGEST_NAME = 80
+"""Characters of a name that is not known, in an error."""
 
 LIVE_CAPABILITY = "notebook"
 """What the capability of added workers is called until a head names it."""
@@ -235,3 +239,12 @@ class Capability:
             *self.checks,
             *parts.others,
         ]
+
+
+def no_capability(name: str, known: Iterable[str]) -> NotFound:
+    """Return the error of a name that no capability has, with what was probably meant."""
+    names = list(known)
+    near = closest(name.partition(":")[0], names)  # perhaps a worker was named
+    hint = f"; did you mean {near}?" if near else ""
+    listed = ", ".join(names) or "none"
+    return NotFound(f"no capability {shorten(name, LONGEST_NAME)!r}; there are: {listed}{hint}", code="DN404")
