@@ -158,7 +158,7 @@ async def test_its_agents_skills_servers_and_checks_are_loaded(runtime, tmp_path
     assert {(c.kind, c.name): c.status for c in info.components} == {
         ("agent", "triage"): "ok",
         ("skill", "sort"): "ok",
-        ("mcp_server", "db"): "stopped",
+        ("mcp_server", "db"): "connecting",
         ("check", "good"): "ok",
         ("check", "bad"): "error",
     }
