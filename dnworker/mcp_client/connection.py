@@ -163,6 +163,8 @@ class Connection:
                     answer = self._calls.get(result.id)
                     if answer is not None and not answer.done():
                         answer.set_result(result)
+                    if result.has_failed:
+                        return result.text
                 case Tools(tools=tools):
                     self._on_tools(list(tools))
                 case Ended(error=error):

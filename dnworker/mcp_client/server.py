@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Protocol
@@ -29,6 +30,13 @@ SETTLED_SECONDS = 60.0
 
 WAIT_SECONDS = 20.0
 """Seconds that a call waits for a server that is connected again."""
+
+_SIGN_IN = re.compile(
+    r"unauthorized|forbidden|\b40[13]\b|oauth|please authorize|authorize this client|authentication required"
+    r"|waiting for authentication|wait-for-auth",
+    re.I,
+)
+"""By what the reference knows that a command wants a sign-in."""
 
 SHOWN_LINES = 10
 LONGEST_ERROR = 4000
@@ -210,11 +218,16 @@ class ManagedServer:
         if self._attempts and not exc.needs_auth and self._try_again(str(exc)):
             return
         self.tools = []
-        if exc.needs_auth:
+        if exc.needs_auth or self._says_sign_in(str(exc)):
             self._to("needs_auth", self._error(str(exc)), SIGN_IN)
         else:
             self._to(self._failed_status, self._error(str(exc)), CHECK)
         self._settled.set()
+
+    def _says_sign_in(self, text: str) -> bool:
+        """Return whether an error or the log speaks of a sign-in, as of commands such as `mcp-remote`."""
+        said = "\n".join([text, *self._lines])
+        return self.server.transport == "stdio" and _SIGN_IN.search(said) is not None
 
     @property
     def _failed_status(self) -> str:
