@@ -23,7 +23,7 @@ from dnworker.mcp_client.frames import (
 )
 from dnworker.mcp_client.process import HostProcess
 from dnworker.mcp_client.settings import CannotConnect, Settings
-from dnworker.mcp_client.tools import MCPServerError, MCPToolError
+from dnworker.mcp_client.tools import MCPServerError, MCPToolError, NotDone
 from dnworker.workers.tasks import keep
 
 READY_SECONDS = 60.0
@@ -131,7 +131,7 @@ class Connection:
                 with suppress(ConnectionError):
                     await self._process.send(Call(number, tool, arguments))
                 if self._why_ended is not None and not answer.done():
-                    raise MCPServerError(self._why_ended)
+                    raise NotDone(self._why_ended)
                 result = await answer
         except TimeoutError:
             raise MCPServerError(
@@ -143,6 +143,8 @@ class Connection:
             if not answer.done() or answer.cancelled():
                 self._process.send_soon(Cancel(number))
         text = self._settings.masked(result.text) if result.is_error else result.text
+        if result.is_undone:
+            raise NotDone(text)
         if result.has_failed:
             raise MCPServerError(f"{text} while the call ran; whether it was done is not known")
         if result.is_error:

@@ -115,6 +115,8 @@ class Result(msgspec.Struct, tag="result"):
     is_error: bool = False
     has_failed: bool = False
     """Whether the server, and not the tool, failed."""
+    is_undone: bool = False
+    """Whether it is certain that the tool did nothing."""
 
 
 class Ended(msgspec.Struct, tag="ended"):

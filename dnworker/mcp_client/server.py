@@ -17,7 +17,7 @@ from dnworker.mcp_client.connection import Connection
 from dnworker.mcp_client.frames import ToolDescription
 from dnworker.mcp_client.process import HostProcess, recent
 from dnworker.mcp_client.settings import CannotConnect, Settings, settings_of
-from dnworker.mcp_client.tools import MCPServerError, McpTool, tools_of
+from dnworker.mcp_client.tools import MCPServerError, McpTool, NotDone, tools_of
 from dnworker.workers.log_file import LogFile
 from dnworker.workers.services import Services
 from dnworker.workers.tasks import keep
@@ -266,18 +266,23 @@ class ManagedServer:
             MCPServerError: the server is not there, or did not answer; names it.
         """
         name = self.server.qualified_name
-        if not self._settled.is_set():
-            try:
-                async with asyncio.timeout(WAIT_SECONDS):
-                    await self._settled.wait()
-            except TimeoutError:
-                raise MCPServerError(f"MCP server {name} is not connected: {self._why_not}") from None
-        if self._connection is None:
-            raise MCPServerError(f"MCP server {name} is not connected: {self._why_not}")
         try:
-            return await self._connection.call(tool, arguments)
+            try:
+                return await (await self._connected()).call(tool, arguments)
+            except NotDone:
+                return await (await self._connected()).call(tool, arguments)
         except MCPServerError as exc:
             raise MCPServerError(f"MCP server {name}: {exc}") from None
+
+    async def _connected(self) -> Connection:
+        try:
+            async with asyncio.timeout(WAIT_SECONDS):
+                await self._settled.wait()
+        except TimeoutError:
+            raise MCPServerError(f"it is not connected: {self._why_not}") from None
+        if self._connection is None:
+            raise MCPServerError(f"it is not connected: {self._why_not}")
+        return self._connection
 
     @property
     def _why_not(self) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import asynccontextmanager
 from typing import Any, Protocol
@@ -14,6 +15,8 @@ from dnworker.mcp_client.server import Home, ManagedServer
 from dnworker.mcp_client.tokens import forget_tokens
 from dnworker.mcp_client.tools import McpTool
 from dnworker.workers.services import Services
+
+log = logging.getLogger("dnworker.mcp")
 
 Key = tuple[str, str]
 """The names of a capability and of a server."""
@@ -135,6 +138,9 @@ class McpServers:
         if self._servers.get((managed.server.capability, managed.server.name)) is not managed:
             return  # it was dropped: nobody shows it any more
         component = managed.server.component(dict(managed.home.flags), managed.state)
+        if component.error or component.status == "needs_auth":
+            why = (component.error or component.detail or "").partition("\n")[0]
+            log.warning("MCP server %s: %s: %s", component.qualified_name, component.status, why)
         self._services.bus.publish(
             "component.state_changed",
             {

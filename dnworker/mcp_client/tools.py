@@ -28,6 +28,10 @@ class MCPServerError(Exception):
     """A tool could not be called, or its answer not be had; the text says what became of the server."""
 
 
+class NotDone(MCPServerError):
+    """A server refused a call before its tool did anything: it may be called again."""
+
+
 Calls = Callable[[str, dict[str, Any]], Awaitable[str]]
 """Calls a tool of the server by its own name, and returns its answer as text."""
 

@@ -13,6 +13,7 @@ from mcp.types import METHOD_NOT_FOUND, Implementation, PaginatedRequestParams
 
 from dnworker._version import __version__
 from dnworker.mcp_client.frames import (
+    LONGEST_ANSWER,
     LONGEST_MESSAGE,
     Call,
     Cancel,
@@ -170,8 +171,11 @@ class Host:
             text, is_error = answer_text(answer.model_dump(by_alias=True, mode="json"), call.tool)
             result = Result(call.id, text, is_error)
         except Exception as exc:
+            has_lost_session = isinstance(exc, MCPError) and self._responses.status == 404
+            if has_lost_session:
+                self._note_end("it has ended our session")  # as one that was started anew does
             text = self._ended.result() if self._ended.done() else _text(_first(exc))
-            result = Result(call.id, text, is_error=True, has_failed=self._ended.done())
+            result = Result(call.id, text, True, has_failed=self._ended.done(), is_undone=has_lost_session)
         await self._link.send(result)
 
     async def _relist(self, session: ClientSession) -> None:
@@ -222,7 +226,10 @@ def _first(exc: BaseException) -> BaseException:
 
 
 def _text(exc: BaseException) -> str:
-    return str(exc) or type(exc).__name__
+    text = str(exc) or type(exc).__name__
+    if "event exceeded the" in text:  # the library's words for a message of a stream that is too long
+        return f"the answer has over {LONGEST_MESSAGE:,} bytes; at most {LONGEST_ANSWER:,}"
+    return text
 
 
 async def serve(descriptor: int) -> None:

@@ -1,4 +1,4 @@
-"""A server as the library's users write them: over stdio, or over HTTP at the port that is its argument."""
+"""A server as the library's users write them: over stdio, or over HTTP."""
 
 import os
 import sys
@@ -57,7 +57,7 @@ async def wait(seconds: float) -> str:
 
 
 if __name__ == "__main__":
-    if len(sys.argv) > 1:
-        server.run(transport="streamable-http", host="127.0.0.1", port=int(sys.argv[1]))
+    if len(sys.argv) > 1:  # "streamable-http" or "sse", and the port
+        server.run(transport=sys.argv[1], host="127.0.0.1", port=int(sys.argv[2]))
     else:
         server.run(transport="stdio")

@@ -12,12 +12,11 @@ import stat
 import sys
 import threading
 import urllib.request
-from contextlib import contextmanager
+from contextlib import asynccontextmanager, contextmanager, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from urllib.parse import parse_qs, urlencode, urlsplit
 
-import httpx
 import pytest
 
 from dnworker.mcp_client.tools import MCPServerError, MCPToolError
@@ -111,55 +110,70 @@ class Handler(BaseHTTPRequestHandler):
             return self.send({"jsonrpc": "2.0", "id": number, "error": {"code": -32601, "message": "no"}})
         return self.send({"jsonrpc": "2.0", "id": number, "result": result})
 
-    do_DELETE = do_GET
+    def do_DELETE(self):
+        self.send(None, 405)
 
 
 @contextmanager
-def serving(**attributes):
+def serving(port=0, **attributes):
     kind = type("Own", (Handler,), {"tokens": set(), "codes": {}, "seen": [], **attributes})
-    with ThreadingHTTPServer(("127.0.0.1", 0), kind) as server:
+    with ThreadingHTTPServer(("127.0.0.1", port), kind) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
         yield f"http://127.0.0.1:{server.server_port}/mcp", kind
         server.shutdown()
 
 
-@pytest.fixture
-async def good():
-    """The URL of the well-behaved server."""
-    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as free:
-        port = free.server_port
+@asynccontextmanager
+async def library(transport, port):
+    """Run the well-behaved server at a port."""
     process = await asyncio.create_subprocess_exec(
-        sys.executable, str(SERVERS / "good.py"), str(port), stderr=asyncio.subprocess.DEVNULL
-    )
-    url = f"http://127.0.0.1:{port}/mcp"
-    async with asyncio.timeout(30), httpx.AsyncClient(trust_env=False) as client:
-        while True:
-            try:
-                await client.post(url, json={})
-                break
-            except httpx.TransportError:
+        sys.executable, str(SERVERS / "good.py"), transport, str(port),
+        stdout=asyncio.subprocess.DEVNULL, stderr=asyncio.subprocess.DEVNULL,
+    )  # fmt: skip
+    try:
+        async with asyncio.timeout(30):
+            while True:
+                with suppress(OSError):
+                    _, writer = await asyncio.open_connection("127.0.0.1", port)
+                    writer.close()
+                    break
                 await asyncio.sleep(0.05)
-    yield url
-    process.kill()
-    await process.wait()
+        yield
+    finally:
+        process.kill()
+        await process.wait()
 
 
-async def test_a_server_of_the_library_over_http_is_called(connected, good):
-    async with connected(web={"url": good}) as runtime:
+def free_port():
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as free:
+        return free.server_port
+
+
+async def test_a_server_of_the_library_over_http_is_called_also_after_it_was_started_anew(connected):
+    port = free_port()
+    async with library("streamable-http", port):
+        running = connected(web={"url": f"http://127.0.0.1:{port}/mcp"})
+        runtime = await running.__aenter__()
         detail = runtime.mcp.detail("demo", "web")
-        assert (detail["status"], detail["transport"], detail["tool_count"]) == (
-            "connected",
-            "streamable-http",
-            7,
-        )
+        facts = (detail["status"], detail["transport"], detail["tool_count"])
+        assert facts == ("connected", "streamable-http", 7)
         add = runtime.tools.get("demo__web__add")
-        assert await add.call({"a": 2, "b": 3}) == "5"
-        assert await asyncio.gather(*(add.call({"a": n, "b": 1}) for n in range(20))) == [
-            str(n + 1) for n in range(20)
-        ]
-        with pytest.raises(MCPToolError, match="bytes"):
+        sums = await asyncio.gather(*(add.call({"a": n, "b": 1}) for n in range(20)))
+        assert sums == [str(n + 1) for n in range(20)]
+        with pytest.raises(MCPToolError, match="the answer has over 4,194,304 bytes; at most 1,048,576"):
             await runtime.tools.get("demo__web__repeat").call({"text": "x" * 100, "times": 100_000})
         assert await add.call({"a": 2, "b": 2}) == "4"
+    try:
+        async with library("streamable-http", port):
+            assert await add.call({"a": 2, "b": 3}) == "5"
+    finally:
+        await running.__aexit__(None, None, None)
+
+
+async def test_an_older_server_that_has_server_sent_events_only_is_called(connected):
+    port = free_port()
+    async with library("sse", port), connected(web={"url": f"http://127.0.0.1:{port}/sse"}) as runtime:
+        assert await runtime.tools.get("demo__web__add").call({"a": 2, "b": 3}) == "5"
 
 
 async def test_headers_are_sent_and_never_shown(connected, monkeypatch):
@@ -191,18 +205,22 @@ async def test_a_url_where_nobody_answers_is_an_error(connected):
         assert runtime.mcp.detail("demo", "odd")["status"] == "error"
 
 
-async def test_a_server_that_goes_away_fails_its_calls(connected):
-    with serving() as (url, _):
-        async with connected(web={"url": url}) as runtime:
-            tool = runtime.tools.get("demo__web__do")
-            assert await tool.call({}) == "x" * 10
-            Handler_down = urlsplit(url).port
-            assert Handler_down
-            with serving(guarded=True):
-                pass
-        assert not [one for one in runtime.mcp.all() if one.pid]
-    with pytest.raises(MCPServerError):
-        await tool.call({})
+async def test_a_server_that_goes_away_fails_its_calls_and_is_called_again_when_it_is_back(connected):
+    one_request_a_connection = {"protocol_version": "HTTP/1.0"}
+    with serving(**one_request_a_connection) as (url, _):
+        running = connected(web={"url": url})
+        runtime = await running.__aenter__()
+    try:
+        tool = runtime.tools.get("demo__web__do")
+        async with asyncio.timeout(20):
+            with pytest.raises((MCPServerError, MCPToolError)) as raised:
+                await tool.call({})
+        assert "connect" in str(raised.value).lower()
+        with serving(port=urlsplit(url).port, **one_request_a_connection):
+            async with asyncio.timeout(20):
+                assert await tool.call({}) == "x" * 10
+    finally:
+        await running.__aexit__(None, None, None)
 
 
 @pytest.mark.clause("6.3 mcp")

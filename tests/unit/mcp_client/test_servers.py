@@ -196,5 +196,5 @@ async def test_a_server_that_is_gone_is_not_called(connected):
     async with connected(good=stdio("good.py")) as runtime:
         tool = runtime.tools.get("demo__good__add")
         await runtime.unload("demo")
-        with pytest.raises(MCPServerError, match="MCP server demo:good is not connected"):
+        with pytest.raises(MCPServerError, match="MCP server demo:good: it is not connected"):
             await tool.call({"a": 1, "b": 2})
