@@ -9,7 +9,7 @@ from contextlib import asynccontextmanager, suppress
 from typing import Any
 
 from mcp import ClientSession, MCPError
-from mcp.types import METHOD_NOT_FOUND, Implementation, PaginatedRequestParams
+from mcp.types import CONNECTION_CLOSED, METHOD_NOT_FOUND, Implementation, PaginatedRequestParams
 
 from dnworker._version import __version__
 from dnworker.mcp_client.frames import (
@@ -123,7 +123,7 @@ class Host:
     async def _tell_failure(self, exc: BaseException) -> None:
         first = _first(exc)
         text = _text(first)
-        if self._ended.done():  # it ended while we waited for its answer
+        if isinstance(first, MCPError) and first.code == CONNECTION_CLOSED and self._ended.done():
             text = f"{self._ended.result()} before it had answered"
         elif self._responses.status is not None and self._responses.status >= 400:
             text = f"{text} ({self._responses.status})"
