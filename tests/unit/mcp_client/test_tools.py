@@ -15,7 +15,7 @@ async def no_calls(tool, arguments):
     raise AssertionError("nothing is called")
 
 
-@pytest.mark.clause("6.3 tools")
+@pytest.mark.clause("4.2 mcp tools")
 @pytest.mark.parametrize(
     ("capability", "server", "tool", "name"),
     [
