@@ -488,9 +488,9 @@ class Engine:
             steps.push_async_callback(self.resources.aclose)  # the runtime's log hears nothing afterwards
             steps.callback(self.storms.close)
             steps.push_async_callback(bound.run, self.commands.shared.close)
+            steps.push_async_callback(bound.run, self.mcp.close)
             steps.push_async_callback(bound.run, self.agents.close)
             steps.push_async_callback(bound.run, self.turns.stop)
-            steps.push_async_callback(self.mcp.close)
             steps.push_async_callback(self.holdings.close)  # before the broker is
             steps.push_async_callback(self.commands.shared.end_serving)
             self.holdings.leave()

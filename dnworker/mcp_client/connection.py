@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextvars
 import itertools
 from collections.abc import Callable
 from contextlib import suppress
@@ -84,7 +85,7 @@ class Connection:
         with suppress(ConnectionError):  # the next message says what became of it
             await self._process.send(connect)
         connected = await self._expect(Connected, seconds, "it did not answer")
-        self._reading = keep(self._read(), f"mcp server {connect.name}")
+        self._reading = keep(self._read(), f"mcp server {connect.name}", contextvars.Context())
         return list(connected.tools)
 
     async def _expect(self, wanted: type[Any], seconds: float, what: str) -> Any:
@@ -99,7 +100,8 @@ class Connection:
                         case SignIn(url=url):
                             self._on_sign_in(url)
                         case None:
-                            raise CannotConnect(f"its host ended: {await self._process.ended()}")
+                            why = (await self._process.ended() or "").partition("\n")[0]
+                            raise CannotConnect(f"its host ended: {why}")
                         case _ if isinstance(message, wanted):
                             return message
         except TimeoutError as exc:

@@ -24,6 +24,8 @@ LONGEST_MESSAGE = 4 * 1_048_576
 LONGEST_FRAME = 32 * 1_048_576
 """Bytes of one frame: a message whose every byte JSON escapes. More is no host of ours."""
 
+MISSING = "MCP servers need the extra: pip install 'dnworker[mcp]' (DN971)"
+
 _HEAD = struct.Struct(">I")
 
 T = TypeVar("T")

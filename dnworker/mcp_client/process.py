@@ -17,7 +17,7 @@ from pathlib import Path
 
 from dnworker.core.lifecycle import Lifecycle, WorkerState
 from dnworker.mcp_client import frames
-from dnworker.mcp_client.frames import BadFrame, Close, Message, Request
+from dnworker.mcp_client.frames import MISSING, Close, Message, Request
 from dnworker.mcp_client.settings import CannotConnect
 from dnworker.workers.cgroups import Cgroups
 from dnworker.workers.guard import Guard
@@ -34,8 +34,6 @@ MODULE = "dnworker.mcp_client.host"
 
 _PRIVATE = ("DREADNODE_RUNTIME_TOKEN", "DREADNODE_RUNTIME_TOKEN_FILE", "SANDBOX_AUTH_TOKEN", "DNWORKER_RUN")
 """Variables of ours that the host has no use for."""
-
-MISSING = "MCP servers need the extra: pip install 'dnworker[mcp]' (DN971)"
 
 
 class HostProcess:
@@ -162,6 +160,3 @@ class HostProcess:
 def recent() -> deque[str]:
     """Return a place for the last lines of a log, as many as the reference keeps."""
     return deque(maxlen=50)
-
-
-__all__ = ["MISSING", "BadFrame", "HostProcess", "recent"]

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import contextvars
 import os
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Coroutine, Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -83,6 +84,7 @@ class ManagedServer:
         self.state = McpState()
         self.tools: list[McpTool] = []
         """What agents are offered; kept while it is connected again."""
+        self._described: list[ToolDescription] = []
         self.home = home
         self.is_new = True
         """Whether nobody has started it yet."""
@@ -125,9 +127,10 @@ class ManagedServer:
         if connecting is not None:
             connecting.cancel()
         self.tools = []
+        self._settled.set()
         detail = f"Requires flag: {', '.join(self.server.when)}" if self.is_gated else None
         self._to("gated_off" if self.is_gated else "stopped", None, detail)
-        return keep(self._stop(connecting), f"mcp server {self.server.qualified_name} stops")
+        return self._keep(self._stop(connecting), "stops")
 
     async def reconnect(self) -> None:
         """Disconnect and connect again, as somebody asks for it; returns when that has succeeded or failed.
@@ -160,7 +163,7 @@ class ManagedServer:
         if not delay:
             self._to("connecting")
         connect = self._connect(is_interactive=is_interactive, after=after, delay=delay)
-        self._connecting = keep(connect, f"mcp server {self.server.qualified_name} connects")
+        self._connecting = self._keep(connect, "connects")
 
     async def _connect(self, *, is_interactive: bool, after: asyncio.Task[None] | None, delay: float) -> None:
         try:
@@ -243,7 +246,7 @@ class ManagedServer:
             self.tools = []
             self._to(self._failed_status, self._error(why), CHECK)
             self._settled.set()
-            keep(self._disconnect(), f"mcp server {self.server.qualified_name} disconnects")
+            self._keep(self._disconnect(), "disconnects")
 
     def _try_again(self, why: str) -> bool:
         """Connect again after a while; returns whether there is an attempt left."""
@@ -255,6 +258,10 @@ class ManagedServer:
         self._to(self._failed_status, self._error(why), f"Connects again in {delay:g} s (attempt {number})")
         self._begin(is_interactive=False, delay=delay)
         return True
+
+    def _keep(self, coro: Coroutine[Any, Any, None], what: str) -> asyncio.Task[None]:
+        """Run a task in an empty context: what it does later is not done by the handler that may run now."""
+        return keep(coro, f"mcp server {self.server.qualified_name} {what}", contextvars.Context())
 
     # -- what comes from it ----------------------------------------------------------------------------
 
@@ -289,10 +296,13 @@ class ManagedServer:
         return (self.state.error or self.state.status).partition("\n")[0]
 
     def _note_tools(self, described: list[ToolDescription]) -> None:
+        if described == self._described:
+            return
         self._take_tools(described)
         self._to("ok", detail=self.state.detail)
 
     def _take_tools(self, described: list[ToolDescription]) -> None:
+        self._described = described
         self.tools, refused = tools_of(self.home.name, self.server.name, described, self.call)
         self.state.tools = [
             {"name": tool.bare_name, "description": tool.description, "input_schema": tool.schema}

@@ -6,6 +6,7 @@ rest is for nobody here.
 
 from __future__ import annotations
 
+import asyncio
 import sys
 import time
 from collections.abc import Callable
@@ -18,8 +19,11 @@ SECONDS = 1.0
 LONGEST = 500
 """Characters of one line."""
 
-TELL_SECONDS = 5.0
-"""Seconds between two lines that say how much was dropped."""
+TELL_SECONDS = 2.0
+"""Seconds after which it is said how much was dropped."""
+
+FEW = 1000
+"""Notifications for nobody, such as progress, that may be dropped in silence."""
 
 _LEVELS = {"debug", "info", "notice", "warning", "error", "critical", "alert", "emergency"}
 
@@ -36,7 +40,7 @@ class Notices:
         self._began = time.monotonic()
         self._lines = 0
         self._dropped: dict[str, int] = {}
-        self._told = 0.0
+        self._telling: asyncio.TimerHandle | None = None
 
     def take(self, method: str, params: Any) -> None:
         """Take one notification."""
@@ -57,15 +61,15 @@ class Notices:
     def note_dropped(self, what: str, *, is_expected: bool = False) -> None:
         """Count something that was dropped, and say so now and then; a few usual ones are not worth it."""
         self._dropped[what] = self._dropped.get(what, 0) + 1
-        now = time.monotonic()
-        if now - self._told >= TELL_SECONDS and (not is_expected or self._dropped[what] > 1000):
-            self.tell()
+        if self._telling is None and (not is_expected or self._dropped[what] > FEW):
+            self._telling = asyncio.get_running_loop().call_later(TELL_SECONDS, self.tell)
 
     def tell(self) -> None:
         """Say how much was dropped since it was said last."""
-        dropped = {what: count for what, count in self._dropped.items() if count}
-        self._dropped.clear()
-        self._told = time.monotonic()
+        dropped, self._dropped = self._dropped, {}
+        if self._telling is not None:
+            self._telling.cancel()
+            self._telling = None
         for what, count in dropped.items():
             print(f"dropped {count:,} {what}", file=sys.stderr, flush=True)
 

@@ -64,12 +64,14 @@ async def test_a_server_that_does_not_start_is_an_error_with_the_end_of_its_log(
         "pages": hostile("endless-pages"),
         "huge": hostile("huge-list"),
         "wants": hostile("wants-sign-in"),
+        "endless": hostile("endless-line", init_timeout=1),
     }
     async with Heart() as heart, connected(**servers) as runtime:
         found = {name: runtime.mcp.detail("demo", name) for name in servers}
         assert runtime.catalog.tools() == []
         assert {name: one["status"] for name, one in found.items()} == {
             "crash": "error", "hang": "error", "pages": "error", "huge": "error", "wants": "needs_auth",
+            "endless": "error",
         }  # fmt: skip
         assert found["crash"]["error"] == (
             "it exited with code 7 before it had answered\n\nServer stderr:\nthe secret is ***"
@@ -116,8 +118,9 @@ async def test_answers_that_are_too_long_and_floods_are_texts_for_the_model(conn
             with pytest.raises(MCPToolError):
                 await call(runtime, "bad")
         assert heart.longest < 3
+        flood = next(one for one in runtime.mcp.all() if one.server.name == "flood")
+        await until(lambda: any("log messages" in line for line in flood.shown().recent_stderr))
         lines = {one.server.name: list(one.shown().recent_stderr) for one in runtime.mcp.all()}
-        assert any("dropped" in line and "log messages" in line for line in lines["flood"])
         assert any("no message of MCP: Starting up 0..." in line for line in lines["garbage"])
         assert all(len(line) <= 2100 for line in lines["noise"])
         for one in runtime.mcp.all():  # the library takes 60 MB, and no answer may take much more
