@@ -218,7 +218,7 @@ class ManagedServer:
         async with self._lock:
             await self._disconnect()
         self._connecting = None
-        if self._attempts and not exc.needs_auth and self._try_again(str(exc)):
+        if 0 < self._attempts < len(DELAYS) and not exc.needs_auth and self._try_again(str(exc)):
             return
         self.tools = []
         if exc.needs_auth or self._says_sign_in(str(exc)):
@@ -243,10 +243,8 @@ class ManagedServer:
         if asyncio.get_running_loop().time() - self._connected_at >= SETTLED_SECONDS:
             self._attempts = 0
         if not self._try_again(why):
-            self.tools = []
-            self._to(self._failed_status, self._error(why), CHECK)
-            self._settled.set()
-            self._keep(self._disconnect(), "disconnects")
+            self._settled.clear()
+            self._connecting = self._keep(self._fail(CannotConnect(why)), "is given up")
 
     def _try_again(self, why: str) -> bool:
         """Connect again after a while; returns whether there is an attempt left."""

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import random
 import sys
 
 import pytest
 
 from dnworker import Runtime
 from dnworker.mcp_client.tools import MCPServerError, MCPToolError
+from dnworker.testing import Calls, ModelServer, Says
 
 from .servers import is_alive, stdio, write
 
@@ -65,6 +67,58 @@ async def test_a_turn_calls_tools_by_their_wire_names_and_its_policy_asks_first(
                 allowed.append(raw["data"]["tool_approval"]["tool_name"])
                 await client.send_permission_response("asked", raw["data"]["request_id"], "allow")
         assert allowed == ["demo__good__add"]
+
+
+async def test_a_model_is_offered_the_tools_that_its_agent_may_call_and_gets_their_answers(
+    connected, tmp_path
+):
+    agent = tmp_path / "demo" / "agents" / "sums.md"
+    agent.parent.mkdir(parents=True)
+    agent.write_text(
+        "---\nname: sums\ndescription: d\ntools: {'*': false, add: true, demo__good__fail: true}\n---\nAdd.\n"
+    )
+    plan = [
+        Calls("demo__good__add", {"a": 2, "b": 3}),
+        Calls("demo__good__fail", {"why": "no"}),
+        Says("it is 5"),
+    ]
+    async with ModelServer(plan) as model, connected(good=stdio("good.py")) as runtime:
+        runtime.agents.use_model("x-1", base_url=model.base_url, api_key="sk-very-secret")
+        client = runtime.client()
+        await client.create_session(session_id="s", capability="demo", agent="sums")
+        end = await client.run_turn(session_id="s", message="2 + 3?")
+    assert end["response_text"] == "it is 5"
+    offered = {tool["function"]["name"] for tool in model.requests[0]["tools"]}
+    assert offered == {"demo__good__add", "demo__good__fail"}
+    answers = [m["content"] for m in model.requests[-1]["messages"] if m["role"] == "tool"]
+    assert answers == ["5", "MCPToolError: Error executing tool fail"]
+
+
+async def test_whatever_comes_there_is_one_process_for_each_open_gate(connected):
+    entry = stdio("hostile.py", "good", when=["remote"])
+    async with connected(FLAGS, one=entry) as runtime:
+        (managed,) = runtime.mcp.all()
+        seed = random.randrange(2**32)
+        numbers = random.Random(seed)
+        pids = set()
+        asked = []
+        for _ in range(12):
+            match numbers.randrange(4):
+                case 0 | 1:
+                    await runtime.set_flag("demo", "remote", bool(numbers.randrange(2)))
+                case 2:
+                    asked.append(asyncio.ensure_future(runtime.mcp.reconnect("demo", "one")))
+                case 3:
+                    asked.append(asyncio.ensure_future(runtime.reload("demo")))
+            await asyncio.sleep(numbers.choice([0, 0, 0.01, 0.3]))
+            pids |= {one.pid for one in runtime.mcp.all() if one.pid is not None}
+            assert len([pid for pid in pids if is_alive(pid)]) <= 1, f"seed {seed}"
+        await asyncio.gather(*asked, return_exceptions=True)
+        await runtime.set_flag("demo", "remote", True)
+        (managed,) = runtime.mcp.all()
+        await managed.wait()
+        assert await runtime.tools.get("demo__one__do").call({}) == "done", f"seed {seed}"
+    assert not any(map(is_alive, {*pids, managed.pid} - {None}))
 
 
 async def test_a_turn_that_is_cancelled_tells_the_server(connected):
