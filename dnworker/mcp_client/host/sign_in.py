@@ -206,6 +206,8 @@ class _Provider(OAuthClientProvider):
     async def _redirect(self, url: str) -> None:
         if not self._is_interactive:
             raise SignInNeeded("it wants a sign-in")
+        if urlsplit(url).scheme not in ("http", "https"):
+            raise SignInNeeded(f"it wants a sign-in at {url!r:.200}, which is no page of the web")
         await self._ask(url)
         if not _has_no_display():
             await asyncio.to_thread(webbrowser.open, url)

@@ -150,6 +150,7 @@ async def test_a_server_that_ends_again_and_again_is_given_up(connected):
             await managed.wait()
             with pytest.raises(MCPServerError):
                 await call(runtime, "crash")
+        await managed.wait()
         assert runtime.mcp.detail("demo", "crash")["status"] == "error"
         assert (
             "it exited with code 3\n\nServer stderr:\nTraceback"

@@ -92,13 +92,6 @@ export async function runChecks(store, capability) {
   if (done) store.toast(`The checks of ${capability} have run`);
 }
 
-/** Connect to an MCP server again. */
-export async function reconnect(store, capability, server) {
-  const name = `${capability}:${server}`;
-  const done = await store.request(`Reconnect ${name}`, { type: "reconnect", capability, server });
-  if (done?.status === "connected") store.toast(`${name} is connected`);
-}
-
 /** Fire an event of a kind with the payload that the runtime proposes. */
 export async function fireKind(store, kind) {
   const proposed = await store.request(`Suggest a payload for ${kind}`, { type: "suggest", kind });

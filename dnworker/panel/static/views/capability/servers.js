@@ -1,9 +1,9 @@
 // The MCP servers of a capability: how each is, what it offers or why it does not, and a way to connect again.
-import { html, useState } from "../../vendor/vendor.js";
-import { reconnect } from "../../base/acting.js";
+import { html } from "../../vendor/vendor.js";
 import { plural } from "../../base/format.js";
 import { useStore } from "../../base/store.js";
-import { Button, Icon } from "../../base/ui.js";
+import { Button } from "../../base/ui.js";
+import { Entry } from "./checks.js";
 
 const WORDS = {
   ok: "Connected",
@@ -11,10 +11,7 @@ const WORDS = {
   needs_auth: "Needs a sign-in",
   gated_off: "Gated off",
   stopped: "Not connected",
-  error: "Failed",
-  enabled_failed: "Failed",
 };
-const FAILED = ["error", "enabled_failed"];
 const ADDRESS = /https?:\/\/\S+/;
 
 /** What is said below the name of a server: its tools, or why there are none. */
@@ -27,36 +24,23 @@ export function said({ status, error, detail, tools, toolCount }) {
 
 function Server({ capability, server }) {
   const store = useStore();
-  const [isRunning, setRunning] = useState(false);
   const { name, status, transport, detail, output, whyNot } = server;
-  const isFailed = FAILED.includes(status);
-  const mark =
-    status === "ok"
-      ? html`<span class="ok"><${Icon} name="check" /></span>`
-      : html`<i class=${`dot ${isFailed ? "err" : "stop"}`} aria-hidden="true"></i>`;
-  const run = async () => {
-    setRunning(true);
-    await reconnect(store, capability, name);
-    setRunning(false);
-  };
-  const why = store.disabled.value ?? whyNot ?? (isRunning ? "It is being connected" : null);
-  const address = status === "needs_auth" ? ADDRESS.exec(detail ?? "")?.[0] : null;
-  return html`<li class="check">
-    <span class="mark">${mark}</span>
-    <div class="g">
-      <div class="row">
-        <span class="b el">${name}</span>
-        <span class=${`s nw ${isFailed ? "bad" : "t3"}`}>${WORDS[status] ?? status}</span>
-        <span class="m t3 el g">${transport}</span>
-        <${Button} small icon="again" why=${why} label=${`Reconnect ${name}`} onClick=${run}>
-          ${isRunning ? "Connecting" : "Reconnect"}
-        <//>
-      </div>
-      <div class="s t2 wrap">${said(server)}</div>
-      ${address && html`<a class="s" href=${address} target="_blank" rel="noopener noreferrer">Sign in</a>`}
-      ${output && html`<pre class="code output" tabindex="0" aria-label=${`Log of ${name}`}>${output}</pre>`}
-    </div>
-  </li>`;
+  const run = () => store.request(`Reconnect ${name}`, { type: "reconnect", capability, server: name });
+  const why = store.disabled.value ?? whyNot ?? (status === "connecting" ? "It is being connected" : null);
+  const address = status === "needs_auth" && ADDRESS.exec(detail)?.[0];
+  return html`<${Entry}
+    name=${name}
+    word=${WORDS[status] ?? "Failed"}
+    isOk=${status === "ok"}
+    isBad=${!WORDS[status]}
+    text=${transport}
+    action=${html`<${Button} small icon="again" why=${why} label=${`Reconnect ${name}`} onClick=${run}>Reconnect<//>`}
+    output=${output}
+    label=${`Log of ${name}`}
+  >
+    <div class="s t2 wrap">${said(server)}</div>
+    ${address && html`<a class="s" href=${address} target="_blank" rel="noopener noreferrer">Sign in</a>`}
+  <//>`;
 }
 
 export function Servers({ capability }) {
