@@ -9,6 +9,7 @@ import sys
 import pytest
 
 from dnworker import Runtime
+from dnworker.cli.announcing import announce
 from dnworker.mcp_client.tools import MCPServerError, MCPToolError
 from dnworker.testing import Calls, ModelServer, Says
 
@@ -208,6 +209,13 @@ async def test_what_a_user_may_get_wrong_is_one_line_with_the_way_out(connected,
     async with connected(one=entry) as runtime:
         found = runtime.mcp.detail("demo", "one")["error"]
     assert found.replace(str(tmp_path), "...") == error
+
+
+async def test_serve_names_the_servers_beside_the_workers(connected, capsys):
+    async with connected(FLAGS, bad={"command": "nosuch"}, gated={"url": "x", "when": ["remote"]}) as runtime:
+        announce(runtime, None, as_json=False)
+    said = capsys.readouterr().out.splitlines()
+    assert said[-2:] == ["  MCP server demo:bad is error", "  MCP server demo:gated is gated_off"]
 
 
 async def test_without_the_extra_the_status_says_which(connected, monkeypatch):
