@@ -45,6 +45,7 @@ class Connection:
     Args:
         settings: what to connect to.
         process: the host.
+        starts: held while the host starts, which takes a second of a core.
         on_tools: called when the server has other tools.
         on_sign_in: called with the URL where somebody is to sign in.
         on_end: called with why, when the server is gone and nobody has closed the connection.
@@ -55,12 +56,14 @@ class Connection:
         settings: Settings,
         process: HostProcess,
         *,
+        starts: asyncio.Semaphore,
         on_tools: Callable[[list[ToolDescription]], None],
         on_sign_in: Callable[[str], None],
         on_end: Callable[[str], None],
     ) -> None:
         self._settings = settings
         self._process = process
+        self._starts = starts
         self._on_tools = on_tools
         self._on_sign_in = on_sign_in
         self._on_end = on_end
@@ -76,8 +79,9 @@ class Connection:
         Raises:
             CannotConnect: the server cannot be connected; says why.
         """
-        await self._process.start()
-        await self._expect(Ready, READY_SECONDS, "its host did not start")
+        async with self._starts:
+            await self._process.start()
+            await self._expect(Ready, READY_SECONDS, "its host did not start")
         connect = self._settings.connect
         seconds = 2 * connect.init_timeout + SPARE_SECONDS
         if connect.is_interactive and connect.url is not None:

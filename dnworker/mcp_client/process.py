@@ -7,6 +7,7 @@ the server and what that starts are one process tree, which ends with this proce
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 import socket
 import sys
@@ -23,6 +24,8 @@ from dnworker.workers.cgroups import Cgroups
 from dnworker.workers.guard import Guard
 from dnworker.workers.runner import to_its_end
 from dnworker.workers.subprocess_runner import SubprocessWorkerRunner
+
+log = logging.getLogger("dnworker.mcp")
 
 CLOSE_SECONDS = 6.0
 """Seconds in which the host ends the server by the protocol, before its process tree is ended."""
@@ -143,18 +146,22 @@ class HostProcess:
 
     async def stop(self) -> None:
         """End the server by the protocol, then whatever is left of the process tree."""
-        if self._runner is None:
-            return
+        try:
+            if self._runner is not None:
+                await self._end(self._runner)
+        finally:
+            if self._writer is not None:
+                self._writer.close()
+
+    async def _end(self, runner: SubprocessWorkerRunner) -> None:
         self.send_soon(Close())
         try:
             async with asyncio.timeout(CLOSE_SECONDS):
                 await self._has_ended.wait()
         except TimeoutError:
-            pass
+            log.info("MCP server %s does not end by itself; it is ended", self._label)
         finally:
-            await self._runner.stop()
-            if self._writer is not None:
-                self._writer.close()
+            await runner.stop()
 
 
 def recent() -> deque[str]:

@@ -75,10 +75,16 @@ class ManagedServer:
         home: the capability that declares it.
         server: the declaration.
         on_change: called with it whenever its state has changed.
+        starts: bounds how many hosts start at a time.
     """
 
     def __init__(
-        self, services: Services, home: Home, server: McpServer, on_change: Callable[[ManagedServer], None]
+        self,
+        services: Services,
+        home: Home,
+        server: McpServer,
+        on_change: Callable[[ManagedServer], None],
+        starts: asyncio.Semaphore,
     ) -> None:
         self.server = server
         self.state = McpState()
@@ -90,6 +96,7 @@ class ManagedServer:
         """Whether nobody has started it yet."""
         self._services = services
         self._on_change = on_change
+        self._starts = starts
         self._settings: Settings | None = None
         self._connection: Connection | None = None
         self._connecting: asyncio.Task[None] | None = None
@@ -203,6 +210,7 @@ class ManagedServer:
         connection = self._connection = Connection(
             self._settings,
             process,
+            starts=self._starts,
             on_tools=self._note_tools,
             on_sign_in=self._note_sign_in,
             on_end=lambda why: self._lost(connection, why),

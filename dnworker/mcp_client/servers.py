@@ -18,6 +18,9 @@ from dnworker.workers.services import Services
 
 log = logging.getLogger("dnworker.mcp")
 
+MOST_STARTS = 4
+"""Hosts that start at a time: each needs a second of a core, and a capability may have fifty servers."""
+
 Key = tuple[str, str]
 """The names of a capability and of a server."""
 
@@ -53,11 +56,12 @@ class McpServers:
         self._servers: dict[Key, ManagedServer] = {}
         self._stopping: dict[Key, asyncio.Task[None]] = {}
         self._is_open = False
+        self._starts = asyncio.Semaphore(MOST_STARTS)
         self._paused = 0
 
     def open(self) -> None:
         """Connect to what is declared, in the background, from now on."""
-        self._is_open = True
+        self._is_open, self._starts = True, asyncio.Semaphore(MOST_STARTS)
         self.follow()
 
     async def close(self) -> None:
@@ -96,7 +100,9 @@ class McpServers:
     def _follow_one(self, key: Key, home: Declaring, server: McpServer) -> None:
         managed = self._servers.get(key)
         if managed is None:
-            managed = self._servers[key] = ManagedServer(self._services, home, server, self._note_change)
+            managed = self._servers[key] = ManagedServer(
+                self._services, home, server, self._note_change, self._starts
+            )
         managed.home = home
         home.mcp_states[server.name] = managed.state
         if managed.is_gated:

@@ -254,6 +254,15 @@ async def test_a_runtime_that_stops_while_it_connects_leaves_nothing(tmp_path):
         assert not any(pid is not None and is_alive(pid) for pid in pids)
 
 
+@pytest.mark.timeout(120)
+async def test_many_servers_start_a_few_at_a_time_and_all_are_connected(connected):
+    servers = {f"s{number}": stdio("hostile.py", "good") for number in range(10)}
+    async with connected(**servers) as runtime:
+        assert len(runtime.catalog.tools()) == 10
+        answers = await asyncio.gather(*(tool.call({}) for tool in runtime.mcp.tools()))
+    assert answers == ["done"] * 10
+
+
 async def test_a_server_that_is_gone_is_not_called(connected):
     async with connected(good=stdio("good.py")) as runtime:
         tool = runtime.tools.get("demo__good__add")
