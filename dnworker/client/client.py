@@ -515,7 +515,7 @@ class RuntimeClient:
         return str(skill.get("rendered") or skill.get("instructions") or "")
 
     async def fetch_mcp_detail(self, capability: str, server_name: str) -> dict[str, Any]:
-        """Return an MCP server's definition and state.
+        """Return an MCP server's definition, state, tools, and the end of its log.
 
         Args:
             capability: the capability that declares it.
@@ -530,14 +530,14 @@ class RuntimeClient:
         return await self._fields("GET", f"/api/mcp/{in_path(capability, server_name)}")
 
     async def reconnect_mcp_server(self, capability: str, server_name: str) -> dict[str, Any]:
-        """Connect to an MCP server again.
+        """Connect to an MCP server again; returns when that has succeeded or failed.
 
         Args:
             capability: the capability that declares it.
             server_name: the server's name.
 
         Returns:
-            A dict as the HTTP API answers it.
+            A dict as the HTTP API answers it; where somebody has to sign in, `detail` has the URL.
 
         Raises:
             httpx.HTTPStatusError: 404 unknown, 409 its gate is closed.
@@ -545,7 +545,7 @@ class RuntimeClient:
         return await self._fields("POST", f"/api/mcp/{in_path(capability, server_name)}/reconnect")
 
     async def reauthenticate_mcp_server(self, capability: str, server_name: str) -> dict[str, Any]:
-        """Sign in to an MCP server again.
+        """Forget the sign-in to an MCP server, and connect again.
 
         Args:
             capability: the capability that declares it.
@@ -555,7 +555,7 @@ class RuntimeClient:
             A dict as the HTTP API answers it.
 
         Raises:
-            httpx.HTTPStatusError: 404 unknown, 409 its gate is closed.
+            httpx.HTTPStatusError: 404 unknown, or a command; 409 its gate is closed.
         """
         return await self._fields("POST", f"/api/mcp/{in_path(capability, server_name)}/reauthenticate")
 

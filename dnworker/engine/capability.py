@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from dnworker.capability.components import Components, read_components
 from dnworker.capability.flags import Flag, gate_is_open, read_persisted, resolve_flags, write_persisted
 from dnworker.capability.manifest import CapabilityManifest
+from dnworker.capability.mcp import McpState
 from dnworker.core.errors import ManifestError, NotFound, with_code
 from dnworker.core.files import home_directory, working_directory
 from dnworker.core.models import CapabilityInfo, ComponentInfo
@@ -83,6 +84,8 @@ class Capability:
         self.workers: dict[str, ManagedWorker] = {}
         self.checks: list[ComponentInfo] = []
         self.flags: dict[str, Flag] = {}
+        self.mcp_states: dict[str, McpState] = {}
+        """What became of its MCP servers, by name, while a runtime runs."""
         self.digest: str | None = None
         """Of its files as they were when it was read, where other nodes have it too."""
         self._cli_flags, self._agreed = dict(cli_flags or {}), {} if agreed is None else agreed
@@ -235,7 +238,7 @@ class Capability:
             *(ComponentInfo(kind="agent", name=a.name, status="ok", detail=a.note) for a in parts.agents),
             *(worker.component() for worker in self.workers.values()),
             *(ComponentInfo(kind="skill", name=skill.name, status="ok") for skill in parts.skills),
-            *(server.component(self.flags) for server in parts.mcp.values()),
+            *(one.component(self.flags, self.mcp_states.get(one.name)) for one in parts.mcp.values()),
             *self.checks,
             *parts.others,
         ]

@@ -242,6 +242,13 @@ class Checks(Request):
     capability: str
 
 
+class Reconnect(Request):
+    """Connect to an MCP server again."""
+
+    capability: str
+    server: str
+
+
 class Export(Request):
     """Export the notebook."""
 
@@ -271,7 +278,7 @@ Message = (
     Hello | Parts | Ack | Visibility | Bye | Look | Ping | Log | Lines | Line
     | Find | Control | Remove | Run | Dismiss | Restore | Dead | Suggest | Draft | Fire
     | Older | Diagram | MapText | EventPayload | Replay
-    | Copy | Locate | Flag | Checks | Export | Respond | Cancel | Payload | Alike | Compare
+    | Copy | Locate | Flag | Checks | Reconnect | Export | Respond | Cancel | Payload | Alike | Compare
 )  # fmt: skip
 
 

@@ -121,6 +121,12 @@ async def _checks(request: messages.Checks, view: View, model: PanelModel) -> An
     return None
 
 
+@operation(messages.Reconnect)
+async def _reconnect(request: messages.Reconnect, view: View, model: PanelModel) -> Answer:
+    detail = await model.engine.mcp.reconnect(request.capability, request.server)
+    return {"status": detail["status"]}
+
+
 @operation(messages.Export)
 async def _export(request: messages.Export, view: View, model: PanelModel) -> Answer:
     return await model.actions.export(

@@ -199,7 +199,7 @@ async def run_apart(
         copies.of(default),
         lambda agent, message: remembered(runtime, agent, message),
     )
-    tools = {tool.name: copies.of(tool.function) for tool in runtime.tools.all()}
+    tools = {tool.name: copies.of(tool.function) for tool in runtime.tools.functions()}
     sessions = sessions_of(runtime, request.scene.envelopes())
     scene = msgspec.structs.replace(request.scene, sessions=sessions)
     company = Company(script, runtime.capabilities.agents(), tools)
