@@ -83,6 +83,12 @@ def _add_kept(parser: argparse.ArgumentParser) -> None:
         metavar="N",
         help="nodes that share a broker (default: %(default)s)",
     )
+    parser.add_argument(
+        "--stop-within",
+        type=float,
+        metavar="SECONDS",
+        help="what runs gets so long to end, as `serve` has it, and whoever stops it waits for that",
+    )
     parser.add_argument("--image", default="", help="the image's name and tag (default: NAME:RELEASE)")
 
 
@@ -145,6 +151,7 @@ def _settings(options: argparse.Namespace) -> Settings:
         namespace=options.namespace,
         image=options.image,
         replicas=options.replicas,
+        stop_within=options.stop_within,
     )
 
 

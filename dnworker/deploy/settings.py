@@ -43,6 +43,7 @@ class Settings:
         namespace: what nodes that work together have in common; None for the name.
         image: the image's name and tag; empty for one of the service's name and the release.
         replicas: nodes, where a broker is.
+        stop_within: seconds that what runs gets at the end, as `serve --stop-within`; None for its default.
     """
 
     target: str
@@ -55,6 +56,7 @@ class Settings:
     namespace: str | None = None
     image: str = ""
     replicas: int = 2
+    stop_within: float | None = None
 
     @property
     def run_as(self) -> str:
@@ -100,6 +102,9 @@ def check(settings: Settings) -> Settings:
     _names(settings)
     _port(settings)
     _cluster(settings)
+    within = settings.stop_within
+    if within is not None and not 0.5 <= within <= 3600:
+        raise UsageError(f"--stop-within {within:g}: use 0.5 to 3600 seconds", code="DN935")
     image = settings.image
     if image and (settings.target == "systemd" or not (_IMAGE.fullmatch(image) and len(image) <= 255)):
         why = (

@@ -168,10 +168,12 @@ put "$name.service" "$unit"
 systemctl daemon-reload
 systemctl enable --quiet "$name.service"
 say "starting $name"
-if ! systemctl restart "$name.service"; then
-  [ ! -d "$opt/before" ] || fail "$name does not start with release $release, so $(readlink "$opt/before/current") is started again; see: journalctl --unit $name --lines 50"
-  is_switching=
-  fail "$name does not start; see: journalctl --unit $name --lines 50"
+if ! systemctl restart "$name.service" 2> /dev/null; then
+  why=$(journalctl --unit "$name" --lines 50 --output cat 2> /dev/null | grep '^dnworker: ' | tail -n 1 || true)
+  again=
+  if [ -d "$opt/before" ]; then again=", so $(readlink "$opt/before/current") is started again"; else is_switching=; fi
+  fail "$name does not start with release $release$again; see: journalctl --unit $name --lines 50${why:+
+$why}"
 fi
 is_switching=
 for one in "$opt"/venvs/*; do
