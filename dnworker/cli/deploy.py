@@ -17,7 +17,7 @@ from dnworker.deploy.bundle import Bundle, bundle_of, unpack
 from dnworker.deploy.directory import Changes, check_directory, write_deployment
 from dnworker.deploy.files import files_of, variables_of
 from dnworker.deploy.packages import packages_of
-from dnworker.deploy.settings import TARGETS, Settings, check, is_released
+from dnworker.deploy.settings import BASE_IMAGE, NATS_IMAGE, TARGETS, Settings, check, is_released
 
 MONITORING = "monitoring"
 """The target that takes no capability: a dashboard and alerts."""
@@ -90,6 +90,18 @@ def _add_kept(parser: argparse.ArgumentParser) -> None:
         help="what runs gets so long to end, as `serve` has it, and whoever stops it waits for that",
     )
     parser.add_argument("--image", default="", help="the image's name and tag (default: NAME:RELEASE)")
+    parser.add_argument(
+        "--base-image",
+        default=BASE_IMAGE,
+        metavar="IMAGE",
+        help="what it is made of: Debian with Python 3.11 or later (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--nats-image",
+        default=NATS_IMAGE,
+        metavar="IMAGE",
+        help="compose: the broker, NATS 2.11 or later (default: %(default)s)",
+    )
 
 
 def run(options: argparse.Namespace) -> int:
@@ -151,6 +163,8 @@ def _settings(options: argparse.Namespace) -> Settings:
         namespace=options.namespace,
         image=options.image,
         replicas=options.replicas,
+        base_image=options.base_image,
+        nats_image=options.nats_image,
         stop_within=options.stop_within,
     )
 

@@ -78,6 +78,8 @@ def _values(settings: Settings, bundle: Bundle) -> dict[str, object]:
         "address": f"[{host}]:{settings.port}" if ":" in host else f"{host}:{settings.port}",
         "release": bundle.release,
         "image": settings.image_of(bundle.release),
+        "base_image": settings.base_image,
+        "nats_image": settings.nats_image,
         "replicas": settings.replicas,
         "namespace": settings.shared_namespace,
         "capabilities": ", ".join(f"{name} {version}" for name, version in bundle.capabilities),

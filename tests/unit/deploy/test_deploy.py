@@ -151,6 +151,17 @@ def test_the_compose_file_has_a_hardened_node_beside_a_broker(shop, tmp_path):
     assert node["ports"] == ["127.0.0.1:8787-8789:8787"]
 
 
+def test_the_images_that_others_make_are_options(shop, tmp_path, capsys):
+    base, nats = "registry.example.com/python@sha256:" + "0" * 64, "nats:2.11-alpine"
+    options = ["--base-image", base, "--nats-image", nats]
+    assert deploy("compose", shop, "-o", tmp_path / "out", *options) == 0
+    assert f"\nARG BASE={base}\n" in (tmp_path / "out" / "Containerfile").read_text()
+    found = yaml.safe_load((tmp_path / "out" / "compose.yaml").read_text())
+    assert found["services"]["nats"]["image"] == nats
+    assert deploy("compose", shop, "-o", tmp_path / "other", "--nats-image", "nats") == 1
+    assert "use nats:2.12-alpine" in capsys.readouterr().err
+
+
 def test_the_configuration_of_the_broker_is_that_of_the_example(shop, tmp_path):
     deploy("compose", shop, "-o", tmp_path / "out", "--namespace", "prod")
     assert (tmp_path / "out" / "nats.conf").read_text() == (EXAMPLE / "nats-one.conf").read_text()
@@ -213,6 +224,8 @@ def test_what_workers_need_beside_python_is_said(shop, tmp_path, capsys):
         (["--namespace", "prod"], "add --broker"),
         (["--broker", "nats://me:secret@host:4222"], "passwords"),
         (["--image", "shop:1"], "runs no image"),
+        (["--base-image", "python:3.12"], "runs no image"),
+        (["--nats-image", "nats:2"], "only a compose file has a broker"),
         (["--stop-within", "0.1"], "0.5 to 3600"),
     ],
 )
