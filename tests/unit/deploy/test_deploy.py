@@ -168,6 +168,18 @@ def test_the_configuration_of_the_broker_is_that_of_the_example(shop, tmp_path):
     assert (tmp_path / "out" / "permissions.conf").read_text() == (EXAMPLE / "permissions.conf").read_text()
 
 
+def test_the_commands_of_the_cluster_example_deploy_it(tmp_path, monkeypatch):
+    shutil.copytree(EXAMPLE / "capability", tmp_path / "capability")
+    monkeypatch.chdir(tmp_path)
+    commands = re.findall(r"^\$ dnworker (deploy .*)$", (EXAMPLE / "README.md").read_text(), re.M)
+    assert [main(shlex.split(command)) for command in commands] == [0, 0]
+    compose = yaml.safe_load((tmp_path / "containers" / "compose.yaml").read_text())
+    assert compose["services"]["node"]["environment"]["NATS_USER"] == "dnworker-prod"
+    assert (tmp_path / "containers" / "permissions.conf").read_text() == (
+        EXAMPLE / "permissions.conf"
+    ).read_text()
+
+
 def test_a_second_run_upgrades_and_keeps_what_was_edited(shop, tmp_path, capsys):
     out = tmp_path / "out"
     deploy("systemd", shop, "-o", out)
