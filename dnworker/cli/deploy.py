@@ -6,16 +6,18 @@ import argparse
 import signal
 import sys
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 
 from dnworker.cli import deploy_monitoring
+from dnworker.cli.progress import progress
 from dnworker.cli.roots import roots_of
 from dnworker.cli.text import print_json, printable
 from dnworker.cli.validate import check as validate
 from dnworker.core.errors import UsageError
 from dnworker.deploy.bundle import Bundle, bundle_of, unpack
 from dnworker.deploy.directory import Changes, check_directory, write_deployment
-from dnworker.deploy.files import files_of, variables_of
+from dnworker.deploy.files import Packages, files_of, variables_of
 from dnworker.deploy.packages import packages_of
 from dnworker.deploy.settings import BASE_IMAGE, NATS_IMAGE, TARGETS, Settings, check, is_released
 
@@ -119,20 +121,7 @@ def run(options: argparse.Namespace) -> int:
         )
     settings = check(_settings(options))
     check_directory(options.output, force=options.force)
-    before = signal.signal(signal.SIGTERM, signal.default_int_handler)  # what is temporary goes, too
-    try:
-        with tempfile.TemporaryDirectory(prefix="dnworker-deploy-") as temporary:
-            work = Path(temporary).resolve()
-            roots = _outside(_valid_roots(options.capability, work), options.output)
-            bundle = bundle_of(roots, work, locks=options.lock)
-            packages = packages_of(
-                settings, bundle.requirements, options.wheel, _uv() if options.lock else None
-            )
-    except OSError as exc:
-        why = f"{exc.filename or options.output}: {exc.strerror or exc}"
-        raise UsageError(f"{why}; nothing was written", code="DN937") from exc
-    finally:
-        signal.signal(signal.SIGTERM, before)
+    bundle, packages = _bundle(options, settings)
     changes = write_deployment(
         options.output,
         files_of(settings, bundle, packages),
@@ -149,6 +138,27 @@ def run(options: argparse.Namespace) -> int:
             print(printable(f"warning: {warning}"), file=sys.stderr)
         print(printable("\n".join(_lines(options.output, settings, bundle, changes))))
     return 0
+
+
+def _bundle(options: argparse.Namespace, settings: Settings) -> tuple[Bundle, Packages]:
+    """Return the packed capabilities, and what is installed of Python."""
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)  # what is temporary goes, too
+    try:
+        with (
+            tempfile.TemporaryDirectory(prefix="dnworker-deploy-") as temporary,
+            progress() as on_progress,
+        ):
+            work = Path(temporary).resolve()
+            roots = _outside(_valid_roots(options.capability, work, on_progress), options.output)
+            bundle = bundle_of(roots, work, locks=options.lock, on_progress=on_progress)
+            on_progress("waiting for uv to lock all packages" if options.lock else "reading packages")
+            uv = _uv() if options.lock else None
+            return bundle, packages_of(settings, bundle.requirements, options.wheel, uv)
+    except OSError as exc:
+        why = f"{exc.filename or options.output}: {exc.strerror or exc}"
+        raise UsageError(f"{why}; nothing was written", code="DN937") from exc
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def _settings(options: argparse.Namespace) -> Settings:
@@ -181,14 +191,15 @@ def _outside(roots: list[Path], output: Path) -> list[Path]:
     return roots
 
 
-def _valid_roots(paths: list[Path], work: Path) -> list[Path]:
+def _valid_roots(paths: list[Path], work: Path, on_progress: Callable[[str], None]) -> list[Path]:
     """Return the directories of all capabilities, of which none breaks a rule."""
     roots: list[Path] = []
     for number, path in enumerate(paths):
         place = unpack(path, work / f"unpacked-{number}") if path.is_file() else path
         roots += roots_of(place, _say)
     invalid = []
-    for root in roots:
+    for number, root in enumerate(roots, 1):
+        on_progress(f"checking {root} ({number} of {len(roots)})")
         found = validate(root, strict=False, with_checks=False)
         for problem in found["problems"]:
             _say(problem)
