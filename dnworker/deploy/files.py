@@ -9,7 +9,7 @@ from dnworker.deploy.filling import filled
 from dnworker.deploy.serve_file import serve_file, stop_seconds
 from dnworker.deploy.settings import CONTAINER_USER, Settings
 
-PROGRAMS = ("install.sh", "start.sh", "warm.sh")
+PROGRAMS = ("command.sh", "install.sh", "start.sh", "warm.sh")
 """Files that can be executed."""
 
 
@@ -40,6 +40,7 @@ def files_of(settings: Settings, bundle: Bundle, packages: Packages) -> dict[str
             f"{settings.name}.service": filled("unit.service", values),
             f"{settings.name}.sysusers.conf": filled("sysusers.conf", values),
             f"{settings.name}.tmpfiles.conf": filled("tmpfiles.conf", values),
+            "command.sh": filled("command.sh", values),
             "install.sh": filled("install.sh", values),
         }
     else:

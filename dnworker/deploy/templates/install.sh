@@ -138,6 +138,8 @@ if [ ! -s "$etc/token" ]; then
   (umask 077; od -An -v -N32 -tx1 /dev/urandom | tr -d ' \n' > "$etc/token.new"; mv "$etc/token.new" "$etc/token")
 fi
 install -m 0644 warm.sh README.md "$opt/"
+put command.sh "$opt/dnworker"
+chmod 0755 "$opt/dnworker"
 exec 3>&1
 said=$(runuser -u "$user" -- env HOME="$root/var/lib/$name" PATH="$venv/bin:$path" UV_CACHE_DIR="$root/var/cache/$name/uv" \
   sh "$opt/warm.sh" "$opt/releases/$release" 2>&1 >&3) ||

@@ -75,7 +75,7 @@ def test_every_command_of_dnworker_in_a_readme_is_one_that_it_takes(shop, tmp_pa
     deploy(target, shop, "-o", tmp_path / "out", "--name", "shop")
     text = (tmp_path / "out" / "README.md").read_text()
     commands = re.findall(
-        r"^[^#\n]*?(?:\s|/bin/)dnworker ([a-z]+ .*)$", "".join(text.split("```sh")[1:]), re.M
+        r"^[^#\n]*?(?:\s|/bin/|/opt/shop/)dnworker ([a-z]+(?: .*)?)$", "".join(text.split("```sh")[1:]), re.M
     )
     assert commands
     for command in commands:

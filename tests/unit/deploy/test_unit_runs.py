@@ -96,6 +96,18 @@ class Service:
                 return found[1]
         raise AssertionError("it ended without an address")
 
+    def command(self, word: str, url: str) -> str:
+        """Return what the service's own command says, with the paths and the address of this test."""
+        text = (self.root / "opt/dnworker/dnworker").read_text()
+        text = re.sub(r"/(opt|etc)/dnworker/", rf"{self.root}/\1/dnworker/", text)
+        text = text.replace("http://127.0.0.1:8787", url)
+        (self.root / "etc/dnworker/token").write_text("t" * 40)
+        done = subprocess.run(
+            ["sh", "-c", text, "dnworker", word], capture_output=True, text=True, timeout=30
+        )
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
     def end(self) -> int:
         """End it as systemd does."""
         self.process.send_signal(signal.SIGTERM)
@@ -143,6 +155,10 @@ async def test_the_unit_starts_reloads_and_stops_and_goes_on_after_a_kill(servic
     service.until("READY=1")
     url = service.url()
     assert await answers(url, 1) == {"billing", "aside"}
+    assert re.findall(r"^(\S+) +(\w+)", service.command("ps", url), re.M)[1:] == [
+        ("shop:billing", "running"),
+        ("shop:aside", "running"),
+    ]
     service.process.send_signal(signal.SIGHUP)
     service.until("READY=1")
     assert await answers(url, 2) == {"billing", "aside"}
