@@ -28,7 +28,7 @@ try() {
   said=$("$@" 2>&1) || fail "$what: $(last "$said"). $unchanged"
 }
 link() { ln -sfn "$1" "$2.new" && mv -T "$2.new" "$2"; }
-put() { install -D -m 0644 "$1" "$2.new" && mv -T "$2.new" "$2"; }
+put() { install -D -m "${3:-0644}" "$1" "$2.new" && mv -T "$2.new" "$2"; }
 
 # Puts back what ran before the last upgrade: the environment, the release, the configuration, the unit.
 put_back() {
@@ -138,8 +138,7 @@ if [ ! -s "$etc/token" ]; then
   (umask 077; od -An -v -N32 -tx1 /dev/urandom | tr -d ' \n' > "$etc/token.new"; mv "$etc/token.new" "$etc/token")
 fi
 install -m 0644 warm.sh README.md "$opt/"
-put command.sh "$opt/dnworker"
-chmod 0755 "$opt/dnworker"
+put command.sh "$opt/dnworker" 0755
 exec 3>&1
 said=$(runuser -u "$user" -- env HOME="$root/var/lib/$name" PATH="$venv/bin:$path" UV_CACHE_DIR="$root/var/cache/$name/uv" \
   sh "$opt/warm.sh" "$opt/releases/$release" 2>&1 >&3) ||
