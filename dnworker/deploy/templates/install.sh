@@ -36,6 +36,7 @@ put_back() {
   link "$(readlink "$opt/before/current")" "$opt/current"
   put "$opt/before/serve.toml" "$etc/serve.toml"
   put "$opt/before/$name.service" "$unit"
+  put "$opt/before/dnworker" "$opt/dnworker" 0755
   systemctl daemon-reload
   systemctl restart "$name.service"
 }
@@ -138,7 +139,6 @@ if [ ! -s "$etc/token" ]; then
   (umask 077; od -An -v -N32 -tx1 /dev/urandom | tr -d ' \n' > "$etc/token.new"; mv "$etc/token.new" "$etc/token")
 fi
 install -m 0644 warm.sh README.md "$opt/"
-put command.sh "$opt/dnworker" 0755
 exec 3>&1
 said=$(runuser -u "$user" -- env HOME="$root/var/lib/$name" PATH="$venv/bin:$path" UV_CACHE_DIR="$root/var/cache/$name/uv" \
   sh "$opt/warm.sh" "$opt/releases/$release" 2>&1 >&3) ||
@@ -148,12 +148,12 @@ said=$(runuser -u "$user" -- env HOME="$root/var/lib/$name" PATH="$venv/bin:$pat
 # new dnworker. One that was changed on this machine is kept beside the new one.
 is_same() {
   [ "$(readlink "$opt/current")" = "releases/$release" ] && [ "$(readlink "$opt/venv")" = "venvs/$wanted" ] &&
-    cmp -s serve.toml "$etc/serve.toml" && cmp -s "$name.service" "$unit"
+    cmp -s serve.toml "$etc/serve.toml" && cmp -s "$name.service" "$unit" && cmp -s command.sh "$opt/dnworker"
 }
-if [ -e "$opt/current" ] && [ -e "$etc/serve.toml" ] && [ -e "$unit" ] && ! is_same; then
+if [ -e "$opt/current" ] && [ -e "$etc/serve.toml" ] && [ -e "$unit" ] && [ -e "$opt/dnworker" ] && ! is_same; then
   rm -rf "$opt/before.new"
   mkdir "$opt/before.new"
-  cp -P "$opt/current" "$opt/venv" "$etc/serve.toml" "$unit" "$opt/before.new"
+  cp -P "$opt/current" "$opt/venv" "$opt/dnworker" "$etc/serve.toml" "$unit" "$opt/before.new"
   rm -rf "$opt/before"
   mv -T "$opt/before.new" "$opt/before"
 fi
@@ -166,6 +166,7 @@ if [ -e "$etc/serve.toml" ] && ! cmp -s serve.toml "$etc/serve.toml"; then
 fi
 put serve.toml "$etc/serve.toml"
 put "$name.service" "$unit"
+put command.sh "$opt/dnworker" 0755
 systemctl daemon-reload
 systemctl enable --quiet "$name.service"
 say "starting $name"
