@@ -44,6 +44,7 @@ put_back() {
 # Runs at the end, whatever ends it: what is half made goes.
 is_said=
 is_switching=
+goes_back=
 environment=
 end() {
   code=$?
@@ -52,9 +53,10 @@ end() {
   if [ "$code" != 0 ] && [ -z "$is_said" ]; then
     echo "install.sh: it was ended, or what is named above failed. ${is_switching:-$unchanged}" >&2
   fi
-  if [ -n "$is_switching" ] && [ -d "$opt/before" ]; then
+  if [ -n "$is_switching" ] && [ -n "$goes_back" ]; then
     put_back || echo "install.sh: $name does not start as it was before, either" >&2
   fi
+  [ -z "$is_switching" ] || rm -f "$opt/.switching"
   [ -z "$environment" ] || [ -e "$opt/venvs/$environment/.complete" ] || rm -rf "$opt/venvs/$environment"
   rm -rf "$opt/releases/.new" "$opt/before.new" "$etc/token.new"
   if [ ! -e "$opt/venv" ] && rmdir "$opt/venvs" "$opt/releases" 2> /dev/null; then
@@ -145,19 +147,25 @@ said=$(runuser -u "$user" -- env HOME="$root/var/lib/$name" PATH="$venv/bin:$pat
   fail "uv cannot make what the scripts need: $(last "$said"). $unchanged"
 
 # What runs now is noted, and then all is put in its place. The configuration comes last: an old one means the same to a
-# new dnworker. One that was changed on this machine is kept beside the new one.
+# new dnworker. One that was changed on this machine is kept beside the new one. Where a run was killed amid this, what is
+# noted is older than what is there.
 is_same() {
   [ "$(readlink "$opt/current")" = "releases/$release" ] && [ "$(readlink "$opt/venv")" = "venvs/$wanted" ] &&
     cmp -s serve.toml "$etc/serve.toml" && cmp -s "$name.service" "$unit" && cmp -s command.sh "$opt/dnworker"
 }
-if [ -e "$opt/current" ] && [ -e "$etc/serve.toml" ] && [ -e "$unit" ] && [ -e "$opt/dnworker" ] && ! is_same; then
+is_new=
+is_same || is_new=yes
+if [ -n "$is_new" ] && [ -e "$opt/current" ] && [ -e "$opt/dnworker" ] && [ ! -e "$opt/.switching" ]; then
   rm -rf "$opt/before.new"
   mkdir "$opt/before.new"
   cp -P "$opt/current" "$opt/venv" "$opt/dnworker" "$etc/serve.toml" "$unit" "$opt/before.new"
   rm -rf "$opt/before"
   mv -T "$opt/before.new" "$opt/before"
 fi
-is_switching="What ran before is started again"
+[ -z "$is_new" ] || [ ! -d "$opt/before" ] || goes_back=yes
+touch "$opt/.switching"
+is_switching="What is installed stays"
+[ -z "$goes_back" ] || is_switching="What ran before is started again"
 link "venvs/$wanted" "$opt/venv"
 link "releases/$release" "$opt/current"
 if [ -e "$etc/serve.toml" ] && ! cmp -s serve.toml "$etc/serve.toml"; then
@@ -173,11 +181,12 @@ say "starting $name"
 if ! systemctl restart "$name.service" 2> /dev/null; then
   why=$(journalctl --unit "$name" --lines 50 --output cat 2> /dev/null | grep '^dnworker: ' | tail -n 1 || true)
   again=
-  if [ -d "$opt/before" ]; then again=", so $(readlink "$opt/before/current") is started again"; else is_switching=; fi
+  if [ -n "$goes_back" ]; then again=", so $(readlink "$opt/before/current") is started again"; fi
   fail "$name does not start with release $release$again; see: journalctl --unit $name --lines 50${why:+
 $why}"
 fi
 is_switching=
+rm -f "$opt/.switching"
 for one in "$opt"/venvs/*; do
   case venvs/${one##*/} in
     "venvs/$wanted" | "$(readlink "$opt/before/venv" 2> /dev/null)") ;;

@@ -144,6 +144,18 @@ def test_a_run_that_ends_amid_pip_leaves_what_runs_and_the_next_goes_on(machine,
     assert "incomplete" not in machine.state().values()
 
 
+def test_a_run_that_is_killed_while_it_switches_does_not_hide_what_ran_before(machine, deployed):
+    machine.install(deployed())
+    before = machine.state()
+    made = deployed("0.2.0", "--port", "8888")
+    assert machine.install(made, kill="yes")[0] == -9
+    assert machine.install(made) == (0, "")
+    assert machine.install(made, "--back") == (0, "")
+    after = machine.state()
+    for name in ("opt/dnworker/current", "etc/dnworker/serve.toml", "opt/dnworker/dnworker"):
+        assert after[name] == before[name]
+
+
 def test_a_first_run_that_fails_leaves_nothing(machine, deployed):
     code, said = machine.install(deployed(), pip="fails")
     assert (code, said.count("\n")) == (1, 1)
@@ -165,6 +177,16 @@ def test_a_release_that_does_not_start_gives_way_to_the_one_before(machine, depl
     for name in ("opt/dnworker/venv", "opt/dnworker/current", "etc/dnworker/serve.toml"):
         assert after[name] == before[name]
     assert machine.log[-1] == "systemctl restart dnworker.service"
+
+
+def test_what_does_not_start_again_unchanged_stays(machine, deployed):
+    machine.install(deployed())
+    made = deployed("0.2.0")
+    machine.install(made)
+    before = machine.state()
+    code, said = machine.install(made, broken="0.2.0")
+    assert (code, "is started again" in said) == (1, False)
+    assert machine.state() == before
 
 
 def test_an_environment_of_uv_that_cannot_be_made_changes_nothing(machine, deployed):
