@@ -12,6 +12,7 @@ from typing import Any
 
 from dnworker.cli import completion, lab, remote
 from dnworker.cli import export as exporting
+from dnworker.cli.progress import progress
 from dnworker.cli.text import NearParser, print_json, printable
 from dnworker.cli.version import Version, print_version_json
 from dnworker.core.errors import DnworkerError, UsageError, code_of, with_code
@@ -125,7 +126,8 @@ def _add(commands: Any, common: argparse.ArgumentParser, name: str, purpose: str
 
 def _import(options: argparse.Namespace) -> int:
     importer = exporting.extension("import")
-    made = importer.import_capability(options.capability, options.output.parent)
+    with progress() as on_progress:
+        made = importer.import_capability(options.capability, options.output.parent, on_progress=on_progress)
     written = exporting.extension("notebook-file").write_notebook(made, options.output, force=options.force)
     if options.json:
         print_json({"ok": True, "files": [str(path) for path in written], "notes": made.notes})
