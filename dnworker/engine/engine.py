@@ -108,6 +108,8 @@ from dnworker.workers.worker import Worker
 if TYPE_CHECKING:
     from starlette.types import ASGIApp
 
+    from dnworker.engine.door import NotebookDoor
+
 log = logging.getLogger("dnworker.runtime")
 
 
@@ -135,6 +137,8 @@ class Engine:
 
     started_on = 0.0
     """When it was started, in seconds since 1970; it stays, whatever the clocks do."""
+    door: Callable[[], NotebookDoor] | None = None
+    """Returns what agents may do in the notebook that this runs in; None where it is no notebook's."""
 
     def __init__(
         self,
