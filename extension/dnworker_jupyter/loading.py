@@ -42,6 +42,7 @@ from dnworker_jupyter.kernel.location import NotebookLocation
 from dnworker_jupyter.kernel.long_blocks import LongBlocks
 from dnworker_jupyter.kernel.loop import KernelLoop
 from dnworker_jupyter.kernel.loop_watch import LoopWatch
+from dnworker_jupyter.kernel.mcp_process import McpProcess
 from dnworker_jupyter.kernel.output import OutputRouter
 from dnworker_jupyter.kernel.pending import PendingMagics
 from dnworker_jupyter.kernel.shell_channel import answer_through_stream
@@ -199,6 +200,7 @@ def _with_magics(notebook: Notebook) -> Notebook:
         transactions=notebook.transactions,
         head=CapabilityHead(runtime, notebook.cells),
         agents=AgentAccess(notebook.stale),
+        mcp=McpProcess(runtime, lambda: str(runtime.url)),
         panels=notebook.panels,
         suggestions=NotebookSuggestions(runtime, notebook.live),
         states=notebook.states,
@@ -349,7 +351,8 @@ def stop(notebook: Notebook) -> None:
 
 def _close_parts(notebook: Notebook) -> None:
     """Close what shows the runtime; a part that raises is logged, and the stop of the runtime goes on."""
-    for close in (notebook.watch.stop, notebook.states.stop, notebook.panels.close):
+    parts = (notebook.magics.mcp, notebook.panels)
+    for close in (notebook.watch.stop, notebook.states.stop, *(part.close for part in parts)):
         try:
             close()
         except Exception:

@@ -67,6 +67,8 @@ class CellWriter:
             return self._answer(line.name, ok=True, output=ran.output)
         log.info("agent %s wrote worker %s, generation %d (change %s)", *_logged(change))
         change.inserted = await self._insertion.put(change.cell, self._beside(line.name, change))
+        if change.inserted:
+            self._context.stale.note_inserted(change.cell)
         return self._answer(line.name, ok=True, output=ran.output, change=change)
 
     def _line(self, source: str) -> WorkerLine:
@@ -160,20 +162,26 @@ class CellWriter:
             TooLate: a cell runs all the time.
         """
         async with self._context.turns.turn(timeout):
-            self._changes.check_undo(change)
-            for name, step in change.steps.items():
-                try:
-                    await self._go_back(name, step.before, f"Agent {by} undid change {change.id}")
-                except (UsageError, WorkerFailed) as exc:
-                    raise Conflict(
-                        f"change {change.id} cannot be undone: {exc}", code=code_of(exc) or "DN986"
-                    ) from exc
-            self._changes.note_undone(change, by)
-        log.info("agent %s undid change %s of agent %s", by, change.id, change.by)
+            return await self.undo_now(change, by=by)
+
+    async def undo_now(self, change: AgentChange, *, by: str) -> dict[str, Any]:
+        """Do the same without waiting for a cell that runs: it is that cell which undoes it."""
+        self._changes.check_undo(change)
+        for name, step in change.steps.items():
+            try:
+                await self._go_back(name, step.before, f"Undone by {by}: change {change.id}")
+            except (UsageError, WorkerFailed) as exc:
+                text = f"change {change.id} cannot be undone: {exc}"
+                raise Conflict(text, code=code_of(exc) or "DN986") from exc
+        self._changes.note_undone(change, by)
+        log.info("%s undid change %s of agent %s", by, change.id, change.by)
         removed = change.inserted and await self._insertion.take_out(change.cell)
         if removed:
             change.inserted = False
-        return change.as_json() | {"removed_from_notebook": removed, "note": _what_stays(change, removed)}
+            self._context.stale.note_inserted(change.cell, is_there=False)
+        now = {name: number for name, number in self._changes.generations().items() if name in change.steps}
+        told = {"now": now, "removed_from_notebook": removed, "note": _what_stays(change, removed)}
+        return change.as_json() | told
 
     async def _go_back(self, name: str, generation: int, why: str) -> None:
         live = self._context.live.get(name)

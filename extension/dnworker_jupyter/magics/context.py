@@ -20,6 +20,7 @@ from dnworker_jupyter.kernel.interrupts import Interrupts
 from dnworker_jupyter.kernel.location import NotebookLocation
 from dnworker_jupyter.kernel.loop import KernelLoop
 from dnworker_jupyter.kernel.loop_watch import LoopWatch
+from dnworker_jupyter.kernel.mcp_process import McpProcess
 from dnworker_jupyter.kernel.pending import PendingMagics
 from dnworker_jupyter.kernel.startup import RuntimeStartup
 from dnworker_jupyter.live.agent_access import AgentAccess
@@ -61,6 +62,7 @@ class MagicContext:
     transactions: Transactions
     head: CapabilityHead
     agents: AgentAccess
+    mcp: McpProcess
     # what is shown
     panels: Panels
     suggestions: NotebookSuggestions

@@ -151,6 +151,10 @@ class Door:
         self.agent_changes.check_undo(found)
         return await self._writer.undo(found, by=by, timeout=timeout)
 
+    async def undo_in_cell(self, change: str, *, by: str) -> dict[str, Any]:
+        """Do the same for the cell that runs here."""
+        return await self._writer.undo_now(self.agent_changes.find(change), by=by)
+
     def _check_may_write(self, what: str) -> None:
         if not self._access.may_write:
             raise WritingNotAllowed(
