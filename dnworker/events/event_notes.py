@@ -1,4 +1,4 @@
-"""`EventNotes`: what is noted of events beside their invocations: agents, losses, storms, what is held."""
+"""`EventNotes`: what is noted of events beside their invocations: losses, storms, what is held."""
 
 from __future__ import annotations
 
@@ -15,8 +15,6 @@ class EventNotes:
         self._events: dict[str, EventEnvelope] = {}
         self.reported: Reported | None = None
         """What reports to other nodes what happens here; None where there are none."""
-        self._agents: dict[str, str] = {}
-        """By the id of an event: the coding agent that published it."""
         self._losses: dict[str, tuple[str, ...]] = {}
         """By the id of an event: which workers have not got it, and why."""
         self._held: dict[str, tuple[str, str]] = {}
@@ -33,8 +31,6 @@ class EventNotes:
 
     def _forget_notes(self, event_id: str) -> None:
         """Forget what is noted of an event that is not kept any more."""
-        if self._agents:
-            self._agents.pop(event_id, None)
         if self._losses:
             self._losses.pop(event_id, None)
         if self._storms:
@@ -49,15 +45,6 @@ class EventNotes:
         known = self._losses.get(event_id, ())
         if event_id in self._events and text not in known:
             self._losses[event_id] = (*known, text)
-
-    def note_agent(self, event_id: str, by: str) -> None:
-        """Note that a coding agent has published an event, and its name."""
-        if event_id in self._events:
-            self._agents[event_id] = by
-
-    def agent_of(self, event_id: str) -> str | None:
-        """Return the coding agent that published an event; None where a person or a program did."""
-        return self._agents.get(event_id)
 
     def note_storm(self, event_id: str, text: str) -> None:
         """Note that an event has caused a storm."""

@@ -488,7 +488,7 @@ class Trace:
             yield "(still running when the time was up)"
         elif is_root and self.is_under_way:
             yield "(under way: this is how far it is)"
-        if (agent := self._history.agent_of(self._event.event_id)) is not None:
+        if (agent := self._history.causes.agent(self._event.event_id)) is not None:
             yield f"(fired by agent {agent})"
         yield from (
             f"({note})" for note in (*self.notes, *self._history.next_tries.texts(self._event.event_id))

@@ -25,7 +25,7 @@ class CellInsertion:
 
     async def put(self, cell: Cell, below: list[str]) -> bool:
         """Put a cell into the notebook, below one of those with these ids; returns whether it is there."""
-        message = {"op": "put", "id": cell.id, "source": cell.source, "below": below}
+        message = {"op": "put", "id": cell.id, "source": cell.source, "by": cell.by, "below": below}
         return await self._panels.ask_for_cell(message, PATIENCE)
 
     async def take_out(self, cell: Cell) -> bool:

@@ -97,6 +97,11 @@ class AgentChanges:
             del self._all[next(iter(self._all))]
         return change
 
+    def newest_of(self, worker: str, generation: int) -> AgentChange | None:
+        """Return the change that made a generation of a worker, if it can be undone."""
+        made = (one for one in reversed(self.all()) if not one.undone and worker in one.steps)
+        return next((one for one in made if one.steps[worker].after == generation), None)
+
     def find(self, name: str) -> AgentChange:
         """Return the change of an id.
 

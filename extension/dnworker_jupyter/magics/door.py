@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -16,17 +15,16 @@ import msgspec
 from dnworker.core.clock import SwitchClock
 from dnworker.core.envelope import EventEnvelope
 from dnworker.core.errors import ManifestError, NotFound, UsageError, code_of
-from dnworker.core.invocation import current_invocation
 from dnworker.core.text import clip
 from dnworker.engine.door import Replayed, TooLate, WritingNotAllowed
 from dnworker.engine.replay import find, replay
 from dnworker.engine.worker_activity import activity_of
+from dnworker.events.causes import published_by_agent
 from dnworker.events.journal import SHORTEST_ID
 from dnworker.events.trace import Trace
 from dnworker.runtime import Runtime
 from dnworker_jupyter.display.cell_insertion import CellInsertion
 from dnworker_jupyter.export.slicing.problems import ExportProblem, NotExportable
-from dnworker_jupyter.kernel.cells import agent
 from dnworker_jupyter.live.agent_access import AgentAccess
 from dnworker_jupyter.live.agent_changes import AgentChanges
 from dnworker_jupyter.live.worker import LiveWorker
@@ -167,7 +165,7 @@ class Door:
         self, kind: str, payload: dict[str, Any] | None, *, session: str | None, timeout: float, by: str
     ) -> Trace:
         """Publish an event and return all that it causes."""
-        with self._marking(by):
+        with published_by_agent(by):
             return await self._runtime.fire(kind, payload, session_id=session, timeout=timeout)
 
     async def replay(
@@ -186,7 +184,7 @@ class Door:
         if payload is not None:
             found = msgspec.structs.replace(found, payload=payload)
         context = self._context
-        with self._marking(by):
+        with published_by_agent(by):
             if compare:
                 made = (
                     await compare_on_fork(context, [found], worker=worker, keep=(), edits=())
@@ -204,23 +202,6 @@ class Door:
 
     async def _find(self, event: str) -> EventEnvelope:
         return await find(self._runtime, f"#{event}" if is_seq(event) else event)
-
-    @contextmanager
-    def _marking(self, by: str) -> Iterator[None]:
-        """Mark the events that are published here as those of an agent."""
-        history = self._runtime.history
-        token = agent.set(by)
-
-        def note(envelope: EventEnvelope) -> None:
-            if agent.get() == by and current_invocation.get() is None:
-                history.note_agent(envelope.event_id, by)
-
-        end = self._runtime.bus.tap(note)
-        try:
-            yield
-        finally:
-            end()
-            agent.reset(token)
 
     # -- time ------------------------------------------------------------------------------------------
 

@@ -14,7 +14,6 @@ if TYPE_CHECKING:
     from dnworker_jupyter.magics.door import Door
 
 CHANGES_SHOWN = 20
-UNDO_SECONDS = 60.0
 LONGEST_SOURCE = 20_000
 
 
@@ -30,7 +29,7 @@ async def run_mcp(context: MagicContext, *, allow_write: bool, stop: bool, undo:
             "%runtime mcp: --allow-write, --stop and --undo exclude each other; leave the others out",
             code="DN103",
         )
-    door = _door_of(context)
+    door = door_of(context)
     if undo is not None:
         return await _undo(door, undo)
     if stop:
@@ -50,7 +49,8 @@ async def run_mcp(context: MagicContext, *, allow_write: bool, stop: bool, undo:
     return Note("\n".join(lines))
 
 
-def _door_of(context: MagicContext) -> Door:
+def door_of(context: MagicContext) -> Door:
+    """Return what agents may do in the notebook."""
     from dnworker_jupyter.magics.door import Door  # only where agents are let in
 
     door = None if context.runtime.door is None else context.runtime.door()
