@@ -84,7 +84,7 @@ from dnworker.engine.versions import Target
 from dnworker.engine.worker_log import WorkerLog
 from dnworker.events.brokers.base import Broker, EventJournal
 from dnworker.events.bus import EventBus
-from dnworker.events.causes import published_by
+from dnworker.events.causes import fired
 from dnworker.events.failing import Failing
 from dnworker.events.history import History
 from dnworker.events.journal_writer import Journal
@@ -984,7 +984,7 @@ class Engine:
             self.drain.check_open()
         payload = sample(kind, session_id) if payload is None else payload
         session_id = self._session_of(kind, payload, session_id)
-        with published_by("Fired"):
+        with fired():
             event = self.bus.publish(
                 kind,
                 payload,

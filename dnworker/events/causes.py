@@ -30,6 +30,12 @@ def published_by_agent(by: str) -> AbstractContextManager[None]:
     return published_by(f"{_AGENT}{by}")
 
 
+def fired() -> AbstractContextManager[None]:
+    """Name what is fired as such, unless a coding agent fires it."""
+    name = _publisher.get()
+    return published_by(name if name is not None and name.startswith(_AGENT) else "Fired")
+
+
 publisher = _publisher.get
 """Returns who publishes here as `published_by` names it; None where it does not."""
 

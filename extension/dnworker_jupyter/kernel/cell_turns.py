@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
+import ctypes
 import os
 import signal
 import sys
@@ -169,6 +170,7 @@ class CellTurns:
             raise
         finally:
             guard.end()
+            ran.is_late |= guard.has_interrupted
             self._give_back()
         if not done:
             raise TooLate(f"the cell did not end within {timeout:g} s, nor when it was interrupted")
@@ -284,6 +286,7 @@ class _Interrupting:
         self._names = names
         self._lock = threading.Lock()
         self._is_over = False
+        self.has_interrupted = False
         self._timer = threading.Timer(seconds, self._interrupt)
         self._timer.daemon = True
         self._timer.start()
@@ -298,7 +301,11 @@ class _Interrupting:
         with self._lock:
             if self._is_over or not self._holds():
                 return
-            os.kill(os.getpid(), signal.SIGINT)
+            # At SIGINT the kernel cancels a cell that awaits, which code that blocks does not notice.
+            self.has_interrupted = True
+            raised = ctypes.py_object(KeyboardInterrupt)
+            ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(self._thread), raised)
+            os.kill(os.getpid(), signal.SIGINT)  # and this wakes it where it sleeps
 
     def _holds(self) -> bool:
         """Return whether code of a cell is on the stack of the kernel's thread."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import asyncio
 import logging
+import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -210,6 +211,12 @@ def _problem(exc: BaseException, line: int | None) -> Problem:
     return {"code": code_of(exc), "message": clip(str(exc), LONGEST_MESSAGE), "line": line}
 
 
+def _line_in(text: str, ran: AgentRun) -> int | None:
+    """Return the line of the cell that a text names, such as that of a startup handler that failed."""
+    named = None if ran.cell is None else re.search(rf"cell \[{ran.cell.number}\], line (\d+)", text)
+    return ran.line if named is None else int(named[1])
+
+
 def _problems_of(ran: AgentRun, timeout: float) -> Iterator[Problem]:
     """Go through why a cell failed."""
     error = ran.error
@@ -223,7 +230,7 @@ def _problems_of(ran: AgentRun, timeout: float) -> Iterator[Problem]:
         for one in error.problems:
             yield {"code": error.code, "message": clip(one.text, LONGEST_MESSAGE), "line": one.line}
     elif isinstance(error, DnworkerError):
-        yield _problem(error, ran.line)
+        yield _problem(error, _line_in(str(error), ran))
     elif error is not None:
         told = describe(error)
         yield {

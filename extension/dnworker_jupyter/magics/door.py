@@ -20,6 +20,7 @@ from dnworker.engine.door import Replayed, TooLate, WritingNotAllowed
 from dnworker.engine.replay import find, replay
 from dnworker.engine.worker_activity import activity_of
 from dnworker.events.causes import published_by_agent
+from dnworker.events.failing import Failure
 from dnworker.events.journal import SHORTEST_ID
 from dnworker.events.trace import Trace
 from dnworker.runtime import Runtime
@@ -104,7 +105,12 @@ class Door:
             ],
             "last_error": None if managed is None else managed.error,
             "failing": [
-                {"handler": one.handler, "error": clip(str(one.error), 2_000)} for one in self._failing(live)
+                {
+                    "handler": one.handler,
+                    "error": f"{one.cause.error}: {clip(one.text, 2_000)}",
+                    "event": one.event,
+                }
+                for one in self._failing(live)
             ],
             "activity": activity,
             "by": next((cell.by for cell in reversed(cells) if cell.by is not None), None),
@@ -122,7 +128,7 @@ class Door:
                 "stale": stale.get(handler.key),
             }
 
-    def _failing(self, live: LiveWorker) -> list[Any]:
+    def _failing(self, live: LiveWorker) -> list[Failure]:
         name = None if live.managed is None else live.managed.qualified_name
         return [one for one in self._runtime.failing.all() if one.worker == name][:20]
 
