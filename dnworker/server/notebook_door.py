@@ -15,6 +15,7 @@ from dnworker.engine.door import MAX_SECONDS, MAX_SOURCE_BYTES, NotebookDoor, ag
 from dnworker.engine.trace_answer import answer_of
 from dnworker.events.trace import Trace
 from dnworker.server.api import ApiCall, Fields, endpoint
+from dnworker.server.hanging_up import while_there
 from dnworker.server.rights import Right
 
 Name = Annotated[str, Meta(min_length=1, max_length=256)]
@@ -110,12 +111,12 @@ def _through(serve: Serve) -> Callable[[ApiCall], Awaitable[Any]]:
             if not asyncio.iscoroutine(answer):
                 return answer
             async with asyncio.timeout(_seconds(call) + GRACE):
-                return await answer
+                return await while_there(call.receive, answer)  # nothing runs for who has hung up
         except (UsageError, WorkerFailed, BrokerError) as exc:
             code = code_of(exc)
             raise Refused(str(exc), _STATUS.get(code or "", 400), code) from exc
         except TimeoutError as exc:
-            text = f"the notebook did not end this within {_seconds(call) + GRACE:g} s; it goes on"
+            text = f"the notebook did not end this within {_seconds(call) + GRACE:g} s, so it was cancelled"
             raise Refused(text, 504, "DN984") from exc
 
     return handler

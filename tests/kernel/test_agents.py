@@ -54,10 +54,22 @@ class Agent:
 
 
 @pytest.fixture
-def agent(kernel):
-    made = Agent(kernel)
-    yield made
-    made.http.close()
+def agents(kernel):
+    """Make an agent of the kernel of this test."""
+    made: list[Agent] = []
+
+    def make(**how) -> Agent:
+        made.append(Agent(kernel, **how))
+        return made[-1]
+
+    yield make
+    for one in made:
+        one.http.close()
+
+
+@pytest.fixture
+def agent(agents):
+    return agents()
 
 
 def test_an_agent_goes_from_a_failing_handler_to_a_green_test(kernel, agent):
@@ -86,8 +98,8 @@ def test_an_agent_goes_from_a_failing_handler_to_a_green_test(kernel, agent):
     assert [one["by"] for one in export["not_in_notebook"]] == ["claude"]
 
 
-def test_what_an_agent_may_not_is_refused_in_one_line_and_changes_nothing(kernel):
-    agent = Agent(kernel, allow_write=False)
+def test_what_an_agent_may_not_is_refused_in_one_line_and_changes_nothing(kernel, agents):
+    agent = agents(allow_write=False)
     kernel.run(BROKEN)
     refused = agent.write(MENDED)
     assert refused.status_code == 403
@@ -208,8 +220,8 @@ def test_a_call_whose_time_is_up_says_which_cell_runs_and_does_nothing_later(ker
     assert agent.get("")["workers"] == []
 
 
-def test_two_agents_at_once_write_one_after_the_other(kernel, agent):
-    other = Agent(kernel)
+def test_two_agents_at_once_write_one_after_the_other(agent, agents):
+    other = agents()
     sources = [
         f"%%worker w{n}\nimport asyncio\nrunning = globals().get('running', 0) + 1\n"
         "assert running == 1, running\nawait asyncio.sleep(0.1)\nrunning -= 1"
@@ -234,6 +246,41 @@ def test_an_interrupt_ends_the_agents_cell_and_nothing_of_it_takes_effect(kernel
     assert "interrupted by the user" in answers[0]["problems"][0]["message"]
     assert kernel.run("1 + 1").status == "ok"
     assert agent.get("")["workers"] == []
+
+
+def test_an_interrupt_while_a_typed_cell_waits_ends_the_agents_and_the_typed_one_runs(kernel, agent):
+    answers = []
+    source = "%%worker bridge\nimport asyncio\nopen('begun', 'w').close()\nawait asyncio.sleep(60)"
+    writing = threading.Thread(target=lambda: answers.append(agent.write(source)))
+    writing.start()
+    until_file("begun")
+    typed = kernel.begin("print('mine')")
+    kernel._until(lambda kind, content: content.get("execution_state") == "busy", 30)
+    time.sleep(0.2)
+    kernel.interrupt()
+    writing.join(30)
+    assert "interrupted by the user" in answers[0]["problems"][0]["message"]
+    reply = kernel.collect(typed)
+    assert (reply.status, reply.text.strip()) == ("ok", "mine")
+
+
+def test_who_hangs_up_gets_nothing_run(kernel, agent):
+    held = kernel.begin(HELD.format(1.5))
+    kernel.until_stream("begun")
+    with pytest.raises(httpx.TimeoutException):
+        agent.http.post("/api/notebook/cells", json={"source": MENDED}, timeout=0.3)
+    kernel.collect(held)
+    assert agent.get("")["workers"] == []
+
+
+def test_what_a_thread_of_a_person_prints_meanwhile_stays_in_their_cell(kernel, agent):
+    kernel.run(
+        "import threading, time\ndef talk():\n    for n in range(40):\n        print('tick'); time.sleep(0.05)\n"
+        "threading.Thread(target=talk).start()"
+    )
+    answer = agent.write("%%worker bridge\nimport asyncio\nawait asyncio.sleep(0.5)\nprint('theirs')")
+    assert "theirs" in answer["output"]
+    assert "tick" not in answer["output"]
 
 
 @pytest.mark.parametrize("body", ["await asyncio.sleep(60)", "while True: pass"], ids=["waits", "blocks"])

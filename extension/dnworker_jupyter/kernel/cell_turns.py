@@ -14,9 +14,11 @@ import signal
 import sys
 import threading
 import uuid
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager, suppress
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager, suppress
+from contextvars import ContextVar
 from dataclasses import dataclass, field
+from types import FrameType
 from typing import Any
 
 from dnworker.core.errors import UsageError
@@ -66,6 +68,8 @@ class CellTurns:
         self._agents = asyncio.Lock()
         self._changed = asyncio.Event()
         self._is_running = False
+        self._task: asyncio.Task[None] | None = None
+        """Runs the cell of an agent."""
         self._latest: tuple[Any, Any] | None = None
         """The newest request of a front end: to it belongs what nobody else's output is."""
 
@@ -90,15 +94,35 @@ class CellTurns:
             self._note_request()
             self._typed += 1
             try:
-                while self._is_running:
-                    self._changed.clear()
-                    await self._changed.wait()
+                if self._is_running:
+                    with self._interrupts_go_to_agent():
+                        await self._until(lambda: not self._is_running)
                 return await execute(*args, **fields)
             finally:
                 self._typed -= 1
                 self._changed.set()
 
         return do_execute
+
+    async def _until(self, is_so: Callable[[], bool]) -> None:
+        while not is_so():
+            self._changed.clear()
+            await self._changed.wait()
+
+    @contextmanager
+    def _interrupts_go_to_agent(self) -> Iterator[None]:
+        """Let Ctrl-C end the agent's cell while a typed one waits: the kernel would raise it anywhere."""
+        loop = asyncio.get_running_loop()
+
+        def interrupt(number: int, frame: FrameType | None) -> None:
+            if (task := self._task) is not None:
+                loop.call_soon_threadsafe(task.cancel)
+
+        before = signal.signal(signal.SIGINT, interrupt)
+        try:
+            yield
+        finally:
+            signal.signal(signal.SIGINT, before)
 
     @property
     def running(self) -> str | None:
@@ -125,9 +149,7 @@ class CellTurns:
             async with asyncio.timeout(timeout):
                 await self._agents.acquire()
                 try:
-                    while self._typed or self._cells.now is not None:
-                        self._changed.clear()
-                        await self._changed.wait()
+                    await self._until(lambda: not self._typed and self._cells.now is None)
                 except BaseException:
                     self._agents.release()
                     raise
@@ -157,6 +179,7 @@ class CellTurns:
         task = asyncio.get_running_loop().create_task(
             self._execute(source, ran), name="dnworker agent's cell", context=context
         )
+        self._task = task
         guard = _Interrupting(timeout + INTERRUPT_AFTER, self._thread, self._shell.user_ns)
         try:
             done, _ = await asyncio.wait({task}, timeout=timeout)
@@ -170,6 +193,7 @@ class CellTurns:
             raise
         finally:
             guard.end()
+            self._task = None
             ran.is_late |= guard.has_interrupted
             self._give_back()
         if not done:
@@ -177,6 +201,18 @@ class CellTurns:
         with suppress(asyncio.CancelledError):
             task.result()
         return ran
+
+    def _answer_to(self, request: dict[str, Any]) -> None:
+        """Have all that is sent here belong to a request, and, where the kernel can, nothing of others."""
+        ident, kernel = [b"dnworker-agent"], self._kernel
+        variables = {"_shell_parent_ident": ident, "_shell_parent": request}
+        only_here = getattr(self._shell, "set_thread_parent", None)
+        if only_here is None or not all(isinstance(getattr(kernel, n, None), ContextVar) for n in variables):
+            kernel.set_parent(ident, request)
+            return
+        for name, value in variables.items():
+            getattr(kernel, name).set(value)
+        only_here(request)
 
     def _give_back(self) -> None:
         """Let output that belongs to no cell go on to the cell where it went before."""
@@ -187,7 +223,7 @@ class CellTurns:
         kernel, shell = self._kernel, self._shell
         content = {"code": source, "silent": False, "store_history": True, "allow_stdin": False}
         request = kernel.session.msg("execute_request", content)
-        kernel.set_parent([b"dnworker-agent"], request)
+        self._answer_to(request)
         taken = _Taken(request["header"]["msg_id"])
         undo = replace(kernel.session, "send", taken.sending)
         cell_id = str(uuid.uuid4())
@@ -267,8 +303,8 @@ class _Taken:
         return "".join(self.parts) + cut
 
 
-_NOT_OUTPUT = ("status", "comm_open", "comm_msg", "comm_close")
-"""What front ends get in any case: the state of the kernel, and the messages of widgets."""
+_NOT_OUTPUT = ("status", "comm_open", "comm_msg", "comm_close", "update_display_data")
+"""What front ends get in any case: the state of the kernel, messages of widgets, news of what they show."""
 
 
 def _header(parent: Any) -> dict[str, Any]:
