@@ -90,7 +90,7 @@ _DEAD = f"""ID=$(curl -sS -H "$AUTH" "$URL/api/events" {as_json(GREETING)} | sed
 export ID
 until curl -sS --fail-with-body -H "$AUTH" "$URL/api/dead-letters/$ID" >/dev/null; do sleep 0.1; done"""
 
-_NO_NOTEBOOK = "404, as it is no notebook's runtime"
+_NO_NOTEBOOK = "404: it is no notebook's runtime"
 
 EXAMPLES: dict[str, list[Example]] = {
     "The runtime": [
