@@ -401,6 +401,23 @@ def test_a_view_of_the_panel_puts_the_cell_into_the_notebook_and_takes_it_out(ke
     assert answers[1]["removed_from_notebook"]
 
 
+def test_the_panel_says_who_wrote_a_worker_and_who_fired_and_undoes_it(kernel, agent):
+    kernel.run(BROKEN, cell_id="first")
+    agent.write(MENDED)
+    agent.post("/fire", kind="demo.asked")
+    comm = plain(kernel.run("panel = dn.panel()\nprint(panel.comm.comm_id)").text).strip()
+    looks = {"runs": {}, "worker": {"worker": "notebook:bridge"}}
+    kernel.send_to_comm(comm, {"type": "hello", "view": "v", "looks": looks})
+    row = kernel.until_comm("snapshot")["workers"]["rows"][0]
+    assert row["agent"] == {"by": "claude", "change": "1", "outside": True}
+    undo = {"type": "control", "verb": "undo", "worker": "notebook:bridge", "change": "1"}
+    kernel.send_to_comm(comm, {"view": "v", "id": 7, **undo})
+    assert kernel.until_comm("done", id=7)["generation"] == 3
+    assert agent.get("/changes")["changes"][0]["undone_by"] == "the user"
+    kernel.send_to_comm(comm, {"view": "v", "id": 8, **undo})
+    assert "undone already" in kernel.until_comm("failed", id=8)["text"]
+
+
 def test_a_view_that_cannot_insert_leaves_the_cell_to_runtime_mcp(kernel, agent, tmp_path):
     kernel.run("dn.panel()")
     assert agent.write(MENDED)["inserted"] is False
