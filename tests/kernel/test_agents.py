@@ -408,7 +408,8 @@ def test_the_panel_says_who_wrote_a_worker_and_who_fired_and_undoes_it(kernel, a
     comm = plain(kernel.run("panel = dn.panel()\nprint(panel.comm.comm_id)").text).strip()
     looks = {"runs": {}, "worker": {"worker": "notebook:bridge"}}
     kernel.send_to_comm(comm, {"type": "hello", "view": "v", "looks": looks})
-    row = kernel.until_comm("snapshot")["workers"]["rows"][0]
+    shown = kernel.until_comm("snapshot")
+    row = shown["workers"]["changed"][0]
     assert row["agent"] == {"by": "claude", "change": "1", "outside": True}
     undo = {"type": "control", "verb": "undo", "worker": "notebook:bridge", "change": "1"}
     kernel.send_to_comm(comm, {"view": "v", "id": 7, **undo})

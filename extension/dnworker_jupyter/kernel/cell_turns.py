@@ -17,12 +17,10 @@ import uuid
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager, suppress
 from contextvars import ContextVar
-from dataclasses import dataclass, field
 from types import FrameType
 from typing import Any
 
 from dnworker.core.errors import UsageError
-from dnworker.engine.door import TooLate
 from dnworker_jupyter.kernel.cells import CellBook, agent
 from dnworker_jupyter.kernel.patching import replace
 from dnworker_jupyter.syntax.cell import Cell
@@ -36,19 +34,19 @@ INTERRUPT_AFTER = 2.0
 _TEXTS = ("text/markdown", "text/plain")
 
 
-@dataclass
 class AgentRun:
     """How a cell of an agent went."""
 
-    ok: bool = False
-    output: str = ""
-    error: BaseException | None = None
-    line: int | None = None
-    """The line of the cell at which it failed, from 1."""
-    cell: Cell | None = None
-    was_interrupted: bool = False
-    is_late: bool = False
-    """Whether it was ended because its time was up."""
+    def __init__(self) -> None:
+        self.ok = False
+        self.output = ""
+        self.error: BaseException | None = None
+        self.line: int | None = None
+        """The line of the cell at which it failed, from 1."""
+        self.cell: Cell | None = None
+        self.was_interrupted = False
+        self.is_late = False
+        """Whether it was ended because its time was up."""
 
 
 class CellTurns:
@@ -154,6 +152,8 @@ class CellTurns:
                     self._agents.release()
                     raise
         except TimeoutError:
+            from dnworker.engine.door import TooLate  # only where there are agents
+
             who = self.running or "the cell of another agent"
             raise TooLate(
                 f"the kernel runs {who} and did not end it within {timeout:g} s; nothing was done, "
@@ -197,6 +197,8 @@ class CellTurns:
             ran.is_late |= guard.has_interrupted
             self._give_back()
         if not done:
+            from dnworker.engine.door import TooLate  # only where there are agents
+
             raise TooLate(f"the cell did not end within {timeout:g} s, nor when it was interrupted")
         with suppress(asyncio.CancelledError):
             task.result()
@@ -255,17 +257,17 @@ class CellTurns:
             ran.line = self._cells.line_of(error)
 
 
-@dataclass
 class _Taken:
     """What a cell of an agent sends to front ends, which is taken instead.
 
     The session of a kernel is also used by the thread that sends what streams have.
     """
 
-    request: str
-    parts: list[str] = field(default_factory=list)
-    size: int = 0
-    left_out: int = 0
+    def __init__(self, request: str) -> None:
+        self._request = request
+        self._parts: list[str] = []
+        self._size = 0
+        self._left_out = 0
 
     def sending(self, send: Callable[..., Any]) -> Callable[..., Any]:
         def taking(
@@ -276,7 +278,7 @@ class _Taken:
                 about = msg_or_type.get("parent_header") or {}
             else:
                 kind, shown, about = msg_or_type, content, _header(parent)
-            if about.get("msg_id") != self.request or kind in _NOT_OUTPUT:
+            if about.get("msg_id") != self._request or kind in _NOT_OUTPUT:
                 return send(stream, msg_or_type, content, parent, **more)
             self._take(kind, shown or {})
             return msg_or_type if isinstance(msg_or_type, dict) else {}
@@ -292,15 +294,15 @@ class _Taken:
             self._add(f"{text if text is not None else ', '.join(data)}\n")
 
     def _add(self, text: str) -> None:
-        room = OUTPUT_KEPT - self.size
-        self.left_out += max(0, len(text) - room)
+        room = OUTPUT_KEPT - self._size
+        self._left_out += max(0, len(text) - room)
         text = text[: max(0, room)]
-        self.size += len(text)
-        self.parts.append(text)
+        self._size += len(text)
+        self._parts.append(text)
 
     def text(self) -> str:
-        cut = f"\n[cut: {self.left_out:,} more characters]" if self.left_out else ""
-        return "".join(self.parts) + cut
+        cut = f"\n[cut: {self._left_out:,} more characters]" if self._left_out else ""
+        return "".join(self._parts) + cut
 
 
 _NOT_OUTPUT = ("status", "comm_open", "comm_msg", "comm_close", "update_display_data")

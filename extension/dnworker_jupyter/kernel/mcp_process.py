@@ -18,7 +18,6 @@ import tempfile
 from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
 
 from dnworker.core.errors import UsageError
@@ -37,13 +36,13 @@ LONGEST_LINE = 16_384
 LINES_KEPT = 20
 
 
-@dataclass(frozen=True)
 class Listening:
-    """Where a process listens."""
+    """Where a process listens, and which runtime it speaks for."""
 
-    url: str
-    token_file: str
-    runtime_url: str
+    def __init__(self, url: str, token_file: str, runtime_url: str) -> None:
+        self.url = url
+        self.token_file = token_file
+        self.runtime_url = runtime_url
 
 
 class McpProcess:

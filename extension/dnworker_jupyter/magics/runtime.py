@@ -12,7 +12,6 @@ from dnworker_jupyter.magics.cluster import Joining, join_cluster, leave_cluster
 from dnworker_jupyter.magics.context import MagicContext
 from dnworker_jupyter.magics.doctor import diagnose
 from dnworker_jupyter.magics.durable import make_durable, stop_workers
-from dnworker_jupyter.magics.mcp import run_mcp
 from dnworker_jupyter.magics.storms import show_or_set
 from dnworker_jupyter.syntax.options import Parser
 
@@ -132,6 +131,8 @@ async def run_runtime(context: MagicContext, options: RuntimeOptions) -> object:
         case "leave":
             return await leave_cluster(context)
         case "mcp":
+            from dnworker_jupyter.magics.mcp import run_mcp  # only where agents are let in
+
             return await run_mcp(
                 context,
                 allow_write=options.allow_write,
