@@ -84,7 +84,7 @@ from dnworker.engine.versions import Target
 from dnworker.engine.worker_log import WorkerLog
 from dnworker.events.brokers.base import Broker, EventJournal
 from dnworker.events.bus import EventBus
-from dnworker.events.causes import published_by
+from dnworker.events.causes import fired
 from dnworker.events.failing import Failing
 from dnworker.events.history import History
 from dnworker.events.journal_writer import Journal
@@ -108,6 +108,8 @@ from dnworker.workers.worker import Worker
 
 if TYPE_CHECKING:
     from starlette.types import ASGIApp
+
+    from dnworker.engine.door import NotebookDoor
 
 log = logging.getLogger("dnworker.runtime")
 
@@ -136,6 +138,8 @@ class Engine:
 
     started_on = 0.0
     """When it was started, in seconds since 1970; it stays, whatever the clocks do."""
+    door: Callable[[], NotebookDoor] | None = None
+    """Returns what agents may do in the notebook that this runs in; None where it is no notebook's."""
 
     def __init__(
         self,
@@ -987,7 +991,7 @@ class Engine:
             self.drain.check_open()
         payload = sample(kind, session_id) if payload is None else payload
         session_id = self._session_of(kind, payload, session_id)
-        with published_by("Fired"):
+        with fired():
             event = self.bus.publish(
                 kind,
                 payload,

@@ -122,12 +122,14 @@ class EventPayload(Request):
 
 
 class Control(Request):
-    """Start, stop, restart a worker, roll it back, or deliver what is held of an event storm."""
+    """Start, stop, restart a worker, roll it back, deliver what a storm holds, or undo an agent's change."""
 
-    verb: Literal["start", "stop", "restart", "rollback", "resume"]
+    verb: Literal["start", "stop", "restart", "rollback", "resume", "undo"]
     worker: str
     generation: int | None = None
     """The one to go back to; by default the one before."""
+    change: str = ""
+    """With undo: the agent's change."""
 
 
 class Remove(Request):

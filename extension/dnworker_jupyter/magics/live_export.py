@@ -90,7 +90,11 @@ class LiveExport(Export):
                 f"there is no room for a proof: {exc.strerror or exc}; nothing was written", code="DN505"
             ) from exc
         forgotten = (f"{p.name} {p.why}" for p in forgotten_runs(self._context.cells))
-        return replace(plan, notes=(*plan.notes, *forgotten))
+        outside = (
+            f"{cell.label} of agent {cell.by} is exported, and is not in the notebook: %runtime mcp shows it"
+            for cell in self._context.agents.outside(self._context.live)
+        )
+        return replace(plan, notes=(*plan.notes, *forgotten, *outside))
 
     def handlers(self, plan: Plan) -> dict[str, list[HandlerKey]]:
         """Return the handlers that run."""
