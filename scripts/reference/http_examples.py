@@ -33,6 +33,7 @@ workers:
 mcp:
   servers:
     files: {command: mcp-files}
+    web: {url: "http://127.0.0.1:9/mcp"}
 ```
 
 ```python title="demo/workers/greeter.py"
@@ -189,7 +190,7 @@ EXAMPLES: dict[str, list[Example]] = {
         Example("GET /api/skills/{name}", "/api/skills/greet"),
         Example("GET /api/mcp/{capability}/{server}", "/api/mcp/demo/files"),
         Example("POST /api/mcp/{capability}/{server}/reconnect", "/api/mcp/demo/files/reconnect"),
-        Example("POST /api/mcp/{capability}/{server}/reauthenticate", "/api/mcp/demo/files/reauthenticate"),
+        Example("POST /api/mcp/{capability}/{server}/reauthenticate", "/api/mcp/demo/web/reauthenticate"),
     ],
     "Nodes": [
         Example("GET /api/nodes"),
