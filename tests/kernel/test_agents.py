@@ -326,16 +326,13 @@ def test_an_undo_never_takes_back_what_a_person_did_since(kernel, agent):
     assert refused.status_code == 409
     assert "%worker rollback bridge 1" in refused.json()["detail"]
     assert refused.json()["detail"].count("\n") == 0
-    assert "UsageError" in kernel.run(f"%runtime mcp --undo {change}").text or (
-        "Conflict" in kernel.run(f"%runtime mcp --undo {change}").text
-    )
+    assert "%worker rollback bridge 1" in plain(kernel.run(f"%runtime mcp --undo {change}").text)
     assert len(agent.get("/workers/bridge")["handlers"]) == 2
 
 
 def test_a_person_who_runs_the_same_text_takes_it_over(kernel, agent):
     agent.write(MENDED)
     assert agent.get("/workers/bridge")["by"] == "claude"
-    assert "not in the notebook" in kernel.run("%runtime mcp --undo 99").text or True
     kernel.run(MENDED, cell_id="mine")
     shown = agent.get("/workers/bridge")
     assert shown["by"] is None
@@ -346,7 +343,7 @@ def test_a_person_who_runs_the_same_text_takes_it_over(kernel, agent):
 def test_what_agents_fire_is_marked_and_a_persons_is_not(kernel, agent):
     kernel.run(MENDED)
     assert "(fired by agent claude)" in agent.post("/fire", kind="demo.asked")["text"]
-    assert "(fired by agent claude)" in agent.post("/replay", event="last" and "#1")["trace"]["text"]
+    assert "(fired by agent claude)" in agent.post("/replay", event="#1")["trace"]["text"]
     assert "fired by agent" not in kernel.run("%fire demo.asked").text
 
 
