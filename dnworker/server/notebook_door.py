@@ -12,6 +12,7 @@ from msgspec import Meta
 from dnworker.core.errors import ApiError, BrokerError, NotFound, TooLarge, UsageError, WorkerFailed, code_of
 from dnworker.core.text import clip
 from dnworker.engine.door import MAX_SECONDS, MAX_SOURCE_BYTES, NotebookDoor, agent_name
+from dnworker.engine.past import Found
 from dnworker.engine.trace_answer import answer_of
 from dnworker.events.trace import Trace
 from dnworker.server.api import ApiCall, Fields, endpoint
@@ -150,7 +151,7 @@ def _bounded(source: str) -> str:
 
 def _settled(trace: Trace) -> dict[str, Any]:
     """Return a trace as agents get it: the rows of `/api/history`, its text, and whether all has ended."""
-    answer = answer_of(trace, "memory", limit=ROWS, payload=False, mermaid=False)
+    answer = answer_of(Found(trace, "memory"), limit=ROWS, payload=False, mermaid=False)
     return {
         "event_id": trace.event.event_id,
         "seq": trace.event.seq,

@@ -95,7 +95,15 @@ class Panel(anywidget.AnyWidget):
             self.send({"type": "paused", "by": None if block is None else block.who})
 
     async def ask_for_cell(self, request: dict[str, Any], patience: float) -> bool:
-        """Have the views change the notebook, once; returns whether one has said that it is done."""
+        """Have the views change the notebook, once.
+
+        Args:
+            request: as of `Panels.ask_for_cell`.
+            patience: seconds that they may take.
+
+        Returns:
+            Whether one has said that it is done.
+        """
         self._count += 1
         number = self._count
         answer: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
