@@ -57,6 +57,16 @@ LARGEST_FRAME = 32 * 1024 * 1024
 AT_ONCE = 100
 """Requests at a time, as many as the pool has connections: it looks at all that wait for each that ends."""
 
+IDLE = 20
+"""Connections that are kept open for the next requests."""
+
+IDLE_SECONDS = 2.0
+"""Seconds after which a connection that nothing uses is used no more.
+
+Servers, as the reference, close one after 5 s: a request that is sent in that moment is lost, and nobody knows whether
+the server has taken it.
+"""
+
 LONGEST_SHOWN = 200
 """Characters of what is no address."""
 
@@ -331,6 +341,9 @@ class HttpConnection:
             self._http = httpx.AsyncClient(
                 base_url=self.server_url,
                 transport=self._transport,
+                limits=httpx.Limits(
+                    max_connections=AT_ONCE, max_keepalive_connections=IDLE, keepalive_expiry=IDLE_SECONDS
+                ),
                 timeout=None,  # noqa: S113  a turn takes as long as it takes
                 trust_env=False,
             )
