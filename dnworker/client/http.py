@@ -63,8 +63,8 @@ IDLE = 20
 IDLE_SECONDS = 2.0
 """Seconds after which a connection that nothing uses is used no more.
 
-Servers, as the reference, close one after 5 s: a request that is sent in that moment is lost, and nobody knows whether
-the server has taken it.
+Servers, as the reference, close one after 5 s: a request that is sent in that moment fails, and nobody knows
+whether the server has taken it.
 """
 
 LONGEST_SHOWN = 200

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 IDLE_SECONDS = 15
 """Seconds after which a connection without a request is closed.
 
-More than those after which clients use it no more, 5 with httpx: what is sent while it is closed would be lost.
+More than those after which clients use it no more, 5 with httpx: what is sent while it is closed fails.
 """
 
 
