@@ -62,6 +62,16 @@ LARGEST_FRAME = 32 * 1024 * 1024
 AT_ONCE = 100
 """Requests at a time, as many as the pool has connections: it looks at all that wait for each that ends."""
 
+IDLE = 20
+"""Connections that are kept open for the next requests."""
+
+IDLE_SECONDS = 2.0
+"""Seconds after which a connection that nothing uses is used no more.
+
+Servers, as the reference, close one after 5 s: a request that is sent in that moment fails, and nobody knows
+whether the server has taken it.
+"""
+
 
 def resolve_token(argument: str | None = None) -> str | None:
     """Return the bearer token: argument, token file, `DREADNODE_RUNTIME_TOKEN`, the legacy variable."""
@@ -312,7 +322,10 @@ class HttpConnection:
         # An empty context where there is no TLS: httpx would read a file of 300 KB for its own.
         tls = self._context() or ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
         path = socket_of(self.server_url)
-        return httpx.AsyncHTTPTransport(verify=tls, trust_env=False, uds=path)
+        limits = httpx.Limits(
+            max_connections=AT_ONCE, max_keepalive_connections=IDLE, keepalive_expiry=IDLE_SECONDS
+        )
+        return httpx.AsyncHTTPTransport(verify=tls, trust_env=False, uds=path, limits=limits)
 
     def _context(self) -> ssl.SSLContext | None:
         """Return how certificates are checked; None where the address needs none."""
