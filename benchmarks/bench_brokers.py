@@ -28,7 +28,7 @@ from dnworker.events.brokers.sqlite.broker import SqliteBroker
 from dnworker.events.brokers.sqlite.cursors import row_of, write_cursors
 from dnworker.events.brokers.sqlite.notes import ENTRIES_PER_GROUP
 from dnworker.events.bus import EventBus
-from dnworker.events.journal import open_journal
+from dnworker.events.journal_file import open_journal
 from dnworker.events.journal_rows import ROW, event_row, insert
 
 PUBLISHERS = (1, 4, 16)

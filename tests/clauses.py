@@ -111,6 +111,7 @@ CLAUSES: dict[str, str] = {
     "4.1 listing": "Components are found, named and judged as the reference's loader does",
     "4.1 missing": "A declared but missing component is degraded, not fatal",
     "4.2 mcp": "MCP servers from file and manifest, inline wins, wrong ones are error entries",
+    "4.2 mcp tools": "Tools of MCP servers have the reference's wire names and answers",
     "4.2 checks": "Checks run at load and never block it",
     "4.3 workers": "The rules of worker entries, each with its code",
     "4.3 reserved": "The three runtime keys are refused, listed sorted",

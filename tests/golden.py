@@ -35,7 +35,8 @@ def names() -> list[str]:
 def made(name: str) -> dict[str, str]:
     """Export a notebook of the pairs, and return its tree as texts; or one file, why it is refused."""
     text = (DATA / f"{name}.txt").read_text(encoding="utf-8")
-    options, beside = "", []
+    options = ""
+    beside: list[str] = []
     while (match := re.match(r"# (options|beside): (.*)\n", text)) is not None:
         text = text[match.end() :]
         if match[1] == "options":

@@ -66,6 +66,7 @@ def pack(
         stage = Path(temporary).resolve()
         left = MOST_BYTES
         for name, manifest in sorted(manifests.items()):
+            on_progress(f"packing {name}")
             left = _stage(packed, name, manifest, stage, left)
             if locks:
                 _lock(packed, name, manifest, stage, on_progress)

@@ -31,9 +31,11 @@ class AgentDefinition:
     note: str | None = None
     """What of its file is not read, and why."""
 
-    def allows(self, tool: str) -> bool:
-        """Return whether the agent may call a tool; one that no pattern matches is allowed."""
-        matching = [ok for pattern, ok in self.tools if fnmatchcase(tool.lower(), pattern.lower())]
+    def allows(self, *names: str) -> bool:
+        """Return whether the agent may call a tool of these names; one that no pattern matches is allowed."""
+        matching = [
+            ok for pattern, ok in self.tools if any(fnmatchcase(n.lower(), pattern.lower()) for n in names)
+        ]
         return matching[-1] if matching else True
 
     def info(self) -> dict[str, Any]:

@@ -18,7 +18,8 @@ from dnworker.core.models import ComponentInfo
 
 PartKind = Literal["tool", "hook", "policy"]
 
-NOT_RUN = "needs the reference runtime; this one lists it, and runs workers, agents and skills"
+NOT_RUN = "needs the reference runtime; this one runs workers, agents, skills and MCP servers"
+NOT_OFFERED = "is written for the SDK, which this runtime does not load; offer it by an MCP server instead"
 
 _POLICIES = {"HeadlessSessionPolicy": "headless", "InteractiveSessionPolicy": "interactive"}
 """The names that policies of the SDK have."""
@@ -70,7 +71,9 @@ def _entry(kind: str, part: _Part, seen: set[str], file: Path) -> ComponentInfo:
         return ComponentInfo(kind=kind, name=shown(part.name), status=status, error=error)
     if part.name in seen:
         return _dropped(kind, part.name, f"{file.name}: another {kind} is called {part.name!r}; rename one")
-    return ComponentInfo(kind=kind, name=shown(part.name), status="ok", detail=NOT_RUN)
+    return ComponentInfo(
+        kind=kind, name=shown(part.name), status="ok", detail=NOT_OFFERED if kind == "tool" else NOT_RUN
+    )
 
 
 def _dropped(kind: str, name: str, error: str) -> ComponentInfo:

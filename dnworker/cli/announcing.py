@@ -52,13 +52,16 @@ def announce(runtime: Runtime, token_file: Path | None, *, as_json: bool) -> Non
         tell(f"  {name} is {worker['state']}{why}", level, worker=name, state=worker["state"])
     for text in shown(runtime):
         tell(text)
+    for server in runtime.mcp.all():
+        name, status = server.server.qualified_name, server.state.status
+        tell(f"  MCP server {name} is {'connected' if status == 'ok' else status}", "info")
     for capability in runtime.capabilities.all():
         for check in capability.checks:
             if check.error is not None:
                 tell(f"  check {check.name} of {capability.name} failed: {check.error}", "error")
     for name, why in failed.items():
         tell(f"  {name} could not be loaded: {why}", "error")
-    if not workers and not failed:
+    if not failed and all(capability.live for capability in runtime.capabilities.all()):
         tell(
             "  no capability was found; name a directory, or put one into .dreadnode/capabilities", "warning"
         )

@@ -17,6 +17,7 @@ from dnworker.events.brokers.jetstream.settings import Files, read_settings
 
 if TYPE_CHECKING:
     from dnworker.events.brokers.jetstream.broker import JetStreamBroker
+    from dnworker.events.brokers.jetstream.connecting import ServerSettings
     from dnworker.runtime import Runtime
 
 _WORKER = re.compile(r"[^\s:=]+:[^\s:=]+")
@@ -92,10 +93,27 @@ def shared_broker_of(options: argparse.Namespace) -> JetStreamBroker | None:
     Raises:
         UsageError: the options do not go together, or cannot be read.
     """
+    settings = shared_settings_of(options)
+    if settings is None:
+        return None
+    hide_arguments(secrets_in(options.broker))
+    options.broker = settings.address
+    for variable in SECRET_VARIABLES:
+        os.environ.pop(variable, None)  # worker processes inherit the environment
+    from dnworker.events.brokers.jetstream.broker import JetStreamBroker
+
+    return JetStreamBroker(settings, start=start_of(options))
+
+
+def shared_settings_of(options: argparse.Namespace) -> ServerSettings | None:
+    """Return how the broker is reached that several nodes share; None where none is named.
+
+    Raises:
+        UsageError: the options do not go together, or a file cannot be read.
+    """
     if options.broker is None:
         _refuse_without_broker(options)
         return None
-    hide_arguments(secrets_in(options.broker))
     if options.durable is not None:
         raise UsageError(
             f"--durable {options.durable} keeps events in a file of one node, and --broker with all nodes; "
@@ -103,7 +121,7 @@ def shared_broker_of(options: argparse.Namespace) -> JetStreamBroker | None:
             code="DN709",
         )
     files = Files(creds=options.creds, ca=options.broker_ca, cert=options.broker_cert, key=options.broker_key)
-    settings = read_settings(
+    return read_settings(
         options.broker,
         options.namespace,
         os.environ,
@@ -111,12 +129,6 @@ def shared_broker_of(options: argparse.Namespace) -> JetStreamBroker | None:
         node=place_of(options)[0],
         replicas=options.stream_replicas,
     )
-    options.broker = settings.address
-    for variable in SECRET_VARIABLES:
-        os.environ.pop(variable, None)  # worker processes inherit the environment
-    from dnworker.events.brokers.jetstream.broker import JetStreamBroker
-
-    return JetStreamBroker(settings, start=start_of(options))
 
 
 def place_of(options: argparse.Namespace) -> tuple[str | None, list[str], dict[str, list[str]]]:

@@ -8,7 +8,7 @@ import sys
 
 from dnworker.cli import serve
 from dnworker.cli.config_options import sources_of
-from dnworker.cli.made_runtime import check_options, placed
+from dnworker.cli.made_runtime import check_start, placed
 from dnworker.cli.settings.writing import aligned, shown_value, to_json, to_toml
 from dnworker.cli.text import print_json, printable
 from dnworker.core.errors import DnworkerError
@@ -29,7 +29,7 @@ def _show(options: argparse.Namespace) -> int:
     effective = argparse.Namespace()
     resolved.put_into(effective)
     try:
-        check_options(effective)
+        check_start(effective)
     except DnworkerError as exc:
         raise placed(exc, resolved.values) from exc
     for note in resolved.notes:

@@ -13,6 +13,8 @@ import msgspec
 
 from dnworker.cli.durable_options import DEFAULT_FILE, parse_start
 from dnworker.cli.remote import add_address, with_client
+from dnworker.cli.tables import print_table
+from dnworker.cli.terminal import is_terminal, print_line
 from dnworker.cli.text import print_json, printable
 from dnworker.client.connection import in_path
 from dnworker.core.errors import RuntimeUnavailable, UsageError, code_of
@@ -20,6 +22,8 @@ from dnworker.events.brokers.base import CursorInfo
 
 if TYPE_CHECKING:
     from dnworker.client.client import RuntimeClient
+
+TITLES = ["WORKER", "HANDLED TO", "WAITING", "WHERE"]
 
 _FOR_EVER = timedelta(days=36_500)
 
@@ -154,14 +158,23 @@ def _show(found: list[CursorInfo], broker: str, file: str | None, options: argpa
         print_json({"ok": True, "broker": broker, "file": file, "cursors": msgspec.to_builtins(shown)})
         return 0
     if file is None:
-        print("events are kept in memory, and no worker has a cursor; `serve --durable` keeps them in a file")
+        print_line(
+            "events are kept in memory, and no worker has a cursor; `serve --durable` keeps them in a file"
+        )
         return 0
-    print(printable(f"events are kept in {file}"))
+    print_line(f"events are kept in {file}")
     if not shown:
-        print("no worker has a cursor" if options.worker is None else f"{options.worker} has no cursor")
-    for one in shown:
-        print(printable(_line(one)))
+        print_line("no worker has a cursor" if options.worker is None else f"{options.worker} has no cursor")
+    elif is_terminal():
+        print_table([TITLES, *map(_row, shown)], less=("WHERE",))
+    else:
+        print("\n".join(printable(_line(one)) for one in shown))
     return 0
+
+
+def _row(one: CursorInfo) -> list[str]:
+    where = "here" if one.is_here else f"last here {one.seen_at}"
+    return [one.worker, str(one.handled_to), f"{one.pending:,}", where]
 
 
 def _line(one: CursorInfo) -> str:

@@ -9,6 +9,8 @@ import httpx
 import msgspec
 
 from dnworker.cli.remote import add_address, with_client
+from dnworker.cli.tables import print_table
+from dnworker.cli.terminal import is_terminal, print_line
 from dnworker.cli.text import print_json, printable
 from dnworker.client.connection import in_path
 from dnworker.core.errors import RuntimeUnavailable, UsageError, code_of
@@ -17,6 +19,8 @@ from dnworker.engine.dead_letters import Summary, heading
 if TYPE_CHECKING:
     from dnworker.client.client import RuntimeClient
 
+
+TITLES = ["#", "ID", "KIND", "WORKER", "HANDLERS", "WHY", "TRIES", "ERROR"]
 
 _HINT = "such as 12 for #12, for # begins a comment in a shell"
 
@@ -91,14 +95,12 @@ async def _show(client: RuntimeClient, options: argparse.Namespace) -> int:
         print_json({"ok": True, **letter})
         return 0
     event = letter["event"]
-    print(printable(f"{event['kind']}  #{event['seq']}  {event['event_id']}  for {letter['worker']}"))
-    print(printable(f"payload: {msgspec.json.encode(event['payload']).decode()}"))
+    print_line(f"{event['kind']}  #{event['seq']}  {event['event_id']}  for {letter['worker']}")
+    print_line(f"payload: {msgspec.json.encode(event['payload']).decode()}")
     for one in letter["handlers"]:
         tries = f"{one['attempts']} attempt{'s' if one['attempts'] != 1 else ''}"
-        print(
-            printable(f"{one['handler']} failed, {letter['why']} after {tries}, last at {one['failed_at']}")
-        )
-        print(printable("\n".join(f"  {line}" for line in one["traceback"])))
+        print_line(f"{one['handler']} failed, {letter['why']} after {tries}, last at {one['failed_at']}")
+        print_line("\n".join(f"  {line}" for line in one["traceback"]))
     return 0
 
 
@@ -132,7 +134,7 @@ def _tell(options: argparse.Namespace, text: str, answer: dict[str, Any], *, is_
     if options.json:
         print_json({"ok": is_ok, **answer})
     else:
-        print(printable(text))
+        print_line(text)
     return 0
 
 
@@ -143,8 +145,16 @@ def _show_all(answer: dict[str, Any], options: argparse.Namespace) -> int:
     found = _letters(answer)
     if not found:
         print("there is no dead letter" + (f" of {options.worker}" if options.worker else ""))
-    for one in found:
-        print(printable(heading(one)))
+    if found and is_terminal():
+        print_table([TITLES, *map(_row, found)], less=("ID", "TRIES", "WHY", "HANDLERS"))
+    else:
+        for one in found:
+            print(printable(heading(one)))
     for worker, why in answer.get("not_retried", {}).items():
-        print(printable(f"{worker}: {why}"))
+        print_line(f"{worker}: {why}")
     return 0
+
+
+def _row(one: Summary) -> list[str]:
+    handlers = ", ".join(one.handlers)
+    return [f"#{one.seq}", one.id[:8], one.kind, one.worker, handlers, one.why, str(one.attempts), one.error]

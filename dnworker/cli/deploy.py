@@ -6,18 +6,20 @@ import argparse
 import signal
 import sys
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 
 from dnworker.cli import deploy_monitoring
+from dnworker.cli.progress import progress
 from dnworker.cli.roots import roots_of
 from dnworker.cli.text import print_json, printable
 from dnworker.cli.validate import check as validate
 from dnworker.core.errors import UsageError
 from dnworker.deploy.bundle import Bundle, bundle_of, unpack
 from dnworker.deploy.directory import Changes, check_directory, write_deployment
-from dnworker.deploy.files import files_of, variables_of
+from dnworker.deploy.files import Packages, files_of, variables_of
 from dnworker.deploy.packages import packages_of
-from dnworker.deploy.settings import TARGETS, Settings, check, is_released
+from dnworker.deploy.settings import BASE_IMAGE, NATS_IMAGE, TARGETS, Settings, check, is_released
 
 MONITORING = "monitoring"
 """The target that takes no capability: a dashboard and alerts."""
@@ -83,7 +85,25 @@ def _add_kept(parser: argparse.ArgumentParser) -> None:
         metavar="N",
         help="nodes that share a broker (default: %(default)s)",
     )
+    parser.add_argument(
+        "--stop-within",
+        type=float,
+        metavar="SECONDS",
+        help="what runs gets so long to end, as `serve` has it, and whoever stops it waits for that",
+    )
     parser.add_argument("--image", default="", help="the image's name and tag (default: NAME:RELEASE)")
+    parser.add_argument(
+        "--base-image",
+        default=BASE_IMAGE,
+        metavar="IMAGE",
+        help="what it is made of: Debian with Python 3.11 or later (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--nats-image",
+        default=NATS_IMAGE,
+        metavar="IMAGE",
+        help="compose: the broker, NATS 2.11 or later (default: %(default)s)",
+    )
 
 
 def run(options: argparse.Namespace) -> int:
@@ -101,20 +121,7 @@ def run(options: argparse.Namespace) -> int:
         )
     settings = check(_settings(options))
     check_directory(options.output, force=options.force)
-    before = signal.signal(signal.SIGTERM, signal.default_int_handler)  # what is temporary goes, too
-    try:
-        with tempfile.TemporaryDirectory(prefix="dnworker-deploy-") as temporary:
-            work = Path(temporary).resolve()
-            roots = _outside(_valid_roots(options.capability, work), options.output)
-            bundle = bundle_of(roots, work, locks=options.lock)
-            packages = packages_of(
-                settings, bundle.requirements, options.wheel, _uv() if options.lock else None
-            )
-    except OSError as exc:
-        why = f"{exc.filename or options.output}: {exc.strerror or exc}"
-        raise UsageError(f"{why}; nothing was written", code="DN937") from exc
-    finally:
-        signal.signal(signal.SIGTERM, before)
+    bundle, packages = _bundle(options, settings)
     changes = write_deployment(
         options.output,
         files_of(settings, bundle, packages),
@@ -133,6 +140,27 @@ def run(options: argparse.Namespace) -> int:
     return 0
 
 
+def _bundle(options: argparse.Namespace, settings: Settings) -> tuple[Bundle, Packages]:
+    """Return the packed capabilities, and what is installed of Python."""
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)  # what is temporary goes, too
+    try:
+        with (
+            tempfile.TemporaryDirectory(prefix="dnworker-deploy-") as temporary,
+            progress() as on_progress,
+        ):
+            work = Path(temporary).resolve()
+            roots = _outside(_valid_roots(options.capability, work, on_progress), options.output)
+            bundle = bundle_of(roots, work, locks=options.lock, on_progress=on_progress)
+            on_progress("waiting for uv to lock all packages" if options.lock else "reading packages")
+            uv = _uv() if options.lock else None
+            return bundle, packages_of(settings, bundle.requirements, options.wheel, uv)
+    except OSError as exc:
+        why = f"{exc.filename or options.output}: {exc.strerror or exc}"
+        raise UsageError(f"{why}; nothing was written", code="DN937") from exc
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
 def _settings(options: argparse.Namespace) -> Settings:
     return Settings(
         target=options.target,
@@ -145,6 +173,9 @@ def _settings(options: argparse.Namespace) -> Settings:
         namespace=options.namespace,
         image=options.image,
         replicas=options.replicas,
+        base_image=options.base_image,
+        nats_image=options.nats_image,
+        stop_within=options.stop_within,
     )
 
 
@@ -160,14 +191,15 @@ def _outside(roots: list[Path], output: Path) -> list[Path]:
     return roots
 
 
-def _valid_roots(paths: list[Path], work: Path) -> list[Path]:
+def _valid_roots(paths: list[Path], work: Path, on_progress: Callable[[str], None]) -> list[Path]:
     """Return the directories of all capabilities, of which none breaks a rule."""
     roots: list[Path] = []
     for number, path in enumerate(paths):
         place = unpack(path, work / f"unpacked-{number}") if path.is_file() else path
         roots += roots_of(place, _say)
     invalid = []
-    for root in roots:
+    for number, root in enumerate(roots, 1):
+        on_progress(f"checking {root} ({number} of {len(roots)})")
         found = validate(root, strict=False, with_checks=False)
         for problem in found["problems"]:
             _say(problem)

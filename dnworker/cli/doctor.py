@@ -10,6 +10,8 @@ from functools import partial
 from pathlib import Path
 
 from dnworker.cli.running import entries
+from dnworker.cli.tables import print_table
+from dnworker.cli.terminal import is_terminal, print_line
 from dnworker.cli.text import NearParser, print_json, printable
 from dnworker.core.errors import DnworkerError, with_code
 from dnworker.doctor import environment, home, jupyter, machine, packages, runtimes
@@ -57,9 +59,17 @@ def run(options: argparse.Namespace) -> int:
         print_json({"ok": not problems, "findings": rows})
     else:
         warnings = sum(one.mark == "warning" for one in findings)
-        print(printable("\n".join(map(str, findings))))
-        print(f"{_count(problems, 'problem')}, {_count(warnings, 'warning')}")
+        if is_terminal():
+            print_table([["", "LOOKED AT", "FOUND"], *map(_row, findings)])
+        else:
+            print(printable("\n".join(map(str, findings))))
+        print_line(f"{_count(problems, 'problem')}, {_count(warnings, 'warning')}")
     return 1 if problems else 0
+
+
+def _row(one: Finding) -> list[str]:
+    way_out = f"; {one.remedy}" if one.remedy else ""
+    return ["OK" if one.mark == "ok" else one.mark, one.subject, f"{one.text}{way_out}"]
 
 
 def _count(number: int, what: str) -> str:

@@ -13,6 +13,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         from dnworker.cli.probe import main as probe
 
         return probe(words[1:])
-    from dnworker.cli.main import main as run
+    try:
+        from dnworker.cli.main import main as run
 
-    return run(arguments)
+        return run(arguments)
+    except KeyboardInterrupt:  # while this is imported, which takes a moment
+        return 130

@@ -4,10 +4,15 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import sys
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from dnworker.cli.lasting import Lasting
 from dnworker.cli.remote import add_address, with_client
 from dnworker.cli.tables import print_table
+from dnworker.cli.tail import say
+from dnworker.cli.terminal import print_line
 from dnworker.cli.text import print_json, printable
 from dnworker.core.text import shorten
 
@@ -22,6 +27,9 @@ LOOK = 0.5
 
 LONGEST_ERROR = 160
 """Characters of an error or a note that a line shows."""
+
+LESS = ("BY", "HANDLERS")
+"""The columns that a narrow terminal lacks, the first of them first."""
 
 TITLES = ["#", "TIME", "KIND", "BY", "HANDLERS", "WHAT"]
 
@@ -60,22 +68,37 @@ async def _events(client: RuntimeClient, options: argparse.Namespace) -> int:
     if not found and not options.follow:
         print(printable(f"nothing of that happened{f'; was {near} meant?' if near else ''}"))
     if options.follow:
-        await _follow(client, options, found)
+        lasting = Lasting(client, options, say)
+        try:
+            await _follow(lasting, options, found)
+        finally:
+            await lasting.close()
     return 0
 
 
-async def _follow(client: RuntimeClient, options: argparse.Namespace, found: list[dict[str, Any]]) -> None:
+async def _follow(lasting: Lasting, options: argparse.Namespace, found: list[dict[str, Any]]) -> None:
     """Print what comes after the events that were found; with `--failed`, also what fails late."""
     shown = {one["id"] for one in found}
     ends = min if options.failed else max
     above = ends((one["seq"] for one in found), default=0)
+    latest, passed = max((one["at"] for one in found), default=""), ""
+    runtime = await lasting.ask(_runtime_id)
     while True:
         await asyncio.sleep(LOOK)
-        came = [one for one in await _since(client, options, above) if one["id"] not in shown]
-        _print(came, options, has_titles=False)
+        if (present := await lasting.ask(_runtime_id)) != runtime:
+            say("the runtime was restarted; what the one before published last may be missing here")
+            runtime, above, passed = present, 0, latest  # with a broker, it knows what was shown already
+        look = partial(_since, options=options, above=above)
+        came = [one for one in await lasting.ask(look) if one["id"] not in shown and one["at"] > passed]
+        _print(came, options)
         shown |= {one["id"] for one in came}
+        latest = max(latest, *(one["at"] for one in came)) if came else latest
         if came and not options.failed:
             above, shown = came[0]["seq"], set()
+
+
+async def _runtime_id(client: RuntimeClient) -> str:
+    return str((await client.connection.request("GET", "/api/runtime")).get("runtime_id"))
 
 
 async def _since(client: RuntimeClient, options: argparse.Namespace, above: int) -> list[dict[str, Any]]:
@@ -111,7 +134,7 @@ async def _page(client: RuntimeClient, options: argparse.Namespace, **query: Any
     return page
 
 
-def _print(found: list[dict[str, Any]], options: argparse.Namespace, *, has_titles: bool = True) -> None:
+def _print(found: list[dict[str, Any]], options: argparse.Namespace) -> None:
     """Print events, the oldest first, as a log has them."""
     if options.json:
         for one in reversed(found):
@@ -119,9 +142,11 @@ def _print(found: list[dict[str, Any]], options: argparse.Namespace, *, has_titl
     elif found:
         rows = [row_of(one) for one in reversed(found)]
         if options.follow:
-            print("\n".join(printable("  ".join(row).rstrip()) for row in rows), flush=True)
+            for row, one in zip(rows, reversed(found), strict=True):
+                print_line("  ".join(row).rstrip(), "red" if one["is_failed"] else "")
+            sys.stdout.flush()
         else:
-            print_table([TITLES, *rows] if has_titles else rows)
+            print_table([TITLES, *rows], less=LESS)
 
 
 def row_of(event: dict[str, Any]) -> list[str]:

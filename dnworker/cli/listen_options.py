@@ -13,6 +13,7 @@ from dnworker.core.errors import UsageError
 
 if TYPE_CHECKING:
     from dnworker.runtime import Runtime
+    from dnworker.server.listening import Listening
 
 FIRST_INHERITED = 3
 """The first file descriptor that a service manager passes (sd_listen_fds(3))."""
@@ -64,6 +65,44 @@ def mode_of(options: argparse.Namespace) -> int | None:
         raise UsageError(
             f"--uds-mode {options.uds_mode!r} is no mode; write one such as 0660", code="DN925"
         ) from exc
+
+
+def listening_of(options: argparse.Namespace) -> Listening:
+    """Return where the options say to listen.
+
+    Raises:
+        UsageError: they do not go together, or one is no port, path, mode, address or name.
+    """
+    from dnworker.server.listening import make_listening
+
+    return make_listening(
+        options.host,
+        options.port,
+        uds=options.uds,
+        uds_mode=mode_of(options),
+        tls_cert=options.tls_cert,
+        tls_key=options.tls_key,
+        tls_client_ca=options.tls_client_ca,
+        trusted_proxies=options.trusted_proxy,
+        allowed_hosts=options.allowed_host,
+    )
+
+
+def check_files(listening: Listening) -> None:
+    """Check the files of TLS, and what is at the path of a unix socket.
+
+    The socket's directory need not be there: a service manager may make it right before the start.
+
+    Raises:
+        UsageError: a file cannot be used.
+    """
+    from dnworker.server.bindings import check_socket_path
+    from dnworker.server.tls import make_context
+
+    if listening.tls is not None:
+        make_context(listening.tls)
+    if listening.uds is not None:
+        check_socket_path(listening.uds)
 
 
 def use_inherited(runtime: Runtime, environ: MutableMapping[str, str] = os.environ) -> None:

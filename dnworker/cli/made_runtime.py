@@ -11,17 +11,20 @@ from typing import TYPE_CHECKING
 
 from dnworker.capability.discovery import search_path
 from dnworker.capability.flags import parse_cli_flags
-from dnworker.cli.cluster_options import place_of, shared_broker_of
-from dnworker.cli.durable_options import broker_of, catchup_of
-from dnworker.cli.listen_options import mode_of, use_inherited
+from dnworker.capability.manifest import load_manifest
+from dnworker.cli.cluster_options import place_of, shared_broker_of, shared_settings_of
+from dnworker.cli.durable_options import broker_of, catchup_of, start_of
+from dnworker.cli.listen_options import check_files, listening_of, mode_of, use_inherited
 from dnworker.cli.restart_options import policy_of
 from dnworker.cli.retry_options import retry_of
+from dnworker.cli.roots import roots_of
 from dnworker.cli.settings.resolving import Value
+from dnworker.cli.stop_options import end_times_of
 from dnworker.cli.storm_options import apply_storm_options, check_storm_options
 from dnworker.core.errors import UsageError
 from dnworker.core.limits import parse_limits
 from dnworker.engine.replicas_text import replicas_of
-from dnworker.engine.tokens import exposure
+from dnworker.engine.tokens import exposure, read_token
 
 if TYPE_CHECKING:
     from dnworker.runtime import Runtime
@@ -71,12 +74,14 @@ def make_runtime(options: argparse.Namespace) -> Runtime:
 
 
 def check_options(options: argparse.Namespace) -> None:
-    """Check what the options say, as far as that can be seen without a runtime.
+    """Check what the options say, as far as that can be seen without a runtime and most files.
 
     Raises:
         UsageError: something makes no sense.
     """
     _token_file(options)
+    end_times_of(options)
+    listening_of(options)
     parse_limits(options.limit)
     policy_of(options)
     retry_of(options)
@@ -85,9 +90,31 @@ def check_options(options: argparse.Namespace) -> None:
     replicas_of(options.replicas, options.ordered_by, options.keep_state)
     check_storm_options(options)
     if options.broker is None:
-        shared_broker_of(options)
+        shared_settings_of(options)
         broker_of(options)
     _directories(options)
+
+
+def check_start(options: argparse.Namespace) -> None:
+    """Check all that `serve` checks at its start, as far as that goes without listening and writing.
+
+    Whether workers that options name are there, only a runtime knows that has loaded them.
+
+    Raises:
+        UsageError: something makes no sense, or a file cannot be used.
+        ManifestError: a capability that is named is none, or its manifest breaks rules.
+    """
+    check_options(options)
+    token_file = _token_file(options)
+    if token_file is not None and os.path.lexists(token_file):  # else `serve` writes it
+        read_token(token_file)
+    check_files(listening_of(options))
+    parse_cli_flags(options.flag)
+    if options.broker is not None:
+        shared_settings_of(options)
+        start_of(options)
+    for root in [root for path in options.path for root in roots_of(path)]:
+        load_manifest(root.absolute())
 
 
 def placed(exc: Exception, values: Mapping[str, Value]) -> Exception:

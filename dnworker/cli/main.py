@@ -12,6 +12,7 @@ from typing import Any
 
 from dnworker.cli import completion, lab, remote
 from dnworker.cli import export as exporting
+from dnworker.cli.progress import progress
 from dnworker.cli.text import NearParser, print_json, printable
 from dnworker.cli.version import Version, print_version_json
 from dnworker.core.errors import DnworkerError, UsageError, code_of, with_code
@@ -85,6 +86,8 @@ def make_parser() -> argparse.ArgumentParser:
     _add(commands, common, "doctor", "look at all that makes dnworker fail, and say the way out")
     _add(commands, common, "probe", "ask a runtime whether it is there and ready, as for a health check")
     _add(commands, common, "explain", "show what the code at the end of a message means")
+    _add(commands, common, "ps", "show the workers of a runtime, and what they have done")
+    _add(commands, common, "tail", "show events, or the log, as they come")
     _add(commands, common, "reload", "read capabilities again, on one node or on all")
     remote.add_commands(commands, common)
     export = commands.add_parser("export", parents=[common], help="make a capability of a notebook file")
@@ -123,7 +126,8 @@ def _add(commands: Any, common: argparse.ArgumentParser, name: str, purpose: str
 
 def _import(options: argparse.Namespace) -> int:
     importer = exporting.extension("import")
-    made = importer.import_capability(options.capability, options.output.parent)
+    with progress() as on_progress:
+        made = importer.import_capability(options.capability, options.output.parent, on_progress=on_progress)
     written = exporting.extension("notebook-file").write_notebook(made, options.output, force=options.force)
     if options.json:
         print_json({"ok": True, "files": [str(path) for path in written], "notes": made.notes})

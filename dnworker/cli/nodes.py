@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import sys
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from dnworker.cli.lasting import Lasting
 from dnworker.cli.remote import add_address, with_client
-from dnworker.cli.tables import aligned
+from dnworker.cli.tables import table_lines
+from dnworker.cli.tail import say
+from dnworker.cli.terminal import Screen, fitted
 from dnworker.cli.text import print_json, printable
 from dnworker.engine.node_records import HeldWorker, Move, NodeRow, members_here
 from dnworker.engine.versions import SHOWN_DIGITS
@@ -25,8 +27,9 @@ POLL = 1.0
 STEPS_SHOWN = 10
 WORKERS_SHOWN = 1_000
 
-CLEAR = "\x1b[H\x1b[2J\x1b[3J"
-"""Has a terminal show nothing, and go on at its top."""
+LESS = ("LABELS", "HOST", "VERSION", "PENDING", "LAG", "WAITING", "WORKERS")
+LESS_OF_WORKERS = ("FENCE", "PENDING", "WAITING", "HANDLED", "FAILED")
+"""The columns that a narrow terminal lacks, the first of them first."""
 
 MOVES = {"joined": "{node} joined", "left": "{node} left", "gone": "{node} is gone", "back": "{node} is back"}
 """The steps of nodes in words."""
@@ -40,25 +43,38 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 async def _nodes(client: RuntimeClient, options: argparse.Namespace) -> int:
-    shown: object = None
+    if not options.watch:
+        answer = await _look(client)
+        if options.json:
+            print_json({"ok": True, **answer})
+        else:
+            print(_text(answer), flush=True)
+        return 0
+    lasting = Lasting(client, options, say)
+    try:
+        await _watch(lasting, options)
+    finally:
+        await lasting.close()
+    return 0
+
+
+async def _look(client: RuntimeClient) -> dict[str, Any]:
+    answer: dict[str, Any] = await client.connection.request("GET", "/api/nodes")
+    return answer
+
+
+async def _watch(lasting: Lasting, options: argparse.Namespace) -> None:
+    """Show each change, until cancelled."""
+    screen = Screen()
+    shown: dict[str, Any] | None = None
     while True:
-        answer = await client.connection.request("GET", "/api/nodes")
-        found = _without_ages(answer) if options.json else _text(answer)
-        if found != shown:
-            _show(answer, found, options, is_first=shown is None)
+        answer = await lasting.ask(_look)
+        if not options.json:
+            screen.show(_text(answer).split("\n"))
+        elif (found := _without_ages(answer)) != shown:
             shown = found
-        if not options.watch:
-            return 0
+            print_json({"ok": True, **answer})
         await asyncio.sleep(POLL)
-
-
-def _show(answer: dict[str, Any], found: object, options: argparse.Namespace, *, is_first: bool) -> None:
-    if options.json:
-        print_json({"ok": True, **answer})
-    elif options.watch and sys.stdout.isatty():
-        print(f"{CLEAR}{found}", flush=True)
-    else:
-        print(found if is_first else f"\n{found}", flush=True)
 
 
 def _without_ages(answer: dict[str, Any]) -> dict[str, Any]:
@@ -71,7 +87,7 @@ def _without_ages(answer: dict[str, Any]) -> dict[str, Any]:
 def _text(answer: dict[str, Any]) -> str:
     """Return what a terminal shows; lines of nodes, of workers, and of the timeline."""
     if not answer["is_shared"]:
-        return printable(
+        return _line(
             f"this runtime keeps its events by itself (broker {answer['broker']}) and is no node; "
             "`dnworker serve --broker nats://HOST --namespace NAME` shares them"
         )
@@ -81,8 +97,13 @@ def _text(answer: dict[str, Any]) -> str:
     blocks.append(_versions_text(rows))
     if moves:
         shown = moves[-STEPS_SHOWN:]
-        blocks.append("\n".join(f"{_clock(move.at)}  {_step(move)}" for move in reversed(shown)))
-    return printable("\n\n".join(block for block in blocks if block))
+        blocks.append("\n".join(_line(f"{_clock(move.at)}  {_step(move)}") for move in reversed(shown)))
+    return "\n\n".join(block for block in blocks if block)
+
+
+def _line(text: str) -> str:
+    """Return foreign text in the width of the terminal."""
+    return "\n".join(line for one in printable(text).split("\n") for line in fitted(one))
 
 
 def _nodes_text(rows: list[NodeRow], more: int) -> str:
@@ -102,8 +123,8 @@ def _nodes_text(rows: list[NodeRow], more: int) -> str:
                 f"{row.host}, process {row.pid}",
             ]
         )
-    lines = aligned(table)
-    return "\n".join([*lines, *([f"and {more:,} more"] if more else [])])
+    lines = table_lines(table, less=LESS)
+    return "\n".join([*lines, *([_line(f"and {more:,} more")] if more else [])])
 
 
 def _state(row: NodeRow) -> str:
@@ -127,7 +148,7 @@ def _problems(rows: list[NodeRow], failure: str | None) -> list[str]:
         if row.clock_off_sec is not None:
             way = "ahead of" if row.clock_off_sec > 0 else "behind"
             found.append(f"the clock of {row.name} is {abs(row.clock_off_sec):.0f} s {way} the one here")
-    return ["\n".join(found)] if found else []
+    return ["\n".join(map(_line, found))] if found else []
 
 
 def _workers_text(rows: list[NodeRow]) -> str:
@@ -142,8 +163,9 @@ def _workers_text(rows: list[NodeRow]) -> str:
         table.append([_member(one, row), row.name, one.state, fence, *numbers])
     more = sum(row.held for row in rows if row.state != "gone") - len(table) + 1
     if len(table) == 1 and not more:
-        return "no node holds a worker"
-    return "\n".join([*aligned(table), *([f"and {more:,} more"] if more > 0 else [])])
+        return _line("no node holds a worker")
+    lines = table_lines(table, less=LESS_OF_WORKERS)
+    return "\n".join([*lines, *([f"and {more:,} more"] if more > 0 else [])])
 
 
 def _member(one: HeldWorker, row: NodeRow) -> str:
@@ -164,7 +186,7 @@ def _versions_text(rows: list[NodeRow]) -> str:
     table = [["CAPABILITY", "VERSION", "DIGEST", "NODES"]]
     for (name, version, digest, is_old), nodes in sorted(found.items())[:WORKERS_SHOWN]:
         table.append([name, f"{version} (old)" if is_old else version, digest, ", ".join(nodes)])
-    return "\n".join(aligned(table))
+    return "\n".join(table_lines(table, less=("DIGEST",)))
 
 
 def _step(move: Move) -> str:

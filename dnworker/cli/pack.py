@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 from dnworker.archive.packing import Packed, pack
+from dnworker.cli.progress import progress
 from dnworker.cli.roots import roots_of
 from dnworker.cli.text import print_json, printable
 from dnworker.core.errors import UsageError
@@ -40,13 +41,13 @@ def run(options: argparse.Namespace) -> int:
     roots = [root for path in options.capability for root in roots_of(path, _say)]
     before = signal.signal(signal.SIGTERM, signal.default_int_handler)  # what is temporary goes, too
     try:
-        packed = pack(roots, options.output, locks=not options.no_lock, on_progress=_progress)
+        with progress() as on_progress:
+            packed = pack(roots, options.output, locks=not options.no_lock, on_progress=on_progress)
     except OSError as exc:
         why = f"{exc.filename or options.output}: {exc.strerror or exc}"
         raise UsageError(f"{why}; nothing was written", code="DN518") from exc
     finally:
         signal.signal(signal.SIGTERM, before)
-        _progress("")
     if options.json:
         print_json(
             {
@@ -72,12 +73,6 @@ def _lines(packed: Packed) -> list[str]:
         more = f", and {len(packed.left_out) - 10:,} more" if len(packed.left_out) > 10 else ""
         lines.append(f"left out: {', '.join(packed.left_out[:10])}{more}")
     return lines
-
-
-def _progress(text: str) -> None:
-    """Show what is being done, where somebody may be watching."""
-    if sys.stderr.isatty():
-        print(f"\r\x1b[K{printable(text)}", end="", file=sys.stderr, flush=True)
 
 
 def _say(text: str) -> None:

@@ -8,7 +8,6 @@ from __future__ import annotations
 import argparse
 import http.client
 import json
-import os
 import signal
 import socket
 import ssl
@@ -20,7 +19,10 @@ from typing import Any
 from urllib.parse import urlencode, urlsplit
 
 from dnworker.cli.text import NearParser, printable
-from dnworker.core.errors import UsageError, with_code
+from dnworker.client.address import base_of, resolve_url, socket_of
+from dnworker.client.tls import client_context
+from dnworker.client.unreachable import unreachable
+from dnworker.core.errors import Invalid, UsageError, with_code
 
 DEFAULT_URL = "http://127.0.0.1:8787"
 """Where `serve` listens by default."""
@@ -58,6 +60,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--url",
         help=f"of the runtime, or unix:PATH (default: DREADNODE_RUNTIME_URL, or {DEFAULT_URL})",
     )
+    parser.add_argument("--ca", metavar="FILE", help="the authorities of an https URL (default: DNWORKER_CA)")
+    parser.add_argument(
+        "--client-cert",
+        metavar="FILE",
+        help="the certificate to show there (default: DNWORKER_CLIENT_CERT)",
+    )
+    parser.add_argument(
+        "--client-key",
+        metavar="FILE",
+        help="its key (default: DNWORKER_CLIENT_KEY, or in the same file)",
+    )
     parser.add_argument("--no-verify", action="store_true", help="take any certificate of an https URL")
     parser.add_argument(
         "--timeout", type=float, default=5.0, metavar="SECONDS", help="for all of it (default: %(default)g)"
@@ -89,17 +102,19 @@ def probe(options: argparse.Namespace) -> int:
     """
     if not 0 < options.timeout <= 3600:
         raise UsageError(f"--timeout is {options.timeout:g}; it takes up to 3600 seconds", code="DN930")
-    url = options.url or os.environ.get("DREADNODE_RUNTIME_URL") or DEFAULT_URL
+    try:
+        url = resolve_url(options.url)
+    except Invalid as exc:
+        raise UsageError(str(exc).replace("server_url", "--url"), code="DN906") from exc
     path = "/api/health" if options.live else "/api/ready"
     if options.worker and not options.live:
         path += "?" + urlencode([("workers", name) for name in options.worker])
-    connection = _connection(url, verify=not options.no_verify)
+    connection = _connection(url, options)
     try:
         with _within(options.timeout):
-            status, report = _ask(connection, path)
+            status, report = _ask(connection, urlsplit(base_of(url)).path + path)
     except (OSError, http.client.HTTPException) as exc:
-        why = getattr(exc, "strerror", None) or str(exc) or type(exc).__name__
-        return _tell(options, is_good=False, text=f"no runtime answers at {url}: {why}", report={})
+        return _tell(options, is_good=False, text=str(unreachable(url, exc)), report={})
     finally:
         connection.close()
     if "stage" not in report:
@@ -111,29 +126,21 @@ def probe(options: argparse.Namespace) -> int:
     return _tell(options, is_good=is_ready, text="ready" if is_ready else _why(report), report=report)
 
 
-def _connection(url: str, *, verify: bool) -> http.client.HTTPConnection:
+def _connection(url: str, options: argparse.Namespace) -> http.client.HTTPConnection:
     """Return what asks at a URL; it connects later.
 
     Raises:
-        UsageError: it is no URL of a runtime.
+        UsageError: a file of TLS cannot be used.
     """
+    if (path := socket_of(url)) is not None:
+        return _UnixConnection(path)
     parts = urlsplit(url)
-    if parts.scheme == "unix" and parts.path:
-        return _UnixConnection(parts.path)
-    try:
-        host, port = parts.hostname, parts.port
-    except ValueError:
-        host = port = None
-    if host is None or parts.scheme not in ("http", "https"):
-        raise UsageError(
-            f"--url {url!r} is no http://HOST:PORT, https://HOST:PORT or unix:PATH", code="DN906"
-        )
     if parts.scheme == "http":
-        return http.client.HTTPConnection(host, port)
-    context = ssl.create_default_context()
-    if not verify:
+        return http.client.HTTPConnection(parts.hostname or "", parts.port)
+    context = client_context(options.ca, options.client_cert, options.client_key)
+    if options.no_verify:
         context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
-    return http.client.HTTPSConnection(host, port, context=context)
+    return http.client.HTTPSConnection(parts.hostname or "", parts.port, context=context)
 
 
 @contextmanager

@@ -9,6 +9,7 @@ from urllib.parse import quote
 from dnworker.cli.remote import add_address, with_client
 from dnworker.cli.text import print_json, printable
 from dnworker.core.errors import UsageError
+from dnworker.core.text import closest
 
 if TYPE_CHECKING:
     from dnworker.client.client import RuntimeClient
@@ -58,6 +59,8 @@ async def _reload(client: RuntimeClient, options: argparse.Namespace) -> int:
         answer = await client.connection.request("POST", f"/api/nodes/reload{query}", timeout=None)
         rows: list[dict[str, Any]] = answer["nodes"]
         problems, notes = [], []
+        if options.capability and not any(row["is_reloaded"] or row["error"] for row in rows):
+            raise await _unknown(client, options.capability)
     else:
         wait = "" if options.no_wait else f"{'&' if query else '?'}wait={WAIT:g}"
         info = await client.connection.request("POST", f"/api/reload{query}{wait}", timeout=None)
@@ -79,6 +82,14 @@ async def _reload(client: RuntimeClient, options: argparse.Namespace) -> int:
         )
         print(printable(f"{text}; workers move one at a time, `dnworker nodes --watch` shows them"))
     return int(has_failed)
+
+
+async def _unknown(client: RuntimeClient, name: str) -> UsageError:
+    """Return the error of a name that no node knows, with what was probably meant."""
+    info = await client.connection.request("GET", "/api/runtime")
+    near = closest(name.partition(":")[0], [one["name"] for one in info["capabilities"]])
+    hint = f"; did you mean {near}?" if near else "; `dnworker nodes` shows those that there are"
+    return UsageError(f"no node has a capability {name!r}{hint}", code="DN404")
 
 
 def _problems(info: dict[str, Any], only: str | None) -> list[str]:

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
-import sys
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from dnworker.cli.remote import add_address, with_client
+from dnworker.cli.terminal import fitted, is_coloured, is_terminal, width
 from dnworker.cli.text import print_json, printable
 from dnworker.client.connection import in_path
-from dnworker.events.trace_rows import Row, as_it_is, in_colours, lines_of
+from dnworker.events.trace_rows import BAR_WIDTH, Row, in_colours, lines_of
 
 if TYPE_CHECKING:
     from dnworker.client.client import RuntimeClient
@@ -58,14 +58,27 @@ def _lines(found: dict[str, Any]) -> list[str]:
         )
         for one in found["rows"]
     ]
-    lines = lines_of(rows, in_colours if _is_coloured() else as_it_is)
+    lines = lines_of([_fitting(row) for row in rows], _painted)
     for event in found["events"]:
         if "payload" in event:
             text = json.dumps(event["payload"], indent=2, ensure_ascii=False)
-            lines += [f"payload of {printable(event['kind'])} #{event['seq']}:", printable(text)]
-    return [*lines, *(printable(f"({text})") for text in found.get("cut", ()))]
+            lines += _fitted(f"payload of {event['kind']} #{event['seq']}:\n{text}")
+    return [*lines, *(line for text in found.get("cut", ()) for line in _fitted(f"({text})"))]
 
 
-def _is_coloured() -> bool:
-    """Return whether colours are wanted: at a terminal that shows them, unless NO_COLOR is set."""
-    return sys.stdout.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
+def _fitted(text: str) -> list[str]:
+    return [line for one in printable(text).split("\n") for line in fitted(one)]
+
+
+def _fitting(row: Row) -> Row:
+    """Return a row without its bar where a terminal has no room for both."""
+    if row.bar is None or not is_terminal():
+        return row
+    room = width() - BAR_WIDTH - 2 - 2 * row.depth - len("x ")
+    return row if row.text.isascii() and len(row.text) <= room else replace(row, bar=None)
+
+
+def _painted(row: Row, line: str) -> str:
+    """Return the lines of a row, in colours where they are wanted."""
+    lines = [piece for one in line.split("\n") for piece in fitted(one)]
+    return "\n".join(in_colours(row, one) for one in lines) if is_coloured() else "\n".join(lines)

@@ -20,9 +20,13 @@ from dnworker.capability.manifest import (
 )
 from dnworker.capability.reading import shown
 from dnworker.cli.roots import roots_of
+from dnworker.cli.tables import print_table
+from dnworker.cli.terminal import is_terminal
 from dnworker.cli.text import printable
 from dnworker.engine.checks import run_bounded
 from dnworker.engine.examine import examine
+
+TITLES = ["CAPABILITY", "RESULT", "HAS", "PROBLEMS"]
 
 IMPORT_TIMEOUT = 60.0
 """Seconds that the import of a worker's module may take."""
@@ -66,12 +70,25 @@ def validate(options: argparse.Namespace) -> int:
     _progress("")
     if options.json:
         print(json.dumps(results))
+    elif is_terminal():
+        rows = [[one["path"], "ok" if one["ok"] else "not ok", _has(one), _problems(one)] for one in results]
+        print_table(
+            [TITLES, *rows] if any(row[-1] for row in rows) else [row[:-1] for row in [TITLES, *rows]]
+        )
     else:
         for result in results:
             print(f"{result['path']}: {'ok' if result['ok'] else 'not ok'}{_counted(result['counts'])}")
             for problem in result["problems"]:
                 print(printable(f"  {problem}"))
     return 0 if all(result["ok"] for result in results) else 1
+
+
+def _has(result: Result) -> str:
+    return _counted(result["counts"]).strip(" ()")
+
+
+def _problems(result: Result) -> str:
+    return "\n".join(result["problems"])
 
 
 def check(root: Path, *, strict: bool, with_checks: bool = True) -> Result:

@@ -29,6 +29,8 @@ from dnworker.core.models import (
 from dnworker.core.text import closest, shorten
 
 if TYPE_CHECKING:
+    import ssl
+
     import httpx
 
     from dnworker.client.connection import Connection, TurnEvents
@@ -68,9 +70,12 @@ class RuntimeClient:
     that cannot be reached `RuntimeUnavailable`.
 
     Args:
-        server_url: where the runtime is; by default from `DREADNODE_RUNTIME_URL`, then `_HOST` and `_PORT`.
+        server_url: where the runtime is, such as `https://workers.example.com:8787`, or `unix:` and the
+            path of its socket; by default from `DREADNODE_RUNTIME_URL`, then `_HOST` and `_PORT`.
         auth_token: bearer token; by default from the environment, read anew for every request.
         transport: an httpx transport, for tests.
+        tls: how certificates are checked; by default by the authorities of the file that `DNWORKER_CA` names,
+            or those of the system.
         connection: the way to the runtime, instead of HTTP. The environment then says nothing of the client's
             sessions, and `server_url` is only what the client shows.
         default_notify_source: `source` of notifications that name none.
@@ -98,6 +103,7 @@ class RuntimeClient:
         *,
         auth_token: str | None = None,
         transport: httpx.AsyncBaseTransport | None = None,
+        tls: ssl.SSLContext | None = None,
         connection: Connection | None = None,
         default_notify_source: str | None = None,
         default_session_labels: Labels | None = None,
@@ -108,7 +114,9 @@ class RuntimeClient:
         if connection is None:
             from dnworker.client.http import HttpConnection
 
-            connection = http = HttpConnection(server_url, auth_token=auth_token, transport=transport)
+            connection = http = HttpConnection(
+                server_url, auth_token=auth_token, transport=transport, tls=tls
+            )
             server_url, environ = http.server_url, os.environ
         if default_session_labels is None:
             default_session_labels = _labels_from(environ)
@@ -507,7 +515,7 @@ class RuntimeClient:
         return str(skill.get("rendered") or skill.get("instructions") or "")
 
     async def fetch_mcp_detail(self, capability: str, server_name: str) -> dict[str, Any]:
-        """Return an MCP server's definition and state.
+        """Return an MCP server's definition, state, tools, and the end of its log.
 
         Args:
             capability: the capability that declares it.
@@ -522,14 +530,14 @@ class RuntimeClient:
         return await self._fields("GET", f"/api/mcp/{in_path(capability, server_name)}")
 
     async def reconnect_mcp_server(self, capability: str, server_name: str) -> dict[str, Any]:
-        """Connect to an MCP server again.
+        """Connect to an MCP server again; returns when that has succeeded or failed.
 
         Args:
             capability: the capability that declares it.
             server_name: the server's name.
 
         Returns:
-            A dict as the HTTP API answers it.
+            A dict as the HTTP API answers it; where somebody has to sign in, `detail` has the URL.
 
         Raises:
             httpx.HTTPStatusError: 404 unknown, 409 its gate is closed.
@@ -537,7 +545,7 @@ class RuntimeClient:
         return await self._fields("POST", f"/api/mcp/{in_path(capability, server_name)}/reconnect")
 
     async def reauthenticate_mcp_server(self, capability: str, server_name: str) -> dict[str, Any]:
-        """Sign in to an MCP server again.
+        """Forget the sign-in to an MCP server, and connect again.
 
         Args:
             capability: the capability that declares it.
@@ -547,7 +555,7 @@ class RuntimeClient:
             A dict as the HTTP API answers it.
 
         Raises:
-            httpx.HTTPStatusError: 404 unknown, 409 its gate is closed.
+            httpx.HTTPStatusError: 404 unknown, or a command; 409 its gate is closed.
         """
         return await self._fields("POST", f"/api/mcp/{in_path(capability, server_name)}/reauthenticate")
 

@@ -5,20 +5,22 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-import re
+import ssl
 from collections.abc import AsyncIterator, Collection, Mapping
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlencode, urlsplit
+from urllib.parse import urlencode
 
 import httpx
 
+from dnworker.client.address import base_of, is_near, resolve_url, socket_of
 from dnworker.client.connection import TurnEvents, checked, encode_fields, in_path, read_answer
 from dnworker.client.socket import InteractiveSocket
+from dnworker.client.tls import client_context
+from dnworker.client.unreachable import unreachable
 from dnworker.core.envelope import RECONNECTED, RESUMED, EventEnvelope, decode, decode_redelivered, new_id
-from dnworker.core.errors import Invalid, RuntimeUnavailable
+from dnworker.core.errors import RuntimeUnavailable
 from dnworker.core.invocation import current_invocation, feeds_handlers
-from dnworker.core.text import shorten
 
 log = logging.getLogger("dnworker.client")
 
@@ -51,68 +53,24 @@ DELIVERY = "delivery"
 NO_GROUPS = "dnworker-no-groups"
 """A header of our handshake: this runtime keeps no session groups, so that no handler asks for one first."""
 
+TLS_HERE = ("this port speaks TLS", "plain HTTP request was sent to HTTPS port")
+"""What our server and nginx answer to plain HTTP at a port of TLS."""
+
 LARGEST_FRAME = 32 * 1024 * 1024
 """The server caps its frames at 30 MiB (contract 7)."""
 
 AT_ONCE = 100
 """Requests at a time, as many as the pool has connections: it looks at all that wait for each that ends."""
 
-LONGEST_SHOWN = 200
-"""Characters of what is no address."""
+IDLE = 20
+"""Connections that are kept open for the next requests."""
 
-_HOST_AND_PORT = re.compile(r"[\w.-]+:\d{1,5}")
-_USER = re.compile(r"//[^/?#]*@")
-_LOOPBACK = ("127.0.0.1", "localhost", "::1")
+IDLE_SECONDS = 2.0
+"""Seconds after which a connection that nothing uses is used no more.
 
-
-def resolve_url(argument: str | None = None) -> str:
-    """Return where the runtime is: argument, `DREADNODE_RUNTIME_URL`, then host and port (contract 8.1).
-
-    Raises:
-        Invalid: a ValueError: that is no address.
-    """
-    env = os.environ
-    if argument:
-        return _checked_url(argument, "server_url")
-    if url := env.get("DREADNODE_RUNTIME_URL"):
-        return _checked_url(url, "DREADNODE_RUNTIME_URL")
-    host = env.get("DREADNODE_RUNTIME_HOST") or env.get("DREADNODE_SERVER_HOST") or "127.0.0.1"
-    port = env.get("DREADNODE_RUNTIME_PORT") or env.get("DREADNODE_SERVER_PORT") or "8787"
-    return _checked_url(f"http://{host}:{port}", "DREADNODE_RUNTIME_HOST and _PORT")
-
-
-def _checked_url(url: str, source: str) -> str:
-    """Return an address without its last slashes.
-
-    Raises:
-        Invalid: it is none; names its source, and never a password.
-    """
-    if (problem := _problem_of(url)) is None:
-        return url.rstrip("/")
-    example = "such as http://127.0.0.1:8787"
-    if isinstance(url, str) and _HOST_AND_PORT.fullmatch(url):
-        example = f"try http://{url}"
-    shown = repr(shorten(_USER.sub("//***@", str(url)), LONGEST_SHOWN))
-    raise Invalid(f"{shown} is no address of a runtime, as {source}: {problem}; {example}")
-
-
-def _problem_of(url: object) -> str | None:
-    if not isinstance(url, str):
-        return f"it is a text, not {type(url).__name__}"
-    if any(char.isspace() or not char.isprintable() for char in url):
-        return "it has a space or a control character"
-    try:
-        parts = urlsplit(url)
-        host = parts.hostname
-    except ValueError:
-        return "it is no URL"
-    if parts.scheme not in ("http", "https"):
-        return "it begins with http:// or https://"
-    try:
-        _ = parts.port
-    except ValueError:
-        return "its port is no number from 0 to 65535"
-    return None if host else "it names no host"
+Servers, as the reference, close one after 5 s: a request that is sent in that moment fails, and nobody knows
+whether the server has taken it.
+"""
 
 
 def resolve_token(argument: str | None = None) -> str | None:
@@ -128,7 +86,14 @@ def resolve_token(argument: str | None = None) -> str | None:
 
 
 class HttpConnection:
-    """Talks to a runtime over its HTTP API and its event socket."""
+    """Talks to a runtime over its HTTP API and its event socket.
+
+    Args:
+        server_url: where the runtime is: an address of http, https or unix.
+        auth_token: its bearer token.
+        transport: an httpx transport, for tests.
+        tls: how certificates are checked; by default as `client_context` says.
+    """
 
     def __init__(
         self,
@@ -136,8 +101,10 @@ class HttpConnection:
         *,
         auth_token: str | None = None,
         transport: httpx.AsyncBaseTransport | None = None,
+        tls: ssl.SSLContext | None = None,
     ) -> None:
         self.server_url = resolve_url(server_url)
+        self._tls = tls
         self._token = auth_token
         self._transport = transport
         self._http: httpx.AsyncClient | None = None
@@ -152,8 +119,7 @@ class HttpConnection:
         Raises:
             RuntimeUnavailable: it does not answer, refuses, failed to start, or took more than 120 s.
         """
-        loopback = urlsplit(self.server_url).hostname in _LOOPBACK
-        timeout = 1.0 if loopback else 15.0
+        timeout = 1.0 if is_near(self.server_url) else 15.0
         deadline = asyncio.get_running_loop().time() + READY_BUDGET
         while True:
             try:
@@ -161,9 +127,7 @@ class HttpConnection:
             except httpx.ReadTimeout:
                 response = None
             except httpx.TransportError as exc:
-                raise RuntimeUnavailable(
-                    f"no runtime answers at {self.server_url}: {exc or type(exc).__name__}"
-                ) from exc
+                raise unreachable(self.server_url, exc) from exc
             if response is not None and await self._is_ready(response, timeout):
                 return
             if asyncio.get_running_loop().time() > deadline:
@@ -176,6 +140,10 @@ class HttpConnection:
         match response.status_code:
             case 200:
                 return True
+            case 400 if any(text in response.text for text in TLS_HERE):
+                address = "https://" + self.server_url.partition("://")[2]
+                text = f"{self.server_url} speaks TLS; give its address as {address}"
+                raise RuntimeUnavailable(text, code="DN906")
             case 404:
                 health = await self._client().get("/api/health", timeout=timeout)
                 if health.status_code == 200:
@@ -249,6 +217,7 @@ class HttpConnection:
         stream = _Stream(kinds)
         delay = RECONNECT_FIRST
         connected_before = False
+        told = ""
         while True:
             try:
                 async with self._open_socket(f"/api/ws/events?{stream.query}") as socket:
@@ -273,11 +242,24 @@ class HttpConnection:
             except ConnectionClosed:
                 pass  # reconnect below
             except (OSError, InvalidHandshake, TimeoutError) as exc:
-                if not connected_before:
-                    raise RuntimeUnavailable(f"no event stream at {self.server_url}: {exc}") from exc
+                told = self._lost(exc, connected_before, told)
             log.info("event stream lost; reconnecting in %g s", delay)
             await asyncio.sleep(delay)
             delay = min(delay * 2, RECONNECT_LONGEST)
+
+    def _lost(self, exc: Exception, connected_before: bool, told: str) -> str:
+        """Say once what waiting does not mend, such as a certificate that has expired; returns what was said.
+
+        Raises:
+            RuntimeUnavailable: there was no stream before.
+        """
+        failure = unreachable(self.server_url, exc, "no event stream")
+        if not connected_before:
+            raise failure from exc
+        if failure.is_final and str(failure) != told:
+            log.warning("the event stream does not come back: %s", failure)
+            return str(failure)
+        return told
 
     async def request(
         self,
@@ -329,12 +311,27 @@ class HttpConnection:
         if self._http is None:
             # trust_env off: a proxy must not see the token of a runtime on this machine.
             self._http = httpx.AsyncClient(
-                base_url=self.server_url,
-                transport=self._transport,
+                base_url=base_of(self.server_url),
+                transport=self._transport or self._made_transport(),
                 timeout=None,  # noqa: S113  a turn takes as long as it takes
                 trust_env=False,
             )
         return self._http
+
+    def _made_transport(self) -> httpx.AsyncBaseTransport:
+        # An empty context where there is no TLS: httpx would read a file of 300 KB for its own.
+        tls = self._context() or ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        path = socket_of(self.server_url)
+        limits = httpx.Limits(
+            max_connections=AT_ONCE, max_keepalive_connections=IDLE, keepalive_expiry=IDLE_SECONDS
+        )
+        return httpx.AsyncHTTPTransport(verify=tls, trust_env=False, uds=path, limits=limits)
+
+    def _context(self) -> ssl.SSLContext | None:
+        """Return how certificates are checked; None where the address needs none."""
+        if self._tls is None and self.server_url.startswith("https:"):
+            self._tls = client_context()
+        return self._tls if self.server_url.startswith("https:") else None
 
     def _headers(self) -> dict[str, str]:
         token = resolve_token(self._token)
@@ -348,18 +345,19 @@ class HttpConnection:
 
     def _open_socket(self, path: str) -> Any:
         """Open a WebSocket: what websockets' `connect` returns, to be awaited or entered."""
-        from websockets.asyncio.client import connect
+        from websockets.asyncio.client import connect, unix_connect
 
-        parts = urlsplit(self.server_url)
-        scheme = "wss" if parts.scheme == "https" else "ws"
-        return connect(
-            f"{scheme}://{parts.netloc}{path}",
-            additional_headers=self._headers(),
-            max_size=LARGEST_FRAME,
-            close_timeout=CLOSE_SECONDS,
-            proxy=None,
-            logger=logging.getLogger("dnworker.client.socket"),
-        )
+        base = base_of(self.server_url).replace("http", "ws", 1)
+        how: dict[str, Any] = {
+            "additional_headers": self._headers(),
+            "max_size": LARGEST_FRAME,
+            "close_timeout": CLOSE_SECONDS,
+            "proxy": None,
+            "logger": logging.getLogger("dnworker.client.socket"),
+        }
+        if (unix := socket_of(self.server_url)) is not None:
+            return unix_connect(unix, f"{base}{path}", **how)
+        return connect(f"{base}{path}", ssl=self._context(), **how)
 
     def _refuse_transport(self) -> None:
         if self._transport is not None:

@@ -11,6 +11,7 @@ from typing import Any
 import msgspec
 
 from dnworker.client.connection import encode_fields
+from dnworker.client.unreachable import unreachable
 from dnworker.core.envelope import EventEnvelope, decode, new_id
 from dnworker.core.errors import CommandError, RuntimeUnavailable, TurnFailedError
 from dnworker.core.invocation import current_invocation
@@ -205,7 +206,9 @@ class InteractiveSocket:
             failure.is_final = status in (401, 403)
             raise failure from exc
         except (OSError, InvalidHandshake, TimeoutError) as exc:
-            raise RuntimeUnavailable(f"no socket at {self._where}: {exc}", code="DN918") from exc
+            failure = unreachable(self._where, exc, "no socket")
+            failure.code = "DN918" if failure.code == RuntimeUnavailable.code else failure.code
+            raise failure from exc
 
     async def _send(self, op: str, session_id: str | None, payload: dict[str, Any]) -> dict[str, Any]:
         from websockets.exceptions import ConnectionClosed

@@ -169,10 +169,17 @@ class ComponentStateChanged(Payload):
 
     capability: str
     name: str
-    kind: Annotated[Literal["worker"], Meta(description="of the reference also `mcp_server`")]
-    status: Annotated[str, Meta(description="`ok`, `error`, `stopped` or `gated_off`")]
+    kind: Literal["worker", "mcp_server"]
+    status: Annotated[
+        str,
+        Meta(
+            description="`ok`, `error`, `stopped` or `gated_off`; of an MCP server also `connecting`, "
+            "`needs_auth` or `enabled_failed` (a flag of its `when` is on)"
+        ),
+    ]
     error: Annotated[str | None, Meta(description="why it failed, with the last lines of a process")]
     detail: Annotated[str | None, Meta(description="what it waits for, such as a flag")]
+    tool_count: Annotated[int | UnsetType, Meta(description="the tools of an MCP server")] = UNSET
 
 
 class Notify(Payload):
@@ -295,7 +302,9 @@ KINDS: dict[str, Kind] = {
         "runtime", CapabilitiesReloaded, "Capabilities were read from disk again, and their workers started."
     ),
     "component.state_changed": Kind(
-        "runtime", ComponentStateChanged, "A worker has started, failed, stopped, or waits for a flag."
+        "runtime",
+        ComponentStateChanged,
+        "A worker or MCP server has started, failed, stopped, or waits for a flag.",
     ),
     "notify": Kind(
         "runtime", Notify, "A handler calls `client.notify`. With a session, it is published there."

@@ -9,7 +9,7 @@ from dnworker.deploy.filling import filled
 from dnworker.deploy.serve_file import serve_file, stop_seconds
 from dnworker.deploy.settings import CONTAINER_USER, Settings
 
-PROGRAMS = ("install.sh", "start.sh", "warm.sh")
+PROGRAMS = ("command.sh", "install.sh", "start.sh", "warm.sh")
 """Files that can be executed."""
 
 
@@ -40,6 +40,7 @@ def files_of(settings: Settings, bundle: Bundle, packages: Packages) -> dict[str
             f"{settings.name}.service": filled("unit.service", values),
             f"{settings.name}.sysusers.conf": filled("sysusers.conf", values),
             f"{settings.name}.tmpfiles.conf": filled("tmpfiles.conf", values),
+            "command.sh": filled("command.sh", values),
             "install.sh": filled("install.sh", values),
         }
     else:
@@ -78,6 +79,8 @@ def _values(settings: Settings, bundle: Bundle) -> dict[str, object]:
         "address": f"[{host}]:{settings.port}" if ":" in host else f"{host}:{settings.port}",
         "release": bundle.release,
         "image": settings.image_of(bundle.release),
+        "base_image": settings.base_image,
+        "nats_image": settings.nats_image,
         "replicas": settings.replicas,
         "namespace": settings.shared_namespace,
         "capabilities": ", ".join(f"{name} {version}" for name, version in bundle.capabilities),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterator
 
 from dnworker.deploy.settings import Settings
@@ -10,8 +11,8 @@ from dnworker.deploy.settings import Settings
 DRAIN = 5
 """Seconds in which load balancers notice that a node ends."""
 
-END = 10
-"""Seconds that the end of a runtime takes at most, without the drain."""
+STOP_WITHIN, END = 6.5, 10
+"""Seconds of `serve --stop-within` by default, and how long the end takes then at most, without the drain."""
 
 _HEAD = """\
 # Options of `dnworker serve`, one a line, without their dashes; `dnworker serve --help` has all.
@@ -42,6 +43,8 @@ def options_of(settings: Settings) -> dict[str, object]:
     if settings.target in ("compose", "kubernetes"):
         options["allowed-host"] = ["node" if settings.target == "compose" else settings.name]
         options["drain"] = DRAIN
+    if settings.stop_within is not None:
+        options["stop-within"] = settings.stop_within
     if settings.keeps_file:
         options["durable"] = f"{state}/events.db"
     if settings.shares_broker:
@@ -52,8 +55,9 @@ def options_of(settings: Settings) -> dict[str, object]:
 
 def stop_seconds(settings: Settings) -> int:
     """Return after how many seconds a runtime that is to end is killed: well after it ends by itself."""
-    drain = options_of(settings).get("drain", 0)
-    return 2 * END + (drain if isinstance(drain, int) else 0)
+    drain = DRAIN if "drain" in options_of(settings) else 0
+    within = STOP_WITHIN if settings.stop_within is None else settings.stop_within
+    return math.ceil(drain + END * max(1.0, within / STOP_WITHIN)) + 10
 
 
 _WHY = {
@@ -61,6 +65,7 @@ _WHY = {
     "worker-scope": "what a worker process may do: what workers need",
     "allowed-host": "names that requests may ask for",
     "drain": "seconds in which requests are answered on, after /api/ready says that this node ends",
+    "stop-within": "seconds that what runs gets to end; what waits for that end is set for so long, too",
     "durable": "accepted events stay here until workers have handled them",
     "broker": "accepted events stay there until workers have handled them",
 }

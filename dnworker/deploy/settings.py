@@ -11,6 +11,12 @@ from dnworker.core.errors import UsageError
 
 TARGETS = ("systemd", "container", "compose", "kubernetes")
 
+BASE_IMAGE = "docker.io/library/python:3.12-slim-bookworm"
+"""What images are made of: Python 3.11 or later, with `groupadd` and `useradd`."""
+
+NATS_IMAGE = "docker.io/library/nats:2.12-alpine"
+"""The broker of a compose file: NATS 2.11 or later, with `wget` for its health check."""
+
 CONTAINER_USER = 10001
 """The user in an image: a number above those of a distribution's own users, as clusters want to see one."""
 
@@ -43,6 +49,9 @@ class Settings:
         namespace: what nodes that work together have in common; None for the name.
         image: the image's name and tag; empty for one of the service's name and the release.
         replicas: nodes, where a broker is.
+        base_image: what the image is made of.
+        nats_image: the broker of a compose file.
+        stop_within: seconds that what runs gets at the end, as `serve --stop-within`; None for its default.
     """
 
     target: str
@@ -55,6 +64,9 @@ class Settings:
     namespace: str | None = None
     image: str = ""
     replicas: int = 2
+    base_image: str = BASE_IMAGE
+    nats_image: str = NATS_IMAGE
+    stop_within: float | None = None
 
     @property
     def run_as(self) -> str:
@@ -100,20 +112,36 @@ def check(settings: Settings) -> Settings:
     _names(settings)
     _port(settings)
     _cluster(settings)
-    image = settings.image
-    if image and (settings.target == "systemd" or not (_IMAGE.fullmatch(image) and len(image) <= 255)):
-        why = (
-            "systemd runs no image; leave --image out"
-            if settings.target == "systemd"
-            else "this is no image's name; use one such as registry.example.com/shop:1.0"
-        )
-        raise UsageError(f"--image {shown(image, 80)}: {why}", code="DN935")
-    if image and not (_TAG.search(image) or "@" in image):
-        raise UsageError(
-            f"--image {image}: a tag is missing, and without one nobody knows what runs; use {image}:1.0",
-            code="DN935",
+    within = settings.stop_within
+    if within is not None and not 0.5 <= within <= 3600:
+        raise UsageError(f"--stop-within {within:g}: use 0.5 to 3600 seconds", code="DN935")
+    if settings.image:
+        _image("--image", settings.image, settings.target != "systemd", "systemd runs no image", ":1.0")
+    if settings.base_image != BASE_IMAGE:
+        is_used = settings.target != "systemd"
+        _image("--base-image", settings.base_image, is_used, "systemd runs no image", ":3.12-slim")
+    if settings.nats_image != NATS_IMAGE:
+        is_used = settings.target == "compose"
+        _image(
+            "--nats-image", settings.nats_image, is_used, "only a compose file has a broker", ":2.12-alpine"
         )
     return settings
+
+
+def _image(option: str, image: str, is_used: bool, unused: str, tag: str) -> None:
+    if not is_used:
+        raise UsageError(f"{option} {shown(image, 80)}: {unused}; leave {option} out", code="DN935")
+    if not (_IMAGE.fullmatch(image) and len(image) <= 255):
+        raise UsageError(
+            f"{option} {shown(image, 80)}: this is no image's name; use one such as "
+            "registry.example.com/shop:1.0",
+            code="DN935",
+        )
+    if not (_TAG.search(image) or "@" in image):
+        raise UsageError(
+            f"{option} {image}: a tag is missing, and without one nobody knows what runs; use {image}{tag}",
+            code="DN935",
+        )
 
 
 def _names(settings: Settings) -> None:

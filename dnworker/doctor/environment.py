@@ -6,13 +6,16 @@ import os
 from collections.abc import Collection, Iterator, Mapping
 from urllib.request import getproxies_environment, proxy_bypass
 
-from dnworker.client.http import resolve_url
+from dnworker.client.address import resolve_url
 from dnworker.core.errors import Invalid
 from dnworker.core.text import closest
 from dnworker.doctor.findings import Finding, ok, problem, warning
 
 KNOWN = frozenset(
     {
+        "DNWORKER_CA",
+        "DNWORKER_CLIENT_CERT",
+        "DNWORKER_CLIENT_KEY",
         "DNWORKER_DEBUG",
         "DNWORKER_FENCE",
         "DNWORKER_JOURNAL",

@@ -20,12 +20,12 @@ from dnworker.capability.manifest import CapabilityManifest, WorkerDefinition
 from dnworker.core.errors import Conflict, ManifestError, NotFound
 from dnworker.core.invocation import Invocation, read_traceparent
 from dnworker.engine.agreed_flags import AgreedFlags
-from dnworker.engine.capability import Capability, state_file, undeclared, why_unread
+from dnworker.engine.capability import Capability, no_capability, state_file, undeclared, why_unread
 from dnworker.engine.digests import identify, loaded_of
 from dnworker.engine.gates import follow_agreed
 from dnworker.engine.members import check_alone, members_of
 from dnworker.engine.own import OwnCapability, relist
-from dnworker.engine.succession import in_place_of, replacing
+from dnworker.engine.succession import LeavesServers, StopsServers, in_place_of, replacing
 from dnworker.engine.versions import Loaded
 from dnworker.workers.inprocess_worker import InProcessWorker, path_worker
 from dnworker.workers.loading import forget_helpers
@@ -50,6 +50,8 @@ class CapabilityCollection:
     def __init__(
         self, services: Services, flags: Mapping[str, Mapping[str, bool]], directories: Sequence[Path] = ()
     ) -> None:
+        self.mcp: StopsServers = LeavesServers()
+        """Disconnects from MCP servers while what declares them is read again."""
         self.node: Callable[[], str] = str
         """Returns what this runtime is called among those that share its broker."""
         bus, clock = services.bus, services.clock
@@ -94,8 +96,7 @@ class CapabilityCollection:
         try:
             return self._capabilities[name]
         except KeyError:
-            known = ", ".join(self._capabilities) or "none"
-            raise NotFound(f"no capability {name!r}; there are: {known}", code="DN404") from None
+            raise no_capability(name, self._capabilities) from None
 
     def loaded(self) -> dict[str, Loaded]:
         """Return the versions of what is loaded from disk, where other nodes may have others."""
@@ -149,10 +150,8 @@ class CapabilityCollection:
         if len(found) == 1:
             return found[0]
         if found:
-            raise NotFound(
-                f"several workers are named {name!r}: {', '.join(w.qualified_name for w in found)}",
-                code="DN301",
-            )
+            names = ", ".join(w.qualified_name for w in found)
+            raise NotFound(f"several workers are named {name!r}: {names}", code="DN301")
         known = ", ".join(w.name for w in self.workers()) or "none"
         raise NotFound(f"no worker {name!r}; there are: {known}", code="DN301")
 
@@ -324,7 +323,7 @@ class CapabilityCollection:
 
     async def reload(self) -> None:
         """Stop all workers, find and read every capability again, start them."""
-        async with self._replacing(self.workers()):
+        async with self._replacing(self.workers()), self.mcp.stopped():
             self.reload_error = None
             kept = [c for c in self._capabilities.values() if c.live or c.root in self._loaded]
             for capability in self._capabilities.values():
@@ -345,7 +344,7 @@ class CapabilityCollection:
             NotFound: there is none of this name.
         """
         capability = self.get(name)
-        async with self._replacing(capability.workers.values()):
+        async with self._replacing(capability.workers.values()), self.mcp.stopped(capability.name):
             self.reload_error = None
             fresh = await self._put_back(capability)
         await self._start([fresh])

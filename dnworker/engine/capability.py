@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict
 from itertools import islice
 from pathlib import Path
@@ -13,9 +13,11 @@ from typing import TYPE_CHECKING
 from dnworker.capability.components import Components, read_components
 from dnworker.capability.flags import Flag, gate_is_open, read_persisted, resolve_flags, write_persisted
 from dnworker.capability.manifest import CapabilityManifest
-from dnworker.core.errors import ManifestError, with_code
+from dnworker.capability.mcp import McpState
+from dnworker.core.errors import ManifestError, NotFound, with_code
 from dnworker.core.files import home_directory, working_directory
 from dnworker.core.models import CapabilityInfo, ComponentInfo
+from dnworker.core.text import closest, shorten
 from dnworker.engine.checks import run_checks
 
 if TYPE_CHECKING:
@@ -25,6 +27,9 @@ log = logging.getLogger("dnworker.capabilities")
 
 MOST_SHOWN = 5
 """Workers that the repr of a capability names."""
+
+LONGEST_NAME = 80
+"""Characters of a name that is not known, in an error."""
 
 LIVE_CAPABILITY = "notebook"
 """What the capability of added workers is called until a head names it."""
@@ -79,6 +84,8 @@ class Capability:
         self.workers: dict[str, ManagedWorker] = {}
         self.checks: list[ComponentInfo] = []
         self.flags: dict[str, Flag] = {}
+        self.mcp_states: dict[str, McpState] = {}
+        """What became of its MCP servers, by name, while a runtime runs."""
         self.digest: str | None = None
         """Of its files as they were when it was read, where other nodes have it too."""
         self._cli_flags, self._agreed = dict(cli_flags or {}), {} if agreed is None else agreed
@@ -231,7 +238,16 @@ class Capability:
             *(ComponentInfo(kind="agent", name=a.name, status="ok", detail=a.note) for a in parts.agents),
             *(worker.component() for worker in self.workers.values()),
             *(ComponentInfo(kind="skill", name=skill.name, status="ok") for skill in parts.skills),
-            *(server.component(self.flags) for server in parts.mcp.values()),
+            *(one.component(self.flags, self.mcp_states.get(one.name)) for one in parts.mcp.values()),
             *self.checks,
             *parts.others,
         ]
+
+
+def no_capability(name: str, known: Iterable[str]) -> NotFound:
+    """Return the error of a name that no capability has, with what was probably meant."""
+    names = list(known)
+    near = closest(name.partition(":")[0], names)  # perhaps a worker was named
+    hint = f"; did you mean {near}?" if near else ""
+    listed = ", ".join(names) or "none"
+    return NotFound(f"no capability {shorten(name, LONGEST_NAME)!r}; there are: {listed}{hint}", code="DN404")

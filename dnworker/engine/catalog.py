@@ -1,13 +1,12 @@
-"""`Catalog`: the tools, skills and MCP servers of a runtime; the API lists them (contract 6.3)."""
+"""`Catalog`: the tools and skills of a runtime; the API lists them (contract 6.3)."""
 
 from __future__ import annotations
 
-from typing import Any
-
 from dnworker.capability.skills import Skill
-from dnworker.core.errors import Conflict, NotFound
+from dnworker.core.errors import NotFound
 from dnworker.core.models import ToolInfo
 from dnworker.engine.capabilities import CapabilityCollection
+from dnworker.mcp_client.servers import McpServers
 from dnworker.sessions.tools import Tools
 
 
@@ -15,17 +14,19 @@ class Catalog:
     """Finds what capabilities declare and what agents may call.
 
     Args:
-        capabilities: whose skills and MCP servers are listed.
+        capabilities: whose skills are listed.
         tools: the functions that agents may call.
+        mcp: whose tools agents may call, too.
     """
 
-    def __init__(self, capabilities: CapabilityCollection, tools: Tools) -> None:
+    def __init__(self, capabilities: CapabilityCollection, tools: Tools, mcp: McpServers) -> None:
         self._capabilities = capabilities
         self._tools = tools
+        self._mcp = mcp
 
     def tools(self) -> list[ToolInfo]:
-        """Return the tools that agents may call."""
-        return [
+        """Return the tools that agents may call: functions, and those of MCP servers."""
+        functions = [
             ToolInfo(
                 name=tool.name,
                 wire_name=tool.name,
@@ -34,7 +35,21 @@ class Catalog:
                 capability=self._capabilities.own.name,
                 parameters_schema=tool.schema,
             )
-            for tool in self._tools.all()
+            for tool in self._tools.functions()
+        ]
+        names = {tool.name for tool in functions}
+        return functions + [
+            ToolInfo(
+                name=tool.bare_name,
+                wire_name=tool.name,
+                source="mcp",
+                server=tool.server,
+                description=tool.description,
+                capability=tool.capability,
+                parameters_schema=tool.schema,
+            )
+            for tool in self._mcp.tools()
+            if tool.name not in names
         ]
 
     def skills(self) -> list[Skill]:
@@ -56,28 +71,3 @@ class Catalog:
             f"{'several skills are' if found else 'no skill is'} named {name!r}; there are: {known}",
             code="DN412",
         )
-
-    def mcp_detail(self, capability: str, server: str) -> dict[str, Any]:
-        """Return an MCP server's detail (contract 6.3).
-
-        Raises:
-            NotFound: no capability declares it.
-        """
-        home = next((c for c in self._capabilities.all() if c.name == capability), None)
-        if home is None or server not in home.parts.mcp:
-            raise NotFound(f"no MCP server {capability}:{server}", code="DN412")
-        return home.parts.mcp[server].detail(home.flags)
-
-    def mcp_reconnect(self, capability: str, server: str) -> dict[str, Any]:
-        """Return an MCP server's detail, and refuse a gated one; this runtime connects to none.
-
-        Raises:
-            NotFound: no capability declares it.
-            Conflict: its gate is closed.
-        """
-        detail = self.mcp_detail(capability, server)
-        if detail["status"] == "gated_off":
-            when = list(self._capabilities.get(capability).parts.mcp[server].when)
-            message = f"MCP server {capability}:{server} is gated off; turn on one of: {', '.join(when)}"
-            raise Conflict({"reason": "gated_off", "message": message, "when": when}, code="DN314")
-        return detail

@@ -84,12 +84,13 @@ from dnworker.engine.versions import Target
 from dnworker.engine.worker_log import WorkerLog
 from dnworker.events.brokers.base import Broker, EventJournal
 from dnworker.events.bus import EventBus
-from dnworker.events.causes import published_by
+from dnworker.events.causes import fired
 from dnworker.events.failing import Failing
 from dnworker.events.history import History
 from dnworker.events.journal_writer import Journal
 from dnworker.events.storms import Storm, Storms
 from dnworker.events.trace import Trace
+from dnworker.mcp_client.servers import McpServers
 from dnworker.sessions.agents import Agents
 from dnworker.sessions.commands import SessionCommands
 from dnworker.sessions.store import SessionStore
@@ -107,6 +108,8 @@ from dnworker.workers.worker import Worker
 
 if TYPE_CHECKING:
     from starlette.types import ASGIApp
+
+    from dnworker.engine.door import NotebookDoor
 
 log = logging.getLogger("dnworker.runtime")
 
@@ -135,6 +138,8 @@ class Engine:
 
     started_on = 0.0
     """When it was started, in seconds since 1970; it stays, whatever the clocks do."""
+    door: Callable[[], NotebookDoor] | None = None
+    """Returns what agents may do in the notebook that this runs in; None where it is no notebook's."""
 
     def __init__(
         self,
@@ -253,6 +258,10 @@ class Engine:
             lambda *of: why_unheard(self.workers(), *of),
         )
         self.capabilities.node = lambda: self.holdings.node
+        self.mcp = McpServers(self.services, self.capabilities.all, self.look_again)
+        self.capabilities.mcp = self.mcp
+        self.tools.more = self.mcp.tools
+        self._listeners.add(self.mcp.follow)
         self.capabilities.agreed.applied.add(self.look_again)
         self.agents.changed.add(self._release_turns)
         self._listeners.add(self._release_turns)
@@ -305,7 +314,7 @@ class Engine:
     @cached_property
     def catalog(self) -> Catalog:
         """What agents can be given."""
-        return Catalog(self.capabilities, self.tools)
+        return Catalog(self.capabilities, self.tools, self.mcp)
 
     @cached_property
     def deduped(self) -> Deduped:
@@ -386,6 +395,7 @@ class Engine:
             await self.resources.aclose()
             raise
         self._is_started, self.started_at, self.started_on = True, time.monotonic(), time.time()
+        self.mcp.open()
         self.progress.reach("ready")
         self.nodes.notify()  # the API has an address by now
 
@@ -482,6 +492,7 @@ class Engine:
             steps.push_async_callback(self.resources.aclose)  # the runtime's log hears nothing afterwards
             steps.callback(self.storms.close)
             steps.push_async_callback(bound.run, self.commands.shared.close)
+            steps.push_async_callback(bound.run, self.mcp.close)
             steps.push_async_callback(bound.run, self.agents.close)
             steps.push_async_callback(bound.run, self.turns.stop)
             steps.push_async_callback(self.holdings.close)  # before the broker is
@@ -980,7 +991,7 @@ class Engine:
             self.drain.check_open()
         payload = sample(kind, session_id) if payload is None else payload
         session_id = self._session_of(kind, payload, session_id)
-        with published_by("Fired"):
+        with fired():
             event = self.bus.publish(
                 kind,
                 payload,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from datetime import datetime
 from typing import TYPE_CHECKING
 
@@ -20,14 +21,19 @@ LONGEST_ERROR = 300
 """Workers of a row that are named, and characters of its error."""
 
 
-class EventRow(msgspec.Struct, kw_only=True):
-    """An event, and how the runs of handlers that it caused ended."""
+class EventFacts(msgspec.Struct, kw_only=True):
+    """What a list and a trace tell of an event."""
 
     id: str
     seq: int
     kind: str
     at: datetime
     session_id: str | None = None
+
+
+class EventRow(EventFacts, kw_only=True):
+    """An event, and how the runs of handlers that it caused ended."""
+
     by: str = ""
     """Who published it: a worker with its handler and the number of its event, or a word such as `HTTP`."""
     workers: list[str] = []
@@ -73,6 +79,7 @@ class Rows:
         failed = [run for run in runs if _has_failed(run)]
         errors = (error for run in failed for error in (run.error, *run.unhandled) if error is not None)
         first = next(errors, None)
+        counts = Counter(run.outcome for run in runs if not _has_failed(run))
         return EventRow(
             id=event_id,
             seq=event.seq,
@@ -81,11 +88,11 @@ class Rows:
             session_id=event.session_id,
             by=self._by(event_id),
             workers=[*dict.fromkeys(run.worker for run in runs)][:WORKERS_NAMED],
-            ok=sum(run.outcome == "ok" and not run.unhandled for run in runs),
-            warnings=sum(run.outcome == "warning" and not run.unhandled for run in runs),
+            ok=counts["ok"],
+            warnings=counts["warning"],
             failed=len(failed),
-            cancelled=sum(run.outcome == "cancelled" and not run.unhandled for run in runs),
-            running=sum(run.outcome == "running" and not run.unhandled for run in runs),
+            cancelled=counts["cancelled"],
+            running=counts["running"],
             waits=event_id in history.queued(),
             error=None if first is None else shorten(str(first), LONGEST_ERROR),
             notes=self._notes(event_id),
@@ -133,6 +140,7 @@ def past_row(past: PastEvent) -> EventRow:
     failed = [run for run in runs if run.outcome == "error"]
     error = next((run.error for run in failed if run.error is not None), None)
     text = None if error is None else f"{error.get('type')}: {error.get('message')}"
+    counts = Counter(run.outcome for run in runs)
     return EventRow(
         id=event.event_id,
         seq=event.seq,
@@ -141,10 +149,10 @@ def past_row(past: PastEvent) -> EventRow:
         session_id=event.session_id,
         by="" if past.cause is None else "a handler",
         workers=[*dict.fromkeys(run.worker for run in runs)][:WORKERS_NAMED],
-        ok=sum(run.outcome == "ok" for run in runs),
-        warnings=sum(run.outcome == "warning" for run in runs),
+        ok=counts["ok"],
+        warnings=counts["warning"],
         failed=len(failed),
-        cancelled=sum(run.outcome == "cancelled" for run in runs),
+        cancelled=counts["cancelled"],
         error=None if text is None else shorten(text, LONGEST_ERROR),
         is_failed=bool(failed),
         from_file=True,

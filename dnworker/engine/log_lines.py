@@ -7,6 +7,7 @@ know which invocation wrote a line.
 from __future__ import annotations
 
 from collections.abc import Collection
+from datetime import datetime
 
 import msgspec
 
@@ -32,6 +33,10 @@ class LinesPage(LogPage, kw_only=True):
     """A page of lines, oldest first."""
 
     entries: list[LineRecord]  # type: ignore[assignment]  # each of them is a record, too
+    missed: int = 0
+    """Lines after the cursor, of any worker, that were dropped before they were asked for."""
+    oldest: datetime | None = None
+    """When the oldest line was written that is kept."""
 
 
 class Lines(msgspec.Struct, frozen=True, kw_only=True):
@@ -42,6 +47,7 @@ class Lines(msgspec.Struct, frozen=True, kw_only=True):
     """The id of a run, or of an event whose runs are meant."""
     level: str = "trace"
     text: str = ""
+    since: datetime | None = None
 
     def takes(self, line: LogLine) -> bool:
         """Return whether a line is wanted."""
@@ -49,6 +55,7 @@ class Lines(msgspec.Struct, frozen=True, kw_only=True):
             (not self.workers or line.worker in self.workers)
             and (self.invocation is None or self.invocation in (line.invocation_id, line.event_id))
             and LEVELS.get(line.level, _INFO) >= LEVELS[self.level]
+            and (self.since is None or line.timestamp >= self.since)
             and self.text.lower() in line.text.lower()
         )
 
@@ -64,12 +71,15 @@ def lines_page(book: LogBook, instance: str, wanted: Lines, *, after: int | None
     found = [line for line in kept if wanted.takes(line)]
     shown = found[-limit:] if start is None else found[:limit]
     is_cut = start is not None and len(found) > limit
+    missed = 0 if start is None else max(0, first - 1 - start)
     return LinesPage(
         instance_id=instance,
         next_cursor=shown[-1].number if is_cut else seen,
         reset=is_ahead,
-        gap=start is not None and start < first - 1,
+        gap=bool(missed),
         entries=[_record(line) for line in shown],
+        missed=missed,
+        oldest=kept[0].timestamp if kept and kept[0].number == first else None,
     )
 
 

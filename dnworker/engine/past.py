@@ -14,7 +14,7 @@ from dnworker.core.errors import Conflict, Invalid, JournalError, NotFound
 from dnworker.core.text import closest, shorten
 from dnworker.engine.event_rows import EventRow, Rows, past_row
 from dnworker.events.journal import SHORTEST_ID
-from dnworker.events.past_events import PastEvents, PastPage, Wanted, is_quiet_kind
+from dnworker.events.past_events import PastEvents, PastPage, PastTrace, Wanted, is_quiet_kind
 from dnworker.events.trace import Trace
 
 if TYPE_CHECKING:
@@ -53,6 +53,8 @@ class Found(msgspec.Struct):
 
     trace: Trace
     source: Source
+    cut: list[str] = []
+    """What the trace lacks of what the event has caused, in words."""
 
 
 class Past:
@@ -117,12 +119,12 @@ class Past:
             name = page.events[0].id
         if (event := self._named(name)) is not None:
             return Found(Trace(event, self._engine.history), "memory")
-        trace = await self._in_file(lambda past: _traced(past, name))
-        if trace is None:
+        found = await self._in_file(lambda past: _traced(past, name))
+        if found is None:
             raise NotFound(
                 f"there is no event {shorten(name, _LONGEST_SHOWN)}: {await self._reach()}", code="DN209"
             )
-        return Found(trace, "file")
+        return Found(found.trace, "file", found.cut)
 
     def _named(self, name: str) -> EventEnvelope | None:
         """Return an event of memory by its name."""
@@ -251,7 +253,7 @@ def _cursor(before: str | None) -> tuple[int | None, int | None]:
     return (None, int(number)) if before.startswith(OF_FILE) else (int(number), None)
 
 
-def _traced(past: PastEvents, name: str) -> Trace | None:
+def _traced(past: PastEvents, name: str) -> PastTrace | None:
     is_seq = name.isascii() and name.isdecimal()
     event = past.find(f"#{name}") if is_seq else None
     event = event or past.find(name)

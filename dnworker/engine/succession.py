@@ -8,10 +8,27 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
+from typing import Protocol
 
 from dnworker.engine.capability import Capability
 from dnworker.workers.managed import ManagedWorker
+
+
+class StopsServers(Protocol):
+    """Disconnects from MCP servers while what declares them changes."""
+
+    def stopped(self, capability: str | None = None) -> AbstractAsyncContextManager[None]:
+        """Disconnect from those of a capability, or from all; connect to what is declared after the body."""
+
+
+class LeavesServers:
+    """Stands where no runtime connects to servers."""
+
+    def stopped(self, capability: str | None = None) -> AbstractAsyncContextManager[None]:
+        """Do nothing."""
+        del capability
+        return nullcontext()
 
 
 @asynccontextmanager

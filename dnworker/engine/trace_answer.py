@@ -8,10 +8,12 @@ from typing import TYPE_CHECKING, Any, Literal
 import msgspec
 
 from dnworker.core.text import clip
+from dnworker.engine.event_rows import EventFacts
 from dnworker.events.trace import Trace, TracedInvocation
 
 if TYPE_CHECKING:
     from dnworker.core.handler_error import HandlerError
+    from dnworker.engine.past import Found
     from dnworker.events.trace_rows import Row
 
 LONGEST_TEXT = 10_000
@@ -80,14 +82,9 @@ class TracedRun(msgspec.Struct, kw_only=True):
     """The ids of the events that it published, of those in this answer."""
 
 
-class TracedEvent(msgspec.Struct, kw_only=True):
+class TracedEvent(EventFacts, kw_only=True):
     """One event of a trace."""
 
-    id: str
-    seq: int
-    kind: str
-    at: datetime
-    session_id: str | None = None
     remarks: list[str] = []
     """What is to be said of it: who has not got it, that it is held, what is not kept any more."""
     payload: Any = msgspec.UNSET
@@ -121,19 +118,18 @@ class TraceAnswer(msgspec.Struct, kw_only=True):
     """The trace as a sequence diagram in Mermaid's language, where it was asked for."""
 
 
-def answer_of(
-    trace: Trace, source: Literal["memory", "file"], *, limit: int, payload: bool, mermaid: bool
-) -> TraceAnswer:
+def answer_of(found: Found, *, limit: int, payload: bool, mermaid: bool) -> TraceAnswer:
     """Return a trace as it is answered: the first `limit` rows, and as many runs and events."""
+    trace = found.trace
     made = _Answer(trace, limit, with_payloads=payload)
     events, runs, rows = made.events(), made.runs(), made.rows()
     return TraceAnswer(
         outcome=trace.outcome,
-        source=source,
+        source=found.source,
         events=events,
         runs=runs,
         rows=rows,
-        cut=[*dict.fromkeys(made.cut)],
+        cut=[*dict.fromkeys([*found.cut, *made.cut])],
         mermaid=trace.mermaid() if mermaid else "",
     )
 

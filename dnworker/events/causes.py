@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from contextvars import ContextVar
 from typing import NamedTuple
 
@@ -22,6 +22,20 @@ def published_by(name: str) -> Iterator[None]:
         _publisher.reset(token)
 
 
+_AGENT = "agent "
+
+
+def published_by_agent(by: str) -> AbstractContextManager[None]:
+    """Name the coding agent that publishes what no handler publishes."""
+    return published_by(f"{_AGENT}{by}")
+
+
+def fired() -> AbstractContextManager[None]:
+    """Name what is fired as such, unless a coding agent fires it."""
+    name = _publisher.get()
+    return published_by(name if name is not None and name.startswith(_AGENT) else "Fired")
+
+
 publisher = _publisher.get
 """Returns who publishes here as `published_by` names it; None where it does not."""
 
@@ -35,6 +49,12 @@ class Source(NamedTuple):
     cause: str | None = None
     trigger: str = ""
     """What started that call: `schedule`, `task`, `startup` or `shutdown`, and the schedule in words."""
+
+    @property
+    def agent(self) -> str | None:
+        """The coding agent that published it; None where none did."""
+        is_agents = self.worker is None and self.name.startswith(_AGENT)
+        return self.name.removeprefix(_AGENT) if is_agents else None
 
     @property
     def text(self) -> str:
@@ -88,6 +108,11 @@ class Causes:
         """Return the id of the event above; None for the first of a run."""
         found = self._above.get(event_id)
         return found if isinstance(found, str) else None
+
+    def agent(self, event_id: str) -> str | None:
+        """Return the coding agent that published an event; None where a person or a program did."""
+        source = self.source(event_id)
+        return None if source is None else source.agent
 
     def source(self, event_id: str) -> Source | None:
         """Return where the first event of a run comes from, where that is known."""

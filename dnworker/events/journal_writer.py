@@ -24,7 +24,7 @@ from dnworker.core.invocation import Invocation, current_invocation
 from dnworker.core.limits import Limits
 from dnworker.core.threads import untraced
 from dnworker.events.damage import JournalDamaged, is_damage, set_aside
-from dnworker.events.journal import open_journal
+from dnworker.events.journal_file import open_journal
 from dnworker.events.journal_lock import owner_of, why_not_one
 from dnworker.events.journal_rows import ROW, drop_handled, insert
 

@@ -70,6 +70,13 @@ class PastEvent(NamedTuple):
     runs: list[StoredInvocation]
 
 
+class PastTrace(NamedTuple):
+    """A trace of the file, and what it lacks of what the event has caused, in words."""
+
+    trace: Trace
+    cut: list[str]
+
+
 class PastPage(NamedTuple):
     """Events, the newest first, and the row below which the next page begins; None where that is all."""
 
@@ -106,21 +113,26 @@ class PastEvents(JournalReader):
             return PastPage(events, found[-1].number)
         return PastPage(events, low if low > 1 and not _is_before(wanted, self._at(low)) else None)
 
-    def runs_of(self, event_id: str) -> list[StoredInvocation]:
-        """Return the runs that an event has caused, in the order in which they ended."""
+    def runs_of(self, event_id: str, most: int | None = None) -> list[StoredInvocation]:
+        """Return the newest runs that an event has caused, in the order in which they ended."""
         columns = (
             "at, invocation, worker, handler, cause, event_id, generation, outcome, duration, error, logs"
         )
         values = {"event": event_id}
         return self._newest(
-            "invocations", columns, "event_id = :event", values, RUNS_READ, stored_invocation
+            "invocations", columns, "event_id = :event", values, most or RUNS_READ, stored_invocation
         )[::-1]
 
-    def trace(self, event: EventEnvelope) -> Trace:
-        """Return an event of the file and what it caused, in a history of its own."""
+    def trace(self, event: EventEnvelope) -> PastTrace:
+        """Return an event of the file and what it caused, in a history of its own, and what is left out."""
         made = _Rebuilt(self, event)
         made.build()
-        return Trace(event, made.history)
+        return PastTrace(Trace(event, made.history), list(made.cut))
+
+    def causes_beyond(self, number: int) -> bool:
+        """Return whether handlers published events that `caused_after` does not look at."""
+        where, values = "cause IS NOT NULL AND id > :high", {"high": number + ROWS_LOOKED_AT}
+        return bool(self._newest("events", "id", where, values, 1, lambda row: row[0]))
 
     def caused_after(self, number: int) -> dict[str, list[int]]:
         """Return the rows of events that handlers published after a row, by the id of the run."""
@@ -192,11 +204,16 @@ class _Rebuilt:
         self._past = past
         self._event = event
         self.history = History()
+        self.cut: dict[str, None] = {}
 
     def build(self) -> None:
         """Fill the history, the causes before what they caused."""
         number = self._past.number_of(self._event.event_id)
         caused = {} if number is None else self._past.caused_after(number)
+        if number is not None and self._past.causes_beyond(number):
+            self._leave_out(
+                f"events that were published more than {ROWS_LOOKED_AT:,} events after it are not looked for"
+            )
         waiting: list[tuple[EventEnvelope, Invocation | None]] = [(self._event, None)]
         for _ in range(EVENTS_OF_TRACE):
             if not waiting:
@@ -207,9 +224,18 @@ class _Rebuilt:
                 self.history.note_event(event)
             finally:
                 current_invocation.reset(token)
-            for stored in self._past.runs_of(event.event_id):
+            runs = self._past.runs_of(event.event_id, RUNS_READ + 1)
+            if len(runs) > RUNS_READ:
+                self._leave_out(f"only the newest {RUNS_READ:,} runs of one event are read from the journal")
+                del runs[0]
+            for stored in runs:
                 run = self._run(stored, event)
                 waiting += [(one, run) for one in self._past.in_rows(caused.get(stored.id, ()))]
+        if waiting:
+            self._leave_out(f"only the first {EVENTS_OF_TRACE:,} events are read from the journal")
+
+    def _leave_out(self, text: str) -> None:
+        self.cut[text] = None
 
     def _run(self, stored: StoredInvocation, event: EventEnvelope) -> Invocation:
         duration = max(0.0, stored.duration or 0.0)

@@ -488,6 +488,8 @@ class Trace:
             yield "(still running when the time was up)"
         elif is_root and self.is_under_way:
             yield "(under way: this is how far it is)"
+        if (agent := self._history.causes.agent(self._event.event_id)) is not None:
+            yield f"(fired by agent {agent})"
         yield from (
             f"({note})" for note in (*self.notes, *self._history.next_tries.texts(self._event.event_id))
         )

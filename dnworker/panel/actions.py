@@ -45,6 +45,17 @@ class CellNow(NamedTuple):
     """Why the link leads elsewhere, or nowhere; empty where it is as it was."""
 
 
+class AgentMark(NamedTuple):
+    """That a coding agent wrote handlers of a worker which run now."""
+
+    by: str
+    """Its name."""
+    change: str | None
+    """Its change that can be undone; None where a person has changed the worker since."""
+    is_outside: bool
+    """Whether the notebook does not have its cell."""
+
+
 class Actions:
     """What can be done where there is no notebook, as on the page of `dnworker serve`."""
 
@@ -56,6 +67,18 @@ class Actions:
     def paused_by(self) -> str | None:
         """Who holds the loop, so that no worker can run; None while it is free."""
         return None
+
+    def agent_mark(self, worker: ManagedWorker) -> AgentMark | None:
+        """Return which coding agent wrote handlers that a worker runs now; None where none did."""
+        return None
+
+    async def undo_change(self, change: str) -> None:
+        """Undo a change of a coding agent.
+
+        Raises:
+            UsageError: there is no notebook.
+        """
+        raise UsageError(ONLY_NOTEBOOK, code="DN917")
 
     def origins(self, worker: ManagedWorker) -> Mapping[HandlerKey, str]:
         """Return where handlers are from, such as `cell [3]`."""

@@ -49,6 +49,7 @@ def capability_to_json(capability: Capability) -> dict[str, Any]:
         "failure": None if capability.failure is None else capability.failure[:LONGEST_TEXT],
         "flags": [flag_to_json(capability, name) for name in capability.flags],
         "checks": [*_checks(capability)],
+        "servers": [*_servers(capability)],
         "facts": [*_facts(capability)],
         "notes": [note[:LONGEST_TEXT] for note in manifest.notes[:NAMES_SHOWN]],
     }
@@ -88,6 +89,27 @@ def _checks(capability: Capability) -> Iterator[dict[str, Any]]:
             "command": check.command[:LONGEST_COMMAND],
             "status": "not run" if found is None else found.status,
             "error": None if found is None or found.error is None else found.error[:LONGEST_TEXT],
+        }
+
+
+def _servers(capability: Capability) -> Iterator[dict[str, Any]]:
+    """Go through the MCP servers: how each is, why, its tools, and the end of its log."""
+    for server in list(capability.parts.mcp.values())[:NAMES_SHOWN]:
+        state = capability.mcp_states.get(server.name)
+        component = server.component(capability.flags, state)
+        tools = [] if state is None else [str(tool["name"]) for tool in state.tools]
+        why_wrong = "Its entry in the manifest is wrong" if server.problem else None
+        error, _, said = (component.error or "").partition("\n\nServer stderr:\n")
+        yield {
+            "name": server.name,
+            "status": component.status,
+            "transport": component.transport,
+            "error": error[:LONGEST_TEXT] or None,
+            "output": said[:LONGEST_TEXT] or None,
+            "detail": None if component.detail is None else component.detail[:LONGEST_TEXT],
+            "tools": [shorten(name, LONGEST_NAME) for name in tools[:NAMES_SHOWN]],
+            "toolCount": len(tools),
+            "whyNot": component.detail if component.status == "gated_off" else why_wrong,
         }
 
 

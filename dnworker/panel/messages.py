@@ -122,12 +122,14 @@ class EventPayload(Request):
 
 
 class Control(Request):
-    """Start, stop, restart a worker, roll it back, or deliver what is held of an event storm."""
+    """Start, stop, restart a worker, roll it back, deliver what a storm holds, or undo an agent's change."""
 
-    verb: Literal["start", "stop", "restart", "rollback", "resume"]
+    verb: Literal["start", "stop", "restart", "rollback", "resume", "undo"]
     worker: str
     generation: int | None = None
     """The one to go back to; by default the one before."""
+    change: str = ""
+    """With undo: the agent's change."""
 
 
 class Remove(Request):
@@ -242,6 +244,13 @@ class Checks(Request):
     capability: str
 
 
+class Reconnect(Request):
+    """Connect to an MCP server again."""
+
+    capability: str
+    server: str
+
+
 class Export(Request):
     """Export the notebook."""
 
@@ -271,7 +280,7 @@ Message = (
     Hello | Parts | Ack | Visibility | Bye | Look | Ping | Log | Lines | Line
     | Find | Control | Remove | Run | Dismiss | Restore | Dead | Suggest | Draft | Fire
     | Older | Diagram | MapText | EventPayload | Replay
-    | Copy | Locate | Flag | Checks | Export | Respond | Cancel | Payload | Alike | Compare
+    | Copy | Locate | Flag | Checks | Reconnect | Export | Respond | Cancel | Payload | Alike | Compare
 )  # fmt: skip
 
 

@@ -131,6 +131,8 @@ class PanelModel:
             why_no_rollback=self.actions.why_no_rollback(worker),
             now=serialize.Now.read(),
         )
+        if (mark := self.actions.agent_mark(worker)) is not None:
+            row["agent"] = {"by": mark.by, "change": mark.change, "outside": mark.is_outside}
         storm = self.storm_of(worker)
         return row if storm is None else row | {"storm": storm}
 

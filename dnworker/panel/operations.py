@@ -63,11 +63,15 @@ async def _control(request: messages.Control, view: View, model: PanelModel) -> 
                 await worker.stop()
             case "rollback":
                 await model.actions.roll_back(worker, request.generation)
+            case "undo":
+                await model.actions.undo_change(request.change)
             case "resume":
                 model.engine.storms.resume(worker.qualified_name)
                 model.engine.look_again()
             case verb:
                 await worker.restart(force=verb == "restart")
+    if request.verb == "undo" and not any(w.qualified_name == request.worker for w in model.engine.workers()):
+        return {"state": "removed", "error": None, "before": before, "generation": 0}
     worker = model.engine.worker(request.worker)
     generations = {"before": before, "generation": worker.generation}
     return {"state": str(worker.state), "error": worker.error} | generations
@@ -119,6 +123,12 @@ async def _flag(request: messages.Flag, view: View, model: PanelModel) -> Answer
 async def _checks(request: messages.Checks, view: View, model: PanelModel) -> Answer:
     await model.engine.capabilities.get(request.capability).run_checks()
     return None
+
+
+@operation(messages.Reconnect)
+async def _reconnect(request: messages.Reconnect, view: View, model: PanelModel) -> Answer:
+    detail = await model.engine.mcp.reconnect(request.capability, request.server)
+    return {"status": detail["status"]}
 
 
 @operation(messages.Export)

@@ -77,6 +77,8 @@ class RunRow(msgspec.Struct, kw_only=True, frozen=True, gc=False):
     mini: tuple[Bar, ...]
     why: str | None
     """Why nobody ran."""
+    by: str | None = None
+    """The coding agent that fired it."""
 
 
 class Run(msgspec.Struct, kw_only=True, eq=False, gc=False):
@@ -208,6 +210,7 @@ def empty_row(event: EventEnvelope, history: History, at: float) -> RunRow:
         at=at,
         mini=(),
         why=None,
+        by=None if source is None else source.agent,
     )
 
 
@@ -244,6 +247,7 @@ async def row_of(
         at=run.at,
         mini=_miniature(calls, times, duration),
         why=None,
+        by=run.row.by,
     )
 
 

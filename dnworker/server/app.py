@@ -22,6 +22,7 @@ from dnworker.server import (
     kept_state,
     metrics,
     nodes,
+    notebook_door,
     once,
     page,
     runtime,
@@ -63,6 +64,7 @@ _RESOURCES = (
     runtime_log,
     catalog,
     metrics,
+    notebook_door,
 )
 ENDPOINTS: list[Endpoint] = [one for resource in _RESOURCES for one in resource.endpoints]
 

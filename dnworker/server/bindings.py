@@ -165,23 +165,42 @@ def bind_unix(path: Path, mode: int) -> Binding:
         listener.close()
         if isinstance(exc, AddressInUse):
             raise
-        raise AddressInUse(f"cannot listen on unix:{path}: {exc.strerror or exc}", code="DN925") from exc
+        raise AddressInUse(_why_no_socket(path, exc), code="DN925") from exc
     except BaseException:
         listener.close()
         raise
     return Binding(listener, LOOPBACK, path=os.fspath(path), made=(status.st_dev, status.st_ino))
 
 
-def _remove_stale(path: Path) -> None:
+def _why_no_socket(path: Path, exc: OSError) -> str:
+    said = f"cannot listen on unix:{path}: {exc.strerror or exc}"
+    if exc.errno in (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOENT):
+        return f"{said}; name a path in a directory that this user may write (in a unit: RuntimeDirectory=)"
+    return said
+
+
+def check_socket_path(path: Path) -> bool:
+    """Return whether there is a socket at a path, perhaps one that nobody listens at.
+
+    Raises:
+        UsageError: there is something else.
+        OSError: that cannot be seen.
+    """
     try:
         status = os.lstat(path)
     except FileNotFoundError:
-        return
+        return False
     if not stat.S_ISSOCK(status.st_mode):
         raise UsageError(
             f"--uds {path}: there is something else than a socket; name another path, or remove it",
             code="DN925",
         )
+    return True
+
+
+def _remove_stale(path: Path) -> None:
+    if not check_socket_path(path):
+        return
     if _is_listened_to(path):
         raise AddressInUse(f"unix:{path} is in use: a process listens there; name another path")
     path.unlink()

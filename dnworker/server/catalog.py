@@ -42,19 +42,19 @@ def skill(call: ApiCall) -> object:
 @endpoint("GET", "/api/mcp/{capability}/{server}", right=Right.CATALOG, errors=(404,))
 def mcp(call: ApiCall) -> object:
     """Return one MCP server's definition and state."""
-    return call.engine.catalog.mcp_detail(**call.path)
+    return call.engine.mcp.detail(call.path["capability"], call.path["server"])
 
 
 @endpoint("POST", "/api/mcp/{capability}/{server}/reconnect", right=Right.CATALOG, errors=(404, 409))
-def reconnect(call: ApiCall) -> object:
-    """Connect to an MCP server again."""
-    return call.engine.catalog.mcp_reconnect(**call.path)
+async def reconnect(call: ApiCall) -> object:
+    """Connect to an MCP server again; answers when that has succeeded or failed."""
+    return await call.engine.mcp.reconnect(call.path["capability"], call.path["server"])
 
 
 @endpoint("POST", "/api/mcp/{capability}/{server}/reauthenticate", right=Right.CATALOG, errors=(404, 409))
-def reauthenticate(call: ApiCall) -> object:
-    """Sign in to an MCP server again."""
-    return call.engine.catalog.mcp_reconnect(**call.path)
+async def reauthenticate(call: ApiCall) -> object:
+    """Forget the sign-in to an MCP server, and connect again; `detail` has the URL to sign in at."""
+    return await call.engine.mcp.reauthenticate(call.path["capability"], call.path["server"])
 
 
 endpoints = [tools, skills, skill, mcp, reconnect, reauthenticate]

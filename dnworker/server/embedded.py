@@ -24,6 +24,12 @@ if TYPE_CHECKING:
     from dnworker.engine.engine import Engine
     from dnworker.server.page import Panel
 
+IDLE_SECONDS = 15
+"""Seconds after which a connection without a request is closed.
+
+More than those after which clients use it no more, 5 with httpx: what is sent while it is closed fails.
+"""
+
 
 class EmbeddedServer:
     """The API of one runtime.
@@ -103,6 +109,7 @@ class EmbeddedServer:
             access_log=False,
             server_header=False,
             ws_per_message_deflate=False,
+            timeout_keep_alive=IDLE_SECONDS,
             timeout_graceful_shutdown=1,  # one half-sent request must not hold up a stop (contract 13.18)
         )
 

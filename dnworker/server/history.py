@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from typing import Annotated, Literal
 
 import msgspec
@@ -47,7 +48,7 @@ class TraceQuery(Fields):
 
 
 class LinesQuery(Fields):
-    """Which lines: of which workers or run, after which, of which level, with which text."""
+    """Which lines: of which workers or run, after which, since when, of which level, with which text."""
 
     worker: Annotated[list[Name], Meta(max_length=50)] = []
     invocation: Name | None = None
@@ -56,6 +57,7 @@ class LinesQuery(Fields):
     limit: Annotated[int, Meta(ge=1, le=1_000)] = 100
     level: Level = "trace"
     text: Name = ""
+    since: Name | None = None
 
 
 class WorkersAnswer(msgspec.Struct):
@@ -93,9 +95,7 @@ async def trace(call: ApiCall) -> object:
     """Show what an event has caused; its id may be cut, or be its seq, `last` or `last-failed`."""
     found = await _past(call).find(call.path["id"])
     query: TraceQuery = call.query
-    return answer_of(
-        found.trace, found.source, limit=query.limit, payload=query.payload, mermaid=query.mermaid
-    )
+    return answer_of(found, limit=query.limit, payload=query.payload, mermaid=query.mermaid)
 
 
 @endpoint("GET", "/api/history/lines", query=LinesQuery, answer=LinesPage, right=Right.LOGS)
@@ -103,7 +103,11 @@ def lines(call: ApiCall) -> object:
     """Return lines that workers wrote, by worker, by run or by event; without `after`, the newest."""
     query: LinesQuery = call.query
     wanted = log_lines.Lines(
-        workers=frozenset(query.worker), invocation=query.invocation, level=query.level, text=query.text
+        workers=frozenset(query.worker),
+        invocation=query.invocation,
+        level=query.level,
+        text=query.text,
+        since=None if query.since is None else parse_moment(query.since, datetime.now(UTC)),
     )
     instance = call.engine.log.instance_id
     is_other = query.instance_id is not None and query.instance_id != instance

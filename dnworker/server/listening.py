@@ -16,6 +16,7 @@ UNIX = "unix"
 """How whoever connects over the unix socket is named among the trusted proxies."""
 
 UDS_MODE = 0o600
+LARGEST_PORT = 65_535
 LONGEST_UDS = 107
 """Bytes of a socket's path that the system takes (unix(7): 108, with a zero at the end)."""
 
@@ -88,6 +89,8 @@ def make_listening(
     Raises:
         UsageError: what is given does not go together, or is no address, name or mode.
     """
+    if not 0 <= port <= LARGEST_PORT:
+        raise UsageError(f"--port {port} does not exist; ports are 0 to {LARGEST_PORT}", code="DN908")
     if tls_cert is None and (tls_key is not None or tls_client_ca is not None):
         raise UsageError("a TLS key or client authorities need a certificate: --tls-cert FILE", code="DN926")
     if tls_cert is not None and uds is not None:

@@ -12,6 +12,7 @@ import asyncio
 import hashlib
 import hmac
 import logging
+import re
 import secrets
 import time
 from collections.abc import Callable
@@ -70,6 +71,10 @@ HEADERS = {
     "Cross-Origin-Resource-Policy": "same-origin",
     "Cache-Control": "no-store",
 }
+LONGEST_BASE = 500
+_BASE = re.compile(r"(/(?!\.{1,2}(/|\Z))[A-Za-z0-9._~@:%+-]+)*")
+"""What a proxy may put before our paths: it goes into the path of a cookie."""
+
 FILES = {
     "/panel": ("text/html", "page.html"),
     "/panel/panel.js": ("text/javascript", "panel.js"),
@@ -112,11 +117,13 @@ class PageSession:
     expires: float
     key: str
     """The part of its path that only its browser knows."""
+    base: str = ""
+    """What a proxy has put before our paths, as its browser sees them."""
 
     @property
     def path(self) -> str:
         """Where the cookie is sent, and where its session and its socket are."""
-        return f"{ROOT}/{self.key}"
+        return f"{self.base}{ROOT}/{self.key}"
 
 
 class PageSessions:
@@ -133,14 +140,19 @@ class PageSessions:
         self._sessions: dict[str, PageSession] = {}
         self._name = f"{COOKIE}-{hashlib.sha256(engine.runtime_id.encode()).hexdigest()[:8]}"
 
-    def open(self, token: str) -> tuple[str, PageSession]:
-        """Return a new session and its cookie."""
+    def open(self, token: str, base: str = "") -> tuple[str, PageSession]:
+        """Return a new session and its cookie.
+
+        Args:
+            token: which it has shown.
+            base: what its browser has before our paths, behind a proxy.
+        """
         now = time.monotonic()
         self._sessions = {k: s for k, s in self._sessions.items() if s.expires > now}
         while len(self._sessions) >= SESSIONS_KEPT:
             del self._sessions[next(iter(self._sessions))]
         cookie = secrets.token_urlsafe(32)
-        session = PageSession(token, now + SESSION_SECONDS, secrets.token_urlsafe(32))
+        session = PageSession(token, now + SESSION_SECONDS, secrets.token_urlsafe(32), base)
         self._sessions[cookie] = session
         return cookie, session
 
@@ -178,7 +190,7 @@ async def file(request: Request) -> Response:
 
 async def home(request: Request) -> Response:
     """Lead whoever asks for the root to the panel."""
-    return RedirectResponse("/panel", 307, HEADERS)
+    return RedirectResponse("panel", 307, HEADERS)  # relative: a proxy may have taken off a prefix
 
 
 async def session(request: Request) -> Response:
@@ -197,7 +209,9 @@ async def login(request: Request) -> Response:
         body = read_object(await read_body(request.receive, 10_000))
     except ApiError as exc:
         return _answer(exc.status, {"detail": str(exc)})
-    token, ticket = body.get("token"), body.get("ticket")
+    token, ticket, base = body.get("token"), body.get("ticket"), body.get("base", "")
+    if not isinstance(base, str) or len(base) > LONGEST_BASE or not _BASE.fullmatch(base):
+        return _answer(400, {"detail": "base is no path of a proxy, such as /dnworker"})
     shown = engine.tokens.redeem(ticket) if isinstance(ticket, str) else token
     worker = engine.tokens.worker_of(shown) if isinstance(shown, str) else None
     if (refusal := lacks({"worker": worker}, Right.PANEL, engine.tokens)) is not None:
@@ -206,7 +220,7 @@ async def login(request: Request) -> Response:
         used = "this link was used, or is older than 30 s; run dnworker panel again, or give the token"
         return _answer(401, {"detail": used if ticket is not None else "that is not the runtime's token"})
     trust(request.scope)
-    cookie, opened = pages.open(shown)
+    cookie, opened = pages.open(shown, base)
     answer = _answer(200, {"ok": True, "path": opened.path})
     answer.set_cookie(
         pages.cookie,

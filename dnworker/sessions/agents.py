@@ -329,7 +329,7 @@ class Agents:
         return verdict.strip().strip(".").lower() == "allow"
 
     def _tools_of(self, definition: AgentDefinition | None) -> list[Tool]:
-        return [t for t in self._tools.all() if definition is None or definition.allows(t.name)]
+        return [t for t in self._tools.all() if definition is None or definition.allows(t.name, t.bare_name)]
 
     def _definition(self, session: Session, name: str) -> AgentDefinition | None:
         declared = self._definitions()

@@ -5,11 +5,11 @@ from __future__ import annotations
 import inspect
 import json
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from copy import copy
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, get_type_hints
+from typing import Any, Protocol, get_type_hints
 
 import msgspec
 
@@ -18,14 +18,46 @@ from dnworker.core.errors import NotFound
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_-]{0,63}")
 
 
+class Tool(Protocol):
+    """Something that an agent may call."""
+
+    @property
+    def name(self) -> str:
+        """What models call it by."""
+
+    @property
+    def bare_name(self) -> str:
+        """What it is called where it comes from; rules of agents may name it so, too."""
+
+    @property
+    def description(self) -> str:
+        """What models are told of it."""
+
+    @property
+    def schema(self) -> dict[str, Any]:
+        """The JSON Schema of its arguments."""
+
+    async def call(self, arguments: dict[str, Any] | str) -> str:
+        """Call it and return its result as text.
+
+        Raises:
+            Exception: whatever went wrong; the text is for the model.
+        """
+
+
 @dataclass(frozen=True)
-class Tool:
+class FunctionTool:
     """One function an agent may call."""
 
     name: str
     description: str
     function: Callable[..., Any]
     arguments: type[msgspec.Struct]
+
+    @property
+    def bare_name(self) -> str:
+        """Its name: it has no other."""
+        return self.name
 
     @property
     def schema(self) -> dict[str, Any]:
@@ -51,10 +83,12 @@ class Tool:
 
 
 class Tools:
-    """The tools of one runtime, by name."""
+    """The tools of one runtime, by name: functions that were registered, and what `more` gives."""
 
     def __init__(self) -> None:
-        self._tools: dict[str, Tool] = {}
+        self._tools: dict[str, FunctionTool] = {}
+        self.more: Callable[[], Iterable[Tool]] = tuple
+        """Gives tools that come and go, as those of MCP servers; a function of the same name wins."""
 
     def register(self, function: Callable[..., Any], *, name: str | None = None) -> Callable[..., Any]:
         """Let agents call `function`, sync or async; its signature and docstring are what a model sees.
@@ -65,7 +99,7 @@ class Tools:
         called = str(name or getattr(function, "__name__", ""))
         if not _NAME.fullmatch(called):
             raise ValueError(f"tool name {called!r} is not allowed; use letters, digits, _ and -, up to 64")
-        self._tools[called] = Tool(
+        self._tools[called] = FunctionTool(
             called, inspect.getdoc(function) or "", function, _arguments(called, function)
         )
         return function
@@ -80,15 +114,24 @@ class Tools:
         Raises:
             NotFound: there is none of this name.
         """
-        try:
-            return self._tools[name]
-        except KeyError:
-            known = ", ".join(self._tools) or "none"
-            raise NotFound(f"there is no tool {name!r}; there are: {known}", code="DN612") from None
+        if (function := self._tools.get(name)) is not None:
+            return function
+        tools = {tool.name: tool for tool in reversed(self.all())}
+        if name not in tools:
+            known = ", ".join(sorted(tools)) or "none"
+            raise NotFound(f"there is no tool {name!r}; there are: {known}", code="DN612")
+        return tools[name]
+
+    def functions(self) -> list[FunctionTool]:
+        """Return the functions that were registered."""
+        return list(self._tools.values())
 
     def all(self) -> list[Tool]:
-        """Return every tool."""
-        return list(self._tools.values())
+        """Return every tool, each name once."""
+        found: dict[str, Tool] = dict(self._tools)
+        for tool in self.more():
+            found.setdefault(tool.name, tool)
+        return list(found.values())
 
 
 def _arguments(name: str, function: Callable[..., Any]) -> type[msgspec.Struct]:

@@ -303,12 +303,13 @@ class LogFiles:
         self._files: dict[str, LogFile] = {}
         self._said: set[str] = set()
 
-    def of(self, capability: str, worker: str) -> LogFile:
-        """Return the file of a worker, the same one for all its runs."""
-        name = f"{capability}:{worker}"
+    def of(self, capability: str, worker: str, kind: str = "worker") -> LogFile:
+        """Return the file of a worker, or of an MCP server (`mcp`), the same one for all its runs."""
+        label = f"{capability}:{worker}"
+        name = label if kind == "worker" else f"{kind} {label}"
         file = self._files.pop(name, None)
         if file is None:
-            file = LogFile(log_path(capability, worker), self._limit, name)
+            file = LogFile(log_path(capability, worker, kind), self._limit, label)
             file.on_problem = self._note_problem
         file.print_line, file.is_running = self.print_line, True
         self._files[name] = file  # the newest last
@@ -317,10 +318,11 @@ class LogFiles:
             self._files.pop(name).close()
         return file
 
-    def path_of(self, capability: str, worker: str) -> Path:
-        """Return where the log of a worker is, or would be."""
-        file = self._files.get(f"{capability}:{worker}")
-        return log_path(capability, worker) if file is None else file.path
+    def path_of(self, capability: str, worker: str, kind: str = "worker") -> Path:
+        """Return where the log of a worker or MCP server is, or would be."""
+        label = f"{capability}:{worker}"
+        file = self._files.get(label if kind == "worker" else f"{kind} {label}")
+        return log_path(capability, worker, kind) if file is None else file.path
 
     def close(self) -> None:
         """Let go of all names."""
@@ -339,9 +341,9 @@ class LogFiles:
         log.warning("logs of workers cannot be kept in %s; their lines %s", where, instead)
 
 
-def log_path(capability: str, worker: str) -> Path:
+def log_path(capability: str, worker: str, kind: str = "worker") -> Path:
     """Return the log's path of contract 3.3; a name that no file can have, or a longer one, is replaced."""
-    name = f"worker-{capability}-{worker}"
+    name = f"{kind}-{capability}-{worker}"
     if _UNSAFE.search(name) or len(name) > LONGEST_NAME:
         digest = hashlib.sha256(f"{capability}:{worker}".encode("utf-8", "surrogatepass")).hexdigest()[:12]
         name = f"{_UNSAFE.sub('_', name)[: LONGEST_NAME - 20]}-{digest}"

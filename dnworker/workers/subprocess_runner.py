@@ -51,6 +51,7 @@ class SubprocessWorkerRunner:
         guard: ends the processes if this process dies.
         cgroups: make a cgroup for them, where that is possible.
         until: when the guard kills them unless `bound` puts that off, by `family.boot_time`; None for never.
+        pass_fds: open files that the child gets beside its output.
     """
 
     DEFAULT_GRACE_PERIOD_S = 5.0
@@ -75,6 +76,7 @@ class SubprocessWorkerRunner:
         guard: Guard | None = None,
         cgroups: Cgroups | None = None,
         until: float | None = None,
+        pass_fds: Sequence[int] = (),
     ) -> None:
         self.lifecycle = lifecycle or Lifecycle()
         self.pid: int | None = None
@@ -90,6 +92,7 @@ class SubprocessWorkerRunner:
         self._guard = guard
         self._cgroups = cgroups
         self._until = until
+        self._pass_fds = tuple(pass_fds)
         self._log_file = log_file
         self._ring: deque[str] = deque(maxlen=self.OUTPUT_BUFFER_LINES)
         self._child: asyncio.subprocess.Process | None = None
@@ -152,6 +155,7 @@ class SubprocessWorkerRunner:
                 cwd=self._cwd,
                 stdout=writing_end,
                 stderr=writing_end,
+                pass_fds=self._pass_fds,
                 start_new_session=True,  # a group of its own: what it spawns can be ended with it
             )
         except BaseException:

@@ -28,6 +28,7 @@ from dnworker_jupyter.display.states import register_state_formatter
 from dnworker_jupyter.display.traces import register_formatters
 from dnworker_jupyter.display.widget_hub import activate
 from dnworker_jupyter.kernel.cell_hints import CellHints
+from dnworker_jupyter.kernel.cell_turns import CellTurns
 from dnworker_jupyter.kernel.cells import CellBook
 from dnworker_jupyter.kernel.debugging import Debugging
 from dnworker_jupyter.kernel.exception_mode import chosen_detail
@@ -41,11 +42,13 @@ from dnworker_jupyter.kernel.location import NotebookLocation
 from dnworker_jupyter.kernel.long_blocks import LongBlocks
 from dnworker_jupyter.kernel.loop import KernelLoop
 from dnworker_jupyter.kernel.loop_watch import LoopWatch
+from dnworker_jupyter.kernel.mcp_process import McpProcess
 from dnworker_jupyter.kernel.output import OutputRouter
 from dnworker_jupyter.kernel.pending import PendingMagics
 from dnworker_jupyter.kernel.shell_channel import answer_through_stream
 from dnworker_jupyter.kernel.startup import RuntimeStartup
 from dnworker_jupyter.kernel.unhandled import UnhandledErrors
+from dnworker_jupyter.live.agent_access import AgentAccess
 from dnworker_jupyter.live.capability_head import CapabilityHead
 from dnworker_jupyter.live.cell_hooks import CellHooks
 from dnworker_jupyter.live.processes import Processes, ProcessTopology
@@ -57,6 +60,7 @@ from dnworker_jupyter.magics.completion import install_completion
 from dnworker_jupyter.magics.context import MagicContext
 from dnworker_jupyter.magics.debug import install_debug
 from dnworker_jupyter.magics.head import heed_gone_head
+from dnworker_jupyter.magics.lazy_door import LazyDoor
 from dnworker_jupyter.magics.magics import install_magics
 from dnworker_jupyter.magics.state import find_state
 from dnworker_jupyter.magics.storms import WAY_OUT
@@ -186,6 +190,7 @@ def _with_magics(notebook: Notebook) -> Notebook:
         watch=notebook.watch,
         interrupts=notebook.interrupts,
         cells=notebook.cells,
+        turns=CellTurns(notebook.shell, notebook.cells),
         pending=notebook.pending,
         debugging=notebook.debugging,
         location=notebook.location,
@@ -194,11 +199,14 @@ def _with_magics(notebook: Notebook) -> Notebook:
         processes=notebook.processes,
         transactions=notebook.transactions,
         head=CapabilityHead(runtime, notebook.cells),
+        agents=AgentAccess(notebook.stale),
+        mcp=McpProcess(runtime, lambda: str(runtime.url)),
         panels=notebook.panels,
         suggestions=NotebookSuggestions(runtime, notebook.live),
         states=notebook.states,
     )
     runtime.actions = NotebookActions(notebook.magics)
+    runtime.door = LazyDoor(notebook.magics).open
     notebook.panels.widgets.suggest = runtime.actions.suggest
     notebook.panels.widgets.fire = dnworker_jupyter.fire
     notebook.hooks = CellHooks(
@@ -238,6 +246,7 @@ def install(notebook: Notebook) -> None:
     undo(LongBlocks(shell, notebook.runtime, notebook.cells).install(notebook.watch))
     undo(CellHints(shell, notebook.cells).install())
     undo(notebook.debugging.install())
+    undo(notebook.magics.turns.install())
     undo(install_debug(shell, notebook.debugging.post_mortem))
     undo(_heed_gone_heads(notebook))
     undo(install_lab_debugger(shell, notebook.runtime.history.failures.noted))
@@ -342,7 +351,8 @@ def stop(notebook: Notebook) -> None:
 
 def _close_parts(notebook: Notebook) -> None:
     """Close what shows the runtime; a part that raises is logged, and the stop of the runtime goes on."""
-    for close in (notebook.watch.stop, notebook.states.stop, notebook.panels.close):
+    parts = (notebook.magics.mcp, notebook.panels)
+    for close in (notebook.watch.stop, notebook.states.stop, *(part.close for part in parts)):
         try:
             close()
         except Exception:

@@ -17,6 +17,8 @@ Commands that talk to a runtime find the one that runs on this machine; `--url` 
 
 Every command takes `--json`: standard output is JSON alone then, one value a line. A command that fails prints `{"ok": false, "error": ...}`.
 
+At a terminal, tables have colours and fit its width: a narrow one lacks some columns. Piped, they are plain text. `NO_COLOR`, `FORCE_COLOR` and `COLUMNS` count.
+
 Exit codes of all commands: 0 done, 1 failed, 2 wrong use, 130 interrupted.
 """
 

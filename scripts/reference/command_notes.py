@@ -136,6 +136,12 @@ dnworker ps
 WORKER        STATE    RUNS AS     WHY
 demo:greeter  running  in-process
 ```
+
+At a terminal it also shows since when, and how many events were handled, failed and wait; a narrow one lacks some of that. `--wide` shows them where piped, too.
+
+![A table of workers: two run, one is in error, one is gated off](../images/cli-ps.svg)
+
+`--watch` goes on over a restart of the runtime. Piped, it prints the table at each change.
 """
     ),
     "fire": Note(
@@ -157,7 +163,7 @@ event ..., seq 2
 dnworker tail demo.answer --count 1
 ```
 
-It shows events from the moment it is connected, none from before: start it before you fire.
+It shows events from the moment it is connected, none from before: start it before you fire. After a lost connection it shows what came meanwhile.
 """
     ),
     "restart": Note(
@@ -231,7 +237,9 @@ dnworker events demo.greeting
 #2    ...demo.greeting  ...
 ```
 
-`--failed` has those that a handler failed on. Older events come from the file of `--journal` or `--durable`.
+`--failed` has those that a handler failed on. Older events come from the file of `--journal` or `--durable`, also after a restart.
+
+![A table of events: what published each, and how many handlers ended how](../images/cli-events.svg)
 """
     ),
     "trace": Note(
@@ -245,6 +253,10 @@ demo.greeting...
 ```
 
 `last-failed` is the newest event that a handler failed on.
+
+![A tree of runs with bars that show when each began and ended](../images/cli-trace.svg)
+
+What is left out is said below the tree: long traces are cut, and from the file, events are looked for among the next 20,000 only.
 """
     ),
     "logs": Note(
@@ -253,7 +265,8 @@ demo.greeting...
 dnworker logs demo:greeter -n 20
 ```
 
-It waits for a runtime that is started again, where `-f` follows it. `dnworker tail --logs` has the lines of the framework, too.
+`--since 10m` has all lines of the last ten minutes. `-f` goes on over a lost connection after the last line that it has shown, waits for a runtime that is
+started again, and says what may be missing. `dnworker tail --logs` has the lines of the framework, too.
 """
     ),
     "nodes": Note(

@@ -31,7 +31,7 @@ demo.loud = true
 history = "128MB"
 ```
 
-`dnworker config` takes the same options as `serve`, checks them as `serve` does, and says where each value is from:
+`dnworker config` takes the same options as `serve`, checks them and the files that they name as `serve` does, and says where each value is from. It starts and writes nothing: whether a port is free, and whether a worker is there that an option names, `serve` says at its start.
 
 ```sh
 DNWORKER_NO_OBSERVE=yes dnworker config --config serve.toml --changed --host 0.0.0.0

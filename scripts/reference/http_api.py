@@ -50,8 +50,11 @@ NOTES = {
     "No operation lists past events or traces. The socket [`/api/ws/events`](#sockets) has events from now on, and "
     "the [panel](panel.md) shows the newest with their traces. `dnworker serve --journal FILE` keeps them: "
     "[`JournalReader`](python.md) reads that file.",
-    "Tools, skills and MCP servers": "The runtime lists MCP servers and connects to none: reconnecting changes nothing.",
+    "Tools, skills and MCP servers": "The runtime connects to the [MCP servers](../how-to/mcp-servers.md) of its capabilities. Reconnecting answers once that has succeeded or failed, with the detail of the server.",
     "Dead letters": "`ID` is the id of the event, its first digits, or its `seq`. In the examples, `$ID` is that of an event whose handler failed.",
+    "Coding agents in a notebook": "Only the runtime of a notebook answers these; [An agent in the kernel]"
+    "(../how-to/agent-in-the-kernel.md) says how agents get there. `by` is the agent's name, which marks what it did. "
+    "A call waits at most `timeout` seconds for a cell that runs; a cell that blocks the kernel holds up all of them.",
     "What needs a platform": "The `dreadnode` SDK's client has methods for these. This runtime has no platform: lists are empty, and changes are refused.",
 }
 

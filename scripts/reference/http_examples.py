@@ -33,6 +33,7 @@ workers:
 mcp:
   servers:
     files: {command: mcp-files}
+    web: {url: "http://127.0.0.1:9/mcp"}
 ```
 
 ```python title="demo/workers/greeter.py"
@@ -89,6 +90,8 @@ _SHARED = "409: it needs a broker that nodes share"
 _DEAD = f"""ID=$(curl -sS -H "$AUTH" "$URL/api/events" {as_json(GREETING)} | sed 's/.*event_id":"//; s/".*//')
 export ID
 until curl -sS --fail-with-body -H "$AUTH" "$URL/api/dead-letters/$ID" >/dev/null; do sleep 0.1; done"""
+
+_NO_NOTEBOOK = "404: it is no notebook's runtime"
 
 EXAMPLES: dict[str, list[Example]] = {
     "The runtime": [
@@ -187,12 +190,44 @@ EXAMPLES: dict[str, list[Example]] = {
         Example("GET /api/skills/{name}", "/api/skills/greet"),
         Example("GET /api/mcp/{capability}/{server}", "/api/mcp/demo/files"),
         Example("POST /api/mcp/{capability}/{server}/reconnect", "/api/mcp/demo/files/reconnect"),
-        Example("POST /api/mcp/{capability}/{server}/reauthenticate", "/api/mcp/demo/files/reauthenticate"),
+        Example("POST /api/mcp/{capability}/{server}/reauthenticate", "/api/mcp/demo/web/reauthenticate"),
     ],
     "Nodes": [
         Example("GET /api/nodes"),
         Example("POST /api/nodes/reload", "/api/nodes/reload?capability=demo"),
         Example("POST /api/nodes/target", "/api/nodes/target?capability=demo", refused=_SHARED),
+    ],
+    "Coding agents in a notebook": [
+        Example("GET /api/notebook", refused=_NO_NOTEBOOK),
+        Example("GET /api/notebook/workers/{name}", "/api/notebook/workers/greeter", refused=_NO_NOTEBOOK),
+        Example(
+            "POST /api/notebook/cells",
+            body='{"source": "%%worker greeter", "by": "claude", "dry_run": true}',
+            refused=_NO_NOTEBOOK,
+        ),
+        Example("GET /api/notebook/changes", refused=_NO_NOTEBOOK),
+        Example(
+            "POST /api/notebook/changes/{id}/undo",
+            "/api/notebook/changes/1/undo",
+            '{"by": "claude"}',
+            _NO_NOTEBOOK,
+        ),
+        Example(
+            "POST /api/notebook/fire",
+            body='{"kind": "demo.greeted", "payload": {"name": "Ada"}, "by": "claude"}',
+            refused=_NO_NOTEBOOK,
+        ),
+        Example(
+            "POST /api/notebook/replay",
+            body='{"event": "#1", "payload": {"name": "Bob"}, "by": "claude"}',
+            refused=_NO_NOTEBOOK,
+        ),
+        Example("POST /api/notebook/clock", body='{"advance": "next", "by": "claude"}', refused=_NO_NOTEBOOK),
+        Example("POST /api/notebook/test", body='{"event": "#1"}', refused=_NO_NOTEBOOK),
+        Example(
+            "POST /api/notebook/run_test", body='{"source": "def test_it(): pass"}', refused=_NO_NOTEBOOK
+        ),
+        Example("GET /api/notebook/export", refused=_NO_NOTEBOOK),
     ],
     "What needs a platform": [
         Example("GET /api/sessions/browse"),

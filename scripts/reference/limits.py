@@ -48,7 +48,7 @@ FIXED = """
 - An error keeps 10,000 characters of its message and 100 frames, 20 notes, 10 causes and 20 members of a group.
 - A key of `client.once` or `publish(dedupe=)` has at most 512 characters; 100,000 of a worker are remembered, for a day.
 - A kept state has at most 1,000,000 bytes of JSON.
-- A request target has at most 32,768 bytes; a message on a socket has at most 16 MiB and 1,000 frames. An idle connection is closed after 5 s.
+- A request target has at most 32,768 bytes; a message on a socket has at most 16 MiB and 1,000 frames. An idle connection is closed after 15 s.
 - The numbers of connections shrink to what the process may have of file descriptors (`ulimit -n`); a quarter is left to files and workers.
 - What is read of a capability is bounded, too: see [Manifest](manifest.md#bounds).
 

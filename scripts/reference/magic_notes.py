@@ -285,6 +285,7 @@ flowchart LR
             "durable": "Keep events in a file until workers have handled them, or in memory again.",
             "join": "Make this notebook a node beside others, over NATS servers that they share.",
             "leave": "Hand its workers over to other nodes, and keep events in memory again.",
+            "mcp": "Let coding agents reach this notebook: look, fire, test, and with `--allow-write` write workers.",
         },
         """
 ```python

@@ -34,6 +34,8 @@ VARIABLES = {
     "DREADNODE_RUNTIME_TOKEN_FILE": "The file with its bearer token.",
     "DREADNODE_RUNTIME_TOKEN": "The token itself.",
     "NO_COLOR": "Output has no colours.",
+    "FORCE_COLOR": "Tables and traces have colours where they are piped, too.",
+    "COLUMNS": "How wide the terminal is, where it does not say so itself, or is to be taken as narrower.",
 }
 
 

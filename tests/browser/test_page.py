@@ -9,6 +9,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import pytest
 from lab import running_serve
 
+from tests.browser.prefix_proxy import behind
+
 pytestmark = [pytest.mark.browser, pytest.mark.timeout(120)]
 
 HOSTILE = '<img src=x onerror="window.attacked=1"><script>window.attacked=1</script>'
@@ -137,6 +139,44 @@ def test_the_token_can_be_given_by_hand(page, served):
     page.get_by_label("Token").fill(served.token_file.read_text().strip())
     page.keyboard.press("Enter")
     page.locator(".dn").get_by_text("1 running", exact=True).wait_for()
+
+
+def test_the_panel_opens_and_acts_behind_a_proxy_that_takes_a_prefix_off(page, served, problems):
+    with behind("/team/dnworker", served.url) as (url, proxy):
+        page.goto(served.ticket_url().replace(served.url, url))
+        page.panel = page.locator(".dn")
+        page.panel.get_by_text("1 running", exact=True).wait_for()
+        assert page.url == f"{url}/panel"
+        (cookie,) = page.context.cookies()
+        assert cookie["path"].startswith("/team/dnworker/panel/")
+        assert fire(page, '{"price": 2}').is_visible()
+        page.reload()
+        page.panel.get_by_text("1 running", exact=True).wait_for()
+        page.goto(f"{url}/")  # leads to the panel
+        page.wait_for_url(f"{url}/panel")
+        page.goto(f"{url}/panel/try")
+        page.get_by_text("POST /api/events", exact=True).wait_for()
+        assert proxy.strays == []
+    assert problems == []
+
+
+def test_a_session_is_told_to_tabs_of_the_same_runtime_alone(page, served):
+    with behind("/one", served.url) as (url, _):
+        page.goto(served.ticket_url().replace(served.url, url))
+        page.locator(".dn").get_by_text("1 running", exact=True).wait_for()
+        heard = page.context.new_page()
+        heard.goto(f"{url}/panel")  # another tab of the same runtime is told where the session is
+        heard.locator(".dn").get_by_text("1 running", exact=True).wait_for()
+        heard.evaluate(
+            """() => new Promise((done) => {
+              const other = new BroadcastChannel("dnworker-panel/two");
+              window.told = [];
+              other.addEventListener("message", (event) => window.told.push(event.data));
+              other.postMessage({ type: "asks" });
+              setTimeout(done, 500);
+            })"""
+        )
+        assert heard.evaluate("window.told") == []
 
 
 def test_nothing_that_anybody_says_is_markup(opened, problems, open_log):

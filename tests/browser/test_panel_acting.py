@@ -57,6 +57,10 @@ FLAG = {
     "starts": ["report"],
     "stops": [],
 }
+SERVER = {
+    "status": "ok", "transport": "stdio", "error": None, "output": None, "detail": None, "tools": [], "toolCount": 0,
+    "whyNot": None,
+}  # fmt: skip
 CAPABILITIES = {
     "all": [
         {
@@ -78,6 +82,22 @@ CAPABILITIES = {
             "checks": [
                 {"name": "python", "command": "python3 --version", "status": "ok", "error": None},
                 {"name": "redis", "command": LONG, "status": "error", "error": f"refused {HOSTILE}\n" * 20},
+            ],
+            "servers": [
+                {**SERVER, "name": "files", "tools": ["read", LONG], "toolCount": 70},
+                {
+                    **SERVER,
+                    "name": "gone",
+                    "status": "error",
+                    "error": f"it exited {HOSTILE}",
+                    "output": LONG,
+                },
+                {
+                    **SERVER,
+                    "name": "web",
+                    "status": "needs_auth",
+                    "detail": "Sign in at https://example.org/in?a=b",
+                },
             ],
             "facts": [["Author", "Ada <ada@example.org>"]],
             "notes": ["capability.yaml:3: a key stands twice"],
@@ -295,6 +315,16 @@ def test_checks_show_their_output_and_a_capability_that_failed_says_why(scene):
     alert = scene.get_by_role("alert").filter(has_text="It could not be loaded")
     assert "two workers have the same file" in alert.inner_text()
     scene.get_by_text("3 more capabilities").wait_for()
+
+
+def test_servers_of_mcp_show_their_tools_or_why_there_are_none_and_are_connected_again(scene):
+    scene.get_by_role("tab", name="Capability").click()
+    servers = scene.get_by_role("region", name="MCP servers")
+    servers.get_by_text("70 tools: read").wait_for()
+    assert "it exited" in servers.inner_text()
+    assert servers.get_by_role("link", name="Sign in").get_attribute("href") == "https://example.org/in?a=b"
+    servers.get_by_role("button", name="Reconnect gone").click()
+    assert sent(scene, "reconnect") == [{"capability": "acme", "server": "gone"}]
 
 
 def test_an_export_wants_a_directory_and_keeps_what_was_typed(scene):

@@ -142,6 +142,16 @@ def test_a_narrow_panel_lists_the_busiest_flows(opened):
     assert page.locator(".flowmap").count() == 0
 
 
+@pytest.mark.parametrize("width", [420, 399, 320, 240, 180])
+def test_each_flow_says_who_hears_it_however_narrow_the_panel_is(opened, width):
+    page = opened(size="narrow")
+    page.set_viewport_size({"width": width, "height": 720})
+    hearers = page.get_by_role("list", name="Busiest flows").locator(".hearers")
+    assert hearers.count() == 4
+    page.wait_for_function("(width) => document.querySelector('.dn').clientWidth <= width", arg=width)
+    assert min(one.evaluate("(node) => node.clientWidth") for one in hearers.all()) >= 90
+
+
 @pytest.mark.parametrize("size", SIZES)
 @pytest.mark.parametrize("dark", [False, True])
 def test_axe_finds_nothing_serious(opened, size, dark):

@@ -277,7 +277,7 @@ def test_where_nothing_fails_there_is_no_red_and_where_nothing_is_there_is_a_sni
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.parametrize("width", [420, 900, 1500])
+@pytest.mark.parametrize("width", [320, 420, 900, 1500])
 def test_axe_finds_nothing_serious_on_the_overview(page, axe, scheme, width):
     page.emulate_media(reduced_motion="reduce")
     page.set_viewport_size({"width": width, "height": 900})

@@ -52,7 +52,7 @@ NO_EXAMPLE = {
     "it is for what makes other connections": {"RuntimeClient.over"},
     "it is for a clock that serves several loops": {"SwitchClock.bind"},
     "it runs what `runtime.agents.register` was given": {"Turn.run_script"},
-    "they are for the front end": {"Panel.report_paused", "Panel.close"},
+    "they are for the front end": {"Panel.report_paused", "Panel.close", "Panel.ask_for_cell"},
 }
 """Public callables without an example, by reason."""
 

@@ -167,3 +167,60 @@ test("a view that is closed says nothing of what was under way", async () => {
   link.close();
   assert.deepEqual([await asked, shown], [null, []]);
 });
+
+/** A notebook as JupyterLab's widgets reach it. */
+function notebook(sources) {
+  const cells = Object.entries(sources).map(([id, source]) => ({ id, source, getSource: () => source }));
+  const sharedModel = {
+    cells,
+    insertCell: (at, { id, source, metadata }) =>
+      cells.splice(at, 0, { id, source, metadata, getSource: () => source }),
+    deleteCell: (at) => cells.splice(at, 1),
+  };
+  return { cells, widget_manager: { context: { model: { sharedModel } } } };
+}
+
+const PUT = { type: "cell", op: "put", number: 7, id: "n", source: "%%worker w", by: "claude", below: ["a"] };
+
+test("a view puts an agent's cell into the notebook, below that of its worker, and says so", () => {
+  const { cells, widget_manager } = notebook({ a: "%%worker w", b: "1" });
+  const { sent, kernel } = stage({ widget_manager });
+  kernel(PUT);
+  assert.deepEqual(
+    cells.map((cell) => cell.id),
+    ["a", "n", "b"],
+  );
+  assert.deepEqual(cells[1].metadata, { dnworker: { by: "claude" } });
+  kernel(PUT); // another view of the same notebook
+  assert.equal(cells.length, 3);
+  assert.deepEqual(
+    sent.map(({ number, is_done }) => [number, is_done]),
+    [
+      [7, true],
+      [7, true],
+    ],
+  );
+});
+
+test("an agent's cell goes to the end where none of its worker is, and where nothing can be changed nobody answers", () => {
+  const { cells, widget_manager } = notebook({ b: "1" });
+  stage({ widget_manager }).kernel(PUT);
+  assert.equal(cells.at(-1).id, "n");
+  const { sent, kernel } = stage();
+  kernel(PUT);
+  assert.deepEqual(sent, []);
+});
+
+test("an agent's cell is taken out unless somebody has edited it", () => {
+  const take = { ...PUT, op: "take_out" };
+  const edited = notebook({ n: "%%worker w\n# mine" });
+  const one = stage({ widget_manager: edited.widget_manager });
+  one.kernel(take);
+  assert.equal(edited.cells.length, 1);
+  assert.deepEqual(one.sent, []);
+  const same = notebook({ n: "%%worker w" });
+  const two = stage({ widget_manager: same.widget_manager });
+  two.kernel(take);
+  assert.equal(same.cells.length, 0);
+  assert.equal(two.sent.length, 1);
+});

@@ -385,3 +385,10 @@ test("a worker that stands by says why, is off in the list, and lies in the lane
   assert.equal(nameOf("standby"), "Standby");
   assert.equal(nameOf("gated_off"), "Gated off");
 });
+
+test("a worker says which agent wrote it, and that the notebook does not have its cell", () => {
+  const of = (agent) => summaryOf(worker("a:a", { since: NOW, agent }), NOW, () => "1 s");
+  assert.equal(of({ by: "claude", change: "1", outside: false }).at(-1), "written by agent claude");
+  assert.equal(of({ by: "x", outside: true }).at(-1), "written by agent x, in no cell of the notebook");
+  assert.ok(!of(undefined).some((part) => part.includes("agent")));
+});

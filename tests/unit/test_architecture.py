@@ -18,7 +18,7 @@ LONG = (PROJECT / "ARCHITECTURE.md").read_text().partition("## Long files")[2]
 
 LONGEST_FUNCTION = 45
 LONGEST_FILE = 450
-LONGEST_CHAIN = 11
+LONGEST_CHAIN = 12
 
 # What each folder may import, as in the picture of ARCHITECTURE.md: read from bottom to top. A line names only folders of
 # lines above it, so that no arrow leads up. A root's file stands for itself. Every import statement counts: those
@@ -43,7 +43,9 @@ FRAMEWORK = {
     "sessions": "core events events/brokers capability",
     "workers/child": "compat.py",
     "workers": "core events events/brokers capability client",
-    "engine": "core events events/brokers capability flow client sessions workers _version.py",
+    "mcp_client": "core capability workers",
+    "mcp_client/host": "core mcp_client _version.py",
+    "engine": "core events events/brokers capability flow client sessions workers mcp_client _version.py",
     "panel": "core events flow sessions workers engine",
     "server": "core events events/brokers client sessions workers engine _version.py",
     "runtime.py": "core events/brokers flow engine panel server compat.py",

@@ -3,7 +3,7 @@
 # to the directory that can be written, once a container.
 set -eu
 if [ -n "$(ls -A /opt/dnworker/uv)" ] && [ ! -e "$UV_CACHE_DIR/.@@{release}" ]; then
-  mkdir -p "$UV_CACHE_DIR"
+  (umask 077 && mkdir -p "$UV_CACHE_DIR")
   cp -R -P /opt/dnworker/uv/. "$UV_CACHE_DIR"
   touch "$UV_CACHE_DIR/.@@{release}"
 fi

@@ -9,7 +9,10 @@ const problem = document.getElementById("problem");
 // Below this path is the session of this browser, and only there is its cookie sent. Nothing else knows the path:
 // it is kept with this tab's entry of the history, and told to other tabs of this origin that ask.
 let home = history.state?.home ?? null;
-const tabs = new BroadcastChannel("dnworker-panel");
+
+// What a proxy has put before the runtime's own paths, such as /dnworker; runtimes of one origin differ in it.
+const base = new URL(".", location.href).pathname.slice(0, -1);
+const tabs = new BroadcastChannel(`dnworker-panel${base}`);
 const TABS_WAIT = 300;
 
 function moveTo(path) {
@@ -124,10 +127,10 @@ async function mayLook() {
 
 async function login(fields) {
   try {
-    const answer = await fetch("/panel/session", {
+    const answer = await fetch(`${base}/panel/session`, {
       method: "POST",
       headers: { "content-type": "application/json" },
-      body: JSON.stringify(fields),
+      body: JSON.stringify({ ...fields, base }),
       credentials: "same-origin",
     });
     const { path, detail } = await answer.json();

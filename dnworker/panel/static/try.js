@@ -60,9 +60,12 @@ function stepOf(form) {
   return inputs.find((input) => input.value === "." || input.value === "..") ?? null;
 }
 
+/** What a proxy has put before the runtime's own paths, such as /dnworker. */
+const base = new URL("..", location.href).pathname.slice(0, -1);
+
 /** The address that the fields of a form say. */
 function addressOf(path, form) {
-  let address = path;
+  let address = base + path;
   const query = new URLSearchParams();
   for (const input of form.querySelectorAll("input[data-place]")) {
     if (input.dataset.place === "path") {
@@ -151,7 +154,7 @@ function narrow() {
 /** The description of the API; null, and a text on the page, where the runtime does not give it. */
 async function described() {
   try {
-    const answer = await fetch("/openapi.json", { credentials: "omit" });
+    const answer = await fetch(`${base}/openapi.json`, { credentials: "omit" });
     if (answer.ok) return await answer.json();
     problem.textContent = `the runtime does not describe its API: ${answer.status} ${answer.statusText}`;
   } catch (error) {

@@ -7,6 +7,7 @@ Messages of the front end may arrive on another thread: they are only posted to 
 
 from __future__ import annotations
 
+import asyncio
 import threading
 from html import escape
 from typing import Any
@@ -57,6 +58,9 @@ class Panel(anywidget.AnyWidget):
         self._channel = runtime.feed.connect(self._send_to_view)
         self._loop_thread = threading.get_ident()
         self.last_thread = ""
+        self._asked: dict[int, asyncio.Future[bool]] = {}
+        """What views were asked to do with the notebook, by number."""
+        self._count = 0
         self.is_closed = False
         self.on_msg(self._receive)
 
@@ -90,12 +94,45 @@ class Panel(anywidget.AnyWidget):
         if self._channel.has_views:
             self.send({"type": "paused", "by": None if block is None else block.who})
 
+    async def ask_for_cell(self, request: dict[str, Any], patience: float) -> bool:
+        """Have the views change the notebook, once.
+
+        Args:
+            request: as of `Panels.ask_for_cell`.
+            patience: seconds that they may take.
+
+        Returns:
+            Whether one has said that it is done.
+        """
+        self._count += 1
+        number = self._count
+        answer: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
+        self._asked[number] = answer
+        try:
+            self.send({"type": "cell", "number": number, **request})
+            async with asyncio.timeout(patience):
+                return await answer
+        except TimeoutError:
+            return False
+        finally:
+            del self._asked[number]
+
+    def _take_answer(self, content: dict[str, Any]) -> None:
+        """Take what a view says of a cell; a view that cannot do it leaves it to the others."""
+        number = content.get("number")
+        answer = self._asked.get(number) if isinstance(number, int) else None
+        if answer is not None and not answer.done() and content.get("is_done") is True:
+            answer.set_result(True)
+
     def _receive(self, _: Any, content: Any, __: Any) -> None:
         """Take a message of a view; on some kernels this runs on another thread."""
         self.last_thread = threading.current_thread().name
         if isinstance(content, dict) and content.get("type") == "module":
             version, text, style = assets.version(), assets.module(), assets.style()
             self.send({"type": "module", "version": version, "text": text, "style": style})
+            return
+        if isinstance(content, dict) and content.get("type") == "cell":
+            self._loop.post(self._take_answer, content)
             return
         if threading.get_ident() != self._loop_thread and isinstance(content, dict) and "id" in content:
             cell = self._cells.anywhere

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from dnworker.core.errors import UsageError
 from dnworker.engine.watchdog import Block
@@ -112,6 +112,19 @@ class Panels:
             if only is not None and only.startswith(f"{former}:"):
                 dock.panel.only = name + only.removeprefix(former)
                 self._docks[dock.panel.only] = self._docks.pop(only)
+
+    async def ask_for_cell(self, request: dict[str, Any], patience: float) -> bool:
+        """Have a view change the notebook that shows it; returns whether one has.
+
+        Args:
+            request: `put` or `take_out` as `op`, with the `id` and the `source` of the cell.
+            patience: seconds that the views may take.
+        """
+        shown = [*self._panels.values(), *(dock.panel for dock in [*self._docks.values()])]
+        for panel in shown:
+            if panel.has_views and await panel.ask_for_cell(request, patience):
+                return True
+        return False
 
     def report_paused(self, block: Block | None) -> None:
         """Report to every panel, from any thread, who holds the loop; None when it is free again."""

@@ -6,6 +6,7 @@ import ast
 import contextlib
 import os
 import shlex
+from collections.abc import Callable
 from pathlib import Path
 
 from dnworker.capability.components import read_components, real_root
@@ -43,7 +44,9 @@ from dnworker_jupyter.importer.requirements import ScriptRequirements
 from dnworker_jupyter.importer.scripts import ScriptReader, parse
 
 
-def import_capability(root: Path, home: Path | None = None) -> Imported:
+def import_capability(
+    root: Path, home: Path | None = None, *, on_progress: Callable[[str], None] = lambda _: None
+) -> Imported:
     """Make the notebook of the capability in a directory.
 
     One cell has the head of the manifest. Each worker in Python has cells for what its handlers share, and
@@ -54,6 +57,7 @@ def import_capability(root: Path, home: Path | None = None) -> Imported:
         root: the directory, or the manifest in it.
         home: the directory that the notebook will be in: from there it finds the capability's agents, skills
             and checks. None where it will have none of them.
+        on_progress: called with what is read next, as a sentence's part.
 
     Raises:
         ManifestError: the manifest breaks a rule.
@@ -63,7 +67,7 @@ def import_capability(root: Path, home: Path | None = None) -> Imported:
     if root.name == MANIFEST_NAME and root.is_file():
         root = root.parent
     manifest = load_manifest(root)
-    reader = _CapabilityReader(root, manifest, home)
+    reader = _CapabilityReader(root, manifest, home, on_progress)
     try:
         made = reader.read()
     except UnreadableFile as exc:
@@ -81,8 +85,15 @@ def import_capability(root: Path, home: Path | None = None) -> Imported:
 class _CapabilityReader:
     """Goes through one capability; what cannot be imported is collected in `problems`."""
 
-    def __init__(self, root: Path, manifest: CapabilityManifest, home: Path | None) -> None:
+    def __init__(
+        self,
+        root: Path,
+        manifest: CapabilityManifest,
+        home: Path | None,
+        on_progress: Callable[[str], None],
+    ) -> None:
         self._root = root
+        self._on_progress = on_progress
         self._home = home
         self._manifest = manifest
         # What is made
@@ -102,7 +113,9 @@ class _CapabilityReader:
 
     def read(self) -> Imported:
         """Make the notebook; where there are problems, it is not complete."""
-        for definition in self._manifest.workers.values():
+        workers = self._manifest.workers.values()
+        for number, definition in enumerate(workers, 1):
+            self._on_progress(f"reading worker {definition.name} ({number} of {len(workers)})")
             script = self._python(definition)
             if script is not None:
                 self._take_python(definition, *script)

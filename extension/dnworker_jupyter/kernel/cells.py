@@ -6,6 +6,7 @@ import re
 import sys
 import threading
 from collections.abc import Callable
+from contextvars import ContextVar
 from dataclasses import dataclass, replace
 from functools import cached_property
 from types import FrameType
@@ -15,6 +16,9 @@ from dnworker_jupyter.syntax.cell import Cell
 
 RUNS_KEPT = 5_000
 """Runs of cells that are kept; one whose text has not run again since is kept beyond."""
+
+agent: ContextVar[str | None] = ContextVar("dnworker_agent", default=None)
+"""The agent whose cell runs here; None where a person's does."""
 
 _PROMPT = re.compile(r"In\s?\[(\d+)\]")
 _LABEL = re.compile(r"cell \[(\d+)\]")
@@ -40,6 +44,8 @@ class RunningCell:
     """Whether code within it failed, which the magic around that may keep to itself."""
     frame: FrameType | None = None
     """Where its own code runs, as far as a magic noted it: magics run beside it, in tasks."""
+    by: str | None = None
+    """The agent that runs it; None for a person."""
 
     @cached_property
     def cell(self) -> Cell:
@@ -48,7 +54,7 @@ class RunningCell:
 
     def peek(self) -> Cell:
         """Return the cell as far as it is known."""
-        return Cell(self.count(), self.source, self.id)
+        return Cell(self.count(), self.source, self.id, by=self.by)
 
 
 class CellBook:
@@ -96,7 +102,7 @@ class CellBook:
             outer.depth += 1
             return None
         source = info.raw_cell if isinstance(info.raw_cell, str) else ""
-        running = RunningCell(source, getattr(info, "cell_id", None), self._count)
+        running = RunningCell(source, getattr(info, "cell_id", None), self._count, by=agent.get())
         self._here.running = self._newest = running
         return running
 
@@ -176,6 +182,15 @@ class CellBook:
     def tried(self) -> list[Cell]:
         """Return all cells that ran, those that failed among them, in the order in which they ran last."""
         return [cell for cell, _ in self._latest.values()]
+
+    @property
+    def newest(self) -> Cell | None:
+        """The cell that ended last."""
+        return next((cell for cell, _ in reversed(self._latest.values())), None)
+
+    def line_of(self, error: BaseException) -> int:
+        """Return the line of a cell, from 1, at which an error left it."""
+        return _line_of(error, self._shell.user_ns)
 
     def latest(self, key: str) -> tuple[Cell, bool] | None:
         """Return a cell as it ran last, and whether it ran to its end."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import NamedTuple
@@ -39,6 +40,8 @@ class StaleHandlers:
         self._saved: SavedNotebook | None = None
         self._read: tuple[Path, int, int] | None = None
         """Which file was read, with its time and size."""
+        self._inserted: dict[str, float] = {}
+        """The ids of cells of agents that a front end has put into the notebook, and when."""
 
     def note_saved(self, path: Path | None) -> None:
         """Take in the saved notebook, where it has changed since; may be called on any thread."""
@@ -54,9 +57,33 @@ class StaleHandlers:
     def of(self, live: LiveWorker) -> Iterator[Stale]:
         """Go through the stale handlers of a worker."""
         for registration in live.registrations.values():
-            if registration.handlers and (why := why_stale(registration, self._cells, self._saved)):
+            why = self._why_outside(registration.cell) or why_stale(registration, self._cells, self._saved)
+            if registration.handlers and why:
                 for handler in registration.handlers:
                     yield Stale(live.name, handler, registration.cell, why)
+
+    def note_inserted(self, cell: Cell, *, is_there: bool = True) -> None:
+        """Note that a front end has put an agent's cell into the notebook, or taken it out."""
+        if cell.id is not None and is_there:
+            self._inserted[cell.id] = time.time()
+        else:
+            self._inserted.pop(cell.id or "", None)
+
+    def is_outside(self, cell: Cell) -> bool:
+        """Return whether an agent wrote a cell that the notebook does not have, as far as is known."""
+        if cell.by is None:
+            return False
+        put_at = self._inserted.get(cell.id or "")
+        if self._saved is None:
+            return put_at is None
+        if cell.id in self._saved.sources or _text(cell.source) in map(_text, self._saved.sources.values()):
+            return False
+        return put_at is None or self._saved.saved_at > put_at  # put there, and gone when it was saved since
+
+    def _why_outside(self, cell: Cell) -> str | None:
+        if not self.is_outside(cell):
+            return None
+        return f"agent {cell.by} wrote its cell, which is not in the notebook"
 
     def is_deleted(self, cell: Cell) -> bool:
         """Return whether the notebook, as it was saved last, has a cell no more."""

@@ -115,10 +115,10 @@ class LiveWorker:
         merged, taken = self.current.with_registration(registration)
         generation = self.current.followed_by(merged, options)
         again = " again" if registration.cell.key in self.registrations else ""
-        label = registration.cell.label
+        label, by = registration.cell.label, registration.cell.by
         change = await self._become(
             self._with(generation),
-            f"{label[:1].upper()}{label[1:]} ran{again}",
+            f"{label[:1].upper()}{label[1:]} ran{again}{f', by agent {by}' if by else ''}",
             written=registration,
             stop_first=stop_first,
         )

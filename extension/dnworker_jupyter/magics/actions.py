@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal, cast
 from dnworker.core.errors import ManifestError, NotFound, UsageError
 from dnworker.core.handlers import HandlerKey
 from dnworker.core.topology import Topology
-from dnworker.panel.actions import Actions, CellNow, HandlerSource, source_of
+from dnworker.panel.actions import Actions, AgentMark, CellNow, HandlerSource, source_of
 from dnworker.panel.code_diff import Code, Section
 
 if TYPE_CHECKING:
@@ -19,8 +19,12 @@ if TYPE_CHECKING:
     from dnworker_jupyter.live.generations import Generation
     from dnworker_jupyter.live.worker import LiveWorker
     from dnworker_jupyter.magics.context import MagicContext
+    from dnworker_jupyter.magics.door import Door
 
 _LOCATION = re.compile(r"cell \[\d+\](?:, line \d+)?")
+
+UNDO_SECONDS = 30.0
+"""How long an undo of the panel waits for cells that run."""
 
 
 class NotebookActions(Actions):
@@ -49,6 +53,26 @@ class NotebookActions(Actions):
     def has_cells(self) -> bool:
         """Whether there are cells: always, in a notebook."""
         return True
+
+    def agent_mark(self, worker: ManagedWorker) -> AgentMark | None:
+        """Return which coding agent wrote handlers that a worker runs now, the newest of several."""
+        live = self._context.live.running(worker)
+        cells = [] if live is None else [one.cell for one in live.registrations.values()]
+        newest = max((cell for cell in cells if cell.by), key=lambda cell: cell.number, default=None)
+        if newest is None or newest.by is None or live is None:
+            return None
+        change = self._door().agent_changes.newest_of(live.name, live.generation)
+        outside = any(not self._context.agents.is_in_notebook(cell) for cell in cells if cell.by)
+        return AgentMark(newest.by, None if change is None else change.id, outside)
+
+    async def undo_change(self, change: str) -> None:
+        """Undo a change of a coding agent, unless somebody has changed the worker since."""
+        await self._door().undo_by_hand(change, by="the user", timeout=UNDO_SECONDS)
+
+    def _door(self) -> Door:
+        from dnworker_jupyter.magics.mcp import door_of  # only where agents were let in
+
+        return door_of(self._context)
 
     def origins(self, worker: ManagedWorker) -> Mapping[HandlerKey, str]:
         """Return the cell that each handler is from."""

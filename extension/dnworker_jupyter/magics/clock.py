@@ -89,18 +89,23 @@ async def run_clock(context: MagicContext, options: ClockOptions) -> object:
             runtime.look_again()
             return Clock(runtime)
         case ["advance", *parts] if parts:
-            return await _advance(runtime, clock, read_duration("".join(parts)), options.limit)
+            return await advance(runtime, clock, read_duration("".join(parts)), options.limit)
         case ["next", *count] if len(count) <= 1:
             times = count[0] if count else "1"
             if not times.isdecimal() or int(times) < 1:
                 raise UsageError(f"%clock next {times}: how many? as in: %clock next 3", code="DN212")
-            return await _next(runtime, clock, int(times))
+            return await next_due(runtime, clock, int(times))
     text = " ".join(options.words)
     hint = "" if options.words[0] in VERBS else nearest(options.words[0], VERBS)
     raise UsageError(f"%clock takes: virtual, real, advance 1h, next [N]; not {text!r}{hint}", code="DN101")
 
 
-async def _advance(runtime: Runtime, clock: SwitchClock, seconds: float, limit: int) -> Runs:
+async def advance(runtime: Runtime, clock: SwitchClock, seconds: float, limit: int) -> Runs:
+    """Move a virtual clock on; returns what ran.
+
+    Raises:
+        UsageError: the clock is real.
+    """
     _check_virtual(clock)
     if limit < 1:
         raise UsageError(f"--limit {limit}: at least one", code="DN212")
@@ -114,7 +119,12 @@ async def _advance(runtime: Runtime, clock: SwitchClock, seconds: float, limit: 
     return Runs(runtime, recorded.runs, woken, stopped if left > 1e-6 else None)
 
 
-async def _next(runtime: Runtime, clock: SwitchClock, times: int) -> Runs:
+async def next_due(runtime: Runtime, clock: SwitchClock, times: int) -> Runs:
+    """Move a virtual clock on to what is due next, so many times; returns what ran.
+
+    Raises:
+        UsageError: the clock is real.
+    """
     _check_virtual(clock)
     with _Recording(runtime) as recorded:
         woken = 0

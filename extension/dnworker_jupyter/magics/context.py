@@ -13,14 +13,17 @@ from dnworker.engine.state_watch import StateWatch
 from dnworker.runtime import Runtime
 from dnworker.workers.managed import ManagedWorker
 from dnworker_jupyter.display.panels import Panels
+from dnworker_jupyter.kernel.cell_turns import CellTurns
 from dnworker_jupyter.kernel.cells import CellBook
 from dnworker_jupyter.kernel.debugging import Debugging
 from dnworker_jupyter.kernel.interrupts import Interrupts
 from dnworker_jupyter.kernel.location import NotebookLocation
 from dnworker_jupyter.kernel.loop import KernelLoop
 from dnworker_jupyter.kernel.loop_watch import LoopWatch
+from dnworker_jupyter.kernel.mcp_process import McpProcess
 from dnworker_jupyter.kernel.pending import PendingMagics
 from dnworker_jupyter.kernel.startup import RuntimeStartup
+from dnworker_jupyter.live.agent_access import AgentAccess
 from dnworker_jupyter.live.capability_head import CapabilityHead
 from dnworker_jupyter.live.processes import Processes
 from dnworker_jupyter.live.stale import StaleHandlers
@@ -48,6 +51,7 @@ class MagicContext:
     watch: LoopWatch
     interrupts: Interrupts
     cells: CellBook
+    turns: CellTurns
     pending: PendingMagics
     debugging: Debugging
     location: NotebookLocation
@@ -57,6 +61,8 @@ class MagicContext:
     processes: Processes
     transactions: Transactions
     head: CapabilityHead
+    agents: AgentAccess
+    mcp: McpProcess
     # what is shown
     panels: Panels
     suggestions: NotebookSuggestions

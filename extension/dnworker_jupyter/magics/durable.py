@@ -53,6 +53,8 @@ async def stop_workers(context: MagicContext) -> list[str]:
     """Stop the runtime; return which workers ran or stood by, which start with it again."""
     up = (WorkerState.RUNNING, WorkerState.STARTING, WorkerState.STANDBY)
     running = [worker.qualified_name for worker in context.runtime.workers() if worker.state in up]
+    if await context.mcp.stop():
+        print("agents do not reach this notebook any more: %runtime mcp")  # noqa: T201  the cell's output
     try:
         await context.runtime.stop()
     finally:  # also where that was interrupted: the next magic must start it

@@ -90,7 +90,11 @@ class LiveExport(Export):
                 f"there is no room for a proof: {exc.strerror or exc}; nothing was written", code="DN505"
             ) from exc
         forgotten = (f"{p.name} {p.why}" for p in forgotten_runs(self._context.cells))
-        return replace(plan, notes=(*plan.notes, *forgotten))
+        outside = (
+            f"{cell.label} of agent {cell.by} is exported, and is not in the notebook: %runtime mcp shows it"
+            for cell in self._context.agents.outside(self._context.live)
+        )
+        return replace(plan, notes=(*plan.notes, *forgotten, *outside))
 
     def handlers(self, plan: Plan) -> dict[str, list[HandlerKey]]:
         """Return the handlers that run."""
@@ -199,7 +203,7 @@ async def run_apart(
         copies.of(default),
         lambda agent, message: remembered(runtime, agent, message),
     )
-    tools = {tool.name: copies.of(tool.function) for tool in runtime.tools.all()}
+    tools = {tool.name: copies.of(tool.function) for tool in runtime.tools.functions()}
     sessions = sessions_of(runtime, request.scene.envelopes())
     scene = msgspec.structs.replace(request.scene, sessions=sessions)
     company = Company(script, runtime.capabilities.agents(), tools)

@@ -141,7 +141,9 @@ async def run_replay(context: MagicContext, options: ReplayOptions) -> object:
     if options.from_state:
         return await _from_state(context, events, edits, options)
     if options.compare:
-        return await _compare(context, [with_edits(event, edits) for event in events], options.worker)
+        return await compare_generations(
+            context, [with_edits(event, edits) for event in events], options.worker
+        )
     try:
         traces = await replay(
             context.runtime,
@@ -227,7 +229,14 @@ async def _from_state(
     )
 
 
-async def _compare(context: MagicContext, events: list[EventEnvelope], name: str | None) -> Comparison:
+async def compare_generations(
+    context: MagicContext, events: list[EventEnvelope], name: str | None
+) -> Comparison:
+    """Compare what the previous and the present generation of a worker do with events.
+
+    Raises:
+        UsageError: there is not one worker with an earlier generation.
+    """
     pairs = [
         (live, before)
         for live in context.live

@@ -15,11 +15,13 @@ from dnworker_jupyter.magics.durable import make_durable, stop_workers
 from dnworker_jupyter.magics.storms import show_or_set
 from dnworker_jupyter.syntax.options import Parser
 
-WORDS = ("status", "doctor", "url", "stop", "nest", "storm", "observe", "durable", "join", "leave")
+WORDS = ("status", "doctor", "url", "stop", "nest", "storm", "observe", "durable", "join", "leave", "mcp")
 _OF_JOIN = (
     *("namespace", "node", "label", "creds", "broker_ca", "broker_cert", "broker_key"),
     *("replicas", "ordered_by"),
 )
+
+_OF_MCP = ("allow_write", "stop", "undo")
 
 
 @dataclass(frozen=True)
@@ -39,6 +41,10 @@ class RuntimeOptions:
     broker_key: str | None = None
     replicas: Sequence[str] = ()
     ordered_by: Sequence[str] = ()
+    # with mcp
+    allow_write: bool = False
+    stop: bool = False
+    undo: str | None = None
 
     @property
     def needs_runtime(self) -> bool:
@@ -76,7 +82,33 @@ def runtime_parser() -> Parser:
     parser.add_argument("--broker-key", metavar="FILE", help="with join: its key")
     for option in ("--replicas", "--ordered-by"):
         parser.add_argument(option, action="append", default=[], help="with join: as of dnworker serve")
+    parser.add_argument("--allow-write", action="store_true", help="with mcp: agents may write workers")
+    parser.add_argument("--stop", action="store_true", help="with mcp: agents reach the notebook no more")
+    parser.add_argument("--undo", metavar="ID", help="with mcp: undo this change of an agent")
     return parser
+
+
+def _check(options: RuntimeOptions) -> None:
+    """Refuse options that do not go with what is wanted.
+
+    Raises:
+        UsageError: there is one.
+    """
+    takes_mode = options.what in ("storm", "observe", "durable", "join")
+    given = [f"--{name.replace('_', '-')}" for name in _OF_JOIN if getattr(options, name)]
+    if given and options.what != "join":
+        raise UsageError(f"%runtime {options.what}: {given[0]} is for %runtime join", code="DN103")
+    given = [f"--{name.replace('_', '-')}" for name in _OF_MCP if getattr(options, name)]
+    if given and options.what != "mcp":
+        raise UsageError(f"%runtime {options.what}: {given[0]} is for %runtime mcp", code="DN103")
+    if (options.mode is not None and not takes_mode) or (
+        options.limit is not None and options.what != "storm"
+    ):
+        raise UsageError(
+            f"%runtime {options.what} takes nothing more; %runtime storm takes a mode and --limit, "
+            "%runtime observe takes on or off, %runtime durable on, off or a file, and %runtime join servers",
+            code="DN101",
+        )
 
 
 async def run_runtime(context: MagicContext, options: RuntimeOptions) -> object:
@@ -86,18 +118,7 @@ async def run_runtime(context: MagicContext, options: RuntimeOptions) -> object:
         UsageError: a package is missing, or an option is for something else.
         BrokerError: the file, or the servers, that are to keep the events cannot be used.
     """
-    takes_mode = options.what in ("storm", "observe", "durable", "join")
-    given = [f"--{name.replace('_', '-')}" for name in _OF_JOIN if getattr(options, name)]
-    if given and options.what != "join":
-        raise UsageError(f"%runtime {options.what}: {given[0]} is for %runtime join", code="DN103")
-    if (options.mode is not None and not takes_mode) or (
-        options.limit is not None and options.what != "storm"
-    ):
-        raise UsageError(
-            f"%runtime {options.what} takes nothing more; %runtime storm takes a mode and --limit, "
-            "%runtime observe takes on or off, %runtime durable on, off or a file, and %runtime join servers",
-            code="DN101",
-        )
+    _check(options)
     match options.what:
         case "storm":
             return show_or_set(context, options.mode, options.limit)
@@ -109,6 +130,15 @@ async def run_runtime(context: MagicContext, options: RuntimeOptions) -> object:
             return await join_cluster(context, options.joining)
         case "leave":
             return await leave_cluster(context)
+        case "mcp":
+            from dnworker_jupyter.magics.mcp import run_mcp  # only where agents are let in
+
+            return await run_mcp(
+                context,
+                allow_write=options.allow_write,
+                stop=options.stop,
+                undo=options.undo,
+            )
         case "url":
             return Note(str(context.runtime.url))
         case "doctor":

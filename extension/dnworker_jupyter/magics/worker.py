@@ -299,7 +299,8 @@ async def _stop(context: MagicContext, managed: ManagedWorker) -> Note:
     return _state(managed)
 
 
-async def _remove(context: MagicContext, managed: ManagedWorker) -> Note:
+async def remove_worker(context: MagicContext, managed: ManagedWorker) -> Note:
+    """Stop a worker and forget it, with what its cells registered."""
     await context.runtime.remove(managed.qualified_name)
     context.transactions.forget(managed)
     context.runtime.services.debugged.put(managed.qualified_name, None)
@@ -352,7 +353,7 @@ _ACTIONS: dict[str, Callable[[MagicContext, ManagedWorker], Awaitable[Note]]] = 
     "stop": _stop,
     "restart": _restart,
     "rollback": _roll_back,
-    "remove": _remove,
+    "remove": remove_worker,
 }
 """What the verbs do that take a name alone."""
 

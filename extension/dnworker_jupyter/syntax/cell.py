@@ -12,12 +12,14 @@ class Cell:
 
     `number` is its execution count; `id` is the front end's, where it sends one.
     `failed_at` is the line, from 1, at which the run ended with an error; None where it ran to its end.
+    `by` is the agent that ran it; None where a person did.
     """
 
     number: int
     source: str
     id: str | None = None
     failed_at: int | None = None
+    by: str | None = None
 
     @property
     def key(self) -> str:

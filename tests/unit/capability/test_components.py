@@ -98,7 +98,7 @@ def test_what_only_the_reference_runs_is_listed_and_says_so(tmp_path):
     tool = "from dreadnode.agents.tools import tool\n\n@tool\ndef calc(x: int) -> int: ...\n"
     write(tmp_path, tools__calc_py=tool, hooks__h_py="", tools____init___py="")
     found = {(e.kind, e.name): e for e in components_of(tmp_path).others}
-    assert (found["tool", "calc"].status, "reference runtime" in found["tool", "calc"].detail) == ("ok", True)
+    assert (found["tool", "calc"].status, "for the SDK" in found["tool", "calc"].detail) == ("ok", True)
     assert "h.py defines no hook" in found["hook", "h"].error
 
 

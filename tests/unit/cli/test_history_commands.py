@@ -11,6 +11,7 @@ import pytest
 from dnworker import Worker
 from dnworker.cli import events, tables
 from dnworker.cli.events import row_of
+from dnworker.cli.lasting import Lasting
 from dnworker.cli.main import main, make_parser
 from dnworker.cli.tables import aligned, print_table
 from dnworker.client.client import RuntimeClient
@@ -125,7 +126,8 @@ def test_a_table_at_a_terminal_shows_markup_and_control_characters_as_text(monke
 
 
 def test_a_table_without_rich_is_the_aligned_text(monkeypatch, capsys):
-    monkeypatch.setattr(tables, "_print_by_rich", lambda table: False)
+    monkeypatch.setattr(tables, "is_terminal", lambda: True)
+    monkeypatch.setattr(tables, "_lines_by_rich", lambda table, less: None)
     print_table([["A", "B"], ["long", "x"]])
     assert capsys.readouterr().out == "A     B\nlong  x\n"
     assert aligned([["A", "B"], ["long", ""]]) == ["A     B", "long"]
@@ -152,7 +154,7 @@ async def test_what_is_followed_has_every_event_of_a_burst_once(served, monkeypa
     monkeypatch.setattr(events, "_print", lambda found, *_, **__: printed.extend(one["seq"] for one in found))
     options = make_parser().parse_args(["events", "burst.*", "-f"])
     async with RuntimeClient(served.url, auth_token=served.tokens.main) as client:
-        following = asyncio.create_task(events._follow(client, options, []))
+        following = asyncio.create_task(events._follow(Lasting(client, options, print), options, []))
         sent = [(await client.publish("burst.came", {}))["seq"] for _ in range(50)]
         async with asyncio.timeout(30):
             while len(printed) < 50:

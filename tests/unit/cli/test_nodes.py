@@ -140,11 +140,11 @@ async def test_watch_shows_what_changes_and_nothing_else(served, capsys, monkeyp
             await served.add(Worker("bridge"))
             await served.nodes.look()
         if looks == 15:
-            raise TimeoutError("seen enough")
+            raise LookupError("seen enough")
         return await request(*args, **more)
 
     monkeypatch.setattr(client.connection, "request", counted)
-    with pytest.raises(TimeoutError, match="seen enough"):
+    with pytest.raises(LookupError, match="seen enough"):
         await nodes._nodes(client, argparse.Namespace(json=as_json, watch=True))
     written = capsys.readouterr().out
     times = len(written.splitlines()) if as_json else written.count("NODE  ")

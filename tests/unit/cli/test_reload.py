@@ -140,3 +140,12 @@ async def test_an_older_version_is_taken_by_its_name_alone(run):
     code, said = await run("--make-target")
     assert (code, said.out) == (1, "")
     assert "name the capability, such as `dnworker reload shop --make-target`" in said.err
+
+
+@pytest.mark.parametrize("name", ["dmeo", "demo:bridge"])
+@pytest.mark.parametrize("more", [[], ["--all-nodes"]])
+async def test_a_name_that_no_capability_has_is_answered_with_the_nearest(run, name, more):
+    code, said = await run(name, *more)
+    assert code == 1
+    assert said.out == ""
+    assert "did you mean demo?" in said.err

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import asynccontextmanager
 
 import httpx
 import pytest
 
 from dnworker import Runtime, RuntimeClient
-from dnworker.client.http import AT_ONCE, resolve_token, resolve_url
+from dnworker.client import http
+from dnworker.client.address import resolve_url
+from dnworker.client.http import AT_ONCE, resolve_token
 from dnworker.core.errors import Invalid, RuntimeUnavailable
+from dnworker.server import embedded
 
 
 @pytest.mark.clause("8.2 start")
@@ -44,6 +48,42 @@ async def test_start_follows_the_contracts_readiness_rules(answers, ok, monkeypa
         with pytest.raises(RuntimeUnavailable):
             await client.start()
     assert client.is_started is ok
+
+
+@asynccontextmanager
+async def closing(after: float):
+    """A server that closes a connection which is idle for longer, just as the next request comes; gives its URL."""
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        answer, loop = b'{"seq": 1}', asyncio.get_running_loop()
+        since = loop.time()
+        while head := await reader.read(65_536):
+            if loop.time() - since > after:
+                break
+            if head.startswith(b"POST") and not head.endswith(b"}"):
+                await reader.readuntil(b"}")
+            writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%s" % (len(answer), answer))
+            since = loop.time()
+        writer.close()
+
+    async with await asyncio.start_server(serve, "127.0.0.1", 0) as server:
+        yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+
+
+async def test_an_event_is_published_also_where_the_server_closes_an_idle_connection_just_then(monkeypatch):
+    monkeypatch.setattr("dnworker.client.http.IDLE_SECONDS", 0.0)
+    async with closing(after=0.02) as url:
+        client = RuntimeClient(url, auth_token="t")
+        for _ in range(3):
+            assert await client.publish("demo.a", {}) == {"seq": 1}
+            await asyncio.sleep(0.05)  # idle for longer than the server keeps it
+        await client.close()
+
+
+def test_clients_let_go_of_an_idle_connection_long_before_servers_do():
+    the_references_server = the_references_client = 5.0  # seconds, as of uvicorn and httpx
+    assert the_references_server / 2 >= http.IDLE_SECONDS
+    assert the_references_client * 2 <= embedded.IDLE_SECONDS
 
 
 @pytest.mark.clause("13.5")
@@ -91,13 +131,13 @@ def test_the_url_is_resolved_in_the_contracts_order(monkeypatch):
 @pytest.mark.parametrize(
     ("url", "why"),
     [
-        ("foo", "'foo' is no address of a runtime, as server_url: it begins with http:// or https://"),
-        ("localhost:8787", "it begins with http:// or https://; try http://localhost:8787"),
+        ("foo", "'foo' is no address of a runtime, as server_url: it begins with http://, https:// or unix:"),
+        ("localhost:8787", "it begins with http://, https:// or unix:; try http://localhost:8787"),
         (
             "ftp://x",
-            "'ftp://x' is no address of a runtime, as server_url: it begins with http:// or https://",
+            "'ftp://x' is no address of a runtime, as server_url: it begins with http://, https:// or unix:",
         ),
-        ("ws://x:1", "it begins with http:// or https://"),
+        ("ws://x:1", "it begins with http://, https:// or unix:"),
         ("http://", "it names no host"),
         ("http://:8787", "it names no host"),
         ("http://x:port", "its port is no number from 0 to 65535"),

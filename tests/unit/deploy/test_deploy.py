@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -15,6 +16,7 @@ import yaml
 
 from dnworker.archive.packing import pack
 from dnworker.cli.main import main, make_parser
+from dnworker.cli.stop_options import STOP_WITHIN, EndTimes
 
 PROJECT = Path(__file__).parents[3]
 EXAMPLE = PROJECT / "examples" / "cluster"
@@ -68,6 +70,39 @@ def test_every_key_of_the_configuration_is_an_option_of_serve(shop, tmp_path, ta
     assert [key for key in keys if f"--{key}" not in known] == []
 
 
+@pytest.mark.parametrize("target", ["systemd", "container", "compose", "kubernetes"])
+def test_every_command_of_dnworker_in_a_readme_is_one_that_it_takes(shop, tmp_path, target):
+    deploy(target, shop, "-o", tmp_path / "out", "--name", "shop")
+    text = (tmp_path / "out" / "README.md").read_text()
+    commands = re.findall(
+        r"^[^#\n]*?(?:\s|/bin/|/opt/shop/)dnworker ([a-z]+(?: .*)?)$", "".join(text.split("```sh")[1:]), re.M
+    )
+    assert commands
+    for command in commands:
+        make_parser().parse_args(shlex.split(command))
+
+
+@pytest.mark.parametrize(
+    ("target", "place"),
+    [
+        ("systemd", r"TimeoutStopSec=(\d+)"),
+        ("container", r"--stop-timeout (\d+)"),
+        ("compose", r"stop_grace_period: (\d+)s\n    restart: unless-stopped\n    init"),
+        ("kubernetes", r"terminationGracePeriodSeconds: (\d+)"),
+    ],
+)
+@pytest.mark.parametrize("within", [None, 60])
+def test_the_end_of_a_runtime_is_waited_for(shop, tmp_path, target, place, within):
+    options = [] if within is None else ["--stop-within", str(within)]
+    deploy(target, shop, "-o", tmp_path / "out", *options)
+    files = {name: data.decode() for name, data in contents(tmp_path / "out").items() if "gz" not in name}
+    keys = tomllib.loads(files["serve.toml"])
+    times = EndTimes(keys.get("stop-within", STOP_WITHIN), keys.get("drain", 0))
+    assert keys.get("stop-within") == within
+    (seconds,) = {found for text in files.values() for found in re.findall(place, text)}
+    assert times.kill + 1 < int(seconds) < 1.2 * times.kill + 12
+
+
 @pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="no systemd here")
 def test_systemd_takes_the_unit_and_finds_it_hardened(shop, tmp_path):
     deploy("systemd", shop, "-o", tmp_path / "out", "--name", "shop")
@@ -97,6 +132,17 @@ def test_kubernetes_takes_the_manifests(shop, tmp_path, options):
     assert workload["kind"] == ("Deployment" if options else "StatefulSet")
 
 
+@pytest.mark.parametrize("options", [[], ["--replicas", "1"], ["--image", "shop:1.0"]])
+def test_compose_takes_its_file(shop, tmp_path, options):
+    program = shutil.which("check-jsonschema", path=BIN)
+    if program is None:
+        pytest.skip("check-jsonschema is not installed; it comes with the package of this name")
+    deploy("compose", shop, "-o", tmp_path / "out", *options)
+    words = [program, "--builtin-schema", "vendor.compose-spec", tmp_path / "out" / "compose.yaml"]
+    ran = subprocess.run(words, capture_output=True, text=True)
+    assert ran.returncode == 0, ran.stdout + ran.stderr
+
+
 def test_the_compose_file_has_a_hardened_node_beside_a_broker(shop, tmp_path):
     deploy("compose", shop, "-o", tmp_path / "out", "--replicas", "3")
     found = yaml.safe_load((tmp_path / "out" / "compose.yaml").read_text())
@@ -105,10 +151,33 @@ def test_the_compose_file_has_a_hardened_node_beside_a_broker(shop, tmp_path):
     assert node["ports"] == ["127.0.0.1:8787-8789:8787"]
 
 
+def test_the_images_that_others_make_are_options(shop, tmp_path, capsys):
+    base, nats = "registry.example.com/python@sha256:" + "0" * 64, "nats:2.11-alpine"
+    options = ["--base-image", base, "--nats-image", nats]
+    assert deploy("compose", shop, "-o", tmp_path / "out", *options) == 0
+    assert f"\nARG BASE={base}\n" in (tmp_path / "out" / "Containerfile").read_text()
+    found = yaml.safe_load((tmp_path / "out" / "compose.yaml").read_text())
+    assert found["services"]["nats"]["image"] == nats
+    assert deploy("compose", shop, "-o", tmp_path / "other", "--nats-image", "nats") == 1
+    assert "use nats:2.12-alpine" in capsys.readouterr().err
+
+
 def test_the_configuration_of_the_broker_is_that_of_the_example(shop, tmp_path):
     deploy("compose", shop, "-o", tmp_path / "out", "--namespace", "prod")
     assert (tmp_path / "out" / "nats.conf").read_text() == (EXAMPLE / "nats-one.conf").read_text()
     assert (tmp_path / "out" / "permissions.conf").read_text() == (EXAMPLE / "permissions.conf").read_text()
+
+
+def test_the_commands_of_the_cluster_example_deploy_it(tmp_path, monkeypatch):
+    shutil.copytree(EXAMPLE / "capability", tmp_path / "capability")
+    monkeypatch.chdir(tmp_path)
+    commands = re.findall(r"^\$ dnworker (deploy .*)$", (EXAMPLE / "README.md").read_text(), re.M)
+    assert [main(shlex.split(command)) for command in commands] == [0, 0]
+    compose = yaml.safe_load((tmp_path / "containers" / "compose.yaml").read_text())
+    assert compose["services"]["node"]["environment"]["NATS_USER"] == "dnworker-prod"
+    assert (tmp_path / "containers" / "permissions.conf").read_text() == (
+        EXAMPLE / "permissions.conf"
+    ).read_text()
 
 
 def test_a_second_run_upgrades_and_keeps_what_was_edited(shop, tmp_path, capsys):
@@ -167,6 +236,9 @@ def test_what_workers_need_beside_python_is_said(shop, tmp_path, capsys):
         (["--namespace", "prod"], "add --broker"),
         (["--broker", "nats://me:secret@host:4222"], "passwords"),
         (["--image", "shop:1"], "runs no image"),
+        (["--base-image", "python:3.12"], "runs no image"),
+        (["--nats-image", "nats:2"], "only a compose file has a broker"),
+        (["--stop-within", "0.1"], "0.5 to 3600"),
     ],
 )
 def test_an_option_that_cannot_be_used_is_one_line_and_nothing_is_written(

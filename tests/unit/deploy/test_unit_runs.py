@@ -1,16 +1,13 @@
-"""What the unit of `dnworker deploy systemd` starts runs, with the unit's environment, in another root."""
+"""What `install.sh` has installed and the unit starts runs, with the unit's environment, in another root."""
 
 from __future__ import annotations
 
 import asyncio
-import os
 import re
 import shlex
 import signal
 import socket
 import subprocess
-import sys
-import tarfile
 from pathlib import Path
 
 import pytest
@@ -18,8 +15,7 @@ import pytest
 from dnworker.cli.main import main
 from dnworker.client.client import RuntimeClient
 
-BIN = Path(sys.executable).parent
-PROJECT = Path(__file__).parents[3]
+from .machine import Machine
 
 MANIFEST = """\
 schema: 1
@@ -46,23 +42,21 @@ async def on_order(event, client):
 class Service:
     """The root directory of a machine, and the process that its unit starts."""
 
-    def __init__(self, root: Path, manager: socket.socket) -> None:
-        self.root, self.manager = root, manager
+    def __init__(self, machine: Machine, manager: socket.socket) -> None:
+        self.machine, self.root, self.manager = machine, machine.root, manager
         self.process: subprocess.Popen[bytes] | None = None
 
     def install(self, made: Path) -> None:
-        """Put everything where install.sh does."""
-        for place in ("opt/dnworker/current", "etc/dnworker", "var/lib/dnworker", "run/credentials"):
-            (self.root / place).mkdir(parents=True)
-        with tarfile.open(made / "capabilities.tar.gz") as packed:
-            packed.extractall(self.root / "opt/dnworker/current", filter="data")
-        (self.root / "run/credentials/dnworker.service").mkdir()
+        """Install, hand the token over as systemd does, and have the configuration name this root."""
+        assert self.machine.install(made) == (0, "")
+        (self.root / "run/credentials/dnworker.service").mkdir(parents=True)
         token = self.root / "run/credentials/dnworker.service/token"
         token.write_text("t" * 40)
         token.chmod(0o440)
-        text = re.sub(r'"(/[^"]*)"', rf'"{self.root}\1"', (made / "serve.toml").read_text())
-        (self.root / "etc/dnworker/serve.toml").write_text(text.replace("port = 8787", "port = 0"))
-        self.unit = (made / "dnworker.service").read_text()
+        config = self.root / "etc/dnworker/serve.toml"
+        text = re.sub(r'"(/[^"]*)"', rf'"{self.root}\1"', config.read_text())
+        config.write_text(text.replace("port = 8787", "port = 0"))
+        self.unit = (self.root / "etc/systemd/system/dnworker.service").read_text()
 
     def start(self) -> None:
         """Start what the unit names, in its environment alone."""
@@ -74,15 +68,14 @@ class Service:
         environment = dict(word.partition("=")[::2] for word in variables)
         environment |= {
             "HOME": str(self.root / "var/lib/dnworker"),
-            "PATH": f"{BIN}:{environment['PATH']}",
-            "PYTHONPATH": f"{PROJECT}{os.pathsep}{PROJECT / 'extension'}",
+            "PATH": f"{self.root}{environment['PATH']}",
             "UV_CACHE_DIR": str(self.root / "var/cache"),
             "NOTIFY_SOCKET": str(self.manager.getsockname()),
             "WATCHDOG_USEC": "30000000",
         }
         words = [f"{self.root}{word}" if word.startswith("/") else word for word in words]
         self.process = subprocess.Popen(
-            [str(BIN / Path(program).name), *words],
+            [f"{self.root}{program}", *words],
             cwd=self.root / "var/lib/dnworker",
             env=environment,
             stdin=subprocess.DEVNULL,
@@ -103,6 +96,18 @@ class Service:
                 return found[1]
         raise AssertionError("it ended without an address")
 
+    def command(self, word: str, url: str) -> str:
+        """Return what the service's own command says, with the paths and the address of this test."""
+        text = (self.root / "opt/dnworker/dnworker").read_text()
+        text = re.sub(r"/(opt|etc)/dnworker/", rf"{self.root}/\1/dnworker/", text)
+        text = text.replace("http://127.0.0.1:8787", url)
+        (self.root / "etc/dnworker/token").write_text("t" * 40)
+        done = subprocess.run(
+            ["sh", "-c", text, "dnworker", word], capture_output=True, text=True, timeout=30
+        )
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
     def end(self) -> int:
         """End it as systemd does."""
         self.process.send_signal(signal.SIGTERM)
@@ -121,7 +126,7 @@ def service(tmp_path):
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
         manager.bind(str(tmp_path / "notify"))
         manager.settimeout(50)
-        made = Service(tmp_path / "root", manager)
+        made = Service(Machine(tmp_path), manager)
         made.install(tmp_path / "made")
         yield made
         if made.process is not None:
@@ -150,6 +155,10 @@ async def test_the_unit_starts_reloads_and_stops_and_goes_on_after_a_kill(servic
     service.until("READY=1")
     url = service.url()
     assert await answers(url, 1) == {"billing", "aside"}
+    assert re.findall(r"^(\S+) +(\w+)", service.command("ps", url), re.M)[1:] == [
+        ("shop:billing", "running"),
+        ("shop:aside", "running"),
+    ]
     service.process.send_signal(signal.SIGHUP)
     service.until("READY=1")
     assert await answers(url, 2) == {"billing", "aside"}

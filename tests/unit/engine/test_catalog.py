@@ -45,9 +45,9 @@ async def test_a_skill_of_two_capabilities_must_be_named_in_full(catalog):
         catalog.skill("x")
 
 
-async def test_a_gated_server_cannot_be_reconnected(catalog):
-    assert catalog.mcp_reconnect("one", "open") == catalog.mcp_detail("one", "open")
+async def test_a_gated_server_cannot_be_reconnected(catalog, runtime):
+    assert await runtime.mcp.reconnect("one", "open") == runtime.mcp.detail("one", "open")
     with pytest.raises(Conflict, match="one:shut is gated off; turn on one of: remote"):
-        catalog.mcp_reconnect("one", "shut")
+        await runtime.mcp.reconnect("one", "shut")
     with pytest.raises(NotFound, match="no MCP server one:none"):
-        catalog.mcp_detail("one", "none")
+        runtime.mcp.detail("one", "none")

@@ -158,13 +158,13 @@ async def test_its_agents_skills_servers_and_checks_are_loaded(runtime, tmp_path
     assert {(c.kind, c.name): c.status for c in info.components} == {
         ("agent", "triage"): "ok",
         ("skill", "sort"): "ok",
-        ("mcp_server", "db"): "stopped",
+        ("mcp_server", "db"): "connecting",
         ("check", "good"): "ok",
         ("check", "bad"): "error",
     }
     assert (info.entry_agent, info.local_path) == ("triage", str(tmp_path))
     assert [s.qualified_id for s in runtime.catalog.skills()] == ["bridge:sort"]
-    assert runtime.catalog.mcp_detail("bridge", "db")["qualified_name"] == "bridge:db"
+    assert runtime.mcp.detail("bridge", "db")["qualified_name"] == "bridge:db"
 
 
 async def test_a_check_whose_directory_is_gone_fails_alone(runtime, tmp_path):

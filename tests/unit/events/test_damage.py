@@ -14,10 +14,11 @@ import pytest
 from dnworker import Runtime
 from dnworker.core.errors import JournalError
 from dnworker.engine.replay import recorded
-from dnworker.events import journal as journal_module
+from dnworker.events import journal_file
 from dnworker.events.bus import EventBus
 from dnworker.events.history import History
-from dnworker.events.journal import VERSION, JournalReader
+from dnworker.events.journal import JournalReader
+from dnworker.events.journal_schema import VERSION
 from dnworker.events.journal_writer import Journal
 
 
@@ -123,7 +124,7 @@ def test_a_directory_in_its_place_is_named(path):
 
 
 def test_a_journal_that_another_process_holds_is_refused_and_left_as_it_is(path, monkeypatch):
-    monkeypatch.setattr("dnworker.events.journal.BUSY_SECONDS", 0.05)
+    monkeypatch.setattr("dnworker.events.journal_file.BUSY_SECONDS", 0.05)
     write(path)
     with closing(sqlite3.connect(path, isolation_level=None)) as other:
         other.execute("PRAGMA locking_mode = EXCLUSIVE")
@@ -208,7 +209,7 @@ class Failing:
 
 
 def test_a_journal_that_turns_out_to_be_damaged_while_it_is_written_is_replaced(path, caplog, monkeypatch):
-    switch, opened = {"why": None}, journal_module.open_journal
+    switch, opened = {"why": None}, journal_file.open_journal
     monkeypatch.setattr(
         "dnworker.events.journal_writer.open_journal", lambda path: Failing(opened(path), switch)
     )
@@ -229,7 +230,7 @@ def test_a_journal_that_turns_out_to_be_damaged_while_it_is_written_is_replaced(
 
 def test_a_disk_that_spoils_every_file_costs_one_that_is_set_aside_and_is_said(path, caplog, monkeypatch):
     monkeypatch.setattr("dnworker.events.journal_writer.RETRY_SECONDS", 0.01)
-    switch, opened = {"why": None}, journal_module.open_journal
+    switch, opened = {"why": None}, journal_file.open_journal
     monkeypatch.setattr(
         "dnworker.events.journal_writer.open_journal", lambda path: Failing(opened(path), switch)
     )
@@ -297,7 +298,7 @@ def test_a_journal_that_is_removed_or_replaced_while_it_is_written_begins_anew(
 def test_a_journal_whose_disk_was_full_goes_on_and_says_what_is_missing(path, caplog, monkeypatch):
     monkeypatch.setattr("dnworker.events.journal_writer.RETRY_SECONDS", 0.01)
     switch = {"why": None}
-    opened = journal_module.open_journal
+    opened = journal_file.open_journal
     monkeypatch.setattr(
         "dnworker.events.journal_writer.open_journal", lambda path: Failing(opened(path), switch)
     )

@@ -18,7 +18,8 @@ from dnworker import Runtime, Worker
 from dnworker.core.errors import JournalError
 from dnworker.events.bus import EventBus
 from dnworker.events.history import History
-from dnworker.events.journal import VERSION, JournalReader
+from dnworker.events.journal import JournalReader
+from dnworker.events.journal_schema import VERSION
 from dnworker.events.journal_writer import Journal
 
 from ...conformance.stage import handle, handle_next, next_of, numbers, staged
@@ -254,7 +255,7 @@ def test_a_directory_that_cannot_be_written_is_named(tmp_path):
 
 
 def test_a_disk_that_cannot_be_written_loses_nothing_but_says_so(path, caplog, monkeypatch):
-    monkeypatch.setattr("dnworker.events.journal.BUSY_SECONDS", 0.05)
+    monkeypatch.setattr("dnworker.events.journal_file.BUSY_SECONDS", 0.05)
     journal = Journal(path, "rt")
     bus, history = EventBus(), History()
     with journal.recording(bus, history):

@@ -190,7 +190,7 @@ async def test_what_may_not_be_written_is_refused(path, monkeypatch):
 
 
 async def test_a_file_that_another_program_has_locked_is_refused(path, monkeypatch):
-    monkeypatch.setattr("dnworker.events.journal.BUSY_SECONDS", 0.01)
+    monkeypatch.setattr("dnworker.events.journal_file.BUSY_SECONDS", 0.01)
     async with staged(making(), path.parent):
         pass
     with closing(sqlite3.connect(path, isolation_level=None)) as other:
@@ -402,7 +402,7 @@ def test_a_migration_that_is_killed_leaves_the_one_format_or_the_other(path, sta
     script = (
         "import os, signal, sqlite3, sys\n"
         "from pathlib import Path\n"
-        "from dnworker.events import journal, journal_schema\n"
+        "from dnworker.events import journal_file, journal_schema\n"
         "left = int(sys.argv[2])\n"
         "def count(statement):\n"
         "    global left\n"
@@ -416,7 +416,7 @@ def test_a_migration_that_is_killed_leaves_the_one_format_or_the_other(path, sta
         "    connection.set_trace_callback(count)\n"
         "    return connection\n"
         "sqlite3.connect = traced\n"
-        "journal.open_journal(Path(sys.argv[1]))\n"
+        "journal_file.open_journal(Path(sys.argv[1]))\n"
     )
     killed = subprocess.run([sys.executable, "-c", script, path, str(statement)], check=False)
     assert killed.returncode == -signal.SIGKILL
@@ -435,7 +435,7 @@ def test_a_round_that_drops_old_events_and_is_killed_leaves_a_file_that_is_whole
         "import os, signal, sys\n"
         "from datetime import UTC, datetime, timedelta\n"
         "from pathlib import Path\n"
-        "from dnworker.events import journal\n"
+        "from dnworker.events import journal_file\n"
         "from dnworker.events.brokers.sqlite.bounds import Bounds\n"
         "path, left = Path(sys.argv[1]), int(sys.argv[2])\n"
         "def count(statement):\n"
@@ -443,7 +443,7 @@ def test_a_round_that_drops_old_events_and_is_killed_leaves_a_file_that_is_whole
         "    left -= 1\n"
         "    if left < 0:\n"
         "        os.kill(os.getpid(), signal.SIGKILL)\n"
-        "connection = journal.open_journal(path)\n"
+        "connection = journal_file.open_journal(path)\n"
         "now = lambda: datetime(2030, 1, 1, tzinfo=UTC)\n"
         "bounds = Bounds(path, now, timedelta(days=7), 1 << 30, 500)\n"
         "connection.set_trace_callback(count)\n"

@@ -9,7 +9,8 @@ import pytest
 from dnworker_jupyter.kernel.cells import CellBook
 from dnworker_jupyter.kernel.notebook_file import SavedNotebook
 from dnworker_jupyter.live.records import Registration
-from dnworker_jupyter.live.stale import label, why_stale
+from dnworker_jupyter.live.stale import StaleHandlers, label, why_stale
+from dnworker_jupyter.live.workers import LiveWorkers
 from dnworker_jupyter.syntax.cell import Cell
 
 SOURCE = "%%worker bridge\nx = 1"
@@ -53,3 +54,33 @@ def test_nothing_is_known_without_a_saved_notebook_or_ids():
 def test_the_label_gives_the_reason():
     assert label(Cell(3, SOURCE), None) == "cell [3]"
     assert label(Cell(3, SOURCE), "its cell was deleted") == "cell [3] (stale: its cell was deleted)"
+
+
+def stale(saved: SavedNotebook | None) -> StaleHandlers:
+    made = StaleHandlers(LiveWorkers(), cells())
+    made._saved = saved
+    return made
+
+
+@pytest.mark.parametrize(
+    ("by", "saved", "inserted", "outside"),
+    [
+        (None, None, False, False),
+        ("claude", None, False, True),
+        ("claude", None, True, False),
+        ("claude", SavedNotebook({"c1": SOURCE}, 200.0), False, False),
+        ("claude", SavedNotebook({"pasted": SOURCE + "\n"}, 200.0), False, False),
+        ("claude", SavedNotebook({"c2": "x"}, 200.0), False, True),
+        ("claude", SavedNotebook({"c2": "x"}, 200.0), True, False),
+        ("claude", SavedNotebook({"c2": "x"}, 1e12), True, True),
+    ],
+    ids=["person", "unsaved", "inserted", "saved", "pasted", "absent", "not-saved-since", "deleted-since"],
+)
+def test_an_agents_cell_is_outside_unless_the_notebook_has_it(by, saved, inserted, outside):
+    made, cell = stale(saved), Cell(3, SOURCE, "c1", by=by)
+    if inserted:
+        made.note_inserted(cell)
+    assert made.is_outside(cell) is outside
+    if inserted:
+        made.note_inserted(cell, is_there=False)
+        assert made.is_outside(cell)

@@ -78,6 +78,25 @@ async def test_a_flag_opens_its_gate_and_checks_are_run(runtime, screen, tmp_pat
     assert (await screen.ask("checks", capability="gated"))["type"] == "done"
 
 
+async def test_a_server_of_mcp_says_why_it_is_not_connected_and_is_connected_again(runtime, screen, tmp_path):
+    root = tmp_path / "demo"
+    root.mkdir()
+    head = "schema: 1\nname: demo\nversion: 1.0.0\ndescription: d\nflags: {beta: {description: d}}\n"
+    servers = "{one: {command: nosuch}, odd: {}, gated: {url: x, when: [beta]}}"
+    (root / "capability.yaml").write_text(f"{head}mcp: {{servers: {servers}}}\n")
+    await runtime.load(root)
+    await runtime.mcp.reconnect("demo", "one")
+    told = await screen.open(looks={"capabilities": {}})
+    assert (await screen.ask("reconnect", capability="demo", server="one"))["status"] == "error"
+    one, odd, gated = told["capabilities"]["all"][0]["servers"]
+    assert (one["status"], one["transport"], one["toolCount"], one["whyNot"]) == ("error", "stdio", 0, None)
+    assert one["error"].startswith("mcp server 'one': the command 'nosuch' is not there")
+    assert odd["whyNot"] == "Its entry in the manifest is wrong"
+    assert (gated["status"], gated["whyNot"]) == ("gated_off", "Requires flag: beta")
+    refused = await screen.ask("reconnect", capability="demo", server="gated")
+    assert "turn on one of: beta" in str(refused)
+
+
 async def test_a_question_of_a_session_is_shown_and_answered(runtime, screen):
     async def reply(turn):
         return f"you like {await turn.ask('which?', ['red', 'blue'])}"

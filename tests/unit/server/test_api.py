@@ -365,7 +365,12 @@ async def test_mcp_servers_are_shown_and_a_gated_one_is_refused(runtime, http, t
     root = make_capability(tmp_path / "demo", "w: {path: w.py}", files, head)
     await runtime.load(root)
     detail = (await http.get("/api/mcp/demo/plain")).json()
-    assert (detail["transport"], detail["args"], detail["status"]) == ("stdio", [f"{root}/y"], "stopped")
+    assert (detail["transport"], detail["args"]) == ("stdio", [f"{root}/y"])
+    again = (await http.post("/api/mcp/demo/plain/reconnect")).json()
+    assert (again["status"], again["error"]) == (
+        "error",
+        "mcp server 'plain': the command 'x' is not there; install it, or mend `command` (DN970)",
+    )
     gated = await refusal(await http.post("/api/mcp/demo/gated/reconnect"), 409)
     assert (gated["reason"], gated["when"]) == ("gated_off", ["opened"])
     assert (await http.get("/api/mcp/demo/none")).status_code == 404

@@ -19,8 +19,9 @@ TOKEN = b"Authorization: Bearer s3cret\r\n"
 
 
 @pytest.fixture
-async def quick(caplog):
+async def quick(caplog, monkeypatch):
     """A runtime whose times are short; that it logged no error is checked in the end."""
+    monkeypatch.setattr("dnworker.server.embedded.IDLE_SECONDS", 1)
     async with Runtime(port=0, token="s3cret", limits=QUICK) as runtime:
         yield runtime
         await until_closed(runtime)
@@ -175,7 +176,7 @@ async def test_a_body_with_a_token_may_take_long_while_it_goes_on(quick):
         assert (await reader.readline()).startswith(b"HTTP/1.1 200 ")
 
 
-async def test_an_idle_connection_is_closed(quick, monkeypatch):
+async def test_an_idle_connection_is_closed(quick):
     async with raw(quick) as (reader, writer):
         writer.write(GOOD)
         assert statuses(await read_all(reader)) == [200]

@@ -65,7 +65,7 @@ async def test_the_page_and_its_files_need_no_token_and_forbid_everything_from_e
         assert "unsafe" not in policy
         assert answer.headers["x-content-type-options"] == "nosniff"
         assert answer.headers["cache-control"] == "no-store"
-    assert (await browser.get("/")).headers["location"] == "/panel"
+    assert (await browser.get("/")).headers["location"] == "panel"
 
 
 async def test_the_files_are_joined_on_a_thread_while_the_loop_turns(browser, monkeypatch):
@@ -244,3 +244,40 @@ async def test_two_runtimes_of_one_machine_have_cookies_of_two_names(served, bro
         await browser.post("/panel/session", json={"token": "the-token"})
         await second.post("/panel/session", json={"token": "other"})
     assert set(browser.cookies) != set(second.cookies)
+
+
+# -- behind a proxy that takes a prefix off ---------------------------------------------------------------
+
+
+async def test_no_link_of_the_page_and_no_redirect_leaves_the_prefix_of_a_proxy(browser):
+    for path in ("/panel", "/panel/try"):
+        text = (await browser.get(path)).text
+        assert re.findall(r"(?:href|src)=\"(?!data:)([^\"]*)\"", text)
+        assert not re.findall(r"(?:href|src)=\"(/[^\"]*)\"", text)
+    for path in ("/panel/page.js", "/panel/try.js"):
+        text = (await browser.get(path)).text
+        assert not re.findall(r"fetch\(\s*[\"'`]/", text)
+    answer = await browser.get("/")
+    assert answer.headers["location"] == "panel"
+
+
+@pytest.mark.parametrize("base", ["", "/dnworker", "/user/ada%20b/proxy/8787"])
+async def test_the_cookie_is_of_the_path_that_the_browser_sees(browser, base):
+    answer = await browser.post("/panel/session", json={"token": "the-token", "base": base})
+    path = answer.json()["path"]
+    assert re.fullmatch(re.escape(base) + r"/panel/[\w-]{20,}", path)
+    (cookie,) = SimpleCookie(answer.headers["set-cookie"]).values()
+    assert cookie["path"] == path
+    stripped = path.removeprefix(base)
+    own = {"Cookie": f"{cookie.key}={cookie.value}"}
+    assert (await browser.get(f"{stripped}/session", headers=own)).json() == {"ok": True}
+
+
+@pytest.mark.parametrize(
+    "base",
+    ["dnworker", "/a; Domain=evil", "/a\r\nSet-Cookie: x=1", "//evil", "/..", "/a/./b", "/" + "a" * 500, 1],
+)
+async def test_what_is_no_path_of_a_proxy_gets_no_session(browser, base):
+    answer = await browser.post("/panel/session", json={"token": "the-token", "base": base})
+    assert answer.status_code == 400
+    assert "set-cookie" not in answer.headers

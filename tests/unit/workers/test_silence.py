@@ -11,7 +11,7 @@ import pytest
 from dnworker import Runtime, RuntimeClient
 from dnworker.capability.manifest import WorkerDefinition
 from dnworker.cli import made_runtime, serve
-from dnworker.cli.remote import _ps
+from dnworker.cli.ps import _ps
 from dnworker.core.errors import UsageError
 from dnworker.events.brokers.sqlite.broker import SqliteBroker
 from dnworker.panel.actions import Actions
@@ -73,7 +73,7 @@ async def test_a_shell_worker_is_shown_as_one_that_runs_without_reporting(served
     found = PanelModel(served, Actions(served)).worker_to_json(worker)
     assert found["silent"] == "sh reports nothing: Workers in Python do"
     async with RuntimeClient(served.url, auth_token=served.tokens.main) as client:
-        await _ps(client, argparse.Namespace(json=False))
+        await _ps(client, argparse.Namespace(json=False, wide=False))
     assert told in capsys.readouterr().out
     await worker.stop()
     assert worker.why_silent is None

@@ -15,7 +15,7 @@ from dnworker.core.errors import BrokerError, JournalError
 from dnworker.events.brokers.kept.cursors import Cursor
 from dnworker.events.brokers.sqlite.cursors import read_cursors
 from dnworker.events.damage import JournalDamaged, is_damage
-from dnworker.events.journal import open_journal
+from dnworker.events.journal_file import open_journal
 from dnworker.events.journal_lock import Lock
 
 _LOCKED = (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)

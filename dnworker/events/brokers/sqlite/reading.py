@@ -22,7 +22,7 @@ from dnworker.core.threads import untraced
 from dnworker.events.brokers.base import CursorInfo
 from dnworker.events.brokers.kept.pages import Page, Stored
 from dnworker.events.brokers.sqlite.cursors import read_cursors
-from dnworker.events.journal import BUSY_SECONDS, open_read_only
+from dnworker.events.journal_file import BUSY_SECONDS, open_read_only
 from dnworker.events.journal_schema import VERSION, version_of
 
 log = logging.getLogger("dnworker.broker")

@@ -1,5 +1,7 @@
 // The way to the kernel: a view's name, answers by number, and everything anew when an update was lost.
 
+import { changeCell } from "./notebook.js";
+
 const PATIENCE = 300; // milliseconds without an acknowledgement, after which the kernel is called busy
 const CHECK_AFTER = 750; // milliseconds of silence, after which a ping asks whether somebody is there
 const ACK_AFTER = 4000; // the kernel forgets a view after 15 s without an answer
@@ -165,6 +167,10 @@ export class Link {
       this.lifeAt = Date.now();
       this.receive(message); // for all views
       return;
+    }
+    if (message.type === "cell") {
+      if (changeCell(this.model, message)) this.send({ type: "cell", number: message.number, is_done: true });
+      return; // whichever view can do it
     }
     if (message.view !== this.view || this.closed) return;
     this.lifeAt = Date.now();

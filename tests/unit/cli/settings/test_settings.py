@@ -180,13 +180,15 @@ def test_config_is_a_check_that_names_where_a_wrong_option_is_from(tmp_path, cap
 
 
 def test_config_never_shows_a_password(tmp_path, capsys):
-    broker = "nats://me:hunter2@h:1,tls://you:hunter3@k"
+    broker = "nats://me:hunter2@h:1,nats://me:hunter2@k"
     for how in ([], ["--json"], ["--toml"]):
-        assert main(["config", "--broker", broker, *how]) == 0
+        assert main(["config", "--broker", broker, "--namespace", "n", *how]) == 0
     out, err = capsys.readouterr()
-    assert "nats://h:1,tls://k" in out
-    assert "nats://***@h:1,tls://***@k" in out
+    assert "nats://h:1,nats://k" in out
+    assert "nats://***@h:1,nats://***@k" in out
     assert "hunter" not in out + err
+    assert main(["config", "--broker", "nats://me:hunter2@h,tls://you:hunter3@k", "--namespace", "n"]) == 1
+    assert "hunter" not in "".join(capsys.readouterr())
 
 
 _text = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=20)

@@ -6,24 +6,37 @@ import { Button, Copy, Icon } from "../../base/ui.js";
 
 const WORDS = { ok: "Succeeded", error: "Failed", "not run": "Not run" };
 
-function Check({ check }) {
-  const { name, command, status, error } = check;
-  const mark =
-    status === "ok"
-      ? html`<span class="ok"><${Icon} name="check" /></span>`
-      : html`<i class=${`dot ${status === "error" ? "err" : "stop"}`} aria-hidden="true"></i>`;
+/** A part of a capability with what became of it: a mark, its name, a word, a text, and what is said of it. */
+export function Entry({ name, word, isOk, isBad, text, action, output, label, children }) {
   return html`<li class="check">
-    <span class="mark">${mark}</span>
+    <span class="mark">
+      ${isOk ? html`<span class="ok"><${Icon} name="check" /></span>` : html`<i class=${`dot ${isBad ? "err" : "stop"}`} aria-hidden="true"></i>`}
+    </span>
     <div class="g">
       <div class="row">
         <span class="b el">${name}</span>
-        <span class=${`s nw ${status === "error" ? "bad" : "t3"}`}>${WORDS[status] ?? status}</span>
-        <span class="m t3 el g" title=${command}>${command}</span>
-        <${Copy} text=${() => command} label=${`Copy the command of ${name}`} />
+        <span class=${`s nw ${isBad ? "bad" : "t3"}`}>${word}</span>
+        <span class="m t3 el g" title=${text}>${text}</span>
+        ${action}
       </div>
-      ${error && html`<pre class="code output" tabindex="0" aria-label=${`Output of ${name}`}>${error}</pre>`}
+      ${children}
+      ${output && html`<pre class="code output" tabindex="0" aria-label=${label}>${output}</pre>`}
     </div>
   </li>`;
+}
+
+function Check({ check }) {
+  const { name, command, status, error } = check;
+  return html`<${Entry}
+    name=${name}
+    word=${WORDS[status] ?? status}
+    isOk=${status === "ok"}
+    isBad=${status === "error"}
+    text=${command}
+    action=${html`<${Copy} text=${() => command} label=${`Copy the command of ${name}`} />`}
+    output=${error}
+    label=${`Output of ${name}`}
+  />`;
 }
 
 export function Checks({ capability }) {

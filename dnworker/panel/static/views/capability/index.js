@@ -6,6 +6,7 @@ import { Empty } from "../../base/ui.js";
 import { Checks } from "./checks.js";
 import { Export } from "./export.js";
 import { Flags } from "./flags.js";
+import { Servers } from "./servers.js";
 
 /** Which capability is shown: the one that the route names, else the first. */
 export function chosenOf(all, name) {
@@ -78,6 +79,7 @@ function Shown({ capability, whyNoExport }) {
     <div class="halves">
       <div>
         <${Flags} key=${name} capability=${capability} />
+        <${Servers} key=${name} capability=${capability} />
         <${Checks} key=${name} capability=${capability} />
       </div>
       <div class="aside"><${Manifest} capability=${capability} /><${Export} whyNot=${whyNoExport} /></div>

@@ -160,7 +160,7 @@ export function FlowList({ rows, onChoose }) {
       return html`<li key=${row.id}>
         <button type="button" data-flow=${row.id} onClick=${() => onChoose(row)}>
           <span class="m el">${row.kind}</span>
-          <span class=${`el ${row.bad ? "bad" : row.workers.length ? "" : "warn"}`}>
+          <span class=${`hearers el ${row.bad ? "bad" : row.workers.length ? "" : "warn"}`}>
             ${row.workers.length ? html`<span class="t3">→ </span>${hearers}` : "Nobody listens"}
           </span>
           <span aria-hidden="true"><${Bar} row=${row} most=${most} /></span>

@@ -170,7 +170,7 @@ function Single({ row, overview }) {
     <div class="errline">${errorText(row)}</div>
     ${
       row.source &&
-      html`<div class="code"><div class="h"><span class="ln">${row.line ?? ""}</span><span><${Code} text=${row.source} /></span></div></div>`
+      html`<div class="code" role="group" aria-label="Line that failed" tabindex="0"><div class="h"><span class="ln">${row.line ?? ""}</span><span><${Code} text=${row.source} /></span></div></div>`
     }
   </div>`;
 }

@@ -42,7 +42,8 @@ function secondLine(row) {
   const dead = row.dead ? `, ${plural(row.dead, "dead letter")}` : "";
   const counts = `${plural(row.events, "event")}, ${plural(row.calls, "call")}${dead}`;
   const what = row.outcome === "none" ? (row.why ?? "Nobody listens") : counts;
-  return html`${row.text}<span class="t3">${row.text ? " · " : ""}${what}</span>`;
+  const by = row.by ? `, by agent ${row.by}` : "";
+  return html`${row.text}<span class="t3">${row.text ? " · " : ""}${what}${by}</span>`;
 }
 
 function RunRow({ row, chosen, now }) {

@@ -39,6 +39,7 @@ function outcomeText(run, now) {
   else if (row.failed) texts.push(`${count(row.failed)} of ${plural(row.calls, "call")} failed`);
   else texts.push(plural(row.calls, "call"));
   if (row.dead) texts.push(plural(row.dead, "dead letter"));
+  if (row.by) texts.push(`fired by agent ${row.by}`);
   return texts;
 }
 

@@ -32,6 +32,12 @@ export async function rollBack(store, worker, generation) {
   tell(store, `${short(worker)} has the handlers of generation ${generation} again`, done, back);
 }
 
+/** Undo what a coding agent has changed. */
+export async function undoChange(store, worker, { by, change }) {
+  const done = await control(store, worker, "undo", "Undo the agent's change of", { change });
+  if (done) tell(store, `The change of agent ${by} is undone: ${short(worker)} is ${done.state}`, done);
+}
+
 function tell(store, text, done, undo) {
   const failed = done.state === "error";
   const why = failed && done.error ? `: ${done.error.split("\n")[0]}` : "";
@@ -77,6 +83,12 @@ export function actionsOf(store, worker, previous) {
       { label: "Fire an event to it", icon: "fire", why: gone, run: () => store.openFire({ worker: name }) },
       { label: "Show its log", icon: "right", run: () => store.openLog({ worker: name }) },
       { label: "Show on the map", icon: "sequence", run: () => store.go("map", { node: `worker/${name}` }) },
+      worker.agent?.change && {
+        label: `Undo the change of agent ${worker.agent.by}`,
+        icon: "again",
+        why: gone,
+        run: () => undoChange(store, name, worker.agent),
+      },
       worker.state === "error" && {
         label: "Stop",
         icon: "stop",

@@ -165,6 +165,10 @@ export function summaryOf(worker, now, age) {
     worker.restarts ? `${worker.restarts} ${worker.restarts === 1 ? "restart" : "restarts"}` : "no restarts",
   );
   if (worker.silent) parts.push("runs without reporting");
+  if (worker.agent) {
+    const where = worker.agent.outside ? ", in no cell of the notebook" : "";
+    parts.push(`written by agent ${worker.agent.by}${where}`);
+  }
   return parts;
 }
 

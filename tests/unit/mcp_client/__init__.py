@@ -1,0 +1,1 @@
+"""MCP servers of capabilities: real ones, well-behaved and hostile."""
