@@ -107,7 +107,8 @@ class Cassette:
     async def record(self, request: Request, answer: dict[str, Any]) -> None:
         """Add an entry, and write the file; where that fails, the log says so once, and the turn goes on."""
         entry = Entry(request=self._hidden(request), answer=self._hidden(answer))
-        self._earlier = [one for one in self._earlier if one.request != entry.request]
+        asked = _key(entry.request)
+        self._earlier = [one for one in self._earlier if _key(one.request) != asked]
         self.entries.append(entry)
         async with self._writing:
             try:
@@ -125,14 +126,14 @@ class Cassette:
             TurnFailure: nobody asked this when it was recorded; names the nearest request and what differs.
         """
         request = self._hidden(request)
-        same = [entry for entry in self.entries if entry.request == request]
+        key = _key(request)
+        same = [entry for entry in self.entries if _key(entry.request) == key]
         if not same:
             raise TurnFailure(
                 f"{self.path} has no answer to what agent {agent!r} is asked: {self._nearest(request)}; "
                 f"record it: %%agent {agent} --record {self.path} (DN993)",
                 "NotRecorded",
             )
-        key = json.dumps(request, sort_keys=True)
         number = self._given[key] = self._given.get(key, 0) + 1
         return same[(number - 1) % len(same)].answer
 
@@ -142,8 +143,7 @@ class Cassette:
         """Return in words how the request differs from the recorded one that is nearest."""
         if not self.entries:
             return "nothing was recorded"
-        differences = [list(_differences(entry.request, request)) for entry in self.entries]
-        nearest = min(differences, key=len)
+        nearest = min((list(_differences(entry.request, request)) for entry in self.entries), key=len)
         return f"the nearest that was recorded differs in {nearest[0]}"
 
     def _hidden(self, value: Any) -> Any:
@@ -211,15 +211,28 @@ def _without(value: Any, texts: list[str]) -> Any:
     return value
 
 
+def _key(request: Request) -> str:
+    """Return a text that two requests have in common where they ask the same."""
+    return json.dumps(request, sort_keys=True)
+
+
+_NOTHING: Any = object()
+
+
 def _differences(before: Any, now: Any, place: str = "") -> Iterator[str]:
-    """Yield in words where two JSON values differ."""
+    """Yield in words where two JSON values differ; at least one where their keys differ."""
     if isinstance(before, dict) and isinstance(now, dict):
         for name in dict.fromkeys([*before, *now]):
-            yield from _differences(before.get(name), now.get(name), f"{place}.{name}" if place else name)
+            where = f"{place}.{name}" if place else name
+            yield from _differences(before.get(name, _NOTHING), now.get(name, _NOTHING), where)
     elif isinstance(before, list) and isinstance(now, list):
         for number in range(max(len(before), len(now))):
-            old = before[number] if number < len(before) else None
-            new = now[number] if number < len(now) else None
+            old = before[number] if number < len(before) else _NOTHING
+            new = now[number] if number < len(now) else _NOTHING
             yield from _differences(old, new, f"{place}[{number}]")
     elif before != now or type(before) is not type(now):
-        yield f"{place}: {short_value(now)} instead of {short_value(before)}"
+        yield f"{place}: {_shown(now)} instead of {_shown(before)}"
+
+
+def _shown(value: Any) -> str:
+    return "nothing" if value is _NOTHING else short_value(value)

@@ -110,6 +110,26 @@ def test_handlers_of_cells_that_the_saved_notebook_has_otherwise_are_stale(kerne
     assert why in kernel.run("%runtime doctor").text
 
 
+def test_an_agent_is_recorded_and_answers_from_the_file(kernel, tmp_path):
+    file = tmp_path / "triage.json"
+    ask = "(await dn.runtime().client().run_turn(session_id='s', agent='triage', message='hi'))['response_text']"
+    body = "\nasync def reply(turn):\n    return 'first'"
+    answer = kernel.run(f"%%agent triage --record {file}{body}")
+    assert f"agent triage answers by reply; it is recorded in {file}" in answer.text
+    assert "first" in kernel.run(ask).text
+    answer = kernel.run(f"%%agent triage --replay {file}{body.replace('first', 'second')}")
+    assert f"; it answers from {file}" in answer.text
+    assert "first" in kernel.run(ask).text
+    for line, problem in (
+        (f"triage --replay {tmp_path}/none.json", "(DN994)"),
+        (f"triage --record {file} --replay {file}", "leave one out"),
+        (f"default --record {file}", "--record is for one agent"),
+    ):
+        refused = kernel.run(f"%%agent {line}{body.replace('first', 'third')}")
+        assert problem in refused.text
+        assert "first" in kernel.run(ask).text  # as before
+
+
 def test_an_agent_answers_by_the_cells_function(kernel):
     kernel.run(
         "%%worker asker\n@worker.on_event('ask')\nasync def ask(event, client):\n"

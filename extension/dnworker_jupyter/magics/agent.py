@@ -11,6 +11,7 @@ from typing import Any
 
 from dnworker.core.errors import ApiError, UsageError, code_of
 from dnworker.runtime import Runtime
+from dnworker.sessions.cassette import Cassette
 from dnworker_jupyter.display.tables import Note
 from dnworker_jupyter.magics.context import MagicContext
 from dnworker_jupyter.syntax.cell import Cell
@@ -58,38 +59,35 @@ class AgentOptions:
     replay: str | None = None
 
 
-def use_cassette(runtime: Runtime, options: AgentOptions) -> str:
-    """Let an agent that is registered be recorded, or answer from a file; returns what to say of it.
-
-    Raises:
-        UsageError: the file cannot be used.
-    """
-    assert options.name is not None, "it is registered"
-    file = options.record or options.replay
-    if file is None:
-        return ""
-    path = Path(file).expanduser()
-    try:
-        if options.record is not None:
-            runtime.agents.record(options.name, path)
-            return f"; it is recorded in {path}"
-        runtime.agents.replay(options.name, path)
-    except ApiError as exc:
-        raise UsageError(f"%%agent {options.name}: {exc}", code=code_of(exc) or "DN994") from None
-    return f"; it answers from {path}"
-
-
 def check_cassette(options: AgentOptions) -> None:
-    """Refuse options that do not go together, before anything is registered.
+    """Refuse what cannot be recorded or replayed, before anything is registered.
 
     Raises:
-        UsageError: they do not.
+        UsageError: options do not go together, or the file cannot be used.
     """
-    flag = "--record" if options.record is not None else "--replay"
+    flag, file = ("--record", options.record) if options.record is not None else ("--replay", options.replay)
     if options.record is not None and options.replay is not None:
         raise UsageError("%%agent: --record writes a file, --replay reads one; leave one out", code="DN103")
-    if options.name == EVERYBODY and (options.record or options.replay) is not None:
+    if file is None:
+        return
+    if options.name == EVERYBODY:
         raise UsageError(f"%%agent: {flag} is for one agent; name it, as in: %%agent triage", code="DN103")
+    opened = Cassette.to_record if options.record is not None else Cassette.to_replay
+    try:
+        opened(Path(file).expanduser())
+    except ApiError as exc:
+        raise UsageError(f"%%agent {options.name}: {exc}", code=code_of(exc) or "DN994") from None
+
+
+def use_cassette(runtime: Runtime, options: AgentOptions) -> str:
+    """Let an agent that is registered be recorded, or answer from a file; returns what to say of it."""
+    if options.name is not None and options.record is not None:
+        runtime.agents.record(options.name, Path(options.record).expanduser())
+        return f"; it is recorded in {options.record}"
+    if options.name is not None and options.replay is not None:
+        runtime.agents.replay(options.name, Path(options.replay).expanduser())
+        return f"; it answers from {options.replay}"
+    return ""
 
 
 def register_agent(runtime: Runtime, name: str, reply: Any) -> None:

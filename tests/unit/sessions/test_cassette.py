@@ -1,0 +1,223 @@
+"""Agents that are recorded: a file answers in their place, with no model, no key and no network."""
+
+from __future__ import annotations
+
+import json
+import logging
+from contextlib import asynccontextmanager
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from dnworker import Runtime, TurnFailedError
+from dnworker.core.errors import Invalid
+from dnworker.sessions.cassette import Cassette
+from dnworker.sessions.turn import TurnFailure
+from dnworker.testing import Calls, ModelServer, Says
+
+KEY = "sk-very-secret-key"
+
+
+@asynccontextmanager
+async def runtime_with_tools():
+    async with Runtime(port=None) as runtime:
+
+        @runtime.tools.register
+        def add(a: int, b: int) -> int:
+            """Add two numbers."""
+            return a + b
+
+        yield runtime
+
+
+async def ask(runtime, message="2+3?", **fields):
+    return await runtime.client().run_turn(session_id="s", agent="triage", message=message, **fields)
+
+
+async def recorded(path, *plan, messages=("2+3?",)):
+    """Record a model that answers by a plan; returns the ends of its turns."""
+    async with ModelServer(plan) as server, runtime_with_tools() as runtime:
+        runtime.agents.register_model("triage", "x-1", base_url=server.base_url, api_key=KEY, prompt="Add.")
+        runtime.agents.record("triage", path)
+        return [await ask(runtime, message) for message in messages]
+
+
+@asynccontextmanager
+async def replayed(path, prompt="Add."):
+    async with runtime_with_tools() as runtime:
+        runtime.agents.register_model("triage", "x-1", prompt=prompt)
+        runtime.agents.replay("triage", path)
+        yield runtime
+
+
+def without_times(end):
+    return {name: value for name, value in end.items() if name not in ("turn_id", "duration_ms")}
+
+
+async def test_a_model_is_replayed_without_a_key_and_its_tools_are_called(tmp_path):
+    path = tmp_path / "triage.json"
+    (first,) = await recorded(path, Calls("add", {"a": 2, "b": 3}), Says("it is ", "5"))
+    async with replayed(path) as runtime:
+        again = await ask(runtime)
+    assert again["response_text"] == "it is 5"
+    assert again["tool_calls"] == [{"name": "add", "arguments": {"a": 2, "b": 3}, "result": "5"}]
+    assert again["usage"] == first["usage"]
+
+
+async def test_the_key_is_in_no_cassette(tmp_path):
+    path = tmp_path / "triage.json"
+    await recorded(path, Says(f"your key is {KEY}"))
+    assert KEY not in path.read_text()
+    assert "your key is ***" in path.read_text()
+
+
+async def test_what_was_not_recorded_fails_the_turn_and_names_the_difference(tmp_path):
+    path = tmp_path / "triage.json"
+    await recorded(path, Says("5"))
+    async with replayed(path) as runtime:
+        with pytest.raises(TurnFailedError) as raised:
+            await ask(runtime, "2+4?")
+    said = str(raised.value)
+    assert "messages[1].text: '2+4?' instead of '2+3?'" in said
+    assert f"record it: %%agent triage --record {path} (DN993)" in said
+
+
+async def test_another_prompt_is_another_request(tmp_path):
+    path = tmp_path / "triage.json"
+    await recorded(path, Says("5"))
+    async with replayed(path, prompt="Subtract.") as runtime:
+        with pytest.raises(TurnFailedError, match="messages\\[0\\].text: 'Subtract.' instead of 'Add.'"):
+            await ask(runtime)
+
+
+async def test_what_is_asked_again_replaces_what_was_recorded_and_the_rest_stays(tmp_path):
+    path = tmp_path / "triage.json"
+    await recorded(path, Says("five"))
+    await recorded(path, Says("six"), messages=["2+4?"])
+    await recorded(path, Says("5"))
+    texts = [entry["answer"]["text"] for entry in json.loads(path.read_text())["entries"]]
+    assert texts == ["six", "5"]
+
+
+async def test_a_script_is_recorded_with_its_tools_and_failures(tmp_path):
+    path = tmp_path / "triage.json"
+
+    async def reply(turn):
+        yield "I add. "
+        total = await turn.call_tool("add", {"a": 2, "b": 3, "api_key": KEY}, result=5)
+        yield f"It is {total}."
+        if turn.message == "fail":
+            turn.fail("too hard", "MathError")
+
+    async with runtime_with_tools() as runtime:
+        runtime.agents.register("triage", reply)
+        runtime.agents.record("triage", path)
+        first = await ask(runtime)
+        with pytest.raises(TurnFailedError):
+            await ask(runtime, "fail")
+    assert KEY not in path.read_text()
+    async with Runtime(port=None) as runtime:
+        runtime.agents.replay("triage", path)
+        again = await ask(runtime)
+        with pytest.raises(TurnFailedError, match="too hard"):
+            await ask(runtime, "fail")
+    assert again["response_text"] == first["response_text"] == "It is 5."
+    assert [call["name"] for call in again["tool_calls"]] == ["add"]
+
+
+async def test_a_turn_that_is_cancelled_is_not_recorded(tmp_path):
+    path = tmp_path / "triage.json"
+
+    async def reply(turn):
+        yield "one moment"
+        await turn.sleep(3600)
+
+    async with Runtime(port=None) as runtime:
+        runtime.agents.register("triage", reply)
+        runtime.agents.record("triage", path)
+        client = runtime.client()
+        async for part in client.stream_chat(session_id="s", agent="triage", message="slow"):
+            if part["type"] == "generationcontent":
+                await client.cancel_session("s")
+    assert json.loads(path.read_text())["entries"] == []
+
+
+async def test_registering_an_agent_anew_ends_its_recording(tmp_path):
+    path = tmp_path / "triage.json"
+    async with Runtime(port=None) as runtime:
+        runtime.agents.register("triage", lambda turn: "one")
+        runtime.agents.record("triage", path)
+        runtime.agents.register("triage", lambda turn: "two")
+        assert (await ask(runtime))["response_text"] == "two"
+    assert json.loads(path.read_text())["entries"] == []
+
+
+async def test_a_turn_goes_on_where_its_recording_cannot_be_written(tmp_path, caplog):
+    directory = tmp_path / "gone"
+    async with Runtime(port=None) as runtime:
+        runtime.agents.register("triage", lambda turn: turn.message)
+        runtime.agents.record("triage", directory / "triage.json")
+        (directory / "triage.json").unlink()
+        directory.rmdir()
+        directory.write_text("a file in its place")
+        with caplog.at_level(logging.ERROR, "dnworker.agents"):
+            assert [(await ask(runtime, m))["response_text"] for m in "ab"] == ["a", "b"]
+        assert len([r for r in caplog.records if "cannot be written" in r.getMessage()]) == 1
+        directory.unlink()
+        await ask(runtime, "c")
+    asked = [e["request"]["message"] for e in json.loads((directory / "triage.json").read_text())["entries"]]
+    assert asked == ["a", "b", "c"]
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        (None, "cannot be read: No such file or directory; record one: %%agent NAME --record FILE"),
+        ("", "is no cassette: "),
+        ("[]", "is no cassette: "),
+        ('{"cassette": 1, "entries": [{"request": []}]}', "is no cassette: "),
+        ('{"cassette": 2, "entries": []}', "was written by a later version of dnworker"),
+    ],
+)
+async def test_a_file_that_is_no_cassette_is_refused_and_stays_as_it_is(text, problem, tmp_path):
+    path = tmp_path / "triage.json"
+    if text is not None:
+        path.write_text(text)
+    async with Runtime(port=None) as runtime:
+        with pytest.raises(Invalid) as raised:
+            runtime.agents.replay("triage", path)
+        if text is not None:
+            with pytest.raises(Invalid):
+                runtime.agents.record("triage", path)
+            assert path.read_text() == text
+    assert problem in str(raised.value)
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers(-5, 5) | st.text(max_size=4),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=4), inner, max_size=3),
+    max_leaves=6,
+)
+REQUESTS = st.dictionaries(st.sampled_from("abc"), JSON, max_size=3)
+
+
+@given(pairs=st.lists(st.tuples(REQUESTS, REQUESTS), max_size=6), other=REQUESTS)
+async def test_every_request_gets_its_answers_in_their_order_and_others_get_a_reason(
+    pairs, other, tmp_path_factory
+):
+    path = tmp_path_factory.mktemp("cassette") / "file.json"
+    recording = Cassette.to_record(path)
+    for request, answer in pairs:
+        await recording.record(request, answer)
+    cassette = Cassette.to_replay(path)
+    for _ in range(2):  # and from the first again
+        for request, answer in pairs:
+            assert cassette.answer("x", request) == answer
+    if not any(_same(other, request) for request, _ in pairs):
+        with pytest.raises(TurnFailure):
+            cassette.answer("x", other)
+
+
+def _same(one, two):
+    return json.dumps(one, sort_keys=True) == json.dumps(two, sort_keys=True)
