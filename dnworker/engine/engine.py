@@ -48,6 +48,7 @@ from dnworker.core.schedule import Catchup
 from dnworker.core.side_threads import SideThreads
 from dnworker.core.text import is_valid_text
 from dnworker.engine import starting, waiting
+from dnworker.engine.added_agents import with_added
 from dnworker.engine.capabilities import CapabilityCollection
 from dnworker.engine.capability import Capability
 from dnworker.engine.catalog import Catalog
@@ -176,7 +177,8 @@ class Engine:
         """What workers of this engine are made with."""
         self.capabilities = CapabilityCollection(self.services, flags or {}, capability_dirs)
         self.reloads = Reloads(self.capabilities, self.progress, self.bus, self.look_again)
-        self.agents = Agents(self.capabilities.agents, self.tools, self.clock)
+        home = self.capabilities.own
+        self.agents = Agents(self.capabilities.agents, self.tools, self.clock, lambda: home.name)
         self.sessions = SessionStore(self.bus, self.clock, self.agents.bind, limit=self.limits.sessions)
         self.turns = Turns(self.bus, self.sessions, self.agents, self.tools, self.history, self.clock)
         # while it runs
@@ -868,7 +870,9 @@ class Engine:
             version=__version__,
             runtime_id=self.runtime_id,
             working_dir=str(working_directory()),
-            capabilities=[capability.info() for capability in self.capabilities.all()],
+            capabilities=with_added(
+                [capability.info() for capability in self.capabilities.all()], self.agents.added()
+            ),
             limits=self.usage.read(),
         )
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 import logging
 import os
@@ -14,6 +15,7 @@ from dnworker.capability.agents import INHERIT, AgentDefinition
 from dnworker.core.errors import Conflict
 from dnworker.core.listeners import Listeners
 from dnworker.core.masking import mask
+from dnworker.core.text import valid_text
 from dnworker.sessions.cassette import Cassette
 from dnworker.sessions.cassette_models import RecordingModels, ReplayingModels, play_script, record_script
 from dnworker.sessions.model_agent import ModelAgent
@@ -39,6 +41,9 @@ Definitions = Callable[[], Mapping[str, Sequence[AgentDefinition]]]
 
 UNNAMED = "default"
 
+ADDED = "notebook"
+"""The capability that agents added by hand are listed in, until it has a name of its own."""
+
 
 @dataclass(frozen=True)
 class _Model:
@@ -56,15 +61,19 @@ class Agents:
         definitions: gives what the capabilities declare.
         tools: what agents may call.
         clock: for the waits between retries.
+        home: gives the name of the capability that lists the agents that are added here.
     """
 
-    def __init__(self, definitions: Definitions, tools: Tools, clock: Clock) -> None:
+    def __init__(
+        self, definitions: Definitions, tools: Tools, clock: Clock, home: Callable[[], str] = lambda: ADDED
+    ) -> None:
         try:
             self.endpoint = ModelEndpoint.from_environment()
         except BadKey as exc:  # a turn that needs a model will fail, with the reason
             log.warning("%s", exc)
             self.endpoint = ModelEndpoint()
         self._definitions = definitions
+        self._home = home
         self._tools = tools
         self._clock = clock
         self._pool = ModelPool()
@@ -197,6 +206,20 @@ class Agents:
         declared = [d.name for ds in self._definitions().values() for d in ds]
         return list(dict.fromkeys([*self._scripts, *self._models, *declared]))
 
+    def added(self) -> list[AgentDefinition]:
+        """Return the scripts and models that no capability declares, as if the capability here declared them.
+
+        Clients choose an agent among those that a runtime lists.
+        """
+        declared = {d.name for ds in self._definitions().values() for d in ds}
+        home = self._home()
+        scripts = [AgentDefinition(name, home, _summary(reply)) for name, reply in self._scripts.items()]
+        models = [
+            AgentDefinition(name, home, f"Answers by {own.model}", own.model)
+            for name, own in self._models.items()
+        ]
+        return [agent for agent in [*scripts, *models] if agent.name not in declared]
+
     async def close(self) -> None:
         """Close the connections to models; a turn that comes afterwards opens others."""
         await self._pool.close()
@@ -211,11 +234,12 @@ class Agents:
         """
         declared = self._definitions()
         if capability is not None:
-            if capability not in declared:
+            is_added = capability == self._home() and agent is not None and self.has_own(agent)
+            if capability not in declared and not is_added:
                 raise Conflict(
                     f"no capability {capability!r}; there are: {', '.join(declared) or 'none'}", code="DN605"
                 )
-            names = [d.name for d in declared[capability]]
+            names = [d.name for d in declared.get(capability, ())]
             if agent is None:
                 return capability, names[0] if names else None
             if agent not in names and not self.has_own(agent):
@@ -254,7 +278,7 @@ class Agents:
         return requested or own or self.endpoint.model
 
     def answering(self, session: Session, turn: Turn) -> Callable[[], Awaitable[None]]:
-        """Return what answers a turn: its agent's script, or else a model.
+        """Return what answers a turn: its agent's script, or else a model; one that cannot be asked fails it.
 
         Raises:
             TurnFailure: there is neither; the turn never starts (contract 5.2).
@@ -263,11 +287,16 @@ class Agents:
         cassette = self._cassettes.get(turn.agent)
         if script is not None:
             run = partial(turn.run_script, script)
-            is_recorded = cassette is not None and not cassette.is_replay
-            return (
-                partial(record_script, cassette, turn, run) if cassette is not None and is_recorded else run
-            )
-        return partial(self.model_agent(session, turn).answer, turn, session.policy.max_steps)
+            if cassette is None or cassette.is_replay:
+                return run
+            return partial(record_script, cassette, turn, run)
+        try:
+            model = self.model_agent(session, turn)
+        except TurnFailure as exc:
+            if turn.model is None:
+                raise
+            return partial(_fail, exc)  # as the reference: the agent begins, and its generation fails
+        return partial(model.answer, turn, session.policy.max_steps)
 
     def script_for(self, turn: Turn) -> Reply | None:
         """Return the script that answers, if one does."""
@@ -336,6 +365,16 @@ class Agents:
         own = declared.get(session.capability or "", ())
         everywhere = [d for agents in declared.values() for d in agents]
         return next((d for d in [*own, *everywhere] if d.name == name), None)
+
+
+async def _fail(failure: TurnFailure) -> None:
+    raise failure
+
+
+def _summary(reply: Reply) -> str:
+    """Return the first line of what a script says of itself, or its name."""
+    lines = valid_text(inspect.getdoc(reply) or "").strip().splitlines()
+    return lines[0] if lines else f"Answers by {getattr(reply, '__name__', type(reply).__name__)}"
 
 
 def _check(reply: Reply) -> Reply:

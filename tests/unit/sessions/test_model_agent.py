@@ -309,12 +309,16 @@ async def test_without_the_extra_a_turn_says_which_command_adds_it(asked, monkey
     assert model.server.requests == []
 
 
-async def test_a_provider_without_a_key_fails_the_turn_before_it_starts(runtime, monkeypatch):
+async def test_a_provider_without_a_key_fails_the_turn_as_an_answer_that_a_client_can_tell(
+    runtime, monkeypatch
+):
     monkeypatch.delenv("ANTHROPIC_API_KEY", raising=False)
     runtime.agents.use_model("anthropic/claude-sonnet-5-5")
     with pytest.raises(TurnFailedError, match=r"set ANTHROPIC_API_KEY, or pass api_key=.*\(DN960\)$"):
         await runtime.client().run_turn(session_id="s", message="x")
-    assert "turn.started" not in [e.kind for e in runtime.history.events()]
+    events = runtime.history.events()
+    raw = [e.payload["raw_event"]["type"] for e in events if e.kind == "turn.event"]
+    assert ("turn.started" in [e.kind for e in events], raw) == (True, ["generationerror", "agentend"])
 
 
 async def test_a_provider_that_is_not_known_is_named_with_the_nearest(runtime, monkeypatch):
