@@ -177,11 +177,10 @@ class Engine:
         """What workers of this engine are made with."""
         self.capabilities = CapabilityCollection(self.services, flags or {}, capability_dirs)
         self.reloads = Reloads(self.capabilities, self.progress, self.bus, self.look_again)
-        home = self.capabilities.own
-        self.agents = Agents(self.capabilities.agents, self.tools, self.clock, lambda: home.name)
+        own = self.capabilities.own
+        self.agents = Agents(self.capabilities.agents, self.tools, self.clock, lambda: own.name)
         self.sessions = SessionStore(self.bus, self.clock, self.agents.bind, limit=self.limits.sessions)
         self.turns = Turns(self.bus, self.sessions, self.agents, self.tools, self.history, self.clock)
-        # while it runs
         self._waits, self._listeners, self.fired = Waits(), Listeners[[]](), Listeners[[EventEnvelope]]()
         self.resources = AsyncExitStack()
         """What a start took; given back at the end of `stop`, the last first."""
