@@ -147,11 +147,11 @@ async def say(served: Served, text: str, times: int = 1) -> None:
     """Have the talker print, and return when the runtime has the line."""
     await served.publish("talk", {"text": text, "times": times})
     for _ in range(1_000):
-        recent = (await served.detail("demo:talker"))["process"]["recent_output"]
-        if any(line.startswith(text) for line in recent):
+        detail = await served.detail("demo:talker")
+        if any(line.startswith(text) for line in detail["process"]["recent_output"]):
             return
         await asyncio.sleep(0.02)
-    raise AssertionError(f"{text!r} was not printed within 20 s")
+    raise AssertionError(f"{text!r} was not printed within 20 s: {detail}")
 
 
 @attack(needs=no_mounts)
