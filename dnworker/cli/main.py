@@ -84,6 +84,7 @@ def make_parser() -> argparse.ArgumentParser:
     _add(commands, common, "logs", "show the lines that workers have written")
     _add(commands, common, "nodes", "show who shares the broker, and what each node holds")
     _add(commands, common, "doctor", "look at all that makes dnworker fail, and say the way out")
+    _add(commands, common, "mcp", "let a coding agent look, test and write, by MCP")
     _add(commands, common, "probe", "ask a runtime whether it is there and ready, as for a health check")
     _add(commands, common, "explain", "show what the code at the end of a message means")
     _add(commands, common, "ps", "show the workers of a runtime, and what they have done")

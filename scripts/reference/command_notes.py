@@ -100,6 +100,24 @@ next: copy service to the machine; there: sudo sh install.sh
 ```
 """
     ),
+    "mcp": Note(
+        """
+```sh
+dnworker mcp --skill
+```
+
+```text
+---
+name: dnworker
+...
+# Workers of dnworker
+...
+```
+
+Without `--http`, an agent starts the command itself, and speaks over its standard streams. The page [A coding agent in
+your kernel](../how-to/agent-in-the-kernel.md) has the configuration.
+""",
+    ),
     "probe": Note(
         """
 ```sh

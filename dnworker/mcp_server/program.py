@@ -1,0 +1,81 @@
+"""Runs the server: `dnworker mcp` and `python -m dnworker.mcp_server` have this in common."""
+
+from __future__ import annotations
+
+import asyncio
+import importlib.util
+import json
+import sys
+import threading
+from pathlib import Path
+
+from dnworker.client.client import RuntimeClient
+from dnworker.core.errors import UsageError
+
+EXTRA = "pip install 'dnworker[mcp]'"
+
+
+def check_installed() -> None:
+    """Refuse to begin without the library.
+
+    Raises:
+        UsageError: it is not installed; names the command.
+    """
+    if importlib.util.find_spec("mcp") is None:
+        raise UsageError(f"dnworker mcp needs the library of MCP; install it with: {EXTRA}", code="DN977")
+
+
+async def run_stdio(client: RuntimeClient, *, name: str | None, may_write: bool) -> None:
+    """Serve over standard input and output until the input ends."""
+    from dnworker.mcp_server.server import make_server
+
+    async with client:
+        await make_server(client, name=name, may_write=may_write).run_stdio_async()
+
+
+async def run_http(
+    client: RuntimeClient,
+    *,
+    name: str | None,
+    may_write: bool,
+    port: int = 0,
+    as_json: bool = False,
+    until_input_ends: bool = False,
+) -> None:
+    """Serve over streamable HTTP until a signal comes, or standard input ends where that is wanted.
+
+    Raises:
+        UsageError: the port cannot be had.
+    """
+    from dnworker.mcp_server.http import serve
+    from dnworker.mcp_server.server import make_server
+
+    def listens(url: str, token_file: Path) -> None:
+        if as_json:
+            text = json.dumps({"url": url, "token_file": str(token_file)})
+        else:
+            text = (
+                f"agents reach {client.server_url} by MCP at {url}\n"
+                f"the token is in {token_file}, which only you can read; Ctrl-C ends it"
+            )
+        sys.stdout.write(f"{text}\n")
+        sys.stdout.flush()
+
+    until = _input_ends() if until_input_ends else None
+    async with client:
+        await serve(
+            make_server(client, name=name, may_write=may_write), port=port, listens=listens, until=until
+        )
+
+
+def _input_ends() -> asyncio.Event:
+    """Return what is set when standard input ends: who started this has ended, or lets go of it."""
+    ended, loop = asyncio.Event(), asyncio.get_running_loop()
+
+    def read() -> None:
+        while sys.stdin is not None and sys.stdin.buffer.readline(4096):
+            pass
+        loop.call_soon_threadsafe(ended.set)
+
+    threading.Thread(target=read, name="dnworker mcp input", daemon=True).start()
+    return ended
