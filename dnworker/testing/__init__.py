@@ -21,6 +21,7 @@ from dnworker.client.client import RuntimeClient, unknown_attribute
 from dnworker.core.clock import VirtualClock, turn_loop
 from dnworker.core.envelope import EventEnvelope, check_publishable, snapshot
 from dnworker.core.keys import check_key
+from dnworker.testing.turns import assert_turn
 
 if TYPE_CHECKING:
     from dnworker.testing.model_server import Breaks, Calls, ModelServer, Refuses, Says, Waits
@@ -43,6 +44,7 @@ __all__ = [
     "SharedStore",
     "VirtualClock",
     "Waits",
+    "assert_turn",
     "load_worker",
     "make_envelope",
     "turn_loop",

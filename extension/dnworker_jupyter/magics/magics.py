@@ -181,7 +181,7 @@ class DnworkerMagics(Magics):
 
         After a restart of the kernel too: the journal keeps them. %replay last 20 --compare runs the
         previous and the present generation of a worker on the same events, in shadow, and shows where
-        they differ.
+        they differ. %replay last 50 --score fn calls a function with each trace, and shows the numbers.
 
         Examples:
             >>> trace = await dn.fire("demo.left", {"text": "hello"})
