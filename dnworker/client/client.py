@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextvars
 import logging
 import os
@@ -12,10 +13,17 @@ from typing import TYPE_CHECKING, Any, Literal, Self, TypeVar
 
 import msgspec
 
+from dnworker.client.again import again_of, may_start_again
 from dnworker.client.connection import in_path
 from dnworker.client.once import Once
 from dnworker.core.envelope import EventEnvelope, check_kind, check_publishable, own, snapshot
-from dnworker.core.errors import RuntimeUnavailable, TurnCancelledError, TurnFailedError, UnknownAttribute
+from dnworker.core.errors import (
+    CommandError,
+    RuntimeUnavailable,
+    TurnCancelledError,
+    TurnFailedError,
+    UnknownAttribute,
+)
 from dnworker.core.keys import check_key
 from dnworker.core.models import (
     LogPage,
@@ -977,6 +985,7 @@ class RuntimeClient:
         agent: str | None = None,
         reset: bool = False,
         generate_params_extra: dict[str, Any] | None = None,
+        retry: int = 0,
     ) -> dict[str, Any]:
         """Start a turn and wait for its end.
 
@@ -987,6 +996,9 @@ class RuntimeClient:
             agent: who answers this turn; by default the session's.
             reset: whether the messages before are forgotten.
             generate_params_extra: parameters that the model gets for this turn.
+            retry: how often the same turn is started again where the runtime's own end cut it off, as
+                `TurnFailedError.retryable` says, or where it accepts no turn for now (503). Tools of a turn
+                that was cut off may have run. Whatever else fails is raised at once.
 
         Returns:
             The payload of `turn.completed`: a dict with `turn_id`, `response_text`, `tool_calls`, `usage`
@@ -1002,7 +1014,29 @@ class RuntimeClient:
             >>> end["response_text"]
             'You said: hello'
         """
-        events = await self._start_turn(session_id, message, model, agent, reset, generate_params_extra)
+        policy = again_of(retry)
+        attempt = 1
+        while True:
+            try:
+                return await self._run_turn(session_id, message, model, agent, reset, generate_params_extra)
+            except (TurnFailedError, CommandError) as exc:
+                if policy is None or attempt > policy.times or not may_start_again(exc):
+                    raise
+                log.info("turn of session %s is started again, attempt %d: %s", session_id, attempt + 1, exc)
+            await asyncio.sleep(policy.delay(attempt))
+            attempt += 1
+
+    async def _run_turn(
+        self,
+        session_id: str,
+        message: str,
+        model: str | None,
+        agent: str | None,
+        reset: bool,
+        extra: dict[str, Any] | None,
+    ) -> dict[str, Any]:
+        """Start a turn once, and return the payload of its end."""
+        events = await self._start_turn(session_id, message, model, agent, reset, extra)
         try:
             async for envelope in events:
                 if envelope.kind == "turn.completed":
