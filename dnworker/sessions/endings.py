@@ -31,8 +31,8 @@ def add_to(session: Session, turn: Turn, now: str) -> None:
     session.tokens += used.input_tokens + used.output_tokens
     session.tool_calls += len(turn.transcript.tool_calls)
     session.last_input_tokens = turn.transcript.last_input_tokens or session.last_input_tokens
-    if used.output_tokens:
-        session.cost = None  # a price list is not ours to keep
+    cost = turn.transcript.cost
+    session.cost = None if cost is None or session.cost is None else session.cost + cost
 
 
 def _add(

@@ -77,6 +77,8 @@ class Transcript:
     def __init__(self, emit: Emit, *, agent: str, model: str | None, clock: Clock) -> None:
         self.tool_calls: list[ToolCall] = []
         self.usage = Usage()
+        self.cost: float | None = 0.0
+        """US dollars; None as soon as a generation took tokens whose price is not known."""
         self.last_input_tokens: int | None = None
         self.stop_reason: str | None = None
         self.generations: list[Generation] = []
@@ -150,6 +152,7 @@ class Transcript:
         done.stop_reason = stop_reason
         used = usage or Usage()
         self.usage += used
+        self._add_cost(used, cost_usd)
         self.last_input_tokens = used.input_tokens or self.last_input_tokens
         self.stop_reason = stop_reason
         tokens = {
@@ -171,6 +174,13 @@ class Transcript:
             "generationstep",
             data | {"usage": tokens | {"cost_usd": cost_usd}, "failed": False, "extra": {}},
         )
+
+    def _add_cost(self, used: Usage, cost_usd: float | None) -> None:
+        """Add what a generation cost; a part of a sum would be taken for all of it."""
+        if cost_usd is None and used.output_tokens:
+            self.cost = None
+        elif self.cost is not None:
+            self.cost += cost_usd or 0.0
 
     def end(self, stop_reason: str = "finished") -> None:
         """Report that the agent has ended."""

@@ -185,6 +185,7 @@ TESTING = (
             "dnworker.testing.Call",
             "dnworker.testing.FakeWebSocket",
             "dnworker.testing.load_worker",
+            "dnworker.testing.assert_turn",
         ),
         code="""
 from dnworker import Worker

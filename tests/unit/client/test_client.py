@@ -205,7 +205,7 @@ start()
 close()
 """
 
-OURS = {"dedupe"}
+OURS = {"dedupe", "retry"}
 """Keywords that the reference does not have."""
 
 
