@@ -242,6 +242,11 @@ class LibraryModel:
         self._asked = asked
         self._model = model
         self._provider = asked.endpoint.provider.name
+        # Retries are ours. As a setting, each request would copy the package's client, for 4 ms.
+        client = getattr(model, "client", None)
+        self._is_without_retries = isinstance(getattr(client, "max_retries", None), int)
+        if self._is_without_retries:
+            cast(Any, client).max_retries = 0
 
     def conversation(self) -> Conversation:
         """Return an empty conversation to have with it."""
@@ -303,7 +308,8 @@ class LibraryModel:
         answer.stop_reason = _STOP_REASONS.get(response.finish_reason, response.finish_reason)
 
     def _settings(self, parameters: Mapping[str, Any]) -> ModelSettings:
-        settings: dict[str, Any] = {} if self._provider == "bedrock" else {"max_retries": 0}
+        has_none = self._is_without_retries or self._provider == "bedrock"
+        settings: dict[str, Any] = {} if has_none else {"max_retries": 0}
         if self._provider in _SAME_WORDS:
             extra = dict(parameters)
         else:

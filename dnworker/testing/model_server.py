@@ -108,6 +108,8 @@ class ModelServer:
             _route("/ollama/v1/chat/completions", self._complete, "ollama"),
         ]
         self._socket = socket.create_server(("127.0.0.1", 0))
+        # Connections have it from here: asyncio sets it only where the socket says that it is TCP's.
+        self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         config = uvicorn.Config(
             Starlette(routes=routes),
             log_config=None,
