@@ -19,7 +19,7 @@ from dnworker_jupyter.syntax.options import Options
 COMPLETION = dedent(
     '''
     def _complete_client():
-        """Let handlers run on a client without once(...) and publish(dedupe=...), which dnworker's has."""
+        """Let handlers run on a client without what dnworker's has beside the contract."""
         if Worker.__module__.startswith("dnworker"):
             return
         import contextlib
@@ -44,16 +44,22 @@ COMPLETION = dedent(
                 yield True
 
             client_class.once = once
-        publish = client_class.publish
-        if "dedupe" not in inspect.signature(publish, follow_wrapped=False).parameters:
 
-            @functools.wraps(publish)
-            async def publish_again(client, *args, dedupe=None, **fields):
-                if dedupe is not None:
-                    say("publish(dedupe=...)", "an event of the same key is published again")
-                return await publish(client, *args, **fields)
+        def take(method, keyword, so):
+            theirs = getattr(client_class, method)
+            if keyword in inspect.signature(theirs, follow_wrapped=False).parameters:
+                return
 
-            client_class.publish = publish_again
+            @functools.wraps(theirs)
+            async def call(client, *args, **fields):
+                if fields.pop(keyword, None):
+                    say(f"{method}({keyword}=...)", so)
+                return await theirs(client, *args, **fields)
+
+            setattr(client_class, method, call)
+
+        take("publish", "dedupe", "an event of the same key is published again")
+        take("run_turn", "retry", "a turn that was cut off is not started again")
 
 
     _complete_client()
@@ -61,6 +67,13 @@ COMPLETION = dedent(
     '''
 ).lstrip()
 """Stands in a script for the reference, between its imports and its handlers."""
+
+
+_KEYWORDS = {
+    "publish": ("dedupe", "an event of the same key is published again"),
+    "run_turn": ("retry", "a turn that was cut off is not started again"),
+}
+"""Keywords that only our client's methods take, and what happens without them."""
 
 
 def lacking_in(piece: Slice, needs: Needs) -> list[ExportProblem]:
@@ -76,7 +89,7 @@ def lacking_in(piece: Slice, needs: Needs) -> list[ExportProblem]:
     ]
     everything = [node for nodes, _, _ in code for node in nodes]
     entered = {id(node) for expression in _entered(everything) for node in ast.walk(expression)}
-    is_key = any(map(_names_dedupe, everything))
+    named = {method for method, (word, _) in _KEYWORDS.items() if any(_names(n, word) for n in everything)}
     return [
         ExportProblem(
             name if file is None else f"{name} ({file}, line {line})",
@@ -86,7 +99,7 @@ def lacking_in(piece: Slice, needs: Needs) -> list[ExportProblem]:
             line if file is None else None,
         )
         for nodes, cell, file in code
-        for line, name, so in sorted(_uses(nodes, entered, is_key))
+        for line, name, so in sorted(_uses(nodes, entered, named))
     ]
 
 
@@ -116,13 +129,15 @@ def serve(directory: Path | None, option: str, words: Iterable[str]) -> str:
     return shlex.join(["dnworker", "serve", *paths, *(part for word in words for part in (option, word))])
 
 
-def _uses(nodes: Iterable[ast.AST], entered: Collection[int], is_key: bool) -> Iterator[tuple[int, str, str]]:
+def _uses(
+    nodes: Iterable[ast.AST], entered: Collection[int], named: Collection[str]
+) -> Iterator[tuple[int, str, str]]:
     """Go through the uses in some code: line, name, and what happens there instead.
 
     Args:
         nodes: the code.
         entered: the identities of nodes in what is entered: others have a `once`, too.
-        is_key: whether what is given by `**`, or to a `publish` that is handed on, may be a dedupe.
+        named: the methods whose keyword may be in what is given by `**`, or to a method that is handed on.
     """
     nodes = [*nodes]
     calls = {id(node.func): node for node in nodes if isinstance(node, ast.Call)}
@@ -130,11 +145,12 @@ def _uses(nodes: Iterable[ast.AST], entered: Collection[int], is_key: bool) -> I
         match node:
             case ast.Attribute(attr="once") if id(node) in entered:
                 yield node.lineno, "client.once(...)", "the body of the same key runs again"
-            case ast.Attribute(attr="publish"):
+            case ast.Attribute(attr=method) if method in _KEYWORDS:
+                word, so = _KEYWORDS[method]
                 call = calls.get(id(node))
                 given = {keyword.arg for keyword in call.keywords} if call is not None else {None}
-                if "dedupe" in given or (is_key and None in given):
-                    yield node.lineno, "publish(dedupe=...)", "an event of the same key is published again"
+                if word in given or (method in named and None in given):
+                    yield node.lineno, f"{method}({word}=...)", so
 
 
 def _entered(nodes: Collection[ast.AST]) -> list[ast.expr]:
@@ -164,8 +180,8 @@ def _name(node: ast.AST) -> str | None:
     return None
 
 
-def _names_dedupe(node: ast.AST) -> bool:
+def _names(node: ast.AST, word: str) -> bool:
     match node:
-        case ast.keyword(arg="dedupe") | ast.Constant(value="dedupe"):
-            return True
+        case ast.keyword(arg=name) | ast.Constant(value=name):
+            return bool(name == word)
     return False

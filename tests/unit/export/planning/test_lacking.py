@@ -16,9 +16,10 @@ from tests.unit.export.builders import handler, plan, script
 
 ONCE = 'async with client.once("a") as first:\n        print(first)'
 DEDUPE = 'await client.publish("b", {}, dedupe="a")'
+RETRY = 'await client.run_turn(session_id="s", message="m", retry=2)'
 
 
-@pytest.mark.parametrize("body", [ONCE, DEDUPE])
+@pytest.mark.parametrize("body", [ONCE, DEDUPE, RETRY])
 def test_a_script_for_the_reference_completes_its_client_and_one_of_ours_does_not(body):
     assert COMPLETION in script(handler(body))
     assert "_complete_client" not in script(handler(body), target="dnworker")
@@ -65,6 +66,9 @@ CALLS_MAIL = handler("await mail(client)")
         "options = {}\n    options['dedupe'] = 'a'\n    await client.publish('b', **options)",
         "publish = client.publish\n    await publish('b', {}, dedupe='a')",
         "await partial(client.publish, dedupe='a')('b')",
+        RETRY,
+        "await client.run_turn(session_id='s', message='m', **{'retry': 2})",
+        "await partial(client.run_turn, retry=2)(session_id='s', message='m')",
     ],
 )
 def test_each_way_to_use_them_is_completed_and_warned_of(body):
@@ -83,11 +87,13 @@ def test_each_way_to_use_them_is_completed_and_warned_of(body):
         "await client.publish('b', {'dedupe': 1})",
         "await client.publish('b', **{'payload': 1})",
         "print({'dedupe': 1})",
+        "await client.run_turn(session_id='s', message='retry')",
+        "await fetch(retry=2)",
         "client.publish.assert_awaited_once()",
     ],
 )
 def test_what_is_no_use_of_them_changes_nothing(body):
-    exported = plan("emitter = lock = None", handler(body))
+    exported = plan("emitter = lock = fetch = None", handler(body))
     assert "_complete_client" not in exported.files["workers/bridge.py"].decode()
     assert exported.warnings == ()
 
@@ -138,6 +144,9 @@ class Theirs:
         self.published.append((kind, payload, session_id))
         return {"event_id": "e", "seq": 1}
 
+    async def run_turn(self, *, session_id, message):
+        return {"session_id": session_id, "message": message}
+
 
 def test_a_completed_client_runs_every_body_and_publishes_every_event_and_says_so_once(monkeypatch, caplog):
     class Client(Theirs):
@@ -160,14 +169,20 @@ def test_a_completed_client_runs_every_body_and_publishes_every_event_and_says_s
             async with client.once("a") as first:
                 firsts.append(first)
             await client.publish("b", {"n": 1}, session_id="s", dedupe="a")
-        return client.published, firsts
+            done = await client.run_turn(session_id="s", message="m", retry=2)
+        return client.published, firsts, done
 
-    assert asyncio.run(use()) == ([("b", {"n": 1}, "s")] * 2, [True, True])
+    done = {"session_id": "s", "message": "m"}
+    assert asyncio.run(use()) == ([("b", {"n": 1}, "s")] * 2, [True, True], done)
     assert [(r.levelno, r.getMessage()) for r in caplog.records if r.name == "bridge"] == [
         (logging.WARNING, "this client has no once(...): the body of the same key runs again"),
         (
             logging.WARNING,
             "this client has no publish(dedupe=...): an event of the same key is published again",
+        ),
+        (
+            logging.WARNING,
+            "this client has no run_turn(retry=...): a turn that was cut off is not started again",
         ),
     ]
 
