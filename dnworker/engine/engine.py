@@ -858,12 +858,13 @@ class Engine:
 
         Returns:
             A `RuntimeInfo` with `version`, `runtime_id`, `working_dir`, `capabilities` and `limits` (bytes
-            and seconds, and what is used of them).
+            and seconds, and what is used of them). Agents that were added by hand are listed in the
+            capability of added workers.
 
         Examples:
             >>> capability = await runtime.load("demo")
-            >>> [capability.name for capability in runtime.info().capabilities]
-            ['demo']
+            >>> "demo" in [capability.name for capability in runtime.info().capabilities]
+            True
         """
         return RuntimeInfo(
             version=__version__,
