@@ -21,7 +21,7 @@ OLDEST = (3, 11)
 """The first Python that dnworker runs on."""
 
 _REQUIREMENT = re.compile(
-    r"(?P<name>[\w.-]+)(?:\[(?P<extras>[\w,.-]+)\])?(?:>=(?P<least>[\d.]+))?\s*"
+    r"(?P<name>[\w.-]+)(?:\[(?P<extras>[\w,.-]+)\])?(?:<[\d.]+,)?(?:>=(?P<least>[\d.]+))?(?:,<[\d.]+)?\s*"
     r"(?:;\s*extra\s*==\s*['\"](?P<extra>[\w.-]+)['\"])?$"
 )
 

@@ -16,7 +16,7 @@ REQUIRES = [
     "httpx>=0.27",
     'rich>=13.7; extra == "runtime"',
     'uv>=0.5.10; extra == "runtime"',
-    'uvicorn>=0.54; extra == "runtime"',
+    'uvicorn<1,>=0.54; extra == "runtime"',
     'dnworker[runtime]; extra == "cluster"',
     'nats-py[nkeys]>=2.16; extra == "cluster"',
 ]

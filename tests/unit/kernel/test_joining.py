@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from types import SimpleNamespace
+from unittest.mock import AsyncMock
 
 import pytest
 
@@ -33,7 +34,9 @@ async def notebook():
     starting = startup(runtime)
     await starting.ready()
     await runtime.add(Worker("bridge"))
-    yield SimpleNamespace(runtime=runtime, startup=starting)
+    yield SimpleNamespace(
+        runtime=runtime, startup=starting, mcp=SimpleNamespace(stop=AsyncMock(return_value=False))
+    )
     await starting.stop()
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 from types import SimpleNamespace
+from unittest.mock import AsyncMock
 from typing import Any, cast
 
 import pytest
@@ -43,7 +44,12 @@ class Notebook:
 
     async def durable(self, mode: object = None) -> str:
         """Run the magic, and return its note."""
-        context = SimpleNamespace(runtime=self.runtime, startup=self.startup, transactions=self.startup)
+        context = SimpleNamespace(
+            runtime=self.runtime,
+            startup=self.startup,
+            transactions=self.startup,
+            mcp=SimpleNamespace(stop=AsyncMock(return_value=False)),
+        )
         mode = None if mode is None else str(mode)
         return str(await run_runtime(cast(MagicContext, context), RuntimeOptions("durable", mode)))
 
