@@ -11,6 +11,7 @@ import pytest
 
 from dnworker import Runtime
 from dnworker.cli.announcing import announce
+from dnworker.core.errors import NotFound
 from dnworker.mcp_client.tools import MCPServerError, MCPToolError
 from dnworker.testing import Calls, ModelServer, Says
 
