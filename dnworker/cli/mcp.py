@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+from functools import partial
 from importlib.resources import files
 
 from dnworker.cli.remote import add_address, make_client
 from dnworker.core.errors import UsageError
+from dnworker.mcp_server.api import Api
 from dnworker.mcp_server.program import check_installed, run_http, run_stdio
 
 
@@ -36,10 +38,10 @@ def _mcp(options: argparse.Namespace) -> int:
         wrong = "goes with --http" if not options.http else "is no port"
         raise UsageError(f"--port {options.port} {wrong}; leave it out for a free one", code="DN908")
     check_installed()
-    client = make_client(options)
+    api = Api(partial(make_client, options))
     run = {"name": options.name, "may_write": options.allow_write}
     if options.http:
-        asyncio.run(run_http(client, port=options.port, as_json=options.json, **run))
+        asyncio.run(run_http(api, port=options.port, as_json=options.json, **run))
     else:
-        asyncio.run(run_stdio(client, **run))
+        asyncio.run(run_stdio(api, **run))
     return 0

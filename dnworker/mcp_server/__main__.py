@@ -10,10 +10,12 @@ import argparse
 import asyncio
 import os
 import sys
+from functools import partial
 from pathlib import Path
 
 from dnworker.client.client import RuntimeClient
 from dnworker.core.errors import DnworkerError, UsageError, with_code
+from dnworker.mcp_server.api import Api
 from dnworker.mcp_server.program import check_installed, run_http
 
 
@@ -30,8 +32,9 @@ def main() -> int:
                 "DNWORKER_URL and DNWORKER_TOKEN_FILE must be set; `dnworker mcp --http` finds a runtime",
                 code="DN906",
             )
-        client = RuntimeClient(url, auth_token=Path(file).read_text(encoding="utf-8").strip())
-        asyncio.run(run_http(client, name=None, may_write=True, as_json=True, until_input_ends=True))
+        token = Path(file).read_text(encoding="utf-8").strip()
+        api = Api(partial(RuntimeClient, url, auth_token=token))
+        asyncio.run(run_http(api, name=None, may_write=True, as_json=True, until_input_ends=True))
     except (DnworkerError, OSError) as exc:
         sys.stderr.write(f"{with_code(exc)}\n")
         return 1

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
-from urllib.parse import quote
 
 import httpx
 
 from dnworker.client.client import RuntimeClient
+from dnworker.client.connection import in_path
 from dnworker.core.errors import CODE_HEADER, DnworkerError, with_code
 
 ANSWER_SECONDS = 20.0
@@ -29,11 +29,20 @@ class Refused(Exception):
 
 
 class Api:
-    """The runtime behind a client; each call finds it again where it was away."""
+    """A runtime that may end and start again, at another address or with another token.
 
-    def __init__(self, client: RuntimeClient) -> None:
-        self._client = client
-        self.url = client.server_url
+    Args:
+        find: returns a client of it; raises `UsageError` where none runs, or several do.
+    """
+
+    def __init__(self, find: Callable[[], RuntimeClient]) -> None:
+        self._find = find
+        self._client: RuntimeClient | None = None
+
+    @property
+    def url(self) -> str:
+        """Where it is, or was."""
+        return "its address" if self._client is None else self._client.server_url
 
     async def get(self, path: str, *words: str, timeout: float = 10.0, **query: Any) -> Any:
         """GET a path whose `{}` are filled with words, and return its JSON; raises `Refused`."""
@@ -56,15 +65,17 @@ class Api:
         return True
 
     async def close(self) -> None:
-        """Close the connections."""
-        await self._client.close()
+        """Close the connections; the next call finds the runtime again."""
+        client, self._client = self._client, None
+        if client is not None:
+            await client.close()
 
     async def _call(
         self, method: str, path: str, query: Mapping[str, Any] | None, body: object, timeout: float
     ) -> Any:
         try:
             async with asyncio.timeout(timeout + ANSWER_SECONDS):
-                return await self._client.connection.request(method, path, query=query, body=body)
+                return await self._asked(method, path, query, body)
         except TimeoutError:
             raise Refused(
                 f"the runtime at {self.url} did not answer within {timeout + ANSWER_SECONDS:g} s; a cell or "
@@ -81,6 +92,30 @@ class Api:
                 "has ended; once it runs again at this address, the same call works"
             ) from None
 
+    async def _asked(self, method: str, path: str, query: Mapping[str, Any] | None, body: object) -> Any:
+        """Ask, and once more where the runtime has started anew: nothing of the first request was done."""
+        is_new = self._client is None
+        try:
+            return await self._request(method, path, query, body)
+        except (httpx.ConnectError, httpx.HTTPStatusError) as exc:
+            if is_new or (isinstance(exc, httpx.HTTPStatusError) and exc.response.status_code != 401):
+                raise
+        await self.close()
+        return await self._request(method, path, query, body)
+
+    async def _request(self, method: str, path: str, query: Mapping[str, Any] | None, body: object) -> Any:
+        if self._client is None:
+            self._client = self._find()
+        return await self._client.connection.request(method, path, query=query, body=body)
+
 
 def _filled(path: str, words: tuple[str, ...]) -> str:
-    return path.format(*(quote(word, safe="") for word in words))
+    """Return a path with words as its segments.
+
+    Raises:
+        Refused: one names nothing, such as `..`.
+    """
+    try:
+        return path.format(*map(in_path, words))
+    except DnworkerError as exc:
+        raise Refused(with_code(exc)) from None

@@ -5,12 +5,13 @@ from __future__ import annotations
 import asyncio
 import importlib.util
 import json
+import signal
 import sys
 import threading
 from pathlib import Path
 
-from dnworker.client.client import RuntimeClient
 from dnworker.core.errors import UsageError
+from dnworker.mcp_server.api import Api
 
 EXTRA = "pip install 'dnworker[mcp]'"
 
@@ -25,16 +26,23 @@ def check_installed() -> None:
         raise UsageError(f"dnworker mcp needs the library of MCP; install it with: {EXTRA}", code="DN977")
 
 
-async def run_stdio(client: RuntimeClient, *, name: str | None, may_write: bool) -> None:
-    """Serve over standard input and output until the input ends."""
+async def run_stdio(api: Api, *, name: str | None, may_write: bool) -> None:
+    """Serve over standard input and output until the input ends; a signal ends the process at once.
+
+    A thread of the library reads the input: an interrupt would wait for its next line.
+    """
     from dnworker.mcp_server.server import make_server
 
-    async with client:
-        await make_server(client, name=name, may_write=may_write).run_stdio_async()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_DFL)
+    try:
+        await make_server(api, name=name, may_write=may_write).run_stdio_async()
+    finally:
+        await api.close()
 
 
 async def run_http(
-    client: RuntimeClient,
+    api: Api,
     *,
     name: str | None,
     may_write: bool,
@@ -55,17 +63,17 @@ async def run_http(
             text = json.dumps({"url": url, "token_file": str(token_file)})
         else:
             text = (
-                f"agents reach {client.server_url} by MCP at {url}\n"
+                f"agents reach the runtime by MCP at {url}\n"
                 f"the token is in {token_file}, which only you can read; Ctrl-C ends it"
             )
         sys.stdout.write(f"{text}\n")
         sys.stdout.flush()
 
     until = _input_ends() if until_input_ends else None
-    async with client:
-        await serve(
-            make_server(client, name=name, may_write=may_write), port=port, listens=listens, until=until
-        )
+    try:
+        await serve(make_server(api, name=name, may_write=may_write), port=port, listens=listens, until=until)
+    finally:
+        await api.close()
 
 
 def _input_ends() -> asyncio.Event:

@@ -16,7 +16,6 @@ from mcp.server.mcpserver.exceptions import ToolError
 from mcp.types import ToolAnnotations
 
 from dnworker._version import __version__
-from dnworker.client.client import RuntimeClient
 from dnworker.mcp_server.api import Api, Refused
 from dnworker.mcp_server.tools import Tools
 from dnworker.mcp_server.untrusted import clean
@@ -55,16 +54,16 @@ def guide() -> str:
     return files("dnworker.mcp_server").joinpath("SKILL.md").read_text(encoding="utf-8")
 
 
-def make_server(client: RuntimeClient, *, name: str | None, may_write: bool) -> MCPServer:
+def make_server(api: Api, *, name: str | None, may_write: bool) -> MCPServer:
     """Return a server with the tools of one runtime.
 
     Args:
-        client: of the runtime.
+        api: the runtime, which need not run yet.
         name: the agent's name, as the user sees it; None for what its client calls itself.
         may_write: whether it offers what changes the notebook.
     """
     server = MCPServer("dnworker", version=__version__, instructions=INSTRUCTIONS, log_level="WARNING")
-    tools = Tools(Api(client), name=name, guide=guide(), may_write=may_write)
+    tools = Tools(api, name=name, guide=guide(), may_write=may_write)
     for called, hints in OFFERED.items():
         if hints is not CHANGES or may_write:
             function = _in_one_line(getattr(tools, called))

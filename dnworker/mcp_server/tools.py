@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar
 from dnworker.core.errors import UsageError, with_code
 from dnworker.mcp_server.api import Api, Refused
 from dnworker.mcp_server.docs import search_docs
-from dnworker.mcp_server.untrusted import LONGEST_SOURCE, begin_of, clean, page, untrusted
+from dnworker.mcp_server.untrusted import LONGEST_SOURCE, begin_of, clean, is_cut, page, untrusted, within
 
 if TYPE_CHECKING:
     from mcp.server.mcpserver import Context
@@ -24,6 +24,8 @@ Answer = dict[str, Any]
 PROGRESS_SECONDS = 2.0
 LONGEST_WAIT = 300.0
 SETTLED_POLL = 0.1
+MOST_EVENTS = 20
+"""Events of one answer, of up to 240 characters each."""
 MOST_ROWS = 5_000
 """Rows of a trace that pages lead through."""
 
@@ -54,8 +56,10 @@ class Tools:
         """List the workers: state, how many events each has handled, failed on and waits with."""
         found = await self._api.get("/api/history/workers")
         rows = [
-            f"{one['worker']}: {one['state']}, handled {one['handled']}, failed {one['failed']}, "
-            f"running {one['running']}, waiting {one['waiting']}"
+            clean(
+                f"{one['worker']}: {one['state']}, handled {one['handled']}, failed {one['failed']}, "
+                f"running {one['running']}, waiting {one['waiting']}"
+            )
             for one in found["workers"]
         ]
         shown, rest = page(rows, cursor)
@@ -72,16 +76,26 @@ class Tools:
             "next": following,
         }
 
-    async def get_worker(self, name: str) -> Answer:
-        """Show a worker: state, handlers, last error; in a notebook the source of its cells too."""
+    async def get_worker(self, name: str, cell: int | None = None, begin: int = 0) -> Answer:
+        """Show a worker: state, handlers, last error; in a notebook the source of its cells too.
+
+        Where these are too long, they are listed with their sizes: `cell` is the place in that list, from 0,
+        and `begin` the character from which on its source is wanted.
+        """
         if await self._api.is_notebook():
             found = await self._api.get("/api/notebook/workers/{}", name.rpartition(":")[2])
         elif ":" in name:
             found = await self._api.get("/api/workers/{}/{}", *name.split(":", 1))
         else:
             raise Refused(f"name it CAPABILITY:WORKER, as list_workers() does; not {clean(name, 60)!r}")
-        following = f"list_events(worker={name!r})"
-        return {"worker": name, "untrusted": untrusted(found, LONGEST_SOURCE), "next": following}
+        following = f"list_events(worker={clean(name, 100)!r})"
+        sources = found.get("sources") or []
+        if cell is not None:
+            return _part_of_source(sources, cell, begin)
+        if sum(len(one["source"]) for one in sources) > LONGEST_SOURCE:
+            shown = [one | {"source": f"{len(one['source']):,} characters"} for one in sources]
+            found, following = found | {"sources": shown}, "get_worker with cell=0 for the first source"
+        return {"untrusted": within(found), "next": following}
 
     async def list_events(
         self,
@@ -99,7 +113,7 @@ class Tools:
             worker=worker,
             failed="true" if failed else None,
             since=since,
-            limit=max(1, min(limit, 100)),
+            limit=max(1, min(limit, MOST_EVENTS)),
             before=cursor,
         )
         rows = [
@@ -133,7 +147,7 @@ class Tools:
         return {
             "outcome": found["outcome"],
             "cursor": rest,
-            "cut": found["cut"],
+            "cut": [clean(line, 300) for line in found["cut"]],
             "untrusted": {"payload": untrusted(payload), "tree": shown},
             "next": f"replay_event(event={event!r})"
             if found["outcome"] != "under way"
@@ -224,16 +238,20 @@ class Tools:
         """Move the notebook's virtual clock by seconds, or to what is due `next`; shows what ran."""
         body = {"advance": advance, "by": self._by(ctx)}
         found = await self._api.post("/api/notebook/clock", body=body, timeout=30.0)
-        return {"untrusted": untrusted(found), "next": "list_events()"}
+        return {"untrusted": within(found), "next": "list_events()"}
 
     async def make_test(self, event: str, name: str | None = None, worker: str | None = None) -> Answer:
         """Write the pytest test that keeps what became of a recorded event; nothing is stored."""
         body = {"event": event, "name": name, "worker": worker}
         found = await self._api.post("/api/notebook/test", body=body)
-        return {"untrusted": untrusted(found, LONGEST_SOURCE), "next": "run_test(source=...)"}
+        following = "run_test(source=...)"
+        if len(found["source"]) > LONGEST_SOURCE:
+            following = "the test is too long to come whole: ask the user for `%events test` in the notebook"
+        return {"untrusted": within(found), "next": following}
 
     async def run_test(self, ctx: Context, source: str, timeout: float = 60.0) -> Answer:
         """Run a pytest module on the workers as they are now, in a process of its own."""
+        _check_whole(source)
         seconds = _bounded(timeout)
         asked = self._api.post(
             "/api/notebook/run_test", body={"source": source, "timeout": seconds}, timeout=seconds
@@ -254,7 +272,7 @@ class Tools:
         return {
             "ok": found["ok"],
             "problems": len(found["problems"]),
-            "untrusted": untrusted(found),
+            "untrusted": within(found),
             "next": "done" if found["ok"] else "search_docs(words='<code of a problem>')",
         }
 
@@ -276,6 +294,7 @@ class Tools:
         `dry_run` checks only. The user sees the change with your name, and can undo it.
         """
         self._check_may_write()
+        _check_whole(source)
         body = {"source": source, "by": self._by(ctx), "dry_run": dry_run, "timeout": 60.0}
         asked = self._api.post("/api/notebook/cells", body=body, timeout=60.0)
         found = await self._with_progress(ctx, asked, 60.0, "the cell runs")
@@ -286,7 +305,7 @@ class Tools:
             "worker": found.get("worker"),
             "generation": found.get("generation"),
             "is_in_the_notebook": found.get("inserted"),
-            "untrusted": untrusted({"problems": found["problems"], "output": found.get("output", "")}),
+            "untrusted": within({"problems": found["problems"], "output": found.get("output", "")}),
             "next": following,
         }
 
@@ -295,12 +314,12 @@ class Tools:
         self._check_may_write()
         body = {"by": self._by(ctx), "timeout": 30.0}
         found = await self._api.post("/api/notebook/changes/{}/undo", change, body=body, timeout=30.0)
-        return {"untrusted": untrusted(found), "next": "list_workers()"}
+        return {"untrusted": within(found), "next": "list_workers()"}
 
     async def list_changes(self) -> Answer:
         """List what agents have changed in the notebook, the newest last."""
         found = await self._api.get("/api/notebook/changes")
-        return {"untrusted": untrusted(found["changes"][-20:]), "next": "undo_change(change='...')"}
+        return {"untrusted": within(found["changes"][-20:]), "next": "undo_change(change='...')"}
 
     # -- what they have in common ----------------------------------------------------------------------
 
@@ -353,6 +372,25 @@ def _bounded(seconds: float) -> float:
     return seconds
 
 
+def _check_whole(source: str) -> None:
+    """Refuse a source of which an answer has cut a part: what was cut would be lost."""
+    if is_cut(source):
+        raise Refused(
+            "this source is not whole: it has the mark of a text that was cut; read all parts, get_worker "
+            "with cell and begin, and put them together"
+        )
+
+
+def _part_of_source(sources: list[Answer], cell: int, begin: int) -> Answer:
+    if not 0 <= cell < len(sources) or begin < 0:
+        raise Refused(f"cell {cell}, begin {begin}: there are {len(sources)} sources, from cell 0")
+    source = sources[cell]["source"]
+    end = begin + LONGEST_SOURCE
+    following = f"get_worker with cell={cell}, begin={end}" if end < len(source) else "write_worker"
+    part = clean(source[begin:end], LONGEST_SOURCE)
+    return {"characters": len(source), "untrusted": {"source": part}, "next": following}
+
+
 def _tree(rows: list[dict[str, Any]]) -> list[str]:
     return [clean("  " * row["depth"] + row["text"]) for row in rows]
 
@@ -365,11 +403,10 @@ def _settled(found: Answer) -> Answer:
     return {
         "event": name,
         "event_id": found["event_id"],
-        "kind": found["kind"],
         "outcome": found["outcome"],
         "settled": found["settled"],
         "more": None if rest is None else f"get_trace(event={name!r}, cursor={rest!r})",
-        "untrusted": {"tree": rows},
+        "untrusted": {"kind": clean(found["kind"], 256), "tree": rows},
         "next": following if found["settled"] else f"get_trace(event={name!r}) once it has ended",
     }
 

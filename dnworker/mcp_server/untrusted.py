@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import re
 from typing import Any
 
 LONGEST_TEXT = 600
@@ -15,6 +17,11 @@ MOST_ITEMS = 40
 
 DEEPEST = 6
 
+LARGEST = 20_000
+"""Characters of a value as JSON, of whatever size what was asked for is."""
+
+_CUT = re.compile(r"\[cut: [\d,]+ more characters\]")
+
 BUDGET = 4_000
 """Characters of a page of rows, as JSON."""
 
@@ -23,8 +30,26 @@ def clean(text: object, longest: int = LONGEST_TEXT) -> str:
     """Return a text without control characters, but for line breaks and tabs, cut where it is long."""
     shown = str(text)
     cut = len(shown) - longest
-    shown = "".join(c if c.isprintable() or c in "\n\t" else f"\\u{ord(c):04x}" for c in shown[:longest])
+    shown = "".join(c if c.isprintable() or c in "\n\t" else _escaped(c) for c in shown[:longest])
     return f"{shown} [cut: {cut:,} more characters]" if cut > 0 else shown
+
+
+def _escaped(char: str) -> str:
+    return f"\\u{ord(char):04x}" if ord(char) < 0x10000 else f"\\U{ord(char):08x}"
+
+
+def within(value: Any) -> Any:
+    """Return a JSON value as `untrusted` does, its texts so short that all of it has a bound."""
+    for longest in (LONGEST_SOURCE, 4_000, LONGEST_TEXT, 100):
+        shown = untrusted(value, longest)
+        if len(json.dumps(shown)) <= LARGEST:
+            return shown
+    return clean(json.dumps(shown), LARGEST)
+
+
+def is_cut(text: str) -> bool:
+    """Return whether a text has the mark of one that was cut: it must not be taken for the whole."""
+    return _CUT.search(text) is not None
 
 
 def untrusted(value: Any, longest: int = LONGEST_TEXT, depth: int = DEEPEST) -> Any:

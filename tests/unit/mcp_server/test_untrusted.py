@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dnworker.mcp_server.untrusted import BUDGET, clean, page, untrusted
+from dnworker.mcp_server.untrusted import BUDGET, LARGEST, clean, page, untrusted, within
 
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.text(),
@@ -53,3 +53,16 @@ def test_pages_give_every_row_once_and_in_order(rows):
 def test_a_cursor_that_was_not_given_is_refused(cursor):
     with pytest.raises(ValueError, match="is none that was given"):
         page(["a"], cursor)
+
+
+@given(JSON)
+def test_whatever_is_shown_has_a_bound_as_a_whole(value):
+    assert len(json.dumps(within([value] * 40))) <= 2 * LARGEST
+
+
+def test_forty_long_sources_have_a_bound():
+    assert len(json.dumps(within({"sources": [{"source": "x" * 100_000}] * 40}))) <= LARGEST
+
+
+def test_a_character_beyond_the_first_plane_is_escaped_as_python_has_it():
+    assert clean("\U000e0001") == "\\U000e0001"
