@@ -107,6 +107,9 @@ class ManagedServer:
         self._lines = recent()
         self._file: LogFile | None = None
         self._lock = asyncio.Lock()
+        self._reconnects = asyncio.Lock()
+        self._told = 0
+        """How often it was told to start or to stop: the last word counts."""
 
     @property
     def is_gated(self) -> bool:
@@ -123,6 +126,7 @@ class ManagedServer:
     def start(self, after: asyncio.Task[None] | None = None) -> None:
         """Connect in the background, once a task has ended; returns at once."""
         self._attempts, self.is_new = 0, False
+        self._told += 1
         self._begin(is_interactive=False, after=after)
 
     def stop_soon(self) -> asyncio.Task[None]:
@@ -130,6 +134,7 @@ class ManagedServer:
 
         Returns what ends when that is done; a start after this must wait for it.
         """
+        self._told += 1
         connecting, self._connecting = self._connecting, None
         if connecting is not None:
             connecting.cancel()
@@ -143,11 +148,16 @@ class ManagedServer:
         """Disconnect and connect again, as somebody asks for it; returns when that has succeeded or failed.
 
         Where somebody has to sign in, it returns as soon as the URL is known, and goes on to wait for that.
+        It stays stopped where a flag or a reload has stopped it meanwhile.
         """
-        await asyncio.shield(self.stop_soon())
-        self._attempts = 0
-        self._begin(is_interactive=True)
-        await self._settled.wait()
+        async with self._reconnects:
+            stopping = self.stop_soon()
+            told = self._told
+            await asyncio.shield(stopping)
+            if self._told == told:
+                self._attempts = 0
+                self._begin(is_interactive=True)
+            await self._settled.wait()
 
     async def _stop(self, connecting: asyncio.Task[None] | None) -> None:
         if connecting is not None:

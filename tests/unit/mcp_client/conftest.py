@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import gc
-import warnings
 from contextlib import asynccontextmanager
 
 import pytest
@@ -30,14 +28,3 @@ def connected(tmp_path, monkeypatch):
             yield runtime
 
     return run
-
-
-@pytest.fixture(autouse=True)
-def collected():
-    """Let what a start that was cancelled has left to the collector go here, and in no later test.
-
-    asyncio leaves the transport of a process whose start is cancelled; the tests look at processes themselves.
-    """
-    yield
-    with warnings.catch_warnings(action="ignore", category=ResourceWarning):
-        gc.collect()

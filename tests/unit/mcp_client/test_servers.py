@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import random
 import sys
 
@@ -11,7 +10,6 @@ import pytest
 
 from dnworker import Runtime
 from dnworker.cli.announcing import announce
-from dnworker.core.errors import NotFound
 from dnworker.mcp_client.tools import MCPServerError, MCPToolError
 from dnworker.testing import Calls, ModelServer, Says
 
@@ -118,16 +116,31 @@ async def test_whatever_comes_there_is_one_process_for_each_open_gate(connected)
             assert len([pid for pid in pids if is_alive(pid)]) <= 1, f"seed {seed}"
         await asyncio.gather(*asked, return_exceptions=True)
         await runtime.set_flag("demo", "remote", True)
-        for _ in range(100):  # the last reload may connect anew after the flag did
-            (managed,) = runtime.mcp.all()
-            await managed.wait()
-            with contextlib.suppress(NotFound, MCPServerError):
-                assert await runtime.tools.get("demo__one__do").call({}) == "done", f"seed {seed}"
-                break
-            await asyncio.sleep(0.05)
-        else:
-            pytest.fail(f"it is not connected again; seed {seed}")
+        (managed,) = runtime.mcp.all()
+        await managed.wait()
+        assert await runtime.tools.get("demo__one__do").call({}) == "done", f"seed {seed}"
     assert not any(map(is_alive, {*pids, managed.pid} - {None}))
+
+
+@pytest.mark.parametrize("end", ["flag", "reload", "stop"])
+async def test_a_server_that_is_stopped_while_somebody_reconnects_it_stays_stopped(connected, end):
+    async with connected(FLAGS, one=stdio("hostile.py", "good", when=["remote"])) as runtime:
+        await runtime.set_flag("demo", "remote", True)
+        (managed,) = runtime.mcp.all()
+        await managed.wait()
+        reconnecting = asyncio.ensure_future(runtime.mcp.reconnect("demo", "one"))
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)  # it waits for the end of the process now
+        match end:
+            case "flag":
+                await runtime.set_flag("demo", "remote", False)
+            case "reload":
+                await runtime.reload("demo")
+            case "stop":
+                await runtime.mcp.close()
+        await asyncio.wait({reconnecting})
+        assert managed.pid is None
+        assert managed.state.status in ("gated_off", "stopped")
 
 
 async def test_a_turn_that_is_cancelled_tells_the_server(connected):
