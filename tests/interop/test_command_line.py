@@ -154,7 +154,9 @@ async def in_terminal(seen: Observed, environ, home) -> dict:
             end = await seen.until(is_end)
         session = await seen.client.get_session(end.session_id)
         policy = (session.policy_name, session.policy_is_autonomous, session.policy_display_label)
-        found[case] = (session.agent, policy, seen.of(end.session_id))
+        # On a busy machine a subscriber of the reference misses the first event of a new session at times.
+        events = [kind for kind in seen.of(end.session_id) if kind != "session.created"]
+        found[case] = (session.agent, policy, events)
     found["resumed"] = await resume(seen, environ, home, end.session_id)
     return found
 
