@@ -149,7 +149,7 @@ def test_the_panel_opens_and_acts_behind_a_proxy_that_takes_a_prefix_off(page, s
         assert page.url == f"{url}/panel"
         (cookie,) = page.context.cookies()
         assert cookie["path"].startswith("/team/dnworker/panel/")
-        assert fire(page, '{"price": 2}').is_visible()
+        fire(page, '{"price": 2}').wait_for()
         page.reload()
         page.panel.get_by_text("1 running", exact=True).wait_for()
         page.goto(f"{url}/")  # leads to the panel
