@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 from dnworker.cli.reloading import APPLIED
 from dnworker.cli.serve import own_parser
 from dnworker.cli.settings.setting import Setting, settings_of
@@ -85,16 +87,22 @@ def config_file() -> str:
 def _entry(setting: Setting) -> str:
     kind = {"flag": "flag", "list": "list", "table": "table"}.get(setting.shape) or _kind(setting)
     reload = " Changes at a reload." if setting.key in APPLIED else ""
-    about = sentence(setting.help.replace(" (default: %(default)s)", ""))
+    about = sentence(re.sub(r" \(default: %\(default\)\w\)", "", setting.help))
     default = (
-        f" Default: `{setting.default}`."
-        if isinstance(setting.default, str | int) and setting.shape == "one"
+        f" Default: `{_shown(setting.default)}`."
+        if isinstance(setting.default, str | int | float) and setting.shape == "one"
         else ""
     )
     return f"`{setting.key}` ({kind}, `{setting.variable}`): {about}{default}{reload}"
 
 
+def _shown(value: object) -> str:
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
 def _kind(setting: Setting) -> str:
     if setting.choices:
         return " or ".join(f"`{one}`" for one in setting.choices)
-    return "whole number" if setting.type is int else "path" if setting.is_path else "text"
+    if setting.type in (int, float):
+        return "whole number" if setting.type is int else "number"
+    return "path" if setting.is_path else "text"

@@ -47,9 +47,9 @@ Commands of `/api/ws`:
 
 NOTES = {
     "Events": "A kind must not begin with a prefix of the runtime's own: see [Event kinds](events.md).\n\n"
-    "No operation lists past events or traces. The socket [`/api/ws/events`](#sockets) has events from now on, and "
-    "the [panel](panel.md) shows the newest with their traces. `dnworker serve --journal FILE` keeps them: "
-    "[`JournalReader`](python.md) reads that file.",
+    "The socket [`/api/ws/events`](#sockets) has events from now on; [`/api/history/events`](#get-apihistoryevents) "
+    "lists those that were, and its operations have their traces. With `dnworker serve --journal FILE` they "
+    "outlive the runtime, and [`JournalReader`](python.md) reads that file.",
     "Tools, skills and MCP servers": "The runtime connects to the [MCP servers](../how-to/mcp-servers.md) of its capabilities. Reconnecting answers once that has succeeded or failed, with the detail of the server.",
     "Dead letters": "`ID` is the id of the event, its first digits, or its `seq`. In the examples, `$ID` is that of an event whose handler failed.",
     "Coding agents in a notebook": "Only the runtime of a notebook answers these; [An agent in the kernel]"
