@@ -16,8 +16,8 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Callable, Coroutine
-from contextlib import suppress
+from collections.abc import Callable, Coroutine, Iterator
+from contextlib import contextmanager, suppress
 from types import FrameType
 from typing import Any
 
@@ -130,10 +130,10 @@ class KernelEnd:
         if os.getpid() != self._pid:  # a child made by `os.fork`, which is not the kernel
             os.kill(os.getpid(), number)
             return
-        self._begin()
-        untraced(
-            threading.Thread(target=self._end_by, args=(number,), name="dnworker end", daemon=True)
-        ).start()
+        with _uninterrupted():  # the stop's own interrupt may come just now, and nobody else ends the process
+            self._begin()
+            ending = threading.Thread(target=self._end_by, args=(number,), name="dnworker end", daemon=True)
+            untraced(ending).start()
 
     def _end_by(self, number: int) -> None:
         """End the process as the signal would have, once the runtime has stopped."""
@@ -207,6 +207,19 @@ def _log_failure() -> None:
 def say(text: str) -> None:
     """Print a line below the newest cell: the runtime's log is read no more, or closed."""
     print(f"dnworker: {text}", file=sys.stderr, flush=True)  # noqa: T201
+
+
+@contextmanager
+def _uninterrupted() -> Iterator[None]:
+    """Let SIGINT wait until the body is over; on the main thread."""
+    came: list[int] = []
+    handler = signal.signal(signal.SIGINT, lambda number, frame: came.append(number))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, signal.SIG_DFL if handler is None else handler)
+        if came:
+            signal.raise_signal(signal.SIGINT)
 
 
 def _interrupt_main_thread() -> None:

@@ -6,6 +6,7 @@ import asyncio
 import io
 import signal
 import sys
+import threading
 from types import SimpleNamespace
 
 import pytest
@@ -78,3 +79,20 @@ async def test_a_request_reaches_the_kernel_whatever_the_stop_raises(broken, qui
     assert await kernel.do_shutdown(True) == {"restart": True}
     undo()
     assert "as asked" in caplog.text
+
+
+def test_an_interrupt_that_comes_with_the_signal_does_not_keep_the_kernel_from_its_end(quick, monkeypatch):
+    before = signal.getsignal(signal.SIGTERM)
+    _, end = kernel_that_hangs("none", done := [])
+    begin = end._begin
+    monkeypatch.setattr(end, "_begin", lambda: (signal.raise_signal(signal.SIGINT), begin()))
+    try:
+        with pytest.raises(KeyboardInterrupt):  # it means what it means, once the end has begun
+            end._on_signal(signal.SIGTERM, None)
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    for thread in threading.enumerate():
+        if thread.name == "dnworker end":
+            thread.join(10)
+    assert quick == [signal.SIGTERM]
+    assert done == ["last"]
