@@ -22,6 +22,9 @@ from common import (
 SUBSCRIBERS = 100
 EVENTS = 100
 
+IN_FLIGHT = 16
+"""Requests that a connection may have waiting: the server refuses more."""
+
 BROADCAST = """
 import asyncio, sys
 from websockets.asyncio.server import serve, broadcast
@@ -120,9 +123,11 @@ async def over_http(url: str) -> float:
     await subscribers.open(url, "/api/ws/events?kinds=bench.event")
     reader, writer = await asyncio.open_connection(host, port)
     started = time.perf_counter()
-    writer.write(request * EVENTS)  # as the other publishes: without waiting for an answer in between
-    for _ in range(EVENTS):
+    writer.write(request * IN_FLIGHT)  # as the other publishes: without waiting for an answer in between
+    for number in range(EVENTS):
         await read_answer(reader)
+        if number + IN_FLIGHT < EVENTS:
+            writer.write(request)
     await subscribers.wait(EVENTS * SUBSCRIBERS)
     took = time.perf_counter() - started
     writer.close()
