@@ -170,11 +170,16 @@ def test_a_session_is_told_to_tabs_of_the_same_runtime_alone(page, served):
         heard.locator(".dn").get_by_text("1 running", exact=True).wait_for()
         heard.evaluate(
             """() => new Promise((done) => {
-              const other = new BroadcastChannel("dnworker-panel/two");
+              const [own, other] = ["one", "two"].map((name) => new BroadcastChannel(`dnworker-panel/${name}`));
               window.told = [];
               other.addEventListener("message", (event) => window.told.push(event.data));
+              let tabs = 2;  // each answers on its own channel, and would have answered on the other one before
+              own.addEventListener("message", ({ data }) => {
+                if (data.type === "home") tabs -= 1;
+                if (!tabs) done();
+              });
               other.postMessage({ type: "asks" });
-              setTimeout(done, 500);
+              own.postMessage({ type: "asks" });
             })"""
         )
         assert heard.evaluate("window.told") == []

@@ -159,13 +159,14 @@ def test_a_large_payload_comes_whole_with_exact_numbers_and_is_searched(opened, 
     tree = inspector.get_by_role("tree", name=re.compile("Payload of"))
     tree.wait_for()
     expect(tree).to_contain_text("12345678901234567890")
-    assert tree.get_by_role("treeitem").count() < 20
+    wait_until(opened, lambda: tree.get_by_role("treeitem").count() < 20, True)
     field = inspector.get_by_label("Search the payload")
     field.fill("12,50")
     inspector.get_by_text("1 of 1", exact=True).wait_for()
     expect(tree.locator(".at")).to_have_text(re.compile(r'^\s*"price": "12,50"'))
     inspector.get_by_text("rows[19999].price").wait_for()
-    assert tree.get_by_role("treeitem").count() < 300  # of 20,000 rows, those that can be seen
+    # Of 20,000 rows, those that can be seen.
+    wait_until(opened, lambda: tree.get_by_role("treeitem").count() < 300, True)
 
 
 def test_a_tree_is_used_by_keys_alone(opened, events):
