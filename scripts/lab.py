@@ -90,12 +90,7 @@ def running_lab(directory: Path, settings: Mapping[str, Mapping[str, object]] | 
         port = port_of(process, config, config / "lab.log")
         yield Lab(f"http://127.0.0.1:{port}", token, directory)
     finally:
-        process.terminate()
-        try:
-            process.wait(STOP_LIMIT)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
+        _end(process)
         log.close()
 
 
@@ -132,8 +127,7 @@ def running_serve(*paths: Path, home: Path, port: int = 0) -> Iterator[Served]:
     try:
         yield Served(json.loads(process.stdout.readline())["url"], token_file, process)
     finally:
-        process.terminate()
-        process.wait(STOP_LIMIT)
+        _end(process)
         process.stdout.close()
 
 
@@ -226,6 +220,15 @@ def port_of(process: subprocess.Popen[bytes], place: Path, log: Path) -> int:
             if process.poll() is not None or time.monotonic() > deadline:
                 raise RuntimeError(f"the server did not start:\n{log.read_text()[-2000:]}") from None
             time.sleep(0.1)  # nothing tells when another process listens
+
+
+def _end(process: subprocess.Popen[Any]) -> None:
+    process.terminate()
+    try:
+        process.wait(STOP_LIMIT)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
 
 
 def _free_port() -> int:
