@@ -29,7 +29,7 @@ HELD = (
     "print('ended')"
 )
 """Runs until there is a file `go-on`."""
-TURNS = "turns = dn._active().magics._context.turns"
+TURNS = "turns = dn._active().magics.turns"
 
 
 def plain(text: str) -> str:
