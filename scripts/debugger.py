@@ -28,11 +28,11 @@ def turn_on(page: Page) -> None:
     for _ in range(3):
         button.click()
         try:
-            gutter.wait_for(timeout=30_000)
+            gutter.wait_for(timeout=60_000)
         except NotInTime:
             continue  # JupyterLab lets a click go that comes while it attaches to a kernel that starts
         return
-    gutter.wait_for(timeout=30_000)
+    gutter.wait_for(timeout=60_000)
 
 
 def at_the_stop(page: Page) -> None:

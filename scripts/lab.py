@@ -11,6 +11,7 @@ import socket
 import subprocess
 import sys
 import time
+import urllib.parse
 import urllib.request
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -56,11 +57,13 @@ class Lab:
 def running_lab(directory: Path, settings: Mapping[str, Mapping[str, object]] | None = None) -> Iterator[Lab]:
     """Serve `directory` with JupyterLab on a free port of loopback, ended by its process id.
 
+    It looks for another port where somebody took that one meanwhile, and its own file tells which it has.
+
     Args:
         directory: the root of its files; what it writes itself goes into `.lab` there.
         settings: of plugins, by their ids; those of `OVERRIDES` hold besides.
     """
-    port, token = _free_port(), secrets.token_hex(16)
+    token = secrets.token_hex(16)
     config = directory / ".lab"
     (config / "labconfig").mkdir(parents=True, exist_ok=True)
     (config / "labconfig" / "default_setting_overrides.json").write_text(
@@ -76,24 +79,18 @@ def running_lab(directory: Path, settings: Mapping[str, Mapping[str, object]] | 
         "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]]),
     }
     command = [
-        sys.executable, "-m", "jupyterlab", "--no-browser", "--allow-root", f"--port={port}",
-        "--ip=127.0.0.1", "--ServerApp.port_retries=0", f"--IdentityProvider.token={token}",
+        sys.executable, "-m", "jupyterlab", "--no-browser", "--allow-root", f"--port={_free_port()}",
+        "--ip=127.0.0.1", "--ServerApp.port_retries=50", f"--IdentityProvider.token={token}",
         f"--ServerApp.root_dir={directory}",
         "--LabApp.news_url=", "--LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate",
     ]  # fmt: skip
     log = (config / "lab.log").open("wb")
     process = subprocess.Popen(command, env=environment, stdout=log, stderr=log, stdin=subprocess.DEVNULL)
-    lab = Lab(f"http://127.0.0.1:{port}", token, directory)
     try:
-        _wait_until_up(lab, process, config / "lab.log")
-        yield lab
+        port = port_of(process, config, config / "lab.log")
+        yield Lab(f"http://127.0.0.1:{port}", token, directory)
     finally:
-        process.terminate()
-        try:
-            process.wait(STOP_LIMIT)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
+        _end(process)
         log.close()
 
 
@@ -130,8 +127,7 @@ def running_serve(*paths: Path, home: Path, port: int = 0) -> Iterator[Served]:
     try:
         yield Served(json.loads(process.stdout.readline())["url"], token_file, process)
     finally:
-        process.terminate()
-        process.wait(STOP_LIMIT)
+        _end(process)
         process.stdout.close()
 
 
@@ -207,16 +203,32 @@ def has_run(cell: Locator) -> Locator:
     return cell.locator(".jp-InputPrompt").filter(has_text=re.compile(r"\[\d+\]"))
 
 
-def _wait_until_up(lab: Lab, process: subprocess.Popen[bytes], log: Path) -> None:
+def port_of(process: subprocess.Popen[bytes], place: Path, log: Path) -> int:
+    """Wait until a Jupyter server answers, and return its port, which it writes into a file below `place`.
+
+    Raises:
+        RuntimeError: it ended or did not start in time; the end of its log is told.
+    """
     deadline = time.monotonic() + START_LIMIT
     while True:
         try:
-            with urllib.request.urlopen(f"{lab.url}/api", timeout=2):
-                return
-        except OSError:
+            file = next(place.rglob(f"jpserver-{process.pid}.json"), place)
+            url = json.loads(file.read_text(encoding="utf-8"))["url"]
+            with urllib.request.urlopen(f"{url}api", timeout=START_LIMIT):
+                return int(urllib.parse.urlsplit(url).port or 0)
+        except (OSError, ValueError):  # no file yet, half of one, or nobody listens yet
             if process.poll() is not None or time.monotonic() > deadline:
-                raise RuntimeError(f"JupyterLab did not start:\n{log.read_text()[-2000:]}") from None
+                raise RuntimeError(f"the server did not start:\n{log.read_text()[-2000:]}") from None
             time.sleep(0.1)  # nothing tells when another process listens
+
+
+def _end(process: subprocess.Popen[Any]) -> None:
+    process.terminate()
+    try:
+        process.wait(STOP_LIMIT)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
 
 
 def _free_port() -> int:

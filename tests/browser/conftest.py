@@ -6,8 +6,11 @@ import os
 import re
 import shutil
 import sys
+import time
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -20,8 +23,9 @@ from lab import launch, open_notebook, run_all, running_lab  # noqa: E402  after
 @pytest.fixture(scope="package")  # ended before other tests want the loop
 def browser():
     """A headless Chromium; without one, skip, or fail when CI=true."""
-    from playwright.sync_api import sync_playwright
+    from playwright.sync_api import expect, sync_playwright
 
+    expect.set_options(timeout=LIMIT_MS)
     with sync_playwright() as playwright:
         try:
             started = launch(playwright)
@@ -47,6 +51,28 @@ SIZE = {"width": 1280, "height": 1000}
 
 LIMIT_MS = 120_000
 """What is waited for comes within a second or, on a busy machine, some; after this it hangs."""
+
+
+ANY = re.compile("")
+"""Every value that an attribute can have."""
+
+NEXT_FRAME = "() => new Promise((done) => requestAnimationFrame(done))"
+
+
+def wait_until(page, read: Callable[[], Any], wanted: Any) -> None:
+    """Wait until what is read of a page is as wanted, from frame to frame; fail with what is read at the end.
+
+    What `expect` knows, it tells better: this is for what a page has sent, measures or has in its clipboard.
+    """
+    end = time.monotonic() + LIMIT_MS / 1000
+    while (found := read()) != wanted and time.monotonic() < end:
+        page.evaluate(NEXT_FRAME)
+    assert found == wanted
+
+
+def clipboard_is(page, wanted: str) -> None:
+    """Wait until the clipboard has this text."""
+    wait_until(page, lambda: page.evaluate("navigator.clipboard.readText()"), wanted)
 
 
 @pytest.fixture(scope="package")

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from lab import has_run
 
-pytestmark = [pytest.mark.browser, pytest.mark.timeout(180)]
+pytestmark = [pytest.mark.browser, pytest.mark.timeout(300)]
 
 CELL = (
     "%%worker stopping\n@worker.on_event('stop.here')\nasync def on_stop(e, c):\n    x = 41\n    breakpoint()\n"

@@ -8,19 +8,19 @@ from pathlib import Path
 
 import pytest
 from lab import has_run
+from playwright.sync_api import expect
 
-pytestmark = [pytest.mark.browser, pytest.mark.timeout(180)]
+pytestmark = [pytest.mark.browser, pytest.mark.timeout(300)]
 
 
 def test_the_tutorial_runs_from_top_to_bottom_and_exports(tutorial, lab, open_log):
-    text = tutorial.locator(".jp-Notebook").inner_text()
-    assert "Traceback" not in text
+    expect(tutorial.locator(".jp-Notebook")).not_to_contain_text("Traceback")
     outputs = tutorial.locator(".jp-OutputArea-output")
     panel = tutorial.locator(".dn")
     open_log(panel).get_by_text("turn t1 took 147 ms").first.wait_for()
-    assert outputs.filter(has_text="turn t1 took 147 ms").count() == 2  # the trace and the panel
+    expect(outputs.filter(has_text="turn t1 took 147 ms")).to_have_count(2)  # the trace and the panel
     newest = outputs.filter(has_text="wrote 14 tokens", has_not=panel).first
-    assert "took" not in newest.inner_text()
+    expect(newest).not_to_contain_text("took")
     script = Path(lab.directory / "out" / "quickstart" / "workers" / "bridge.py").read_text()
     assert "wrote {tokens} tokens" in script
 
@@ -34,16 +34,16 @@ def test_the_panel_shows_workers_and_log_and_drives_them(tutorial, open_log):
     drawer.get_by_role("img", name="running", exact=True).wait_for()
     handlers = drawer.get_by_role("region", name="Handlers")
     handlers.get_by_role("row").filter(has_text="turn.completed").filter(has_text="count").wait_for()
-    assert drawer.get_by_role("button", name="Start", exact=True).count() == 0
+    expect(drawer.get_by_role("button", name="Start", exact=True)).to_have_count(0)
     drawer.get_by_role("button", name="Stop", exact=True).click()
     row.get_by_text("Stopped").wait_for()
     drawer.get_by_role("button", name="Start", exact=True).wait_for()
-    assert drawer.get_by_role("button", name="Stop", exact=True).count() == 0
+    expect(drawer.get_by_role("button", name="Stop", exact=True)).to_have_count(0)
     log = open_log(panel)
     log.get_by_role("row").filter(has_text="disconnected").first.wait_for()
     line = log.get_by_text("turn t1 took 147 ms")
     line.first.wait_for()
-    assert line.count() == 1
+    expect(line).to_have_count(1)
     drawer.get_by_role("button", name="Start", exact=True).click()
     row.get_by_text("Stopped").wait_for(state="detached")
     drawer.get_by_role("img", name="running", exact=True).wait_for()

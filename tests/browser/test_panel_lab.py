@@ -6,11 +6,12 @@ import re
 
 import pytest
 from lab import has_run, open_notebook
+from playwright.sync_api import expect
 
 from .conftest import LIMIT_MS, run_below
 from .width import too_wide
 
-pytestmark = [pytest.mark.browser, pytest.mark.timeout(240)]
+pytestmark = [pytest.mark.browser, pytest.mark.timeout(300)]
 
 CODE = 'total = sum(p or 0 for p in event.payload["prices"])'
 SIZES = {"wide": (1700, 1000), "at 700 pixels": (870, 1000)}
@@ -78,7 +79,7 @@ def test_who_never_read_the_docs_finds_what_failed_where_and_on_what_and_fires_i
     run.get_by_role("tab", name="Error").wait_for(state="detached")
     tab(shown, "Overview")
     panel.get_by_role("heading", name=re.compile(r"^All \d handlers succeed$")).wait_for()
-    assert failure.count() == 0
+    expect(failure).to_have_count(0)
 
 
 def test_everything_is_reached_by_keyboard_and_the_notebook_takes_no_key_from_it(shown, open_log):
@@ -93,7 +94,7 @@ def test_everything_is_reached_by_keyboard_and_the_notebook_takes_no_key_from_it
         ("ArrowRight", "runs"),
     ):
         shown.keyboard.press(key)
-        assert shown.evaluate("document.activeElement.dataset.tab") == name
+        expect(shown.locator(":focus")).to_have_attribute("data-tab", name)
     panel.get_by_role("listbox", name="Runs").get_by_role("option").nth(1).wait_for()
     panel.get_by_role("listbox", name="Runs").focus()
     shown.keyboard.press("ArrowDown")
@@ -102,7 +103,7 @@ def test_everything_is_reached_by_keyboard_and_the_notebook_takes_no_key_from_it
     run_pane(shown).get_by_role("treegrid").wait_for()
     for key in ("b", "a", "d", "d", "x", "m"):  # in command mode: cells are made, deleted, cut
         shown.keyboard.press(key)
-    assert shown.locator(".jp-Notebook .jp-Cell").count() == cells
+    expect(shown.locator(".jp-Notebook .jp-Cell")).to_have_count(cells)
     log = open_log(panel)
     log.get_by_role("grid", name="Lines of the log").focus()
     shown.keyboard.press("ArrowUp")
@@ -113,14 +114,14 @@ def test_everything_is_reached_by_keyboard_and_the_notebook_takes_no_key_from_it
     log.get_by_role("button", name="Pause", exact=True).wait_for()
     for key in ("b", "a", "d", "d", "x", "m"):
         shown.keyboard.press(key)
-    assert shown.locator(".jp-Notebook .jp-Cell").count() == cells
+    expect(shown.locator(".jp-Notebook .jp-Cell")).to_have_count(cells)
 
 
 def test_shown_twice_and_in_two_browsers_it_is_one_model_that_refills(shown, lab, browser):
     run_cell(shown, "%panel")
     panels = shown.locator(".dn")
     panels.nth(1).wait_for(state="attached")
-    assert panels.count() == 2
+    expect(panels).to_have_count(2)
     state = "len([w for w in __import__('ipywidgets').Widget.get_manager_state()['state'].values() if 'still' in w.get('state', {})])"
     shown.keyboard.press("Control+s")
     shown.locator(".jp-mod-dirty").first.wait_for(state="detached")
@@ -161,10 +162,10 @@ def test_two_panels_of_a_notebook_have_views_keys_and_focus_of_their_own(shown):
     shown.keyboard.press("Control+k")
     second.get_by_role("dialog", name="Search or run").wait_for()
     shown.keyboard.press("Escape")
-    assert shown.evaluate("document.activeElement.dataset.tab") == "runs"
+    expect(shown.locator(":focus")).to_have_attribute("data-tab", "runs")
     first.scroll_into_view_if_needed()
     first.get_by_role("tab", name="Overview", selected=True).wait_for()
-    assert first.get_by_role("grid", name="Lines of the log").count() == 0
+    expect(first.get_by_role("grid", name="Lines of the log")).to_have_count(0)
     first.get_by_role("button", name="Dismiss").first.click()
     first.get_by_role("heading", name=re.compile(r"^All \d handlers succeed$")).wait_for()
     second.scroll_into_view_if_needed()

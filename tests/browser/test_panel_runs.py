@@ -8,8 +8,11 @@ import re
 import httpx
 import pytest
 from lab import running_serve
+from playwright.sync_api import expect
 
-pytestmark = [pytest.mark.browser, pytest.mark.timeout(180)]
+from .conftest import wait_until
+
+pytestmark = [pytest.mark.browser, pytest.mark.timeout(300)]
 
 HOSTILE = '<img src=x onerror="window.attacked=1"><script>window.attacked=1</script>'
 MANIFEST = """
@@ -127,18 +130,17 @@ def test_a_failed_run_is_a_row_and_opens_at_the_call_that_failed(runs, publish, 
     seq = publish("shop.sale", {"order": "ord-1", "bad": 1})
     one = row(runs, seq)
     one.get_by_label("Failed").wait_for()
-    assert "ord-1" in one.inner_text()
-    assert "4 calls" in one.inner_text()
+    expect(one).to_contain_text("ord-1")
+    expect(one).to_contain_text("4 calls")
     one.click()
     waterfall = runs.get_by_role("treegrid", name=f"Waterfall of #{seq}")
     selected = waterfall.locator('[role="row"][aria-selected="true"]')
     selected.get_by_text("shop:stock.on_item").wait_for()
-    assert selected.locator(".x.f").count() == 1
-    assert "failed with ValueError" in selected.get_attribute(
-        "aria-label"
-    )  # beside its bar where that leaves room
+    expect(selected.locator(".x.f")).to_have_count(1)
+    # Beside its bar where that leaves room.
+    expect(selected).to_have_attribute("aria-label", re.compile("failed with ValueError"))
     runs.locator(".phead").get_by_text("1 of 4 calls failed").wait_for()
-    assert waterfall.get_by_text(f"#{seq + 1} to #{seq + 3}").count() == 1
+    expect(waterfall.get_by_text(f"#{seq + 1} to #{seq + 3}")).to_have_count(1)
     assert problems == []
 
 
@@ -148,7 +150,7 @@ def test_one_event_of_several_in_a_row_is_chosen_by_its_diamond(runs, publish):
     events = runs.get_by_role("treegrid").get_by_role("row").filter(has_text=f"#{seq + 1} to #{seq + 3}")
     events.locator(".ev").nth(2).click()
     runs.get_by_label("Inspector").get_by_text('"n": 2').first.wait_for()
-    assert events.get_attribute("aria-selected") == "true"
+    expect(events).to_have_attribute("aria-selected", "true")
 
 
 def test_nothing_that_anybody_says_is_markup(runs, publish, problems):
@@ -157,8 +159,9 @@ def test_nothing_that_anybody_says_is_markup(runs, publish, problems):
     row(runs, seq).click()
     for form in ("Lanes", "Sequence", "Waterfall"):
         runs.get_by_role("radio", name=form).click()
+        expect(runs.get_by_role("radio", name=form)).to_have_attribute("aria-checked", "true")
     assert runs.evaluate("window.attacked") is None
-    assert runs.locator(".runs :is(script, img, iframe)").count() == 0
+    expect(runs.locator(".runs :is(script, img, iframe)")).to_have_count(0)
     assert problems == []
 
 
@@ -173,7 +176,7 @@ def test_the_selection_survives_another_form_and_keys_move_it(runs, publish):
     selected.get_by_text("shop.sale").wait_for()
     runs.keyboard.press("ArrowLeft")
     waterfall.locator('[aria-expanded="false"]').wait_for()
-    assert waterfall.locator(".rows > .wr").count() == 1
+    expect(waterfall.locator(".rows > .wr")).to_have_count(1)
     runs.keyboard.press("ArrowRight")
     runs.keyboard.press("ArrowRight")
     selected.get_by_text("shop:till.on_sale").wait_for()
@@ -196,7 +199,7 @@ def test_a_run_that_goes_on_is_live_in_list_and_waterfall(runs, publish):
     publish("shop.go")
     row(runs, seq).get_by_label("Succeeded").wait_for()
     runs.locator(".wf .x:not(.on)").wait_for()
-    assert runs.locator(".wf .x.on").count() == 0
+    expect(runs.locator(".wf .x.on")).to_have_count(0)
 
 
 def test_a_segment_and_tokens_narrow_the_list(runs, publish):
@@ -223,12 +226,13 @@ def test_a_segment_and_tokens_narrow_the_list(runs, publish):
 def test_new_rows_wait_while_the_pointer_is_in_the_list(runs, publish):
     first = publish("shop.sale", {"order": "first"})
     row(runs, first).hover()
-    before = runs.get_by_role("option").all_inner_texts()[0]
+    newest = runs.get_by_role("option").first
+    before = newest.inner_text().split("\n")[0]
     second = publish("shop.sale", {"order": "second"})
     fresh = runs.get_by_role("button", name=re.compile(r"^\d+ new$"))
     fresh.wait_for()
-    assert row(runs, second).count() == 0
-    assert runs.get_by_role("option").all_inner_texts()[0].split("\n")[0] == before.split("\n")[0]
+    expect(row(runs, second)).to_have_count(0)
+    expect(newest).to_contain_text(before)
     fresh.click()
     row(runs, second).wait_for()
     runs.mouse.move(900, 5)
@@ -243,7 +247,7 @@ def test_a_paused_list_stands_still_until_it_is_resumed(runs, publish):
     runs.get_by_role("button", name="Pause list").click()
     second = publish("shop.sale")
     runs.get_by_role("button", name=re.compile(r"^\d+ new$")).wait_for()
-    assert row(runs, second).count() == 0
+    expect(row(runs, second)).to_have_count(0)
     runs.get_by_role("button", name="Resume list").click()
     row(runs, second).wait_for()
 
@@ -293,8 +297,10 @@ def test_a_run_is_copied_as_a_cell_and_saved_as_a_test(runs, publish):
     runs.locator(".phead").get_by_text(f"#{seq}").wait_for()
     runs.get_by_role("button", name="Copy as %fire").click()
     runs.get_by_text("Copied; paste it into a cell").wait_for()
-    kind, _, payload = runs.evaluate("navigator.clipboard.readText()").partition("\n")
-    assert kind == "%%fire shop.sale"
+    runs.wait_for_function(
+        "navigator.clipboard.readText().then((text) => text.startsWith('%%fire shop.sale\\n'))"
+    )
+    payload = runs.evaluate("navigator.clipboard.readText()").partition("\n")[2]
     assert json.loads(payload) == {"order": "ord-5", "lines": [1, 2]}
     with runs.expect_download() as download:
         runs.get_by_role("button", name="Save as test").click()
@@ -304,8 +310,8 @@ def test_a_run_is_copied_as_a_cell_and_saved_as_a_test(runs, publish):
     row(runs, nobody).click()
     runs.locator(".phead").get_by_text(f"#{nobody}").wait_for()
     test = runs.get_by_role("button", name="Save as test")
-    assert test.get_attribute("aria-disabled") == "true"
-    assert test.get_attribute("title") == "no handler ran, so there is nothing to test"
+    expect(test).to_have_attribute("aria-disabled", "true")
+    expect(test).to_have_attribute("title", "no handler ran, so there is nothing to test")
 
 
 def test_keys_choose_in_the_list_and_a_slash_goes_to_the_search(runs, publish):
@@ -320,7 +326,13 @@ def test_keys_choose_in_the_list_and_a_slash_goes_to_the_search(runs, publish):
     runs.keyboard.press("k")
     head.get_by_text(f"#{second}").wait_for()
     runs.keyboard.press("/")
-    assert runs.evaluate("document.activeElement.getAttribute('aria-label')").startswith("Search runs")
+    expect(runs.get_by_role("textbox", name=re.compile("^Search runs"))).to_be_focused()
+
+
+OTHER_TICKS = """(before) => {
+    const ticks = [...document.querySelectorAll(".wf .ax .tl span")].map((one) => one.innerText);
+    return ticks.length > 0 && ticks.join("\\n") !== before;
+}"""
 
 
 def test_the_axis_zooms_by_wheel_and_keys_pans_and_fits(runs, publish):
@@ -339,16 +351,14 @@ def test_the_axis_zooms_by_wheel_and_keys_pans_and_fits(runs, publish):
     runs.mouse.wheel(0, -600)
     runs.keyboard.up("Control")
     runs.locator(".wf.zoomed").wait_for()
+    runs.wait_for_function(OTHER_TICKS, arg="\n".join(whole))
     zoomed = ticks()
-    assert zoomed != whole
     waterfall.focus()
     runs.keyboard.press("Shift+ArrowRight")
-    runs.wait_for_function(
-        "before => document.querySelector('.ax .tl').innerText !== before", arg="\n".join(zoomed)
-    )
+    runs.wait_for_function(OTHER_TICKS, arg="\n".join(zoomed))
     runs.get_by_role("button", name="Fit all").click()
     runs.locator(".wf:not(.zoomed)").wait_for()
-    assert ticks() == whole
+    wait_until(runs, ticks, whole)
     edge = runs.get_by_role("slider", name="Start of what is shown")
     edge.focus()
     runs.keyboard.press("ArrowRight")
@@ -365,14 +375,14 @@ def test_below_760_pixels_a_run_takes_the_place_of_the_list(runs, publish):
     row(runs, second).click()
     head = runs.locator(".detail-head")
     head.get_by_text(f"#{second}").wait_for()
-    assert runs.get_by_role("tab", name="Overview").is_hidden()
+    expect(runs.get_by_role("tab", name="Overview")).to_be_hidden()
     head.get_by_role("button", name="Next run").click()
     head.get_by_text(f"#{first}").wait_for()
     head.get_by_role("button", name="Previous run").click()
     head.get_by_text(f"#{second}").wait_for()
     head.get_by_role("button", name="Back to runs").click()
     row(runs, first).wait_for()
-    assert runs.evaluate("document.documentElement.scrollWidth") <= 420
+    runs.wait_for_function("document.documentElement.scrollWidth <= 420")
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
@@ -387,5 +397,6 @@ def test_axe_finds_nothing_serious_in_any_form(runs, publish, axe, scheme, width
     if width > 420:
         for form in ("Lanes", "Sequence"):
             runs.get_by_role("radio", name=form).click()
+            expect(runs.get_by_role("radio", name=form)).to_have_attribute("aria-checked", "true")
             found += axe(runs, ".dn")
     assert found == []

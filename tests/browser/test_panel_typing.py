@@ -7,8 +7,9 @@ import re
 import httpx
 import pytest
 from lab import running_serve
+from playwright.sync_api import expect
 
-pytestmark = [pytest.mark.browser, pytest.mark.timeout(120)]
+pytestmark = [pytest.mark.browser, pytest.mark.timeout(300)]
 
 MANIFEST = """
 schema: 1
@@ -87,7 +88,7 @@ def test_a_segment_and_a_token_of_the_same_moment_both_hold(page, runs):
     rows.filter(has_text="ord-1").wait_for(state="detached")
     runs.evaluate(SCRIPT, "press('All'); type('kind:shop.sale ord-1 ')")
     rows.filter(has_text="ord-1").wait_for()
-    assert page.get_by_role("radio", name=re.compile("^All")).get_attribute("aria-checked") == "true"
+    expect(page.get_by_role("radio", name=re.compile("^All"))).to_have_attribute("aria-checked", "true")
 
 
 def test_a_search_that_others_end_does_not_come_back(page, runs):

@@ -7,11 +7,12 @@ from typing import Any
 
 import pytest
 from lab import has_run, open_notebook, run_all, running_serve
+from playwright.sync_api import expect
 
-from .conftest import CELLS, write_notebook
+from .conftest import CELLS, wait_until, write_notebook
 from .scene import NOW_MS, show
 
-pytestmark = [pytest.mark.browser, pytest.mark.timeout(180)]
+pytestmark = [pytest.mark.browser, pytest.mark.timeout(300)]
 
 HOSTILE = "<img src=x onerror='window.attacked=1'>"
 
@@ -180,9 +181,16 @@ def update(page, **found: Any) -> None:
 
 def names(page) -> list[str]:
     """Return what stands in the first column, from top to bottom."""
-    rows = page.locator(".w-body [role=row]")
-    found = [(one.bounding_box()["y"], one.locator("bdi").first.inner_text()) for one in rows.all()]
+    found = page.evaluate(
+        """() => [...document.querySelectorAll(".w-body [role=row]")]
+          .map((one) => [one.getBoundingClientRect().y, one.querySelector("bdi").innerText])"""
+    )
     return [text for _, text in sorted(found)]
+
+
+def names_are(page, wanted: list[str]) -> None:
+    """Wait until these stand there: rows are drawn, and moved, in a later frame."""
+    wait_until(page, lambda: names(page), wanted)
 
 
 def sent(page, type_: str) -> list[dict[str, Any]]:
@@ -191,15 +199,15 @@ def sent(page, type_: str) -> list[dict[str, Any]]:
 
 def test_groups_that_fail_come_first_and_each_row_says_how_the_worker_does(page):
     open_view(page, scene())
-    assert names(page) == ["csvdrop", "importer", "parser", "calm", "one", "two", "three"]
+    names_are(page, ["csvdrop", "importer", "parser", "calm", "one", "two", "three"])
     importer = page.get_by_role("row", name="importer")
-    assert re.sub(r"\s+", " ", importer.inner_text()) == "importer Python 52/min 41"
-    assert importer.get_by_role("img", name="52 calls in 15 minutes, 41 failed").count() == 1
-    assert "Gated by mail" in page.get_by_role("row", name="two").inner_text()
-    assert page.get_by_role("row", name="three").locator(".c-backlog.warn").inner_text() == "188"
-    assert page.get_by_role("row", name="one").locator(".c-next").inner_text() == "3 min"
-    assert page.locator(".w-body [role=row]").first.bounding_box()["height"] == 28
-    assert importer.bounding_box()["height"] == 32
+    wait_until(page, lambda: " ".join(importer.inner_text().split()), "importer Python 52/min 41")
+    expect(importer.get_by_role("img", name="52 calls in 15 minutes, 41 failed")).to_have_count(1)
+    expect(page.get_by_role("row", name="two")).to_contain_text("Gated by mail")
+    expect(page.get_by_role("row", name="three").locator(".c-backlog.warn")).to_have_text("188")
+    expect(page.get_by_role("row", name="one").locator(".c-next")).to_have_text("3 min")
+    expect(page.locator(".w-body [role=row]").first).to_have_js_property("offsetHeight", 28)
+    expect(importer).to_have_js_property("offsetHeight", 32)
 
 
 def test_the_list_is_used_by_keys_alone_and_the_drawer_gives_the_focus_back(page):
@@ -208,18 +216,16 @@ def test_the_list_is_used_by_keys_alone_and_the_drawer_gives_the_focus_back(page
     page.get_by_role("tab", name="Workers").press("/")
     field = page.get_by_label("Filter 5 workers")
     field.type("importer")
-    assert names(page) == ["csvdrop", "importer"]
+    names_are(page, ["csvdrop", "importer"])
     field.press("Escape")
-    assert len(names(page)) == 7
+    wait_until(page, lambda: len(names(page)), 7)
     field.press("ArrowDown")
     grid.press("ArrowLeft")  # folds the group of the first row
-    assert names(page) == ["csvdrop", "calm", "one", "two", "three"]
+    names_are(page, ["csvdrop", "calm", "one", "two", "three"])
     grid.press("ArrowRight")
     grid.press("j")
-    assert (
-        page.locator(f"#{grid.get_attribute('aria-activedescendant')}").get_attribute("data-id")
-        == "w csvdrop:importer"
-    )
+    chosen = page.locator("[data-id='w csvdrop:importer']")
+    expect(grid).to_have_attribute("aria-activedescendant", chosen.get_attribute("id"))
     grid.press("Enter")
     drawer = page.get_by_role("complementary", name="csvdrop:importer")
     drawer.get_by_role("button", name="Restart").focus()
@@ -231,7 +237,7 @@ def test_the_list_is_used_by_keys_alone_and_the_drawer_gives_the_focus_back(page
     grid.press("Escape")
     drawer.wait_for(state="detached")
     grid.press("ArrowLeft")  # from a worker to its group, which folds
-    assert names(page) == ["csvdrop", "calm", "one", "two", "three"]
+    names_are(page, ["csvdrop", "calm", "one", "two", "three"])
 
 
 def test_the_order_stands_still_under_the_pointer_and_the_focus_and_moves_on_after(page):
@@ -246,57 +252,59 @@ def test_the_order_stands_still_under_the_pointer_and_the_focus_and_moves_on_aft
         },
     )
     page.get_by_role("row", name="new").wait_for()
-    assert names(page) == ["csvdrop", "importer", "parser", "calm", "one", "two", "three", "new"]
+    names_are(page, ["csvdrop", "importer", "parser", "calm", "one", "two", "three", "new"])
     page.get_by_role("tab", name="Workers").hover()
     page.wait_for_function("document.querySelector('.w-body [role=row] bdi').textContent === 'calm'")
     page.get_by_role("grid", name="Workers").focus()
     update(page, workers={"order": [one["name"] for one in WORKERS], "changed": WORKERS})
     page.get_by_role("row", name="new").wait_for(state="detached")
-    assert names(page)[0] == "calm"
+    wait_until(page, lambda: names(page)[:1], ["calm"])
 
 
 def test_segments_columns_and_groups_choose_and_sort(page):
     open_view(page, scene())
     choice = page.get_by_role("radiogroup", name="Which workers")
-    assert re.sub(r"\s+", " ", choice.inner_text()) == "All 5 Failing 1 Running 3 Off 2"
+    wait_until(page, lambda: " ".join(choice.inner_text().split()), "All 5 Failing 1 Running 3 Off 2")
     choice.get_by_role("radio", name="Off 2").click()
-    assert names(page) == ["calm", "two", "csvdrop", "parser"]
+    names_are(page, ["calm", "two", "csvdrop", "parser"])
     choice.get_by_role("radio", name="All 5").click()
     page.get_by_role("button", name="By capability").click()
     page.get_by_role("columnheader", name="Backlog").get_by_role("button").press("Enter")
-    assert names(page)[0] == "calm:three"
-    assert page.get_by_role("columnheader", name="Backlog").get_attribute("aria-sort") == "descending"
+    wait_until(page, lambda: names(page)[:1], ["calm:three"])
+    expect(page.get_by_role("columnheader", name="Backlog")).to_have_attribute("aria-sort", "descending")
 
 
 def test_the_drawer_says_what_fails_since_when_and_why_it_runs(page):
     open_view(page, scene())
     page.get_by_role("row", name="importer").click()
     drawer = page.get_by_role("complementary", name="csvdrop:importer")
-    assert drawer.bounding_box()["width"] == 596
+    expect(drawer).to_have_js_property("offsetWidth", 596)
     drawer.get_by_text("Running for 5 min, Python process 4182, generation 7, no restarts").wait_for()
     drawer.get_by_text("41 of 52 calls of on_rows failed since generation 7").wait_for()
     picture = drawer.get_by_role("img", name=re.compile("Lifecycle over the last 30 minutes: running now"))
-    assert picture.locator("text").all_text_contents()[:7] == [
-        "Loading", "Starting", "Running", "Stopping", "Stopped", "Error", "Gated off",
-    ]  # fmt: skip
-    assert picture.locator(".w-tick").count() == 1
-    why = drawer.get_by_role("list", name="Why, the newest first").get_by_role("listitem").all_inner_texts()
-    assert [one.split("\n")[-1] for one in why] == ["Started in 410 ms", "Cell [9] ran again: generation 7"]
+    states = ["Loading", "Starting", "Running", "Stopping", "Stopped", "Error", "Gated off"]
+    wait_until(page, lambda: picture.locator("text").all_text_contents()[:7], states)
+    expect(picture.locator(".w-tick")).to_have_count(1)
+    why = drawer.get_by_role("list", name="Why, the newest first").get_by_role("listitem")
+    expect(why).to_have_text(
+        [re.compile(r"Started in 410 ms\s*$"), re.compile(r"Cell \[9\] ran again: generation 7\s*$")]
+    )
     drawer.get_by_role("button", name="Show the state machine").click()
     machine = drawer.get_by_role("img", name=re.compile("State machine: running"))
-    assert machine.locator("line.taken").count() == 2
+    expect(machine.locator("line.taken")).to_have_count(2)
     drawer.get_by_role("button", name="sweep").click()
-    assert "2 missed" in drawer.inner_text()
-    runs = drawer.get_by_role("list", name="Last runs").get_by_role("listitem").all_inner_texts()
-    assert [re.sub(r"\s+", " ", one).split(" ", 1)[1] for one in runs] == [
-        "Failed 1.02 s 30 s ago",
-        "Succeeded 88.0 ms 1 min ago",
-    ]
+    expect(drawer).to_contain_text("2 missed")
+    runs = drawer.get_by_role("list", name="Last runs").get_by_role("listitem")
+    wait_until(
+        page,
+        lambda: [" ".join(one.split()[1:]) for one in runs.all_inner_texts()],
+        ["Failed 1.02 s 30 s ago", "Succeeded 88.0 ms 1 min ago"],
+    )
     drawer.get_by_role("button", name="Run now").click()
-    assert sent(page, "run")[0]["key"] == ["every", "10m", "sweep"]
-    assert drawer.locator(".w-env div", has_text="API_KEY").inner_text().split("\n")[1] == "•••"
+    wait_until(page, lambda: [one["key"] for one in sent(page, "run")], [["every", "10m", "sweep"]])
+    expect(drawer.locator(".w-env div", has_text="API_KEY")).to_have_text("API_KEY•••capability.yaml")
     drawer.get_by_role("button", name="Show run #4812").click()
-    assert page.get_by_role("tab", name="Runs").get_attribute("aria-selected") == "true"
+    expect(page.get_by_role("tab", name="Runs")).to_have_attribute("aria-selected", "true")
 
 
 def test_a_rollback_can_be_undone_and_goes_to_any_generation(page):
@@ -304,7 +312,7 @@ def test_a_rollback_can_be_undone_and_goes_to_any_generation(page):
     page.get_by_role("row", name="importer").click()
     drawer = page.get_by_role("complementary", name="csvdrop:importer")
     code = drawer.get_by_role("group", name="Code of cell [9]")
-    assert code.locator(".del").inner_text().strip().endswith("old(row)")
+    expect(code.locator(".del")).to_have_text(re.compile(r"old\(row\)\s*$"))
     drawer.get_by_role("button", name="Roll back to 6").click()
     page.get_by_role("status").get_by_text("importer has the handlers of generation 6 again").wait_for()
     page.get_by_role("button", name="Undo").click()
@@ -326,6 +334,8 @@ def test_what_cannot_be_done_says_why_and_does_nothing(page):
     for name, why in (("Stop", "it is stopping"), ("Roll back to 6", "a reason")):
         button = drawer.get_by_role("button", name=name, disabled=True)
         button.and_(page.locator(f'[title="{why}"]')).click(force=True)
+    drawer.get_by_role("button", name="Show the state machine").click()
+    drawer.get_by_role("img", name=re.compile("State machine")).wait_for()  # so the clicks were taken, too
     assert sent(page, "control") == []
 
 
@@ -343,9 +353,10 @@ def test_a_worker_that_reports_nothing_is_said_to_run_without_reporting(page):
     page.get_by_role("row", name="importer").click()
     drawer = page.get_by_role("complementary", name="csvdrop:importer")
     drawer.get_by_text("It runs without reporting").wait_for()
-    text = drawer.inner_text()
-    assert "Node process 4182, generation 7, no restarts, runs without reporting" in text
-    assert "It runs without reporting: node reports nothing. Its events and its output are known" in text
+    expect(drawer).to_contain_text("Node process 4182, generation 7, no restarts, runs without reporting")
+    expect(drawer).to_contain_text(
+        "It runs without reporting: node reports nothing. Its events and its output are known"
+    )
 
 
 def test_a_worker_that_is_removed_while_its_drawer_is_open_leaves_a_sentence_and_the_list(page):
@@ -360,7 +371,7 @@ def test_a_worker_that_is_removed_while_its_drawer_is_open_leaves_a_sentence_and
     )
     drawer.get_by_text("This worker is gone").wait_for()
     drawer.get_by_role("button", name="Close").click()
-    assert names(page) == ["calm", "one", "two", "three", "csvdrop", "parser"]
+    names_are(page, ["calm", "one", "two", "three", "csvdrop", "parser"])
 
 
 def test_the_state_unfolds_stays_so_and_says_by_how_much_a_number_changed(page):
@@ -372,7 +383,7 @@ def test_the_state_unfolds_stays_so_and_says_by_how_much_a_number_changed(page):
     users, count = STATE["tree"]["children"]
     update(page, state=STATE | {"tree": STATE["tree"] | {"children": [users, count | {"value": "450"}]}})
     state.get_by_text("+50, now").wait_for()
-    assert state.get_by_text(HOSTILE).is_visible()
+    expect(state.get_by_text(HOSTILE)).to_be_visible()
 
 
 def test_nothing_that_anybody_says_is_markup_and_names_of_any_length_stay_in_their_place(page):
@@ -382,8 +393,8 @@ def test_nothing_that_anybody_says_is_markup_and_names_of_any_length_stay_in_the
     page.get_by_role("row", name="importer").click()
     page.get_by_role("complementary").get_by_text(HOSTILE).first.wait_for()
     assert page.evaluate("window.attacked") is None
-    assert page.locator(".dn :is(img:not([role]), script)").count() == 0
-    assert page.evaluate(
+    expect(page.locator(".dn :is(img:not([role]), script)")).to_have_count(0)
+    page.wait_for_function(
         "document.querySelector('.w-list').scrollWidth <= document.querySelector('.w-list').clientWidth"
     )
 
@@ -392,9 +403,9 @@ def test_a_thousand_workers_are_drawn_as_the_rows_that_can_be_seen(page):
     spark = {"end": NOW_MS // 1000, "calls": [5] * 60}
     many = [row(f"c{n // 50}:w{n}", spark=spark, p95=3.2, calls=300) for n in range(1000)]
     open_view(page, scene(many))
-    assert page.locator(".w-body [role=row]").count() < 60
     grid = page.get_by_role("grid", name="Workers")
-    assert grid.get_attribute("aria-rowcount") == "1021"
+    expect(grid).to_have_attribute("aria-rowcount", "1021")
+    page.wait_for_function("(n => n > 0 && n < 60)(document.querySelectorAll('.w-body [role=row]').length)")
     grid.focus()
     grid.press("End")
     page.get_by_role("row", name="w999").wait_for()
@@ -420,18 +431,18 @@ def test_a_narrow_panel_is_a_list_then_one_worker_with_the_way_back(page):
     page.get_by_role("option").filter(has_text="importer").click()
     drawer = page.get_by_role("complementary", name="csvdrop:importer")
     drawer.get_by_text("41 of 52 calls").wait_for()
-    assert drawer.bounding_box()["width"] == 420
+    expect(drawer).to_have_js_property("offsetWidth", 420)
     drawer.get_by_role("button", name="Next").click()
     page.get_by_role("complementary", name="csvdrop:parser").wait_for()
     page.get_by_role("button", name="Back").click()
     page.get_by_role("option").filter(has_text="parser").wait_for()
-    assert page.evaluate("document.documentElement.scrollWidth") <= 420
+    page.wait_for_function("document.documentElement.scrollWidth <= 420")
 
 
 def test_without_workers_it_says_how_there_come_to_be_some(page):
     open_view(page, scene([]))
     page.get_by_text("No workers yet").wait_for()
-    assert page.get_by_role("radiogroup", name="Which workers").count() == 0
+    expect(page.get_by_role("radiogroup", name="Which workers")).to_have_count(0)
 
 
 @pytest.mark.parametrize(("width", "dark"), [(1500, False), (1500, True), (1000, False), (420, False)])
@@ -483,14 +494,14 @@ def test_the_page_of_serve_shows_real_calls_a_restart_by_hand_and_what_changed_i
                 price,
             )
         drawer.get_by_text(re.compile(r"1 of 2 calls of on_sale failed since it started")).wait_for()
-        assert "below zero" in drawer.get_by_role("region", name="Newest lines").inner_text()
+        expect(drawer.get_by_role("region", name="Newest lines")).to_contain_text("below zero")
         drawer.get_by_role("region", name="State").get_by_text("2", exact=True).wait_for()
         (root / "till.py").write_text(TILL.replace("below zero", "less than nothing"))
         drawer.get_by_role("button", name="Restart").click()
         page.get_by_role("status").get_by_text("till is running again").wait_for()
         drawer.get_by_text("Restart by hand").wait_for()
         added = drawer.get_by_role("group", name="Code of till.py").locator(".add")
-        assert "less than nothing" in added.inner_text()
+        expect(added).to_contain_text("less than nothing")
 
 
 def test_in_a_notebook_a_worker_is_rolled_back_and_forth_and_a_panel_shows_it_alone(page, lab):
@@ -502,13 +513,13 @@ def test_in_a_notebook_a_worker_is_rolled_back_and_forth_and_a_panel_shows_it_al
     panel.scroll_into_view_if_needed()
     drawer = panel.get_by_role("complementary", name="demo:bridge")
     drawer.get_by_text(re.compile("generation 2, no restarts, from")).wait_for()
-    assert panel.get_by_role("grid").count() == 0
-    assert drawer.get_by_role("button", name="Close").count() == 0
+    expect(panel.get_by_role("grid")).to_have_count(0)
+    expect(drawer.get_by_role("button", name="Close")).to_have_count(0)
     drawer.get_by_text(re.compile(r"Cell \[7\] ran: generation 2")).wait_for()
     drawer.get_by_role("region", name="Generations").locator(".add", has_text="on_more").wait_for()
     drawer.get_by_role("button", name="Roll back to 1").click()
     drawer.get_by_text("generation 3, no restarts").wait_for()
-    assert drawer.get_by_role("button", name="on_more").count() == 0
+    expect(drawer.get_by_role("button", name="on_more")).to_have_count(0)
     panel.get_by_role("button", name="Undo").click()
     drawer.get_by_text("generation 4, no restarts").wait_for()
     drawer.get_by_role("button", name="on_more").wait_for()

@@ -9,7 +9,7 @@ from PIL import Image
 
 from .pictures import KEPT, MADE, MOST, MOST_OF_BLOCK, SCREENS, differing, keep, share, take, worst
 
-pytestmark = [pytest.mark.browser, pytest.mark.timeout(120)]
+pytestmark = [pytest.mark.browser, pytest.mark.timeout(300)]
 
 
 @pytest.mark.parametrize("name", SCREENS)

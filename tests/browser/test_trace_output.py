@@ -11,11 +11,14 @@ from pathlib import Path
 import nbformat
 import pytest
 from lab import running_lab
+from playwright.sync_api import expect
 
 from dnworker import Runtime, Worker
 from dnworker_jupyter.display.trace_html import trace_html
 
-pytestmark = [pytest.mark.browser, pytest.mark.timeout(180)]
+from .conftest import wait_until
+
+pytestmark = [pytest.mark.browser, pytest.mark.timeout(300)]
 
 
 async def stored() -> str:
@@ -66,20 +69,24 @@ def boxes(trace) -> list[tuple[float, float, str]]:
     )
 
 
+COLOURS = {"rgb(217, 58, 66)", "rgb(111, 134, 232)"}
+"""Of bars of a call that failed, and of one that waited."""
+NO_WIDER = "(trace) => trace.offsetWidth <= trace.closest('.jp-OutputArea-output').offsetWidth"
+
+
 def test_a_notebook_that_is_not_trusted_keeps_the_bars_colours_and_details(page, untrusted):
     page.goto(untrusted)
     trace = page.locator(".jp-RenderedHTML .dnt")
     trace.wait_for()
-    assert trace.locator("style").count() == 0  # it was sanitised
-    drawn = boxes(trace)
-    assert any(colour == "rgb(217, 58, 66)" and width > 10 for _, width, colour in drawn)
-    assert any(colour == "rgb(111, 134, 232)" and width > 10 for _, width, colour in drawn)
-    rows = trace.locator("tbody tr").all_inner_texts()
-    assert any(re.search(r"notebook:importer\.on_row.*ValueError.*ms", row, re.DOTALL) for row in rows)
-    assert trace.locator("details[open]").count() == 1
-    assert trace.get_by_text('"12,50"').is_visible()
-    box = trace.bounding_box()
-    assert box["width"] <= page.locator(".jp-OutputArea-output").first.bounding_box()["width"]
+    expect(trace.locator("style")).to_have_count(0)  # it was sanitised
+    wait_until(page, lambda: COLOURS - {colour for _, width, colour in boxes(trace) if width > 10}, set())
+    failed = trace.locator("tbody tr").filter(
+        has_text=re.compile(r"notebook:importer\.on_row.*ValueError.*ms", re.S)
+    )
+    failed.first.wait_for()
+    expect(trace.locator("details[open]")).to_have_count(1)
+    expect(trace.get_by_text('"12,50"')).to_be_visible()
+    page.wait_for_function(NO_WIDER, arg=trace.element_handle())
 
 
 def test_a_page_without_styles_shows_the_same_as_text(page, html, tmp_path: Path):

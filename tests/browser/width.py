@@ -43,7 +43,7 @@ TOO_WIDE = """(panel) => {
 }"""
 """Returns nothing, or how wide the panel's content is, and the elements that make it so."""
 
-LIMIT_MS = 20_000
+LIMIT_MS = 60_000
 """In which a panel that has got another width is drawn anew, on a busy machine, too."""
 
 

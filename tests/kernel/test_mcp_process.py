@@ -39,7 +39,7 @@ def is_alive(pid: int) -> bool:
         return False
 
 
-def until_gone(pid: int, limit: float = 20.0) -> None:
+def until_gone(pid: int, limit: float = 60.0) -> None:
     deadline = time.monotonic() + limit
     while is_alive(pid):
         assert time.monotonic() < deadline, f"process {pid} outlives its kernel"

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import json
-import socket
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import httpx
@@ -14,6 +12,9 @@ import pytest
 from jupyter_client.blocking.client import BlockingKernelClient
 
 from .session import KernelSession
+
+sys.path.insert(0, str(Path(__file__).parents[2] / "scripts"))
+from lab import port_of
 
 pytestmark = [pytest.mark.kernel, pytest.mark.timeout(180)]
 
@@ -38,37 +39,19 @@ class JupyterServer:
 
     def __init__(self, directory: Path) -> None:
         self.directory = directory
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            self.port = free.getsockname()[1]
-        words = [
-            "-m",
-            "jupyter_server",
-            "--no-browser",
-            f"--port={self.port}",
-            f"--IdentityProvider.token={TOKEN}",
-        ]
-        words += [f"--ServerApp.root_dir={directory}", "--ServerApp.port_retries=0", "--allow-root"]
+        words = ["-m", "jupyter_server", "--no-browser", "--port=0", f"--IdentityProvider.token={TOKEN}"]
+        words += [f"--ServerApp.root_dir={directory}", "--ServerApp.port_retries=50", "--allow-root"]
         self.log = (directory.parent / "server.log").open("wb")
         self.process = subprocess.Popen(
-            [sys.executable, *words], stdout=self.log, stderr=self.log, cwd=directory
+            [sys.executable, *words],
+            stdout=self.log,
+            stderr=self.log,
+            cwd=directory,
         )
+        port = port_of(self.process, directory.parent, directory.parent / "server.log")
         self.http = httpx.Client(
-            base_url=f"http://127.0.0.1:{self.port}/api",
-            headers={"Authorization": f"token {TOKEN}"},
-            timeout=60,
+            base_url=f"http://127.0.0.1:{port}/api", headers={"Authorization": f"token {TOKEN}"}, timeout=60
         )
-        self._until_up()
-
-    def _until_up(self) -> None:
-        while self.process.poll() is None:
-            try:
-                self.http.get("/status").raise_for_status()
-            except httpx.HTTPError:
-                time.sleep(0.1)
-            else:
-                return
-        raise RuntimeError((self.directory.parent / "server.log").read_text())
 
     def save(self, path: str, *cells: tuple[str, str]) -> None:
         """Save a notebook, whose cells are given by id and source."""

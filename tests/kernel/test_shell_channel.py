@@ -51,7 +51,7 @@ def test_a_request_that_comes_while_an_answer_is_sent_is_answered(kernel_of, ver
     assert kernel.run("%load_ext dnworker").status == "ok"
     assert kernel.run(HOLD).status == "ok"
     first = kernel.begin("_armed.append(True)\n'first'")
-    kernel.until_stream("held", timeout=60)
+    kernel.until_stream("held")
     behind = kernel.begin("'behind'")
-    assert kernel.collect(first, timeout=60).text.endswith("'first'")
-    assert kernel.collect(behind, timeout=20).text == "'behind'"
+    assert kernel.collect(first).text.endswith("'first'")
+    assert kernel.collect(behind).text == "'behind'"

@@ -163,7 +163,7 @@ BLOCKER = """
 import time
 @worker.on_event("block")
 async def block(event, client):
-    time.sleep(20)
+    time.sleep(600)
 @worker.on_event("block.below")
 async def below(event, client):
     await asyncio.create_task(spin())
