@@ -93,7 +93,9 @@ class PastEnvelopes:
             except JournalError as exc:
                 failure = str(exc)
         if is_in_rows:
-            raise Conflict(f"{failure or 'there is no journal any more'}; begin without a cursor")
+            raise Conflict(
+                f"{failure or 'there is no journal any more'}; begin without a cursor", code="DN224"
+            )
         page = self._in_memory(wanted, limit, last, after, high)
         page.journal_failed, page.gap = failure, page.gap or failure is not None
         return page
@@ -193,6 +195,8 @@ class PastEnvelopes:
                 code="DN912",
             )
         if found[4] != self._mark():
-            raise Conflict("the runtime was restarted since the page before; begin without a cursor")
+            raise Conflict(
+                "the runtime was restarted since the page before; begin without a cursor", code="DN224"
+            )
         of: Any = found[1]
         return _Place(of, int(found[2]), None if found[3] is None else int(found[3]))

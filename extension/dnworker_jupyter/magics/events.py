@@ -8,7 +8,8 @@ from pathlib import Path
 
 from dnworker.core.envelope import EventEnvelope, has_payload
 from dnworker.core.errors import UsageError
-from dnworker.engine.replay import recorded, write_events
+from dnworker.engine.replay import recorded
+from dnworker.events.event_files import write_events
 from dnworker.runtime import Runtime
 from dnworker_jupyter.display.tables import Note, Table
 from dnworker_jupyter.magics.case import offer_case
