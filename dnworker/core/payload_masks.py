@@ -3,9 +3,9 @@
 A masked value keeps its type, so that handlers go on: a text becomes `***` with twelve digits, an integer and
 a number another of its type, a truth value False; null stays. Of lists and objects each value is masked.
 
-Equal values have equal masks for as long as one `PayloadMasks` is used, so that what belongs together does so
-still: a constant such as 0 would make all customers one. The digits are a hash with a key that nobody keeps, so
-that values of which there are few, such as dates of birth, cannot be found by trying them out.
+Equal values have equal masks for as long as one `PayloadMasks` is used, so that joins still work: a constant
+such as 0 would make all customers one. The digits are a hash with a key that nobody keeps, so that values of
+which there are few, such as dates of birth, cannot be found by trying them out.
 """
 
 from __future__ import annotations

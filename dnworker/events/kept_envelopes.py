@@ -33,6 +33,12 @@ class KeptPage(NamedTuple):
     """Whether some of what it is to have cannot be read, or is kept no more."""
 
 
+def marked(frame: bytes, *, dropped: bool = False, caused: bool = False) -> msgspec.Raw:
+    """Return the JSON of an envelope with what else is said of it; a mark that is not so is left out."""
+    marks = (b',"payload_dropped":true' if dropped else b"") + (b',"caused":true' if caused else b"")
+    return msgspec.Raw(frame[:-1] + marks + b"}" if marks else frame)
+
+
 class KeptEnvelopes(PastEvents):
     """Reads whole envelopes for those who copy or follow them."""
 
@@ -112,16 +118,20 @@ class KeptEnvelopes(PastEvents):
     ) -> tuple[list[msgspec.Raw], int, bool]:
         """Return envelopes above a row, the row up to which that is all, and whether some are damaged."""
         found, size, step, has_damage = list[msgspec.Raw](), 0, 1, False
-        query = f"SELECT id, envelope FROM events WHERE id > :low AND id <= :high AND {where} ORDER BY id"  # noqa: S608
+        query = (
+            f"SELECT id, envelope, cause FROM events WHERE id > :low AND id <= :high AND {where} ORDER BY id"  # noqa: S608
+        )
         while low < high:
             try:
-                for number, text in self._connection.execute(query, {**values, "low": low, "high": high}):
+                for number, text, cause in self._connection.execute(
+                    query, {**values, "low": low, "high": high}
+                ):
                     if found and size + len(text) > PAGE_BYTES:
                         return found, low, has_damage
                     low, step, before = number, 1, len(found)
                     with self._leaving_out("events", number):
                         decode(text)
-                        found.append(msgspec.Raw(text.encode()))
+                        found.append(marked(text.encode(), caused=cause is not None))
                         size += len(text)
                     has_damage = has_damage or len(found) == before
                     if len(found) == limit:
