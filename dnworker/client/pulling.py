@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import httpx
@@ -15,6 +17,7 @@ from dnworker.client.unreachable import unreachable
 from dnworker.core.envelope import EventEnvelope, decode_stored, is_noise
 from dnworker.core.errors import Invalid, RuntimeUnavailable, UsageError
 from dnworker.core.moments import parse_moment
+from dnworker.core.payload_masks import PayloadMasks
 
 PAGE = 1_000
 """Events of one request at most."""
@@ -32,6 +35,13 @@ PULL_EVENTS = 1_000_000
 PULL_DEFAULT = 100
 SINCE_DEFAULT = 10_000
 """Events of one pull at most, and where nobody says how many: with a time, and without one."""
+
+
+LONGEST_TOKEN = 10_000
+"""Bytes of a file with a token."""
+
+PAUSE_EVERY = 100
+"""Events after which others get the loop."""
 
 
 class PullQuery(NamedTuple):
@@ -254,3 +264,43 @@ def in_utc(event: EventEnvelope) -> EventEnvelope:
     except OverflowError:  # year 1 or 9999
         at = at.replace(tzinfo=UTC)
     return msgspec.structs.replace(event, timestamp=at)
+
+
+def token_in(file: Path) -> str:
+    """Return the token that a file has.
+
+    Raises:
+        UsageError: it cannot be read, or has none; nothing of its content is in the text.
+    """
+    try:
+        with file.open("rb") as stream:
+            text = stream.read(LONGEST_TOKEN + 1)
+    except OSError as exc:
+        raise UsageError(f"token file {file} cannot be read: {exc.strerror or exc}", code="DN907") from exc
+    token = text.decode("utf-8", "replace").strip()
+    if not token or len(text) > LONGEST_TOKEN or not token.isprintable() or " " in token:
+        raise UsageError(f"token file {file} has no token; it is one line of text", code="DN907")
+    return token
+
+
+async def masked_events(pull: Pull, masks: PayloadMasks) -> AsyncIterator[PulledEvent]:
+    """Iterate over the events of a pull, masked; at the end it is checked that each mask hides something.
+
+    Raises:
+        RuntimeUnavailable, UsageError: as `Pull.events` and `PayloadMasks.check`.
+    """
+    async for one in pull.events():
+        if pull.count % PAUSE_EVERY == 0:
+            await asyncio.sleep(0)  # masks take time, and handlers run on this loop
+        yield one._replace(event=masked(one.event, masks))
+    masks.check()
+
+
+def masked(event: EventEnvelope, masks: PayloadMasks) -> EventEnvelope:
+    """Return an event with its payload masked; it holds that as JSON.
+
+    Raises:
+        UsageError: the payload is nested too deep.
+    """
+    payload: Any = msgspec.Raw(msgspec.json.encode(masks.apply(event.payload)))
+    return msgspec.structs.replace(event, payload=payload)

@@ -12,7 +12,7 @@ import msgspec
 from dnworker.core.envelope import EventEnvelope, has_payload
 from dnworker.core.errors import JournalError, UsageError
 from dnworker.events.causes import PULLED, published_by
-from dnworker.events.journal_copies import Copy, copy_into, known_in
+from dnworker.events.journal_copies import Copy, copy_into, known_in, runtimes_of
 
 if TYPE_CHECKING:
     from dnworker.engine.engine import Engine
@@ -58,7 +58,7 @@ async def keep_copies(engine: Engine, copies: Sequence[Copy], *, runtime_id: str
             Copy(msgspec.structs.replace(one.event, seq=first + place_, connection_id=None), one.is_caused)
             for place_, one in enumerate(new)
         ]
-        if path is not None:
+        if path is not None and numbered:
             await asyncio.to_thread(copy_into, path, runtime_id, numbered)
     except JournalError as exc:
         raise UsageError(str(exc), code=exc.code) from exc
@@ -66,6 +66,26 @@ async def keep_copies(engine: Engine, copies: Sequence[Copy], *, runtime_id: str
     Context().run(_note, engine, shown, place)
     lost = 0 if path is not None else sum(not _is_whole(engine, one.event) for one in shown)
     return Kept([one.event for one in numbered], len(copies) - len(new), lost)
+
+
+async def places_of(engine: Engine, events: Sequence[EventEnvelope]) -> dict[str, str]:
+    """Return where copied events come from, by id: the address, or the runtime's id of those of the journal.
+
+    Raises:
+        UsageError: the journal cannot be read.
+    """
+    journal, found = engine.journal, dict[str, str]()
+    if journal is not None and journal.failure is None and not engine.bus.broker.capabilities.survives_kill:
+        try:
+            ids = [event.event_id for event in events]
+            found = await asyncio.to_thread(runtimes_of, journal.path, ids)
+        except JournalError as exc:
+            raise UsageError(str(exc), code=exc.code) from exc
+    for event in events:
+        source = engine.history.causes.source(event.event_id)
+        if source is not None and source.is_other_runtime:
+            found[event.event_id] = source.name.removeprefix(PULLED)
+    return found
 
 
 def _note(engine: Engine, copies: Sequence[Copy], place: str) -> None:

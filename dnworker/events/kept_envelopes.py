@@ -10,6 +10,7 @@ import msgspec
 from dnworker.core.envelope import decode
 from dnworker.core.errors import JournalError
 from dnworker.events.damage import is_damage
+from dnworker.events.journal_copies import COPIED
 from dnworker.events.past_events import ROWS_LOOKED_AT, PastEvents, Wanted, sql_of
 
 PAGE_BYTES = 4_000_000
@@ -166,5 +167,6 @@ def _of_run(runtime_id: str | None) -> tuple[str, dict[str, Any]]:
     """Return the SQL for the rows of a runtime: of a journal's rows, which have an index by `seq`."""
     if runtime_id is None:
         return "1", {}
-    of_it = "run = (SELECT max(id) FROM runs WHERE runtime_id = :runtime)"
+    own = f"runtime_id = :runtime AND started_at NOT LIKE '{COPIED}%'"
+    of_it = f"run = (SELECT max(id) FROM runs WHERE {own})"  # noqa: S608  our own
     return f"only_for = '' AND {of_it}", {"runtime": runtime_id}
