@@ -50,14 +50,12 @@ def runtimes_of(path: Path, ids: Sequence[str]) -> dict[str, str]:
         JournalError: the file cannot be read.
     """
     found = dict[str, str]()
-    query = (
-        "SELECT event_id, runtime_id FROM events JOIN runs ON runs.id = events.run "
-        f"WHERE started_at LIKE '{COPIED}%' AND event_id IN "
-    )
+    query = "SELECT event_id, runtime_id FROM events JOIN runs ON runs.id = run WHERE started_at LIKE ?"
     try:
         with closing(open_journal(path, is_writer=False)) as connection:
             for part in _parts(ids):
-                found.update(connection.execute(f"{query}({', '.join('?' * len(part))})", part))
+                marks = ", ".join("?" * len(part))
+                found.update(connection.execute(f"{query} AND event_id IN ({marks})", (f"{COPIED}%", *part)))
     except sqlite3.Error as exc:
         raise JournalError(f"journal {path} cannot be read: {exc}") from exc
     return found

@@ -62,7 +62,7 @@ def events_parser() -> Parser:
         type=int,
         default=None,
         metavar="N",
-        help="how many: 20, with pull 100, or all since --since",
+        help="how many: 20; with pull 100, or all since --since",
     )
     parser.add_argument("--all", action="store_true", help="all, of earlier runs too, from the journal")
     parser.add_argument(
