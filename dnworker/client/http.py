@@ -113,6 +113,11 @@ class HttpConnection:
         self.has_groups = True
         self._lacks: set[str] = set()  # what the runtime does not have, and was told of
 
+    @property
+    def token(self) -> str | None:
+        """The bearer token that requests have; None where they have none."""
+        return resolve_token(self._token)
+
     async def start(self) -> None:
         """Poll `/api/ready` until the runtime is ready (contract 8.2).
 
@@ -370,7 +375,7 @@ class HttpConnection:
         return self._tls if self.server_url.startswith("https:") else None
 
     def _headers(self) -> dict[str, str]:
-        token = resolve_token(self._token)
+        token = self.token
         return {"Authorization": f"Bearer {token}"} if token else {}
 
     def _interactive(self) -> InteractiveSocket:

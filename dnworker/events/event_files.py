@@ -8,6 +8,7 @@ import tempfile
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from datetime import UTC
+from hashlib import blake2s
 from pathlib import Path
 from shutil import copyfileobj
 from typing import IO, Any, BinaryIO
@@ -145,6 +146,8 @@ def _event(value: object, number: int, place: str) -> EventEnvelope:
             cloud: Any = value
             return from_cloud_event(cloud, number)
         raw = msgspec.convert(value, dict[str, Any])
+        if raw.get("event_id") is None:
+            raw["event_id"] = _made_id(raw, number)
         event = decode_stored(msgspec.json.encode({"seq": number, "payload": {}, **raw}))
         if event.timestamp.tzinfo is None:
             event = msgspec.structs.replace(event, timestamp=event.timestamp.replace(tzinfo=UTC))
@@ -155,6 +158,11 @@ def _event(value: object, number: int, place: str) -> EventEnvelope:
         raise _no_event(place, exc) from None
     except (*_BROKEN, ValueError, OverflowError) as exc:
         raise _no_event(place, exc) from None
+
+
+def _made_id(raw: dict[str, Any], number: int) -> str:
+    """Return the id of an event that has none: the same one whenever the file is read."""
+    return blake2s(msgspec.json.encode([number, raw]), digest_size=16).hexdigest()
 
 
 def _no_event(place: str, exc: Exception) -> UsageError:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from dnworker.client.address import resolve_url
-from dnworker.client.http import HttpConnection, resolve_token
+from dnworker.client.http import HttpConnection
 from dnworker.client.pulling import Pull, PullQuery, masked_events, token_in
 from dnworker.client.tls import client_context
 from dnworker.core.errors import Conflict, Invalid, RuntimeUnavailable, UsageError, code_of
@@ -44,8 +44,8 @@ async def run_pull(context: MagicContext, options: PullOptions) -> Note:
     options.query.check(_CODE)
     if options.cloudevents and options.save is None:
         raise UsageError("--cloudevents goes with --save FILE", code="DN103")
-    connection, token = _connect(options)
-    masks = PayloadMasks(options.mask, [token] if token else [])
+    connection = _connect(options)
+    masks = PayloadMasks(options.mask, [connection.token] if connection.token else [])
     pull = Pull(connection, options.query)
     try:
         if options.save is not None:
@@ -59,8 +59,8 @@ async def run_pull(context: MagicContext, options: PullOptions) -> Note:
         await connection.close()
 
 
-def _connect(options: PullOptions) -> tuple[HttpConnection, str | None]:
-    """Return a connection to the runtime, and its token.
+def _connect(options: PullOptions) -> HttpConnection:
+    """Return a connection to the runtime.
 
     Raises:
         UsageError: the address is none, or a file cannot be used.
@@ -72,8 +72,8 @@ def _connect(options: PullOptions) -> tuple[HttpConnection, str | None]:
     if options.ca is not None and not url.startswith("https:"):
         raise UsageError(f"--ca is for an https URL, and this is {url}; leave it out", code="DN938")
     tls = client_context(options.ca) if url.startswith("https:") else None
-    token = resolve_token(None if options.token_file is None else token_in(options.token_file))
-    return HttpConnection(url, auth_token=token, tls=tls), token
+    token = None if options.token_file is None else token_in(options.token_file)
+    return HttpConnection(url, auth_token=token, tls=tls)
 
 
 async def _into_file(pull: Pull, masks: PayloadMasks, path: Path, *, cloud: bool) -> Note:
