@@ -6,10 +6,11 @@ Annotations are the user's, and what they name may not exist: that is a note, ne
 
 from __future__ import annotations
 
+import contextlib
 import inspect
 import sys
 from collections.abc import Callable, Mapping
-from typing import Annotated, Any, NamedTuple, get_args, get_origin
+from typing import Annotated, Any, NamedTuple, get_args, get_origin, get_type_hints
 
 import msgspec
 
@@ -65,7 +66,7 @@ def declared_by(function: Any) -> Declared | None:
     except Exception:  # a callable of another sort: it has no annotations that we know
         return None
     if isinstance(annotation, str):
-        if "[" not in annotation:
+        if _is_plain(annotation):
             return None
         written = annotation
         try:
@@ -76,11 +77,34 @@ def declared_by(function: Any) -> Declared | None:
     return _of_annotation(annotation, function)
 
 
-def _of_annotation(annotation: Any, function: Any) -> Declared | None:
+def may_declare(function: Any) -> bool:
+    """Return whether a handler's first annotation looks like a declaration; runs no code of the user."""
+    try:
+        code = inspect.unwrap(function).__code__
+        names = code.co_varnames[: code.co_argcount]
+        annotation = inspect.unwrap(function).__annotations__.get(names[0]) if names else None
+    except NameError:  # it is evaluated later, where it can be
+        return True
+    except Exception:
+        return False
+    return not _is_plain(annotation) if isinstance(annotation, str) else _subscripted(annotation) is not None
+
+
+def _is_plain(annotation: str) -> bool:
+    """Return whether an annotation that is text says no more than that there is an event."""
+    return annotation.rpartition(".")[2] == "EventEnvelope"
+
+
+def _subscripted(annotation: Any) -> Any:
+    """Return an annotation as `EventEnvelope[...]`; None where it is another."""
     if get_origin(annotation) is Annotated:
         annotation = annotation.__origin__
     origin = get_origin(annotation)
-    if not (isinstance(origin, type) and issubclass(origin, EventEnvelope)):
+    return annotation if isinstance(origin, type) and issubclass(origin, EventEnvelope) else None
+
+
+def _of_annotation(annotation: Any, function: Any) -> Declared | None:
+    if (annotation := _subscripted(annotation)) is None:
         return None
     (declared, *more) = get_args(annotation)
     if more:
@@ -125,7 +149,7 @@ def _said(exc: BaseException) -> str:
         text = str(exc)
     except Exception:  # somebody else's __str__
         text = ""
-    return f"{type(exc).__name__}: {text}" if text else type(exc).__name__
+    return f"{type(exc).__name__}: {' '.join(text.split())}" if text else type(exc).__name__
 
 
 # -- JSON Schema ---------------------------------------------------------------------------------------
@@ -152,10 +176,18 @@ def schema_of_type(declared: Any) -> tuple[dict[str, Any] | None, str]:
             None,
             f"the JSON Schema of {name} takes {size:,} bytes, and at most {LONGEST_SCHEMA:,} are kept",
         )
-    top = resolved(schema, schema)
-    if top.get("type", "object") != "object":
-        return None, f"{name} is of type {top['type']}, and a payload is an object"
+    if not _may_be_object(schema, schema):
+        return None, f"{name} is no object, and every payload is one"
     return schema, ""
+
+
+def _may_be_object(schema: Any, root: Mapping[str, Any], depth: int = 0) -> bool:
+    top = resolved(schema, root)
+    members = top.get("anyOf") or top.get("oneOf") or ()
+    if members and depth < 5:
+        return any(_may_be_object(one, root, depth + 1) for one in members)
+    types = top.get("type", "object")
+    return "object" in (types if isinstance(types, list) else [types])
 
 
 def resolved(schema: Any, root: Mapping[str, Any]) -> dict[str, Any]:
@@ -195,7 +227,8 @@ def _has_models(declared: Any, pydantic: Any) -> bool:
             return True
         waiting += get_args(one)
         if isinstance(one, type):
-            waiting += list(getattr(one, "__annotations__", {}).values())
+            with contextlib.suppress(Exception):  # a name that is not known: what asks next says so
+                waiting += get_type_hints(one).values()
     return False
 
 
@@ -211,7 +244,7 @@ def check_of_type(declared: Any) -> Check | None:
     if pydantic is not None and (is_model or _has_models(declared, pydantic)):
         return _pydantic_check(declared, pydantic)
     try:
-        msgspec.json.Decoder(declared)
+        msgspec.json.schema(declared)
     except Exception:  # of a type that msgspec does not know; the catalogue says so
         return None
 
@@ -228,13 +261,13 @@ def check_of_type(declared: Any) -> Check | None:
 
 def _pydantic_check(declared: Any, pydantic: Any) -> Check | None:
     try:
-        validate = pydantic.TypeAdapter(declared).validate_python
+        validate = pydantic.TypeAdapter(declared).validate_json
     except Exception:
         return None
 
     def check(payload: dict[str, Any]) -> str | None:
         try:
-            validate(payload)
+            validate(msgspec.json.encode(payload))  # of a copy: validators may change what they are given
         except pydantic.ValidationError as exc:
             first = exc.errors(include_url=False, include_context=False)[0]
             steps = [str(step) for step in first["loc"]]
