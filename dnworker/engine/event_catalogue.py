@@ -156,13 +156,17 @@ class EventCatalogue:
             )
             events = await self._with_journal(kind, raw[kind], sample, most_bytes)
             listeners = [one for handlers in found.listeners.values() for one in handlers]
-            files = {name: self._file_of(name) for name, known in found.listeners.items() if not known}
+            files = {
+                name: self._file_of(name)
+                for name, known in found.listeners.items()
+                if all(one.function is None and one.declared is None for one in known)
+            }
             work = _filled, gathered, listeners, files, events
             entries.append(await self._engine.side_threads.run(*work))
         return entries
 
     def _file_of(self, worker: str) -> tuple[CapabilityManifest, WorkerDefinition] | None:
-        """Return what names the file of a worker whose process reports nothing."""
+        """Return what names the file of a worker whose process reports no types."""
         for one in self._engine.workers():
             if one.qualified_name == worker:
                 return one.home.manifest, one.definition
@@ -274,13 +278,13 @@ def _filled(
 ) -> KindEntry:
     """Do the work; on a thread."""
     kind = gathered.row.kind
-    asked = [_listener(one) for one in listeners]
+    asked = {(one.worker, one.handler): _listener(one) for one in listeners}
     for worker, file in files.items():
         for declared in declared_of_file(*file) if file is not None else ():
             if declared.kind == kind:
-                asked.append(ListenerFacts(worker, declared.handler, declared))
+                asked[worker, declared.handler] = ListenerFacts(worker, declared.handler, declared)
     events = [Recorded(*one) for one in _parsed(raw)]
-    return fill(gathered, asked, events)
+    return fill(gathered, [*asked.values()], events)
 
 
 def _note_facts(kinds: dict[str, _Kind], facts: Facts) -> None:
