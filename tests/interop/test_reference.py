@@ -15,6 +15,7 @@ import pytest
 from uv import find_uv_bin
 
 from dnworker import Runtime, RuntimeClient
+from dnworker.engine.event_catalogue import EventCatalogue
 from dnworker_jupyter.export.disk.write import write
 from dnworker_jupyter.export.planning.plan import plan_export
 from dnworker_jupyter.export.slicing.cells import read_notebook
@@ -235,3 +236,39 @@ async def test_what_only_our_client_has_runs_with_the_sdk_which_says_once_what_i
         output = "\n".join(worker.detail()["process"]["recent_output"])
         assert output.count("this client has no once(...): the body of the same key runs again") == 1
         assert output.count("this client has no publish(dedupe=...)") == 1
+
+
+DECLARES = """from typing import TypedDict
+
+class Placed(TypedDict):
+    amount: float
+"""
+ON_PLACED = """%%worker bridge
+from dnworker import EventEnvelope
+
+@worker.on_event("interop.placed")
+async def on_placed(event: EventEnvelope[Placed], client) -> None:
+    await client.publish("interop.billed", {"amount": event.payload["amount"]})
+"""
+
+
+async def test_a_handler_that_declares_its_payload_runs_with_the_sdk_and_is_in_the_catalogue(
+    sdk, tmp_path, monkeypatch
+):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    plan = plan_export([Cell(1, DECLARES), Cell(2, ON_PLACED)], default_name="shop", topology="python")
+    write(plan, tmp_path / "shop")
+    manifest = tmp_path / "shop" / "capability.yaml"
+    head = manifest.read_text().partition("workers:")[0]
+    manifest.write_text(f"{head}workers:\n  bridge: {{command: '{sdk}', args: [workers/bridge.py]}}\n")
+    async with Runtime(port=0) as runtime:
+        answers = runtime.bus.subscribe(["interop.billed"])
+        await runtime.load(tmp_path / "shop")
+        await runtime.fire("interop.placed", {"amount": 2}, wait=False)
+        async with asyncio.timeout(LIMIT):
+            answer = await anext(answers)
+        assert answer.payload == {"amount": 2}
+        entry = await EventCatalogue(runtime).entry("interop.placed")
+        (listener,) = entry.heard_by
+        assert (listener.worker, listener.type) == ("shop:bridge", "Placed")
+        assert listener.schema is not None

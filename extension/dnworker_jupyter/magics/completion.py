@@ -96,6 +96,8 @@ def _offered(context: MagicContext, magic: str, words: list[str], word: str, par
             return _of_dead(context, given)
         case "%events", []:
             return EVENT_VERBS
+        case "%events", ["schema"]:
+            return context.suggestions.kinds_known()
         case "%capability", [verb, *given]:
             return _of_capability(context, verb, given)
         case _, []:

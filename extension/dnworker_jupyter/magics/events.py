@@ -1,4 +1,4 @@
-"""`%events`: shows the latest events, saves them, or makes one a test."""
+"""`%events`: shows the latest events or what a kind looks like, saves events, or makes one a test."""
 
 from __future__ import annotations
 
@@ -10,19 +10,21 @@ from pathlib import Path
 
 from dnworker.client.pulling import PullQuery, masked
 from dnworker.core.envelope import EventEnvelope, has_payload
-from dnworker.core.errors import UsageError
+from dnworker.core.errors import NotFound, UsageError
 from dnworker.core.payload_masks import PayloadMasks
 from dnworker.engine.copies import places_of
+from dnworker.engine.event_catalogue import EventCatalogue
 from dnworker.engine.replay import recorded
 from dnworker.events.event_files import write_events
 from dnworker.runtime import Runtime
+from dnworker_jupyter.display.kinds import KindView
 from dnworker_jupyter.display.tables import Note, Table
 from dnworker_jupyter.magics.case import offer_case
 from dnworker_jupyter.magics.context import MagicContext
 from dnworker_jupyter.magics.pull import PullOptions, run_pull
 from dnworker_jupyter.syntax.options import Parser, nearest
 
-VERBS = ("save", "test", "pull")
+VERBS = ("save", "test", "pull", "schema")
 SHOWN = 20
 """Events that are shown or saved, where nobody says how many."""
 
@@ -51,9 +53,10 @@ def events_parser() -> Parser:
     parser.add_argument(
         "words",
         nargs="*",
-        metavar="[save FILE | test #SEQ | pull URL]",
+        metavar="[save FILE | test #SEQ | pull URL | schema KIND]",
         help="save: those from outside, to a JSON Lines file, for %%replay FILE; test: a cell below that "
-        "tests what became of one; pull: copy recorded events of a running runtime into this notebook",
+        "tests what became of one; pull: copy recorded events of a running runtime into this notebook; "
+        "schema: what payloads of a kind look like, and who publishes and hears it",
     )
     parser.add_argument("--worker", metavar="NAME", help="with test: whose doing is tested")
     parser.add_argument("--kind", metavar="K", help="only this kind; with pull also order.*")
@@ -96,6 +99,11 @@ async def run_events(context: MagicContext, options: EventsOptions) -> object:
             return _table(events, options, await places_of(context.runtime, events))
         case ["test", event]:
             return await offer_case(context, event, options.worker)
+        case ["schema", kind]:
+            try:
+                return KindView(await EventCatalogue(context.runtime, context.suggestions).entry(kind))
+            except NotFound as exc:
+                raise UsageError(str(exc), code="DN227") from exc
         case ["save", file]:
             path, masks, last = Path(file).expanduser(), PayloadMasks(options.mask), options.last or SHOWN
             found = await recorded(context.runtime, last, kind=options.kind, everything=options.all)
@@ -106,7 +114,8 @@ async def run_events(context: MagicContext, options: EventsOptions) -> object:
             return Note(f"{count} events are in {path}; fire them again with: %replay {path}")
     hint = nearest(options.words[0], VERBS)
     raise UsageError(
-        f"%events takes: save FILE, test #SEQ, or pull URL; not {' '.join(options.words)!r}{hint}",
+        f"%events takes: save FILE, test #SEQ, pull URL, or schema KIND; not "
+        f"{' '.join(options.words)!r}{hint}",
         code="DN101",
     )
 

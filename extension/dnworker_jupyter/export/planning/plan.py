@@ -11,6 +11,7 @@ from dnworker.capability.manifest import MANIFEST_NAME, parse_manifest
 from dnworker.core.retry_policies import words_for_worker
 from dnworker.core.topology import Topology
 from dnworker.events.cases import Case, as_module
+from dnworker_jupyter.export.planning.annotations import all_problems
 from dnworker_jupyter.export.planning.companions import find_companions
 from dnworker_jupyter.export.planning.dependencies import find_dependencies
 from dnworker_jupyter.export.planning.files import VENDOR, Files
@@ -241,6 +242,7 @@ def _collect(defined: _Definitions, request: _Request, asked: Asked) -> _Content
         *shared_state(slices, defined.topologies),
         *not_cases,
         *two_files_in_one(defined.cells, defined.workers),
+        *(all_problems(slices) if request.target == "dreadnode" else ()),
     ]
     if problems:
         raise NotExportable(problems)

@@ -7,6 +7,7 @@ import json
 from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
 
+from dnworker_jupyter.export.planning.annotations import as_text
 from dnworker_jupyter.export.slicing.requirements import Requirement, is_sdk_module
 from dnworker_jupyter.export.slicing.shared_module import Script, SharedModule
 from dnworker_jupyter.export.slicing.slice import BOUND
@@ -73,7 +74,8 @@ def script(
         *([f"\n{completion}"] if completion else []),
         "\n".join([f'{own} = Worker(name="{piece.worker}")', *(f"{other} = {own}" for other in others), ""]),
     ]
-    parts += _blocks(piece.body, lambda s: "".join(_imports([s], s.defines, target, local)))
+    edit = _edit(target, has_future=piece.has_future)
+    parts += _blocks(piece.body, lambda s: "".join(_imports([s], s.defines, target, local)), edit)
     parts.append(f'\nif __name__ == "__main__":\n    {own}.run()\n')
     return "\n".join(parts)
 
@@ -90,12 +92,13 @@ def is_shared_module(text: str) -> bool:
 def shared_module(shared: SharedModule, target: Target, local: Collection[str] = ()) -> str:
     """Return the text of the module that scripts share; `local` are the local modules beside it."""
     used = {name for s in shared.definitions for name in s.needs} & (PROVIDED_NAMES | BOUND)
+    has_future = any(s.future for s in shared.definitions)
     parts = [
         _SHARED_MODULE,
-        *([_FUTURE] if any(s.future for s in shared.definitions) else []),
+        *([_FUTURE] if has_future else []),
         *_imports(shared.imports, shared.import_names, target, local),
         *([f"from {target.module} import {', '.join(sorted(used))}\n"] if used else []),
-        *_blocks(shared.definitions, lambda s: f"{s.source}\n"),
+        *_blocks(shared.definitions, lambda s: f"{s.source}\n", _edit(target, has_future=has_future)),
     ]
     return "\n".join(parts)
 
@@ -206,14 +209,21 @@ def _comments_above(statement: Statement) -> str:
     return "".join(f"{comment}\n" for comment in statement.comments_above)
 
 
-def _blocks(statements: Iterable[Statement], render_import: Callable[[Statement], str]) -> list[str]:
+def _edit(target: Target, *, has_future: bool) -> Callable[[str], str]:
+    """Return what is done to the text of a statement: for the reference, some annotations become text."""
+    return as_text if target.module == SDK_MODULE and not has_future else lambda source: source
+
+
+def _blocks(
+    statements: Iterable[Statement], render_import: Callable[[Statement], str], edit: Callable[[str], str]
+) -> list[str]:
     """Render statements, simple ones together, and others with blank lines around them."""
     blocks: list[str] = []
     together = False
     for statement in statements:
         is_simple = not isinstance(statement.node, _COMPOUND)
         is_import = statement.category == "import"
-        text = render_import(statement) if is_import else f"{statement.source}\n"
+        text = render_import(statement) if is_import else f"{edit(statement.source)}\n"
         if is_simple and together:
             blocks[-1] += text
         else:

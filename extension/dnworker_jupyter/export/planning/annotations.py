@@ -1,0 +1,90 @@
+"""Makes `EventEnvelope[OrderPlaced]` portable: the reference's `EventEnvelope` is None when a script runs.
+
+An annotation becomes text, which nothing evaluates there; elsewhere than in an annotation it is a problem.
+"""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterable, Iterator, Sequence
+
+from dnworker_jupyter.export.slicing.problems import ExportProblem
+from dnworker_jupyter.export.slicing.slice import Slice
+from dnworker_jupyter.export.slicing.statements import Statement
+
+ENVELOPE = "EventEnvelope"
+
+
+def as_text(source: str) -> str:
+    """Return the text of a statement in which annotations that subscript the envelope are text."""
+    if f"{ENVELOPE}[" not in source:
+        return source
+    try:
+        tree = ast.parse(source)
+    except SyntaxError:  # what stood behind a magic
+        return source
+    lines = source.split("\n")
+    found = [one for one in _annotations(tree) if _subscripts(one)]
+    for one in sorted(found, key=lambda one: (one.lineno, one.col_offset), reverse=True):
+        _replace(lines, one, f'"{_quoted(one)}"')
+    return "\n".join(lines)
+
+
+def payloads_elsewhere(piece: Slice) -> Iterator[ExportProblem]:
+    """Yield a problem for each subscript of the envelope that is evaluated where a script runs."""
+    for statement in (*piece.definitions, *piece.handlers):
+        yield from _elsewhere(statement)
+
+
+def _elsewhere(statement: Statement) -> Iterator[ExportProblem]:
+    inside = {id(node) for one in _annotations(statement.node) for node in ast.walk(one)}
+    for node in ast.walk(statement.node):
+        if isinstance(node, ast.Subscript) and _is_subscript(node) and id(node) not in inside:
+            yield ExportProblem(
+                ast.unparse(node),
+                "the reference's EventEnvelope takes no type where a script runs",
+                f"write it as the annotation of a handler: event: {ast.unparse(node)}",
+                statement.cell.cell,
+                node.lineno,
+            )
+
+
+def _annotations(tree: ast.AST) -> list[ast.expr]:
+    """Return all annotations of functions and names."""
+    found: list[ast.expr | None] = []
+    for node in ast.walk(tree):
+        match node:
+            case ast.arg(annotation=annotation) | ast.AnnAssign(annotation=annotation):
+                found.append(annotation)
+            case ast.FunctionDef(returns=returns) | ast.AsyncFunctionDef(returns=returns):
+                found.append(returns)
+    return [one for one in found if one is not None and not isinstance(one, ast.Constant)]
+
+
+def _subscripts(annotation: ast.expr) -> bool:
+    return any(map(_is_subscript, ast.walk(annotation)))
+
+
+def _is_subscript(node: ast.AST) -> bool:
+    match node:
+        case ast.Subscript(value=ast.Name(id=name) | ast.Attribute(attr=name)):
+            return name == ENVELOPE
+    return False
+
+
+def _quoted(annotation: ast.expr) -> str:
+    """Return an annotation as it stands between double quotes."""
+    return ast.unparse(annotation).replace("\\", "\\\\").replace('"', '\\"')
+
+
+def _replace(lines: list[str], node: ast.expr, text: str) -> None:
+    """Replace the text of a node in the lines of its source; offsets are bytes of UTF-8."""
+    first, last = node.lineno - 1, (node.end_lineno or node.lineno) - 1
+    before = lines[first].encode()[: node.col_offset].decode()
+    behind = lines[last].encode()[node.end_col_offset :].decode()
+    lines[first : last + 1] = [f"{before}{text}{behind}"]
+
+
+def all_problems(slices: Sequence[Slice]) -> Iterable[ExportProblem]:
+    """Return the problems of all workers, each once."""
+    return dict.fromkeys(problem for piece in slices for problem in payloads_elsewhere(piece))
