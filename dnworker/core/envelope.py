@@ -13,7 +13,8 @@ import os
 import random
 from collections.abc import Callable
 from datetime import UTC, datetime
-from typing import Any
+from types import GenericAlias
+from typing import TYPE_CHECKING, Any, Generic
 
 import msgspec
 from msgspec.structs import replace
@@ -51,10 +52,27 @@ TEXT_CUT = 100_000
 """Characters of each text that are kept of an event too large for a subscriber."""
 
 
-class EventEnvelope(msgspec.Struct, kw_only=True, frozen=True, gc=False):
+if TYPE_CHECKING:
+    from typing_extensions import TypeVar
+
+    P = TypeVar("P", default=dict[str, Any])
+
+    class _OfPayload(msgspec.Struct, Generic[P], frozen=True):
+        """An event whose payload has the type that an annotation declares: a TypedDict, or a dict."""
+else:
+    P = dict[str, Any]  # what it is for decoders, whatever an annotation declares
+
+    class _OfPayload(msgspec.Struct):
+        def __class_getitem__(cls, payload):
+            return cls if cls is _OfPayload else GenericAlias(cls, payload)
+
+
+class EventEnvelope(_OfPayload[P], kw_only=True, frozen=True, gc=False):
     """One event, as a handler gets it and as it goes over the wire.
 
     `payload` is yours: a change of it reaches nobody else. All other fields are read-only.
+    `event: EventEnvelope[OrderPlaced]` declares the payload of a handler's kind, for the catalogue of events:
+    by a TypedDict, a dataclass, a msgspec Struct or a pydantic model. It is a dict for all of them.
 
     Attributes:
         schema_version: of the envelope; always 2.
@@ -86,7 +104,7 @@ class EventEnvelope(msgspec.Struct, kw_only=True, frozen=True, gc=False):
     kind: str
     replay: bool = False
     terminal: bool = False
-    payload: dict[str, Any] = msgspec.field(default_factory=dict)
+    payload: P = msgspec.field(default_factory=dict)  # type: ignore[assignment]
 
     @property
     def delivery(self) -> int:
@@ -137,7 +155,7 @@ def _parsed_payload(envelope: EventEnvelope) -> Any:
 
 
 # The encoder and `copy` read the slot itself: they take the bytes as they are.
-EventEnvelope.payload = property(  # type: ignore[assignment]
+EventEnvelope.payload = property(  # type: ignore[misc]
     _parsed_payload, _set_payload, doc="What happened: a JSON object as a dict; it is the handler's own."
 )
 
@@ -150,7 +168,7 @@ def number(envelope: EventEnvelope, seq: int) -> None:
     _set_seq(envelope, seq)
 
 
-def own(envelope: EventEnvelope) -> EventEnvelope:
+def own(envelope: EventEnvelope[Any]) -> EventEnvelope:
     """Return an envelope whose payload is a dict that only its holders share; itself, if it has one."""
     held = _get_payload(envelope)
     if held.__class__ is not msgspec.Raw:

@@ -205,6 +205,13 @@ class Invalid(ApiError, ValueError):
     status = 422
 
 
+class WrongPayload(ApiError, ValueError):
+    """A payload breaks the type or schema that is declared for its kind; names the field."""
+
+    code = "DN228"
+    status = 422
+
+
 class ReservedKind(ApiError, ValueError):
     """A kind that only the runtime itself may publish (contract 5.4)."""
 

@@ -75,7 +75,8 @@ async def find(engine: Engine, name: str) -> EventEnvelope:
         UsageError: there is none, or memory has not kept its payload; says what can be named.
     """
     emptied = None
-    for envelope in reversed(engine.history.events(engine.history.kept)):
+    newest: list[EventEnvelope] = engine.history.events(engine.history.kept)[::-1]
+    for envelope in newest:
         if name == f"#{envelope.seq}" or (len(name) >= SHORTEST_ID and envelope.event_id.startswith(name)):
             if has_payload(envelope):
                 return envelope

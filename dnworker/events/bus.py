@@ -143,7 +143,7 @@ class EventBus:
         packed, size = pack(payload) if size is None else pack_read(payload, size)
         if session_id is not None:
             self.scopes.buffer(session_id)
-        envelope = EventEnvelope(
+        envelope: EventEnvelope = EventEnvelope(
             seq=self._next_seq(),
             kind=kind,
             payload=packed,  # type: ignore[arg-type]  # parsed when it is read: see core/envelope.py

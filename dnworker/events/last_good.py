@@ -24,7 +24,8 @@ def last_good(call: Invocation, history: History) -> EventEnvelope | None:
     if event is None or call.key is None:
         return None
     later: EventEnvelope | None = None
-    for one in reversed(history.events(LOOKED_AT)):
+    newest: list[EventEnvelope] = history.events(LOOKED_AT)[::-1]
+    for one in newest:
         if one.kind != event.kind or one.event_id == event.event_id or not has_payload(one):
             continue
         if not _handled_well(call, one, history):

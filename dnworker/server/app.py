@@ -13,6 +13,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from dnworker.server import (
     catalog,
+    catalogue,
     cursors,
     dead_letters,
     events,
@@ -63,6 +64,7 @@ _RESOURCES = (
     files,
     runtime_log,
     catalog,
+    catalogue,
     metrics,
     notebook_door,
 )

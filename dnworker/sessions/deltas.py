@@ -110,7 +110,7 @@ class Deltas:
         if size > LARGEST:
             return False
         self._bus.scopes.buffer(session_id)
-        envelope = EventEnvelope(
+        envelope: EventEnvelope = EventEnvelope(
             seq=0,
             kind=kind,
             payload=packed,  # type: ignore[arg-type]  # parsed when it is read: see core/envelope.py

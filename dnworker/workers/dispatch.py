@@ -11,6 +11,7 @@ from dnworker.core.envelope import RedeliveredEvent, own, redelivered
 from dnworker.core.handler_error import message_of, type_name
 from dnworker.core.handlers import HandlerKey
 from dnworker.core.invocation import Invocation, feeds_handlers
+from dnworker.workers.declarations import PayloadCheck, check_of, refuse
 from dnworker.workers.invoker import Invoker
 from dnworker.workers.registry import HandlerRegistry, Registered, handlers_of
 
@@ -33,6 +34,8 @@ class _Bound:
     key: HandlerKey
     title: str
     task_name: str
+    check: PayloadCheck | None
+    """Checks what comes by what the handler declares of it; None where it declares nothing."""
 
 
 class Dispatch:
@@ -76,7 +79,8 @@ class Dispatch:
     def _bind(self, handler: Registered) -> _Bound:
         name, label = handler.key.name, self._invoker.label
         title = f"{self._invoker.name} {handler.key.trigger}"
-        return _Bound(handler.function, name, handler.key, title, f"{label} {label}.{name}")
+        check = check_of(handler.function)
+        return _Bound(handler.function, name, handler.key, title, f"{label} {label}.{name}", check)
 
     def listen(self) -> None:
         """Listen to the kinds of the handlers that are bound, by the subscription there is if there is one.
@@ -225,6 +229,20 @@ class Dispatch:
             if number > 1:
                 invocation.delivery = number
             invoker.recorder.begin(invocation)
-            invoker.launch(invocation, bound.handler, args, bound.key, bound.title, bound.task_name)
+            run = bound.handler if bound.check is None else self._checked(bound, bound.check, event, invocation)
+            invoker.launch(invocation, run, args, bound.key, bound.title, bound.task_name)
         if consumer is not None:
             consumer.handed_out(envelope.event_id)
+
+    def _checked(
+        self, bound: _Bound, check: PayloadCheck, event: EventEnvelope, invocation: Invocation
+    ) -> Any:
+        """Return what is run for an event: the handler, or what refuses an event that breaks its type."""
+        problem = check.problem(event.payload)
+        if problem is None:
+            return bound.handler
+        if check.refuses:
+            return refuse(problem)
+        if check.is_news(problem):
+            self._invoker.hint(invocation, problem)
+        return bound.handler

@@ -196,6 +196,10 @@ class Invoker:
         if (invocation.key, topic) in self._told:
             return
         self._told.add((invocation.key, topic))
+        self.hint(invocation, text)
+
+    def hint(self, invocation: Invocation, text: str) -> None:
+        """Tell of something that is odd with a run, and no failure."""
         try:
             self.recorder.hint(invocation, text)
         except Exception:  # who is notified writes to streams that workers may have replaced

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Generic, Protocol
 from dnworker.capability.flags import gate_is_open
 from dnworker.capability.manifest import WorkerDefinition
 from dnworker.core.causes import cause
+from dnworker.core.declared import DeclaredPayload
 from dnworker.core.errors import Conflict
 from dnworker.core.handlers import HandlerKey
 from dnworker.core.invocation import current_invocation
@@ -183,6 +184,11 @@ class ManagedWorker(Generic[R]):
     def stats(self) -> dict[HandlerKey, HandlerStats]:
         """How each handler has done since the last start."""
         return {}
+
+    @property
+    def declared(self) -> list[DeclaredPayload]:
+        """What event handlers of a process declare of payloads, where the process reports it."""
+        return []
 
     @property
     def next_runs(self) -> dict[HandlerKey, datetime]:

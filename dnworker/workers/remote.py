@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from itertools import islice
 from typing import TYPE_CHECKING, Protocol
 
+from dnworker.core.declared import DeclaredPayload
 from dnworker.core.frames import LONGEST_NAME, LONGEST_SOURCE
 from dnworker.core.handler_error import HandlerError, within_bounds
 from dnworker.core.handlers import HandlerKey
@@ -121,6 +122,7 @@ class RemoteInvocations:
         self, history: History, worker: str, generation: int = 1, in_flight: InFlight | None = None
     ) -> None:
         self.stats: dict[HandlerKey, HandlerStats] = {}
+        self.declared: list[DeclaredPayload] = []
         self.reports = False
         self.why_silent: str | None = None
         """Why the process, which reported or was to, does so no more."""
@@ -145,7 +147,7 @@ class RemoteInvocations:
     def take(self, report: reports.Report) -> None:
         """Note one report; one that makes no sense is left aside."""
         match report:
-            case reports.Hello(handlers=handlers, observed=observed):
+            case reports.Hello(handlers=handlers, observed=observed, declared=declared):
                 self._hellos += 1
                 if self._hellos > HELLOS_HEARD:
                     return
@@ -153,6 +155,7 @@ class RemoteInvocations:
                 self.why_silent = None
                 self._observed = observed
                 self.stats = {_within(key): HandlerStats() for key in handlers[:HANDLERS_KEPT]}
+                self.declared = declared[:HANDLERS_KEPT]
             case reports.Begin():
                 self._begin(report)
             case reports.Ran():

@@ -15,6 +15,7 @@ from dnworker.core.handlers import HandlerKey
 from dnworker.core.invocation import Invocation, current_invocation
 from dnworker.core.log_records import Emission, current_emission, follow_records
 from dnworker.workers import reports
+from dnworker.workers.declarations import declared_payloads
 from dnworker.workers.recorders import log_failure, log_hint
 from dnworker.workers.registry import HandlerRegistry, keys_of
 
@@ -65,7 +66,7 @@ class Reporter:
             stream.write = self._writer(name)
         follow_records(lambda record, emission: None)
         threading.Thread.start = _on_behalf(threading.Thread.start)  # type: ignore[method-assign,assignment]
-        self._tell(reports.Hello(keys_of(worker)))
+        self._tell(reports.Hello(keys_of(worker), declared=declared_payloads(worker)))
 
     def begin(self, invocation: Invocation) -> None:
         """Report that it begins."""

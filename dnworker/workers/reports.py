@@ -16,6 +16,7 @@ from typing import Literal
 
 import msgspec
 
+from dnworker.core.declared import DeclaredPayload
 from dnworker.core.handler_error import HandlerError
 from dnworker.core.handlers import HandlerKey
 from dnworker.core.invocation import Cause, HandlerWarning
@@ -47,6 +48,8 @@ class Hello(msgspec.Struct, tag="hello", tag_field="is"):
 
     handlers: list[HandlerKey]
     observed: bool = False
+    declared: list[DeclaredPayload] = []
+    """What event handlers declare of payloads; a runtime of an earlier version reads over it."""
 
 
 class Begin(msgspec.Struct, tag="begin", tag_field="is"):

@@ -20,6 +20,7 @@ from dnworker.capability.flags import flag_variables
 from dnworker.capability.manifest import WorkerDefinition
 from dnworker.client.client import FENCE
 from dnworker.core.causes import because, cause
+from dnworker.core.declared import DeclaredPayload
 from dnworker.core.handlers import HandlerKey
 from dnworker.core.lifecycle import ALIVE, WorkerState
 from dnworker.core.members import index_of
@@ -201,6 +202,11 @@ class SubprocessWorker(ManagedWorker[SubprocessWorkerRunner]):
     def stats(self) -> dict[HandlerKey, HandlerStats]:
         """How each handler has done since the last start, where the process reports it."""
         return self.remote.stats
+
+    @property
+    def declared(self) -> list[DeclaredPayload]:
+        """What its event handlers declare of payloads, where the process reports it."""
+        return self.remote.declared
 
     @property
     def _root(self) -> Path:

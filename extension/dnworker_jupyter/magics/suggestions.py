@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from dnworker.core.envelope import has_payload
 from dnworker.core.lifecycle import WorkerState
 from dnworker.core.payloads import guess_payload
@@ -28,7 +30,7 @@ class NotebookSuggestions(Suggestions):
     def fields(self, kind: str) -> list[str]:
         """Return the fields that a payload of a kind may have."""
         events = reversed(self._engine.history.events(1_000))
-        latest = next((e.payload for e in events if e.kind == kind and has_payload(e)), {})
+        latest: dict[str, Any] = next((e.payload for e in events if e.kind == kind and has_payload(e)), {})
         return list(
             dict.fromkeys([*guess_payload(self._live.sources(kind)), *SAMPLES.get(kind, {}), *latest])
         )

@@ -1,0 +1,1 @@
+"""What events look like: schemas of payloads, and how they change; the engine makes a catalogue of it."""

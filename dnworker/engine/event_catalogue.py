@@ -1,0 +1,325 @@
+"""`EventCatalogue`: every kind of event with who publishes and hears it, its schema, examples and drift.
+
+The API, the notebook and the command line ask it. It takes what it needs on the loop, a little at a time, and
+does the work on a thread: parsing payloads, reading the journal, and what types of users say of themselves.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from collections.abc import Callable, Iterable
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import msgspec
+
+from dnworker.catalogue.entries import KindEntry, KindList, KindRow, Moment, Publisher
+from dnworker.catalogue.fields import Recorded
+from dnworker.catalogue.making import Gathered, ListenerFacts, fill
+from dnworker.core.declared import DeclaredPayload, declared_by, describe_declared
+from dnworker.core.envelope import EventEnvelope, bytes_of_payload, has_payload, payload_json
+from dnworker.core.errors import JournalError, NotFound
+from dnworker.core.event_kinds import KINDS
+from dnworker.core.text import closest, shorten
+from dnworker.engine.flow import RECENT
+from dnworker.engine.suggest import Suggestions
+from dnworker.events.past_kinds import PastKinds
+from dnworker.workers.inprocess_worker import InProcessWorker
+from dnworker.workers.registry import handlers_of
+
+if TYPE_CHECKING:
+    from dnworker.engine.engine import Engine
+    from dnworker.flow.graph import Facts
+    from dnworker.workers.managed import ManagedWorker
+
+SAMPLE = 500
+"""Recorded payloads of a kind that are looked at, the newest."""
+
+SAMPLE_BYTES = 8_000_000
+"""Bytes of JSON that those take at most."""
+
+AT_ONCE = 2_000
+"""Events, and handlers, that are looked at before the loop turns."""
+
+MOST_KINDS = 10_000
+"""Kinds that are listed; further ones are not, and a note says so."""
+
+_NEVER = datetime.min.replace(tzinfo=UTC)
+
+
+class _Named(NamedTuple):
+    """A handler that listens: of a function that can be asked for its annotation, or of a report."""
+
+    worker: str
+    kind: str
+    handler: str
+    function: Any = None
+    declared: DeclaredPayload | None = None
+
+
+class _Kind:
+    """What is gathered of a kind for its row."""
+
+    def __init__(self) -> None:
+        self.publishers: dict[str, Publisher] = {}
+        self.listeners: dict[str, list[_Named]] = {}
+        self.kept = 0
+        self.first: Moment | None = None
+        self.last: Moment | None = None
+
+    def publisher(self, name: str) -> Publisher:
+        if name not in self.publishers:
+            self.publishers[name] = Publisher(name=name)
+        return self.publishers[name]
+
+    def note(self, first: EventEnvelope, last: EventEnvelope) -> None:
+        """Note the ends of a range of events."""
+        if self.first is None or first.timestamp < self.first.at:
+            self.first = _moment(first)
+        if self.last is None or last.timestamp > self.last.at:
+            self.last = _moment(last)
+
+
+class EventCatalogue:
+    """Tells of all kinds of one engine's events. Call it on its loop.
+
+    Args:
+        engine: whose kinds.
+        suggestions: has payloads to fire; by default those that the engine's own workers let guess.
+    """
+
+    def __init__(self, engine: Engine, suggestions: Suggestions | None = None) -> None:
+        self._engine = engine
+        self._suggestions = suggestions or Suggestions(engine)
+
+    async def rows(self, *, limit: int = 200, after: str | None = None, prefix: str = "") -> KindList:
+        """Return a page of the list, in the order of the kinds' names.
+
+        Args:
+            limit: how many at most.
+            after: the kind that the page before ended with.
+            prefix: only kinds that begin so.
+        """
+        kinds, notes = await self._gathered()
+        names = sorted(name for name in kinds if name.startswith(prefix))
+        if len(names) > MOST_KINDS:
+            notes.append(f"{len(names) - MOST_KINDS:,} kinds are left out: {MOST_KINDS:,} are listed at most")
+            del names[MOST_KINDS:]
+        wanted = [name for name in names if after is None or name > after]
+        page = wanted[:limit]
+        await self._note_ends({name: kinds[name] for name in page}, notes)
+        rows = await self._engine.side_threads.run(_rows, {name: kinds[name] for name in page})
+        following = page[-1] if len(wanted) > limit else None
+        return KindList(kinds=rows, total=len(names), next=following, notes=notes)
+
+    async def entry(self, kind: str) -> KindEntry:
+        """Return all that is known of a kind.
+
+        Raises:
+            NotFound: nothing is known of it; names the nearest.
+        """
+        kinds, notes = await self._gathered()
+        await self._note_ends({kind: kinds.get(kind) or kinds.setdefault(kind, _Kind())}, notes)
+        found = kinds[kind]
+        if not (found.kept or found.publishers or found.listeners or found.last or kind in KINDS):
+            near = closest(kind, sorted(kinds.keys() - {kind})[:MOST_KINDS], cutoff=0.5)
+            meant = f"; did you mean {near}?" if near is not None else ""
+            raise NotFound(f"nobody publishes or hears {shorten(kind, 80)!r}{meant}", code="DN227")
+        suggestion = await self._suggestions.suggest(kind)
+        gathered = Gathered(
+            row=_row(kind, found),
+            publishers=[*found.publishers.values()],
+            reads=self._suggestions.reads(kind),
+            suggestion=suggestion.payload,
+            suggestion_source=suggestion.source,
+            now=self._engine.clock.now(),
+            notes=notes,
+        )
+        raw = await self._newest(kind)
+        listeners = [one for handlers in found.listeners.values() for one in handlers]
+        return await self._engine.side_threads.run(self._filled, gathered, listeners, raw)
+
+    # -- gathering -------------------------------------------------------------------------------------
+
+    async def _gathered(self) -> tuple[dict[str, _Kind], list[str]]:
+        """Return all kinds with who publishes and hears them, as far as memory and sources say."""
+        kinds: dict[str, _Kind] = {name: _Kind() for name in KINDS}
+        facts = await self._engine.flow.facts(RECENT)
+        _note_facts(kinds, facts)
+        for number, worker in enumerate(self._engine.workers(), 1):
+            for one in _handlers(worker):
+                kinds.setdefault(one.kind, _Kind()).listeners.setdefault(one.worker, []).append(one)
+            if number % 50 == 0:
+                await asyncio.sleep(0)
+        for kind in self._suggestions.kinds_heard():
+            kinds.setdefault(kind, _Kind())
+        notes = list[str]()
+        counts, ends = await self._in_memory()
+        for kind, count in counts.items():
+            found = kinds.setdefault(kind, _Kind())
+            found.kept = count
+            found.note(*ends[kind])
+        if self._engine.journal is not None:
+            try:
+                for kind in await self._in_journal(PastKinds.kinds):
+                    kinds.setdefault(kind, _Kind())
+            except JournalError as exc:
+                notes.append(f"kinds of the journal are not looked at: {exc}")
+        return kinds, notes
+
+    async def _in_memory(self) -> tuple[Counter[str], dict[str, tuple[EventEnvelope, EventEnvelope]]]:
+        """Return how many events of each kind memory has, and the first and last."""
+        counts: Counter[str] = Counter()
+        ends: dict[str, tuple[EventEnvelope, EventEnvelope]] = {}
+        for event in self._engine.history.newest_first():  # not a step of it may wait: it changes
+            counts[event.kind] += 1
+            known = ends.get(event.kind)
+            ends[event.kind] = (event, event if known is None else known[1])
+        return counts, ends
+
+    async def _note_ends(self, kinds: dict[str, _Kind], notes: list[str]) -> None:
+        """Let the journal say when kinds were seen first and last."""
+        if self._engine.journal is None:
+            return
+
+        def read(past: PastKinds) -> dict[str, tuple[EventEnvelope, EventEnvelope]]:
+            found = ((kind, past.ends_of(kind)) for kind in kinds)
+            return {kind: ends for kind, ends in found if ends is not None}
+
+        try:
+            for kind, ends in (await self._in_journal(read)).items():
+                kinds[kind].note(*ends)
+        except JournalError as exc:
+            notes.append(f"when kinds were seen first is not known: {exc}")
+
+    async def _in_journal(self, read: Callable[[PastKinds], Any]) -> Any:
+        """Read the journal on a thread.
+
+        Raises:
+            JournalError: it cannot be read now.
+        """
+        journal = self._engine.journal
+        if journal is None:
+            return {}
+        if journal.failure is not None:
+            raise JournalError(journal.failure)
+
+        def run() -> Any:
+            journal.flush()
+            with PastKinds(journal.path) as past:
+                return read(past)
+
+        return await self._engine.side_threads.run(run)
+
+    async def _newest(self, kind: str) -> list[tuple[int, str, datetime, bytes]]:
+        """Return the newest events of a kind, oldest first: of memory, and more of the journal."""
+        found, room, seen = list[tuple[int, str, datetime, bytes]](), SAMPLE_BYTES, set[str]()
+        for event in self._engine.history.newest_first():
+            if event.kind != kind or not has_payload(event):
+                continue
+            room -= bytes_of_payload(event)
+            if room < 0 or len(found) == SAMPLE:
+                break
+            found.append(_raw(event))
+            seen.add(event.event_id)
+        if len(found) < SAMPLE and room > 0 and self._engine.journal is not None:
+            try:
+                past = await self._in_journal(lambda past: past.newest_of(kind, SAMPLE, SAMPLE_BYTES))
+                found += [_raw(event) for event in past if event.event_id not in seen]
+            except JournalError:
+                pass  # a note of `_gathered` says so
+        found.sort(key=lambda one: (one[2], one[0]))
+        return found[-SAMPLE:]
+
+    def _filled(
+        self, gathered: Gathered, listeners: list[_Named], raw: list[tuple[int, str, datetime, bytes]]
+    ) -> KindEntry:
+        """Do the work; on a thread."""
+        events = [Recorded(seq, event_id, at, payload) for seq, event_id, at, payload in _parsed(raw)]
+        return fill(gathered, [_listener(one) for one in listeners], events)
+
+
+def _note_facts(kinds: dict[str, _Kind], facts: Facts) -> None:
+    """Note who publishes and who hears what, as the flow meter knows it."""
+    for source, published in facts.sources.items():
+        for kind, count in published.items():
+            kinds.setdefault(kind, _Kind()).publisher(source).lately += count
+    for worker in facts.workers:
+        for kind, count in worker.published.items():
+            kinds.setdefault(kind, _Kind()).publisher(worker.name).lately += count
+        for kind in worker.writes:
+            if "*" not in kind:
+                kinds.setdefault(kind, _Kind()).publisher(worker.name).is_written = True
+        for kind in worker.hears:
+            kinds.setdefault(kind, _Kind()).listeners.setdefault(worker.name, [])
+
+
+def _handlers(worker: ManagedWorker) -> Iterable[_Named]:
+    """Return the event handlers of a worker: its functions, or what its process has reported."""
+    name = worker.qualified_name
+    registry = worker.worker if isinstance(worker, InProcessWorker) else None
+    if registry is not None:
+        for key, function, _ in handlers_of(registry):
+            if key.decorator == "on_event":
+                yield _Named(name, key.trigger, key.name, function)
+        return
+    reported = {(one.kind, one.handler): one for one in worker.declared}
+    for key in [*worker.stats]:
+        if key.decorator == "on_event":
+            yield _Named(name, key.trigger, key.name, declared=reported.get((key.trigger, key.name)))
+
+
+def _listener(one: _Named) -> ListenerFacts:
+    """Return what a handler declares; asks the type, whose code is the user's."""
+    declared = one.declared
+    if one.function is not None and (found := declared_by(one.function)) is not None:
+        declared = describe_declared(one.kind, one.handler, found)
+    return ListenerFacts(one.worker, one.handler, declared)
+
+
+def _rows(kinds: dict[str, _Kind]) -> list[KindRow]:
+    return [_row(kind, found) for kind, found in kinds.items()]
+
+
+def _row(kind: str, found: _Kind) -> KindRow:
+    of_runtime = KINDS.get(kind)
+    types = dict[str, None]()
+    for handlers in found.listeners.values():
+        for one in handlers:
+            declared = one.declared.type if one.declared is not None else ""
+            if one.function is not None and (asked := declared_by(one.function)) is not None:
+                declared = asked.name
+            if declared:
+                types[declared] = None
+    return KindRow(
+        kind=kind,
+        is_runtimes=of_runtime is not None,
+        when="" if of_runtime is None else of_runtime.when,
+        publishers=sorted(found.publishers),
+        listeners=sorted(found.listeners),
+        types=[*types],
+        kept=found.kept,
+        first_seen=found.first,
+        last_seen=found.last,
+    )
+
+
+def _moment(event: EventEnvelope) -> Moment:
+    return Moment(event.seq, event.event_id, event.timestamp)
+
+
+def _raw(event: EventEnvelope) -> tuple[int, str, datetime, bytes]:
+    return event.seq, event.event_id, event.timestamp, payload_json(event)
+
+
+def _parsed(
+    raw: Iterable[tuple[int, str, datetime, bytes]],
+) -> Iterable[tuple[int, str, datetime, dict[str, Any]]]:
+    for seq, event_id, at, payload in raw:
+        try:
+            parsed = msgspec.json.decode(payload)
+        except (msgspec.DecodeError, RecursionError):  # of a file that is damaged, or nested without end
+            continue
+        if isinstance(parsed, dict):
+            yield seq, event_id, at, parsed

@@ -1,0 +1,38 @@
+"""The endpoints of the catalogue of events: the list of kinds, and all that is known of one."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from msgspec import Meta
+
+from dnworker.catalogue.entries import KindEntry, KindList
+from dnworker.engine.event_catalogue import EventCatalogue
+from dnworker.server.api import ApiCall, Fields, endpoint
+from dnworker.server.rights import Right
+
+Kind = Annotated[str, Meta(max_length=512)]
+
+
+class KindsQuery(Fields):
+    """Which kinds: those that begin with `prefix`, after a kind, and how many."""
+
+    prefix: Kind = ""
+    after: Kind | None = None
+    limit: Annotated[int, Meta(ge=1, le=1_000)] = 200
+
+
+@endpoint("GET", "/api/catalogue", query=KindsQuery, answer=KindList, right=Right.LOGS)
+async def list_kinds(call: ApiCall) -> object:
+    """List the kinds of events, with who publishes and hears each, and when it was seen first and last."""
+    query: KindsQuery = call.query
+    return await EventCatalogue(call.engine).rows(limit=query.limit, after=query.after, prefix=query.prefix)
+
+
+@endpoint("GET", "/api/catalogue/{kind}", answer=KindEntry, right=Right.LOGS, errors=(404,))
+async def kind(call: ApiCall) -> object:
+    """Return all that is known of a kind: its schema, fields, drift and examples."""
+    return await EventCatalogue(call.engine).entry(call.path["kind"])
+
+
+endpoints = [list_kinds, kind]

@@ -1,0 +1,99 @@
+"""Events that break the type that a handler declares: noted by default, refused where the handler says so."""
+
+from __future__ import annotations
+
+from typing import Annotated, TypedDict
+
+import pytest
+
+from dnworker import EventEnvelope, Runtime, Worker
+from dnworker.workers.declarations import MOST_BYTES, declared_payloads
+
+
+class Placed(TypedDict):
+    amount: float
+
+
+@pytest.fixture
+async def runtime(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    async with Runtime(port=None) as runtime:
+        yield runtime
+
+
+def noted(runtime: Runtime) -> list[str]:
+    """Return the warnings in the log of the worker."""
+    return [line.text for line in runtime.logs.tail(200, "notebook:billing") if line.level == "warning"]
+
+
+async def test_an_event_that_breaks_the_type_is_handled_and_noted_once_a_field(runtime):
+    worker, amounts = Worker("billing"), []
+
+    @worker.on_event("order.placed")
+    async def on_placed(event: EventEnvelope[Placed], client) -> None:
+        amounts.append(event.payload["amount"])
+
+    await runtime.add(worker)
+    for amount in (1, "2", "3"):
+        await runtime.fire("order.placed", {"amount": amount})
+    assert amounts == [1, "2", "3"]
+    (text,) = noted(runtime)
+    assert "the payload breaks Placed: amount: expected float, got str" in text
+
+
+async def test_a_handler_that_refuses_is_not_run_for_such_an_event(runtime):
+    worker, amounts = Worker("billing"), []
+
+    @worker.on_event("order.placed")
+    async def on_placed(event: EventEnvelope[Annotated[Placed, "refuse"]], client) -> None:
+        amounts.append(event.payload["amount"])
+
+    await runtime.add(worker)
+    await runtime.fire("order.placed", {"amount": 1})
+    trace = await runtime.fire("order.placed", {"amount": "2"})
+    assert amounts == [1]
+    assert "the payload breaks Placed: amount: expected float, got str" in str(trace)
+
+
+async def test_a_type_that_is_not_known_lets_every_event_through(runtime):
+    worker, amounts = Worker("billing"), []
+
+    @worker.on_event("order.placed")
+    async def on_placed(event: EventEnvelope[Nowhere], client) -> None:  # noqa: F821
+        amounts.append(event.payload)
+
+    await runtime.add(worker)
+    await runtime.fire("order.placed", {"amount": "2"})
+    assert amounts == [{"amount": "2"}]
+    assert noted(runtime) == []
+
+
+async def test_fields_that_break_the_type_are_noted_up_to_a_bound(runtime):
+    worker = Worker("billing")
+
+    @worker.on_event("order.placed")
+    async def on_placed(event: EventEnvelope[dict[str, int]], client) -> None:
+        pass
+
+    await runtime.add(worker)
+    for number in range(40):
+        await runtime.fire("order.placed", {f"key_{number}": "text"})
+    assert 1 <= len(noted(runtime)) <= 20
+
+
+def test_schemas_of_many_handlers_are_reported_as_far_as_there_is_room():
+    worker = Worker("billing")
+    wide = TypedDict("wide", {f"field_{number:04}": int for number in range(1_000)})
+
+    async def on_placed(event, client) -> None:
+        pass
+
+    on_placed.__annotations__["event"] = EventEnvelope[wide]
+    for number in range(40):
+        worker.on_event(f"order.{number}")(on_placed)
+    found = declared_payloads(worker)
+    assert len(found) == 40
+    assert found[0].schema is not None
+    assert found[-1].schema is None
+    assert found[-1].note
+    assert MOST_BYTES < 1_000_000  # of a report
