@@ -229,7 +229,9 @@ class Dispatch:
             if number > 1:
                 invocation.delivery = number
             invoker.recorder.begin(invocation)
-            run = bound.handler if bound.check is None else self._checked(bound, bound.check, event, invocation)
+            run = (
+                bound.handler if bound.check is None else self._checked(bound, bound.check, event, invocation)
+            )
             invoker.launch(invocation, run, args, bound.key, bound.title, bound.task_name)
         if consumer is not None:
             consumer.handed_out(envelope.event_id)

@@ -45,7 +45,9 @@ def test_a_recursive_schema_ends():
 def test_a_schema_that_refers_to_itself_or_to_nothing_ends():
     assert fields_of({"$ref": "#"}) == {}
     assert fields_of({"$ref": "#/$defs/none"}) == {}
-    assert fields_of({"properties": {"a": {"anyOf": [{"$ref": "#/properties/a"}]}}})["a",].types == frozenset()
+    assert (
+        fields_of({"properties": {"a": {"anyOf": [{"$ref": "#/properties/a"}]}}})["a",].types == frozenset()
+    )
 
 
 def test_two_that_declare_other_types_of_a_field_disagree():

@@ -91,7 +91,17 @@ def test_each_form_of_type_checks_payloads_and_names_the_field(form):
 
 @pytest.mark.parametrize(
     "annotation",
-    [EventEnvelope, "EventEnvelope", dict[str, int], "dict[str, int]", "Nothing[x", None, 3, list, "NoName[1]"],
+    [
+        EventEnvelope,
+        "EventEnvelope",
+        dict[str, int],
+        "dict[str, int]",
+        "Nothing[x",
+        None,
+        3,
+        list,
+        "NoName[1]",
+    ],
 )
 def test_other_annotations_declare_nothing(annotation):
     assert declared_by(handler_of(annotation)) is None
@@ -168,7 +178,9 @@ def test_a_type_that_nobody_can_describe_is_a_note_and_has_no_check():
 
 
 def test_a_schema_that_is_too_large_is_a_note():
-    fields = [(f"field_{number}", Annotated[int, msgspec.Meta(description="x" * 100)]) for number in range(999)]
+    fields = [
+        (f"field_{number}", Annotated[int, msgspec.Meta(description="x" * 100)]) for number in range(999)
+    ]
     schema, note = schema_of_type(msgspec.defstruct("Huge", fields))
     assert schema is None
     assert f"{LONGEST_SCHEMA:,}" in note
