@@ -42,17 +42,6 @@ class KindRow(msgspec.Struct, kw_only=True):
     last_seen: Moment | None = None
 
 
-class KindList(msgspec.Struct, kw_only=True):
-    """Kinds in their order, and how many more there are."""
-
-    kinds: list[KindRow]
-    total: int
-    next: str | None = None
-    """The `after` of the next page; None where that is all."""
-    notes: list[str] = []
-    """What is not looked at, in sentences."""
-
-
 class Listener(msgspec.Struct, kw_only=True):
     """One handler that listens to a kind, and what it declares of the payload."""
 
@@ -126,3 +115,16 @@ class KindEntry(KindRow, kw_only=True):
     """A payload to fire."""
     suggestion_source: str = ""
     notes: list[str] = []
+
+
+class KindList(msgspec.Struct, kw_only=True):
+    """Kinds in their order, and how many there are."""
+
+    kinds: list[KindRow]
+    entries: list[KindEntry] = []
+    """All that is known of the same kinds, where that is asked for."""
+    total: int
+    next: str | None = None
+    """The `after` of the next page; None where that is all."""
+    notes: list[str] = []
+    """What is not looked at, in sentences."""

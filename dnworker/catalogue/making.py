@@ -59,7 +59,7 @@ def fill(gathered: Gathered, listeners: Sequence[ListenerFacts], events: Sequenc
     declared = [(f"{one.worker}.{one.handler}", one.schema) for one in heard_by if one.schema is not None]
     inferred = infer(event.payload for event in events)
     observed = observe(events)
-    schema, source = _schema(row.kind, declared, inferred.schema, gathered.reads)
+    schema, source = effective_schema(row.kind, declared, inferred.schema, gathered.reads)
     is_sure = source in ("runtime", "declared")
     optional = optional_in(schema) if schema is not None and is_sure else set()
     notes = [*gathered.notes, *([inferred.note] if inferred.note else [])]
@@ -100,7 +100,7 @@ def _listener(one: ListenerFacts) -> Listener:
     )
 
 
-def _schema(
+def effective_schema(
     kind: str,
     declared: Sequence[tuple[str, dict[str, Any]]],
     inferred: dict[str, Any] | None,

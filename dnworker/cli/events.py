@@ -6,6 +6,7 @@ import argparse
 import asyncio
 import sys
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dnworker.cli.lasting import Lasting
@@ -14,6 +15,7 @@ from dnworker.cli.tables import print_table
 from dnworker.cli.tail import say
 from dnworker.cli.terminal import print_line
 from dnworker.cli.text import print_json, printable
+from dnworker.core.errors import UsageError
 from dnworker.core.text import shorten
 
 if TYPE_CHECKING:
@@ -48,8 +50,38 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--all-kinds", action="store_true", help="also pieces of turns, and other kinds without news"
     )
     parser.add_argument("-f", "--follow", action="store_true", help="go on with what comes, until Ctrl-C")
+    parser.add_argument(
+        "--asyncapi",
+        nargs="?",
+        type=Path,
+        const=Path("-"),
+        metavar="FILE",
+        help="write what is known of the kinds as AsyncAPI 3.0, in JSON, there or to standard output",
+    )
+    parser.add_argument(
+        "--of",
+        action="append",
+        type=Path,
+        metavar="CAPABILITY",
+        help="with --asyncapi: of a directory with a capability.yaml, which is not run; may be repeated",
+    )
     add_address(parser)
-    parser.set_defaults(command=with_client(_events))
+    parser.set_defaults(command=_command)
+
+
+def _command(options: argparse.Namespace) -> int:
+    """Run the command; returns its exit code.
+
+    Raises:
+        UsageError: options do not go together, or as of `with_client`.
+    """
+    if options.asyncapi is None:
+        if options.of:
+            raise UsageError("--of names what --asyncapi writes; add --asyncapi", code="DN229")
+        return with_client(_events)(options)
+    from dnworker.cli.asyncapi import write_of_disk, write_of_runtime
+
+    return write_of_disk(options) if options.of else with_client(write_of_runtime)(options)
 
 
 def _positive(text: str) -> int:

@@ -65,7 +65,9 @@ def declared_by(function: Any) -> Declared | None:
         return Declared("an annotation", note=shorten(str(exc), LONGEST_NOTE))
     except Exception:  # a callable of another sort: it has no annotations that we know
         return None
-    if isinstance(annotation, str):
+    for _ in range(2):  # text of text, where `from __future__ import annotations` stands above it
+        if not isinstance(annotation, str):
+            break
         if _is_plain(annotation):
             return None
         written = annotation

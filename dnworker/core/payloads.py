@@ -41,7 +41,7 @@ def guess_payload(sources: Iterable[str]) -> dict[str, Any]:
             if not isinstance(inner.get(step), dict):
                 inner[step] = {}
             inner = inner[step]
-        inner.setdefault(path[-1], _guess(path[-1]) if value is _UNKNOWN else value)
+        inner.setdefault(path[-1], guess_value(path[-1]) if value is _UNKNOWN else value)
     return payload
 
 
@@ -151,7 +151,7 @@ def _plain(value: Any) -> Any:
     return _UNKNOWN
 
 
-def _guess(name: str) -> Any:
+def guess_value(name: str) -> Any:
     """Return a likely value by a field's name."""
     if name.endswith("_id") or name == "id":
         return f"{name.removesuffix('_id')}-1" if name != "id" else "id-1"

@@ -7,9 +7,10 @@ does the work on a thread: parsing payloads, reading the journal, and what types
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections import Counter
-from collections.abc import Callable, Iterable
-from datetime import UTC, datetime
+from collections.abc import Callable, Collection, Iterable
+from datetime import datetime
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
@@ -17,6 +18,7 @@ import msgspec
 from dnworker.catalogue.entries import KindEntry, KindList, KindRow, Moment, Publisher
 from dnworker.catalogue.fields import Recorded
 from dnworker.catalogue.making import Gathered, ListenerFacts, fill
+from dnworker.catalogue.on_disk import declared_of_file
 from dnworker.core.declared import DeclaredPayload, declared_by, describe_declared
 from dnworker.core.envelope import EventEnvelope, bytes_of_payload, has_payload, payload_json
 from dnworker.core.errors import JournalError, NotFound
@@ -29,6 +31,7 @@ from dnworker.workers.inprocess_worker import InProcessWorker
 from dnworker.workers.registry import handlers_of
 
 if TYPE_CHECKING:
+    from dnworker.capability.manifest import CapabilityManifest, WorkerDefinition
     from dnworker.engine.engine import Engine
     from dnworker.flow.graph import Facts
     from dnworker.workers.managed import ManagedWorker
@@ -39,13 +42,14 @@ SAMPLE = 500
 SAMPLE_BYTES = 8_000_000
 """Bytes of JSON that those take at most."""
 
-AT_ONCE = 2_000
-"""Events, and handlers, that are looked at before the loop turns."""
+PAGE_SAMPLE, PAGE_BYTES = 100, 500_000
+"""The same for each kind of a page of whole entries."""
 
 MOST_KINDS = 10_000
 """Kinds that are listed; further ones are not, and a note says so."""
 
-_NEVER = datetime.min.replace(tzinfo=UTC)
+_Raw = tuple[int, str, datetime, bytes]
+"""A recorded event: seq, id, time, and the JSON of its payload."""
 
 
 class _Named(NamedTuple):
@@ -94,7 +98,13 @@ class EventCatalogue:
         self._suggestions = suggestions or Suggestions(engine)
 
     async def rows(
-        self, *, limit: int = 200, after: str | None = None, prefix: str = "", text: str = ""
+        self,
+        *,
+        limit: int = 200,
+        after: str | None = None,
+        prefix: str = "",
+        text: str = "",
+        whole: bool = False,
     ) -> KindList:
         """Return a page of the list, in the order of the kinds' names.
 
@@ -103,6 +113,7 @@ class EventCatalogue:
             after: the kind that the page before ended with.
             prefix: only kinds that begin so.
             text: only kinds that have this in them, in upper or lower case.
+            whole: return all that is known of each, looking at fewer payloads.
         """
         kinds, notes = await self._gathered()
         folded = text.casefold()
@@ -111,11 +122,12 @@ class EventCatalogue:
             notes.append(f"{len(names) - MOST_KINDS:,} kinds are left out: {MOST_KINDS:,} are listed at most")
             del names[MOST_KINDS:]
         wanted = [name for name in names if after is None or name > after]
-        page = wanted[:limit]
-        await self._note_ends({name: kinds[name] for name in page}, notes)
-        rows = await self._engine.side_threads.run(_rows, {name: kinds[name] for name in page})
-        following = page[-1] if len(wanted) > limit else None
-        return KindList(kinds=rows, total=len(names), next=following, notes=notes)
+        page = {name: kinds[name] for name in wanted[:limit]}
+        await self._note_ends(page, notes)
+        rows = await self._engine.side_threads.run(_rows, page)
+        entries = await self._entries(page, [], PAGE_SAMPLE, PAGE_BYTES) if whole else []
+        following = rows[-1].kind if len(wanted) > limit else None
+        return KindList(kinds=rows, entries=entries, total=len(names), next=following, notes=notes)
 
     async def entry(self, kind: str) -> KindEntry:
         """Return all that is known of a kind.
@@ -124,25 +136,45 @@ class EventCatalogue:
             NotFound: nothing is known of it; names the nearest.
         """
         kinds, notes = await self._gathered()
-        await self._note_ends({kind: kinds.get(kind) or kinds.setdefault(kind, _Kind())}, notes)
-        found = kinds[kind]
+        found = kinds.setdefault(kind, _Kind())
+        await self._note_ends({kind: found}, notes)
         if not (found.kept or found.publishers or found.listeners or found.last or kind in KINDS):
             near = closest(kind, sorted(kinds.keys() - {kind})[:MOST_KINDS], cutoff=0.5)
             meant = f"; did you mean {near}?" if near is not None else ""
             raise NotFound(f"nobody publishes or hears {shorten(kind, 80)!r}{meant}", code="DN227")
-        suggestion = await self._suggestions.suggest(kind)
-        gathered = Gathered(
-            row=_row(kind, found),
-            publishers=[*found.publishers.values()],
-            reads=self._suggestions.reads(kind),
-            suggestion=suggestion.payload,
-            suggestion_source=suggestion.source,
-            now=self._engine.clock.now(),
-            notes=notes,
-        )
-        raw = await self._newest(kind)
-        listeners = [one for handlers in found.listeners.values() for one in handlers]
-        return await self._engine.side_threads.run(self._filled, gathered, listeners, raw)
+        (entry,) = await self._entries({kind: found}, notes, SAMPLE, SAMPLE_BYTES)
+        return entry
+
+    async def _entries(
+        self, kinds: dict[str, _Kind], notes: list[str], sample: int, most_bytes: int
+    ) -> list[KindEntry]:
+        """Return entries of kinds; the loop turns between them."""
+        raw = self._in_memory_of(kinds, sample, most_bytes)
+        entries = []
+        for kind, found in kinds.items():
+            suggestion = await self._suggestions.suggest(kind)
+            gathered = Gathered(
+                row=_row(kind, found),
+                publishers=[*found.publishers.values()],
+                reads=self._suggestions.reads(kind),
+                suggestion=suggestion.payload,
+                suggestion_source=suggestion.source,
+                now=self._engine.clock.now(),
+                notes=notes,
+            )
+            events = await self._with_journal(kind, raw[kind], sample, most_bytes)
+            listeners = [one for handlers in found.listeners.values() for one in handlers]
+            files = {name: self._file_of(name) for name, known in found.listeners.items() if not known}
+            work = _filled, gathered, listeners, files, events
+            entries.append(await self._engine.side_threads.run(*work))
+        return entries
+
+    def _file_of(self, worker: str) -> tuple[CapabilityManifest, WorkerDefinition] | None:
+        """Return what names the file of a worker whose process reports nothing."""
+        for one in self._engine.workers():
+            if one.qualified_name == worker:
+                return one.home.manifest, one.definition
+        return None
 
     # -- gathering -------------------------------------------------------------------------------------
 
@@ -216,32 +248,47 @@ class EventCatalogue:
 
         return await self._engine.side_threads.run(run)
 
-    async def _newest(self, kind: str) -> list[tuple[int, str, datetime, bytes]]:
-        """Return the newest events of a kind, oldest first: of memory, and more of the journal."""
-        found, room, seen = list[tuple[int, str, datetime, bytes]](), SAMPLE_BYTES, set[str]()
+    def _in_memory_of(self, kinds: Collection[str], sample: int, most_bytes: int) -> dict[str, list[_Raw]]:
+        """Return the newest events of some kinds that memory has, each the newest first."""
+        found: dict[str, list[_Raw]] = {kind: [] for kind in kinds}
+        room = dict.fromkeys(kinds, most_bytes)
         for event in self._engine.history.newest_first():
-            if event.kind != kind or not has_payload(event):
+            kind = event.kind
+            if kind not in room or not has_payload(event):
                 continue
-            room -= bytes_of_payload(event)
-            if room < 0 or len(found) == SAMPLE:
-                break
-            found.append(_raw(event))
-            seen.add(event.event_id)
-        if len(found) < SAMPLE and room > 0 and self._engine.journal is not None:
-            try:
-                past = await self._in_journal(lambda past: past.newest_of(kind, SAMPLE, SAMPLE_BYTES))
-                found += [_raw(event) for event in past if event.event_id not in seen]
-            except JournalError:
-                pass  # a note of `_gathered` says so
-        found.sort(key=lambda one: (one[2], one[0]))
-        return found[-SAMPLE:]
+            room[kind] -= bytes_of_payload(event)
+            if room[kind] < 0 or len(found[kind]) == sample:
+                del room[kind]  # of this kind, that is enough
+                continue
+            found[kind].append(_raw(event))
+        return found
 
-    def _filled(
-        self, gathered: Gathered, listeners: list[_Named], raw: list[tuple[int, str, datetime, bytes]]
-    ) -> KindEntry:
-        """Do the work; on a thread."""
-        events = [Recorded(seq, event_id, at, payload) for seq, event_id, at, payload in _parsed(raw)]
-        return fill(gathered, [_listener(one) for one in listeners], events)
+    async def _with_journal(self, kind: str, found: list[_Raw], sample: int, most_bytes: int) -> list[_Raw]:
+        """Return the newest events of a kind, oldest first: of memory, and more of the journal."""
+        room = most_bytes - sum(len(one[3]) for one in found)
+        if len(found) < sample and room > 0 and self._engine.journal is not None:
+            seen = {one[1] for one in found}
+            with contextlib.suppress(JournalError):  # a note of `_gathered` says so
+                past = await self._in_journal(lambda past: past.newest_of(kind, sample, room))
+                found = [*found, *(_raw(event) for event in past if event.event_id not in seen)]
+        return sorted(found, key=lambda one: (one[2], one[0]))[-sample:]
+
+
+def _filled(
+    gathered: Gathered,
+    listeners: list[_Named],
+    files: dict[str, tuple[CapabilityManifest, WorkerDefinition] | None],
+    raw: list[_Raw],
+) -> KindEntry:
+    """Do the work; on a thread."""
+    kind = gathered.row.kind
+    asked = [_listener(one) for one in listeners]
+    for worker, file in files.items():
+        for declared in declared_of_file(*file) if file is not None else ():
+            if declared.kind == kind:
+                asked.append(ListenerFacts(worker, declared.handler, declared))
+    events = [Recorded(*one) for one in _parsed(raw)]
+    return fill(gathered, asked, events)
 
 
 def _note_facts(kinds: dict[str, _Kind], facts: Facts) -> None:
@@ -313,12 +360,12 @@ def _moment(event: EventEnvelope) -> Moment:
     return Moment(event.seq, event.event_id, event.timestamp)
 
 
-def _raw(event: EventEnvelope) -> tuple[int, str, datetime, bytes]:
+def _raw(event: EventEnvelope) -> _Raw:
     return event.seq, event.event_id, event.timestamp, payload_json(event)
 
 
 def _parsed(
-    raw: Iterable[tuple[int, str, datetime, bytes]],
+    raw: Iterable[_Raw],
 ) -> Iterable[tuple[int, str, datetime, dict[str, Any]]]:
     for seq, event_id, at, payload in raw:
         try:

@@ -6,6 +6,9 @@ import contextlib
 import inspect
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
+from dnworker.catalogue.filling import payload_of
+from dnworker.catalogue.schemas import fields_of
+from dnworker.core.declared import check_of_type, declared_by, schema_of_type
 from dnworker.core.envelope import has_payload
 from dnworker.core.errors import UsageError
 from dnworker.core.payloads import guess_payload
@@ -29,11 +32,24 @@ class Suggestion(NamedTuple):
 
     payload: dict[str, Any]
     source: str
-    """`a template`, `as of #SEQ`, `made of what handlers read`; empty where nothing is known."""
+    """`a template`, `as of #SEQ`, `as TYPE declares it`, `made of what handlers read`; empty for nothing."""
 
 
 A_TEMPLATE = "a template"
 """The source of a suggestion for a kind that the runtime itself publishes."""
+
+
+class _Declared(NamedTuple):
+    """What a handler declares: the type's name, its schema, and the type where it is of this process."""
+
+    name: str
+    schema: dict[str, Any] | None
+    type: Any = None
+
+    def is_broken_by(self, event: EventEnvelope) -> bool:
+        """Return whether the payload of an event breaks the type."""
+        check = None if self.type is None else check_of_type(self.type)
+        return check is not None and check(event.payload) is not None
 
 
 class WrittenHandlers(Protocol):
@@ -87,21 +103,46 @@ class Suggestions:
         return near if near != kind else None
 
     async def suggest(self, kind: str, session_id: str | None = None) -> Suggestion:
-        """Return a payload: of the kind's template, else of its newest event, else what its handlers read.
+        """Return a payload: of a template, the newest event, what handlers declare, or what they read.
 
-        A payload that names a session names `session_id`, where one is given.
+        The newest event is none where it breaks what a handler declares. A payload that names a session names
+        `session_id`, where one is given.
         """
         if kind in SAMPLES:
             return Suggestion(sample(kind, session_id), A_TEMPLATE)
+        declared = self._declared(kind)
         before = await self.newest(kind)
-        if before is not None and before.payload:
+        if before is not None and before.payload and not any(one.is_broken_by(before) for one in declared):
             return Suggestion(in_session(before.payload, session_id), f"as of #{before.seq}")
+        for one in declared:
+            if one.schema is not None:
+                made = in_session(payload_of(one.schema), session_id)
+                return Suggestion(made, f"as {one.name} declares it")
         read = in_session(guess_payload(self._sources(kind)), session_id)
         return Suggestion(read, "made of what handlers read" if read else "")
 
     def reads(self, kind: str) -> dict[str, Any]:
         """Return a payload with every field that handlers read, as far as their source is known."""
         return guess_payload(self._sources(kind))
+
+    def declared_fields(self, kind: str) -> list[str]:
+        """Return the fields of a payload that handlers declare, those of the first handler first."""
+        found = dict[str, None]()
+        for one in self._declared(kind):
+            found |= dict.fromkeys(path[0] for path in fields_of(one.schema or {}) if len(path) == 1)
+        return [*found]
+
+    def _declared(self, kind: str) -> list[_Declared]:
+        """Return what handlers of a kind declare; of those in this process, the types are asked now."""
+        found = []
+        for worker in self._engine.workers():
+            found += [_Declared(one.type, one.schema) for one in worker.declared if one.kind == kind]
+            registry = worker.worker if isinstance(worker, InProcessWorker) else None
+            for key, function, _ in handlers_of(registry) if registry is not None else ():
+                if key[:2] == ("on_event", kind) and (declared := declared_by(function)) is not None:
+                    schema, _ = (None, "") if declared.note else schema_of_type(declared.type)
+                    found.append(_Declared(declared.name, schema, declared.type))
+        return found
 
     async def newest(self, kind: str) -> EventEnvelope | None:
         """Return the newest event of a kind whose payload is kept, if there is one."""

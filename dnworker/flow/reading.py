@@ -60,6 +60,17 @@ def published_by(
     return frozenset()
 
 
+def event_handlers(
+    tree: ast.Module, beside: Mapping[str, ast.Module] | None = None
+) -> Iterator[tuple[str, ast.FunctionDef | ast.AsyncFunctionDef]]:
+    """Yield the event handlers of a file, each with a kind that it listens to."""
+    scope = _Scope(tree, beside or {})
+    for function, decorator, call in _registered(tree):
+        if decorator.attr == "on_event":
+            for kind in _triggers("on_event", call, scope):
+                yield kind, function
+
+
 Function = ast.FunctionDef | ast.AsyncFunctionDef
 
 

@@ -12,7 +12,7 @@ from dnworker.capability.manifest import CapabilityManifest, WorkerDefinition
 from dnworker.capability.reading import UnreadableFile, read_bytes
 from dnworker.core.source_calls import LONGEST_SOURCE
 from dnworker.flow.graph import Facts, Flow, WorkerFacts
-from dnworker.flow.reading import Handled, handlers_in
+from dnworker.flow.reading import Handled, event_handlers, handlers_in
 
 MOST_FILES = 200
 """Files beside a worker's that are looked at for what it imports."""
@@ -65,6 +65,17 @@ def handlers_of_file(file: Path) -> list[Handled]:
     tree = parsed(file)
     try:
         return [] if tree is None else handlers_in(tree, beside(file, tree))
+    except (RecursionError, ValueError):  # it is nested deeper than it can be looked at
+        return []
+
+
+def handler_sources(manifest: CapabilityManifest, worker: WorkerDefinition) -> list[tuple[str, str]]:
+    """Return the kinds that a worker's file listens to, each with the text of its handler."""
+    file = script_of(manifest, worker)
+    if file is None or (tree := parsed(file)) is None:
+        return []
+    try:
+        return [(kind, ast.unparse(function)) for kind, function in event_handlers(tree, beside(file, tree))]
     except (RecursionError, ValueError):  # it is nested deeper than it can be looked at
         return []
 

@@ -94,7 +94,9 @@ def _offered(context: MagicContext, magic: str, words: list[str], word: str, par
         case "%dead", given:
             return _of_dead(context, given)
         case "%events", []:
-            return ["save"]
+            return ["save", "schema", "test"]
+        case "%events", ["schema"]:
+            return context.suggestions.kinds_known()
         case "%capability", [verb, *given]:
             return _of_capability(context, verb, given)
         case _, []:

@@ -1,4 +1,4 @@
-"""`%events`: shows the latest events, saves them, or makes one a test."""
+"""`%events`: shows the latest events or what a kind looks like, saves events, or makes one a test."""
 
 from __future__ import annotations
 
@@ -7,15 +7,17 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from dnworker.core.envelope import EventEnvelope, has_payload
-from dnworker.core.errors import UsageError
+from dnworker.core.errors import NotFound, UsageError
+from dnworker.engine.event_catalogue import EventCatalogue
 from dnworker.engine.replay import recorded, write_events
 from dnworker.runtime import Runtime
+from dnworker_jupyter.display.kinds import KindView
 from dnworker_jupyter.display.tables import Note, Table
 from dnworker_jupyter.magics.case import offer_case
 from dnworker_jupyter.magics.context import MagicContext
 from dnworker_jupyter.syntax.options import Parser, nearest
 
-VERBS = ("save", "test")
+VERBS = ("save", "test", "schema")
 
 
 @dataclass(frozen=True)
@@ -35,9 +37,9 @@ def events_parser() -> Parser:
     parser.add_argument(
         "words",
         nargs="*",
-        metavar="[save FILE | test #SEQ]",
+        metavar="[save FILE | test #SEQ | schema KIND]",
         help="save: those from outside, to a JSON Lines file, for %%replay FILE; test: a cell below that "
-        "tests what became of one",
+        "tests what became of one; schema: what payloads of a kind look like, and who publishes and hears it",
     )
     parser.add_argument("--worker", metavar="NAME", help="with test: whose doing is tested")
     parser.add_argument("--kind", metavar="K", help="only this kind")
@@ -59,6 +61,11 @@ async def run_events(context: MagicContext, options: EventsOptions) -> object:
             return _table(await _latest(context.runtime, options), options)
         case ["test", event]:
             return await offer_case(context, event, options.worker)
+        case ["schema", kind]:
+            try:
+                return KindView(await EventCatalogue(context.runtime, context.suggestions).entry(kind))
+            except NotFound as exc:
+                raise UsageError(str(exc), code="DN227") from exc
         case ["save", file]:
             path = Path(file).expanduser()
             found = await recorded(context.runtime, options.last, kind=options.kind, everything=options.all)
@@ -66,7 +73,8 @@ async def run_events(context: MagicContext, options: EventsOptions) -> object:
             return Note(f"{count} events are in {path}; fire them again with: %replay {path}")
     hint = nearest(options.words[0], VERBS)
     raise UsageError(
-        f"%events takes: save FILE, or test #SEQ; not {' '.join(options.words)!r}{hint}", code="DN101"
+        f"%events takes: save FILE, test #SEQ, or schema KIND; not {' '.join(options.words)!r}{hint}",
+        code="DN101",
     )
 
 

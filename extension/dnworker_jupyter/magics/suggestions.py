@@ -32,7 +32,14 @@ class NotebookSuggestions(Suggestions):
         events = reversed(self._engine.history.events(1_000))
         latest: dict[str, Any] = next((e.payload for e in events if e.kind == kind and has_payload(e)), {})
         return list(
-            dict.fromkeys([*guess_payload(self._live.sources(kind)), *SAMPLES.get(kind, {}), *latest])
+            dict.fromkeys(
+                [
+                    *self.declared_fields(kind),
+                    *guess_payload(self._live.sources(kind)),
+                    *SAMPLES.get(kind, {}),
+                    *latest,
+                ]
+            )
         )
 
     def why_unheard(self, kind: str) -> str:

@@ -2,11 +2,26 @@
 
 from __future__ import annotations
 
+from typing import Literal, NotRequired, TypedDict
+
 import pytest
 
-from dnworker import Runtime, Worker
+from dnworker import EventEnvelope, Runtime, Worker
+from dnworker.core.declared import check_of_type
 from dnworker.core.samples import SAMPLES, sample
 from dnworker.engine.suggest import A_TEMPLATE, Suggestion, Suggestions
+
+
+class Line(TypedDict):
+    price: float
+    below: list[Line]
+
+
+class Placed(TypedDict):
+    total: float
+    lines: list[Line]
+    name: str
+    state: NotRequired[Literal["new", "paid"]]
 
 
 class Written:
@@ -52,6 +67,32 @@ async def test_handlers_that_are_written_elsewhere_take_the_place_of_those_that_
     suggestions = Suggestions(runtime, written=Written())
     assert list((await suggestions.suggest("a")).payload) == ["x"]
     assert suggestions.kinds_heard() == {"a", "b"}
+
+
+def declaring() -> Worker:
+    worker = Worker("w")
+
+    @worker.on_event("order.placed")
+    async def on_order(event: EventEnvelope[Placed], client):
+        return event.payload["total"]
+
+    return worker
+
+
+async def test_without_an_event_the_payload_is_what_a_handler_declares(runtime):
+    await runtime.add(declaring())
+    suggested = await Suggestions(runtime).suggest("order.placed")
+    assert suggested.source == "as Placed declares it"
+    assert suggested.payload.keys() == {"total", "lines", "name", "state"}
+    assert check_of_type(Placed)(suggested.payload) is None
+
+
+async def test_an_event_that_breaks_what_a_handler_declares_is_not_suggested(runtime):
+    await runtime.add(declaring())
+    runtime.publish("order.placed", {"total": "1"})
+    assert (await Suggestions(runtime).suggest("order.placed")).source == "as Placed declares it"
+    newest = runtime.publish("order.placed", {"total": 2, "lines": [], "name": "Ada"})
+    assert (await Suggestions(runtime).suggest("order.placed")).source == f"as of #{newest.seq}"
 
 
 async def test_what_nobody_knows_gets_an_empty_payload(runtime):
