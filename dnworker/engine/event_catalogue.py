@@ -98,7 +98,13 @@ class EventCatalogue:
         self._suggestions = suggestions or Suggestions(engine)
 
     async def rows(
-        self, *, limit: int = 200, after: str | None = None, prefix: str = "", whole: bool = False
+        self,
+        *,
+        limit: int = 200,
+        after: str | None = None,
+        prefix: str = "",
+        text: str = "",
+        whole: bool = False,
     ) -> KindList:
         """Return a page of the list, in the order of the kinds' names.
 
@@ -106,10 +112,12 @@ class EventCatalogue:
             limit: how many at most.
             after: the kind that the page before ended with.
             prefix: only kinds that begin so.
+            text: only kinds that have this in them, in upper or lower case.
             whole: return all that is known of each, looking at fewer payloads.
         """
         kinds, notes = await self._gathered()
-        names = sorted(name for name in kinds if name.startswith(prefix))
+        folded = text.casefold()
+        names = sorted(name for name in kinds if name.startswith(prefix) and folded in name.casefold())
         if len(names) > MOST_KINDS:
             notes.append(f"{len(names) - MOST_KINDS:,} kinds are left out: {MOST_KINDS:,} are listed at most")
             del names[MOST_KINDS:]

@@ -15,6 +15,7 @@ from dnworker.core.errors import UsageError
 from dnworker.panel import (
     call_part,
     capability_part,
+    catalogue_part,
     fire_part,
     map_part,
     nodes_part,
@@ -108,6 +109,12 @@ PARTS: dict[str, Part] = {
     "capabilities": Part(_capabilities, lambda: capability_part.CAPABILITY_INTERVAL),
     "sessions": Part(_sessions, lambda: session_parts.SESSIONS_INTERVAL),
     "session": Part(_session, lambda: session_parts.SESSIONS_INTERVAL),
+    "catalogue": Part(
+        catalogue_part.catalogue_to_json,
+        lambda: catalogue_part.CATALOGUE_INTERVAL,
+        is_heard_of=False,
+        is_slow=True,
+    ),
     "nodes": Part(nodes_part.nodes_to_json, lambda: nodes_part.NODES_INTERVAL),
     "palette": Part(_palette, lambda: palette_part.PALETTE_INTERVAL),
     "tail": Part(_tail, lambda: tail_part.TAIL_INTERVAL),

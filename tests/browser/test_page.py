@@ -240,3 +240,50 @@ def test_axe_finds_nothing_serious_on_the_page(opened, axe, scheme, width):
     found += axe(opened, "body")
     assert found == []
     opened.wait_for_function("document.documentElement.scrollWidth <= innerWidth")
+
+
+# -- the view "Events" ---------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def events(opened):
+    """The view, once a sale was fired."""
+    fire(opened, '{"price": 2}').wait_for()
+    opened.panel.get_by_role("tab", name="Events").click()
+    return opened.panel.get_by_role("region", name="Events", exact=True)
+
+
+def test_a_kind_shows_who_hears_it_its_fields_and_examples_and_can_be_tried(opened, events, problems):
+    events.get_by_role("option", name="shop.sale").click()
+    entry = events.get_by_role("article", name="Kind shop.sale")
+    expect(entry.get_by_role("region", name="Fields").get_by_role("row", name="price")).to_contain_text(
+        "a number"
+    )
+    expect(entry.get_by_label("Payload of #").first).to_contain_text('"price": 2')
+    entry.get_by_role("button", name="Try it").click()
+    drawer = opened.panel.get_by_role("complementary", name="Fire event")
+    expect(drawer.get_by_role("combobox", name="Kind")).to_have_value("shop.sale")
+    assert problems == []
+
+
+def test_typing_finds_kinds_and_arrows_choose_them(opened, events):
+    events.get_by_label("Filter kinds").wait_for()
+    opened.keyboard.press("/")
+    opened.keyboard.type("SESSION")
+    rows = events.get_by_role("option")
+    expect(rows.first).to_contain_text("session.created")
+    expect(events.get_by_role("option", name="shop.sale")).to_have_count(0)
+    rows.first.click()
+    opened.keyboard.press("ArrowDown")
+    expect(events.get_by_role("article", name="Kind session.deleted")).to_be_visible()
+
+
+def test_on_a_narrow_panel_a_kind_takes_the_place_of_the_list_until_escape(opened, events):
+    events.get_by_role("article").wait_for()
+    opened.set_viewport_size({"width": 420, "height": 800})
+    events.get_by_role("button", name="Back to the kinds").click()
+    events.get_by_role("option", name="shop.sale").click()
+    expect(events.get_by_role("article", name="Kind shop.sale")).to_be_visible()
+    expect(events.get_by_role("option")).to_have_count(0)
+    events.get_by_role("button", name="Back to the kinds").press("Escape")
+    expect(events.get_by_role("option", name="shop.sale")).to_be_visible()

@@ -5,6 +5,7 @@ import { Button, Empty } from "../base/ui.js";
 import { FireDrawer } from "../views/fire/index.js";
 import { LogDrawer } from "../views/log/index.js";
 import { CapabilityView } from "../views/capability/index.js";
+import { EventsView } from "../views/events/index.js";
 import { MapView } from "../views/map/index.js";
 import { NodesView } from "../views/nodes/index.js";
 import { OverviewView } from "../views/overview/index.js";
@@ -23,6 +24,7 @@ const VIEWS = {
   runs: RunsView,
   workers: WorkersView,
   map: MapView,
+  events: EventsView,
   capability: CapabilityView,
   sessions: SessionsView,
   nodes: NodesView,

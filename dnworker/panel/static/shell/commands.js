@@ -8,7 +8,7 @@ const MOST_ACTIONS = 4;
 const MOST_MEANT = 40; // commands that are listed where only commands are looked for
 const DOWN = ["stopped", "error", "gated_off"];
 const TOPOLOGIES = { "in-process": "inprocess", python: "python", uv: "package" };
-const VIEWS = ["Overview", "Runs", "Workers", "Map", "Capability", "Sessions"];
+const VIEWS = ["Overview", "Runs", "Workers", "Map", "Events", "Capability", "Sessions"];
 const NOTHING = {
   kinds: [],
   fired: [],

@@ -9,6 +9,7 @@ const VIEWS = [
   ["runs", "Runs"],
   ["workers", "Workers"],
   ["map", "Map"],
+  ["events", "Events"],
   ["capability", "Capability"],
   ["sessions", "Sessions"],
 ];
