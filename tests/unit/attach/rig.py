@@ -56,7 +56,9 @@ def flagger(limit: int, name: str = "bridge") -> Worker:
     @worker.on_event("order.placed")
     async def on_placed(event, client) -> None:
         if event.payload["amount"] > limit:
-            await client.publish("order.flagged", {"id": event.payload["id"], "at": event.timestamp.isoformat()})
+            await client.publish(
+                "order.flagged", {"id": event.payload["id"], "at": event.timestamp.isoformat()}
+            )
 
     return worker
 
@@ -111,7 +113,7 @@ class Proxy:
                 await asyncio.gather(
                     self._pass(reader, far_writer, self._note), self._pass(far_reader, writer, self._count)
                 )
-        except OSError:
+        except (OSError, asyncio.CancelledError):  # cancelled by the end of the proxy alone
             writer.transport.abort()
         finally:
             self._tasks.discard(task)
