@@ -47,6 +47,7 @@ FRAMEWORK = {
     "mcp_client": "core capability workers",
     "mcp_client/host": "core mcp_client _version.py",
     "engine": "core events events/brokers capability flow catalogue client sessions workers mcp_client _version.py",
+    "attach": "core events client workers engine",
     "panel": "core events flow catalogue sessions workers engine",
     "server": "core events events/brokers catalogue client sessions workers engine _version.py",
     "mcp_server": "core explain client server _version.py",
