@@ -1,0 +1,51 @@
+"""What magics say and refuse while the notebook is attached to another runtime; they load nothing for it."""
+
+from __future__ import annotations
+
+from IPython.display import display
+
+from dnworker.core.errors import UsageError
+from dnworker.panel.attached_part import attachment_of
+from dnworker_jupyter.display.attached import Marked, mark_of, summary
+from dnworker_jupyter.display.tables import Note
+from dnworker_jupyter.magics.context import MagicContext
+
+
+def check_not_attached(context: MagicContext, what: str, why: str) -> None:
+    """Refuse what does not go with the events of another runtime.
+
+    Raises:
+        UsageError: the notebook is attached.
+    """
+    if (attachment := attachment_of(context.runtime)) is not None:
+        raise UsageError(
+            f"{what}: this notebook is attached to {attachment.url}, {why}; first: %runtime detach",
+            code="DN946",
+        )
+
+
+def tell_fired(context: MagicContext) -> None:
+    """Say, where the notebook is attached, what becomes of an event that a cell fires."""
+    attachment = attachment_of(context.runtime)
+    if attachment is None:
+        return
+    here = "what a cell fires is fired here alone"
+    if attachment.is_live:
+        line = f"LIVE at {attachment.url}: {here}, but what its handlers publish, notify or start is done there"
+    else:
+        line = f"in shadow of {attachment.url}: {here}, and what its handlers would do is written down"
+    display(Marked(line, is_live=attachment.is_live, colours=context.loop.has_thread))
+
+
+def with_mark(context: MagicContext, text: str) -> Note | Marked:
+    """Return a text to be displayed, below the mark and the score of the attachment where there is one."""
+    attachment = attachment_of(context.runtime)
+    if attachment is None:
+        return Note(text)
+    lines = [text, *summary(attachment)]
+    return Marked(
+        mark_of(attachment),
+        "\n".join(lines),
+        is_live=attachment.is_live,
+        colours=context.loop.has_thread,
+    )
