@@ -77,6 +77,7 @@ from dnworker.engine.reloads import Reloads
 from dnworker.engine.retries import Retries
 from dnworker.engine.runtime_log import RuntimeLog
 from dnworker.engine.starting import OnWait, Waits
+from dnworker.engine.switch import Attached, Switch, SwitchedConnection
 from dnworker.engine.tokens import Tokens
 from dnworker.engine.totals import Totals
 from dnworker.engine.unheard import note_unheard, why_unheard
@@ -141,6 +142,8 @@ class Engine:
     """When it was started, in seconds since 1970; it stays, whatever the clocks do."""
     door: Callable[[], NotebookDoor] | None = None
     """Returns what agents may do in the notebook that this runs in; None where it is no notebook's."""
+    attachment: Attached | None = None
+    """What connects its workers to another runtime; `attach.attachment_of` returns it with all it tells."""
 
     def __init__(
         self,
@@ -169,7 +172,7 @@ class Engine:
         self.storms = self._make_storms()
         self.journal = self._make_journal(journal)
         self.logs, self.log = self._make_logs()
-        self._worker_log, self.totals = WorkerLog(self.logs), Totals()
+        self._worker_log, self.totals, self.switch = WorkerLog(self.logs), Totals(), Switch()
         self.log_line, self.failing, self.changes = self._worker_log.add, Failing(), Changes()
         self.guard, self.tools, self.side_threads = Guard(), Tools(), SideThreads()
         self.holdings = self._make_holdings(place)
@@ -1091,8 +1094,10 @@ class Engine:
             >>> client = runtime.client()
             >>> answer = await client.publish("demo.greeted", {"name": "Ada"})
         """
+        name = f"{capability}:{worker}" if worker is not None else ""
+        direct = DirectConnection(self, name)
         return RuntimeClient.over(
-            DirectConnection(self, f"{capability}:{worker}" if worker is not None else ""),
+            direct if worker is None else SwitchedConnection(direct, name, self.switch),
             server_url=self.url or "",
             notify_source=f"capability.{capability}" if capability else None,
             labels={"worker": [worker]} if worker else None,

@@ -21,6 +21,7 @@ from dnworker.core.handlers import HandlerKey
 from dnworker.core.invocation import Cause, Invocation, current_invocation
 from dnworker.core.keys import check_key
 from dnworker.core.samples import sample
+from dnworker.workers.effects import effect_line, published_line
 from dnworker.workers.registry import handlers_of
 
 if TYPE_CHECKING:
@@ -63,8 +64,7 @@ class ShadowClient:
         """Record an event, after the checks of the real client."""
         check_publishable(kind)
         copy, _ = snapshot(payload)
-        what = "publishes" if kind != "notify" else "notifies"
-        self._note(what, kind, copy, session_id=session_id, dedupe=dedupe)
+        self.effects.append(published_line(kind, copy, session_id, dedupe))
         return {"event_id": "0" * 32, "seq": 0}
 
     @asynccontextmanager
@@ -121,9 +121,7 @@ class ShadowClient:
         return note
 
     def _note(self, what: str, *args: Any, **fields: Any) -> None:
-        shown = [repr(arg) if not isinstance(arg, str) else arg for arg in args]
-        shown += [f"{name}={value!r}" for name, value in fields.items() if value is not None]
-        self.effects.append(f"{what} {' '.join(shown)}".rstrip())
+        self.effects.append(effect_line(what, *args, **fields))
 
 
 @dataclass

@@ -1,0 +1,225 @@
+"""`ShadowConnection`: writes down what a worker would do to another runtime; reads are made there."""
+
+from __future__ import annotations
+
+import re
+from collections import OrderedDict
+from collections.abc import AsyncIterator, Callable, Collection, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+from urllib.parse import unquote
+
+import msgspec
+
+from dnworker.client.connection import Connection, checked, encode_fields
+from dnworker.core.envelope import EventEnvelope, new_id
+from dnworker.core.invocation import Invocation, current_invocation
+from dnworker.core.models import SessionInfo, iso
+from dnworker.core.samples import sample
+from dnworker.workers.effects import effect_line, published_line
+
+INVOCATIONS_KEPT = 20_000
+"""Invocations of which effects are kept; the oldest go first."""
+
+EFFECTS_KEPT = 1_000
+"""Effects that are kept of one invocation; further ones are counted."""
+
+SESSIONS_KEPT = 1_000
+"""Sessions that shadows have made, which are read as if they were there."""
+
+_SESSION = re.compile(r"/api/sessions/([^/]+)")
+
+
+@dataclass(frozen=True)
+class Effect:
+    """One thing that a handler would have done."""
+
+    line: str
+    kind: str | None = None
+    """Of an event that it would have published; None for anything else."""
+    payload: dict[str, Any] | None = None
+    session_id: str | None = None
+
+
+class Effects:
+    """What invocations would have done, by their ids."""
+
+    def __init__(self, tell: Callable[[str, str, Invocation | None], object]) -> None:
+        self._of: OrderedDict[str, list[Effect]] = OrderedDict()
+        self._more: dict[str, int] = {}
+        self._tell = tell
+        self.count = 0
+        """How many there were in all."""
+
+    def note(self, worker: str, effect: Effect) -> None:
+        """Write one down, with the invocation that runs here."""
+        self.count += 1
+        invocation = current_invocation.get()
+        self._tell(worker, effect.line, invocation)
+        if invocation is None:
+            return
+        kept = self._of.setdefault(invocation.id, [])
+        if len(kept) < EFFECTS_KEPT:
+            kept.append(effect)
+        else:
+            self._more[invocation.id] = self._more.get(invocation.id, 0) + 1
+        while len(self._of) > INVOCATIONS_KEPT:
+            oldest, _ = self._of.popitem(last=False)
+            self._more.pop(oldest, None)
+
+    def of(self, invocation_id: str) -> list[Effect]:
+        """Return what an invocation would have done so far, in its order."""
+        return [*self._of.get(invocation_id, ())]
+
+    def more(self, invocation_id: str) -> int:
+        """Return how many effects of an invocation are not kept."""
+        return self._more.get(invocation_id, 0)
+
+
+class ShadowSessions:
+    """Sessions that shadows would have made; the oldest are forgotten first."""
+
+    def __init__(self) -> None:
+        self._made: OrderedDict[str, SessionInfo] = OrderedDict()
+
+    def make(self, fields: Mapping[str, Any]) -> SessionInfo:
+        """Return a session as the runtime would answer it."""
+        known = {name for name in SessionInfo.__struct_fields__ if fields.get(name) is not None}
+        given = {name: fields[name] for name in known - {"created_at"}}
+        given["session_id"] = str(fields.get("session_id") or f"shadow-{new_id()}")
+        info = msgspec.convert({**given, "created_at": iso(datetime.now(UTC))}, SessionInfo)
+        self._made[info.session_id] = info
+        if len(self._made) > SESSIONS_KEPT:
+            self._made.popitem(last=False)
+        return info
+
+    def get(self, session_id: str) -> SessionInfo | None:
+        """Return one that was made here."""
+        return self._made.get(session_id)
+
+
+class ShadowConnection:
+    """The connection of one worker while its runtime is attached in shadow.
+
+    Args:
+        worker: the qualified name of the worker.
+        remote: the other runtime; only its GETs are used.
+        effects: where calls that change something are written down.
+        sessions: those that shadows would have made.
+    """
+
+    has_groups = False
+
+    def __init__(self, worker: str, remote: Connection, effects: Effects, sessions: ShadowSessions) -> None:
+        self._worker = worker
+        self._remote = remote
+        self._effects = effects
+        self._sessions = sessions
+
+    async def start(self) -> None:
+        """Do nothing: the attachment has looked whether the runtime is there."""
+
+    async def close(self) -> None:
+        """Do nothing: the connection that is read by is the attachment's."""
+
+    async def request(
+        self,
+        method: str,
+        path: str,
+        *,
+        query: Mapping[str, Any] | None = None,
+        body: object = None,
+        timeout: float | None = None,
+    ) -> Any:
+        """Make a GET there; write anything else down, and return what lets a handler go on."""
+        named = _SESSION.fullmatch(path.partition("?")[0])
+        made = None if named is None else self._sessions.get(unquote(named[1]))
+        if method == "GET":
+            if made is not None:
+                return msgspec.to_builtins(made)
+            return await self._remote.request(method, path, query=query, timeout=timeout)
+        content = None if body is None else msgspec.json.decode(encode_fields(body))
+        fields = content if isinstance(content, dict) else {}
+        if (method, path) == ("POST", "/api/sessions"):
+            self._note("create_session", **fields)
+            return msgspec.to_builtins(self._sessions.make(fields))
+        if (method, path) == ("POST", "/api/events"):  # by hand: the client has a method for it
+            return await self.publish(str(fields.get("kind")), fields.get("payload") or {}, None)
+        given = {**dict(checked(query) or {}), **fields}
+        self._note(f"requests {method} {path}", **given)
+        if (method, path) == ("POST", "/api/reload"):
+            return await self._remote.request("GET", "/api/runtime")
+        return {"status": "ok", **fields}
+
+    async def publish(
+        self, kind: str, payload: dict[str, Any], session_id: str | None, dedupe: str | None = None
+    ) -> dict[str, Any]:
+        """Write an event down; its client has checked it."""
+        line = published_line(kind, payload, session_id, dedupe)
+        self._effects.note(self._worker, Effect(line, kind, payload, session_id))
+        answer: dict[str, Any] = {"event_id": new_id(), "seq": 0}
+        return answer | ({"duplicate": False} if dedupe is not None else {})
+
+    async def begin_once(self, key: str, claim: str) -> bool:
+        """Let every body run: what the deployed worker has done is not asked, and nothing is kept there."""
+        self._note("once", key)
+        return True
+
+    async def end_once(self, claim: str, *, done: bool) -> None:
+        """Do nothing."""
+
+    def events(self, kinds: Collection[str]) -> AsyncIterator[EventEnvelope]:
+        """Raise: clients listen at their own runtime, where the events of the other one come."""
+        raise NotImplementedError("events of an attached runtime come by the bus")
+
+    async def start_turn(self, session_id: str, fields: dict[str, Any]) -> _ShadowTurn:
+        """Write a turn down, and end it at once with a sample answer."""
+        message = checked({"message": fields.get("message")})
+        self._note("run_turn", session_id=session_id, **dict(message or {}), **_without_message(fields))
+        return _ShadowTurn(session_id)
+
+    async def cancel_turn(self, session_id: str, fields: dict[str, Any]) -> str:
+        """Write it down."""
+        self._note("cancel_session", session_id, **fields)
+        return "idle"
+
+    async def respond(self, session_id: str, fields: dict[str, Any]) -> None:
+        """Write it down."""
+        self._note("respond", session_id, **fields)
+
+    async def watch(self, session_id: str) -> None:
+        """Write it down: there, it would make a session that is not there."""
+        self._note("subscribe_session", session_id)
+
+    async def unwatch(self, session_id: str) -> None:
+        """Do nothing: `watch` subscribes to nothing."""
+
+    def _note(self, what: str, *args: Any, **fields: Any) -> None:
+        self._effects.note(self._worker, Effect(effect_line(what, *args, **fields)))
+
+
+class _ShadowTurn:
+    """A turn that no agent answers: it has its end only."""
+
+    def __init__(self, session_id: str) -> None:
+        self.turn_id = f"turn_{new_id()}"
+        self._session_id = session_id
+
+    async def __aiter__(self) -> AsyncIterator[EventEnvelope]:
+        payload = sample("turn.completed", self._session_id) | {"turn_id": self.turn_id}
+        yield EventEnvelope(
+            seq=0,
+            kind="turn.completed",
+            payload=payload,
+            session_id=self._session_id,
+            turn_id=self.turn_id,
+            terminal=True,
+        )
+
+    def close(self) -> None:
+        """Do nothing."""
+
+
+def _without_message(fields: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in fields.items() if name != "message" and value}
