@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import datetime
 from itertools import islice
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
 from weakref import WeakKeyDictionary
 
 from dnworker.core.text import shorten
@@ -51,8 +51,7 @@ _since: WeakKeyDictionary[Attachment, Since] = WeakKeyDictionary()
 
 def attachment_of(engine: Engine) -> Attachment | None:
     """Return what a runtime is attached to now."""
-    found: Attachment | None = getattr(engine, "attachment", None)
-    return found
+    return cast("Attachment | None", engine.attachment)
 
 
 def state_since(attachment: Attachment) -> datetime:

@@ -53,10 +53,12 @@ class Choice(NamedTuple):
 # -- the mark ------------------------------------------------------------------------------------------
 
 
-def mark(engine: Engine) -> str:
-    """Return the line that says what a runtime is attached to; empty where it is attached to nothing."""
+def mark(engine: Engine, *, colours: bool = False) -> Marked | None:
+    """Return the line over what shows a runtime; None where that is attached to nothing."""
     attachment = attachment_of(engine)
-    return "" if attachment is None else mark_of(attachment)
+    if attachment is None:
+        return None
+    return Marked(mark_of(attachment), is_live=attachment.is_live, colours=colours)
 
 
 def mark_of(attachment: Attachment) -> str:
@@ -84,18 +86,6 @@ def state_text(attachment: Attachment) -> str:
     return ""
 
 
-def mark_in_colours(engine: Engine) -> str:
-    """Return the mark in the colours of terminals: red where it is live."""
-    attachment = attachment_of(engine)
-    return "" if attachment is None else line_in_colours(mark_of(attachment), is_live=attachment.is_live)
-
-
-def mark_html(engine: Engine) -> str:
-    """Return the mark as HTML: red where it is live; empty where there is none."""
-    attachment = attachment_of(engine)
-    return "" if attachment is None else line_html(mark_of(attachment), is_live=attachment.is_live)
-
-
 def line_html(text: str, *, is_live: bool) -> str:
     """Return a line as HTML: white on red where it is of a live attachment."""
     style = f"{SANS};padding:2px 8px;border-radius:4px;margin:2px 0;overflow-wrap:anywhere"
@@ -118,9 +108,13 @@ class Marked:
         self._is_live = is_live
         self._colours = colours
 
-    def __repr__(self) -> str:
-        line = line_in_colours(self.line, is_live=self._is_live) if self._colours else self.line
+    def as_text(self, *, colours: bool) -> str:
+        """Return it as text, in the colours of terminals or in none."""
+        line = line_in_colours(self.line, is_live=self._is_live) if colours else self.line
         return f"{line}\n{self.text}" if self.text else line
+
+    def __repr__(self) -> str:
+        return self.as_text(colours=self._colours)
 
     def _repr_html_(self) -> str:
         text = f"<pre style='white-space:pre-wrap'>{escape(self.text)}</pre>" if self.text else ""

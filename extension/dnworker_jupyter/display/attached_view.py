@@ -1,4 +1,4 @@
-"""`AttachedView`: what `%runtime attach` displays: it follows the attachment, and stays when that has ended."""
+"""`AttachedView`: what `%runtime attach` displays: it follows the attachment, and stays once that ends."""
 
 from __future__ import annotations
 

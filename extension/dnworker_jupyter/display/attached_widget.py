@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from traitlets import Bool, Int, Unicode
 
@@ -24,6 +24,7 @@ class Attached(LiveWidget):
 
     VALUE = "different"
     interval = 0.25
+    has_mark = False  # it has one of its own
 
     url = Unicode("").tag(sync=True)
     mode = Unicode("").tag(sync=True)
@@ -62,5 +63,5 @@ class Attached(LiveWidget):
     def _text(self) -> str:
         return attached_text(self._attachment, self._chosen())
 
-    def _html(self) -> Any:
+    def _html(self) -> str:
         return attached_html(self._attachment, self._chosen())

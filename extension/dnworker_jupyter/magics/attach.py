@@ -98,9 +98,7 @@ async def attach_notebook(
             code="DN946",
         )
     _check_can_attach(context)
-    attachment = await attach(
-        runtime, url, token_file=_file(token_file), tls=_context_of(url, ca), live=live
-    )
+    attachment = await attach(runtime, url, token_file=_file(token_file), tls=_context_of(url, ca), live=live)
     Telling(attachment, runtime.look_again, context.panels.widgets.notify)
     return attachment
 
@@ -150,8 +148,8 @@ def _check_url(url: str) -> None:
         raise UsageError(f"{WAY}: the address cannot be read: {exc}", code="DN101") from None
     if has_user or parts.query or parts.fragment:
         raise UsageError(
-            f"{WAY}: the URL must have no token, user or query, for the notebook stores it; put the token into "
-            f"a file: {WAY} {where} --token-file FILE",
+            f"{WAY}: the URL must have no token, user or query, for the notebook stores it; put the "
+            f"token into a file: {WAY} {where} --token-file FILE",
             code="DN945",
         )
 
@@ -178,8 +176,8 @@ def _check_can_attach(context: MagicContext) -> None:
         )
     if broker.journal is not None:
         raise UsageError(
-            f"{WAY}: events are kept in {broker.journal.path} until workers have handled them, so these would "
-            "be handled again after a restart; first: %runtime durable off",
+            f"{WAY}: events are kept in {broker.journal.path} until workers have handled them, so these "
+            "would be handled again after a restart; first: %runtime durable off",
             code="DN946",
         )
 
@@ -201,4 +199,3 @@ def _context_of(url: str, ca: str | None) -> ssl.SSLContext | None:
 
 def _file(text: str | None) -> Path | None:
     return None if text is None else working_directory() / Path(text).expanduser()
-

@@ -31,7 +31,9 @@ def tell_fired(context: MagicContext) -> None:
         return
     here = "what a cell fires is fired here alone"
     if attachment.is_live:
-        line = f"LIVE at {attachment.url}: {here}, but what its handlers publish, notify or start is done there"
+        line = (
+            f"LIVE at {attachment.url}: {here}, but what its handlers publish, notify or start is done there"
+        )
     else:
         line = f"in shadow of {attachment.url}: {here}, and what its handlers would do is written down"
     display(Marked(line, is_live=attachment.is_live, colours=context.loop.has_thread))

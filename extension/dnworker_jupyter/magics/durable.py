@@ -26,9 +26,7 @@ async def make_durable(context: MagicContext, mode: str | None) -> Note:
         BrokerError: the file cannot be used; the runtime goes on as it was.
     """
     file = _file_of(context, mode)
-    check_not_attached(
-        context, "%runtime durable", "whose events would be handled again after a restart"
-    )
+    check_not_attached(context, "%runtime durable", "whose events would be handled again after a restart")
     before = context.runtime.bus.broker
     if before.capabilities.is_shared:
         raise UsageError(

@@ -111,7 +111,7 @@ def _add_attach_options(parser: Parser) -> None:
     parser.add_argument(
         "--live", action="store_true", help="with attach: do there what workers publish, notify and start"
     )
-    parser.add_argument("--only-different", action="store_true", help="with attach: show what differs alone")
+    parser.add_argument("--only-different", action="store_true", help="with attach: leave the rest out")
     parser.add_argument(
         "--last", type=int, metavar="N", help="with attach: show the newest N events, 50 by default"
     )

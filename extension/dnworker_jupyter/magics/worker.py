@@ -17,6 +17,7 @@ from dnworker.workers.debugging import ProcessDebug
 from dnworker.workers.managed import ManagedWorker
 from dnworker.workers.silence import why_not_retried
 from dnworker.workers.subprocess_worker import SubprocessWorker
+from dnworker_jupyter.display.attached import mark
 from dnworker_jupyter.display.logs import LINES_SHOWN, LogQuery, line_of, log_text
 from dnworker_jupyter.display.tables import (
     WORKER_VERBS,
@@ -116,7 +117,9 @@ async def run_worker_line(context: MagicContext, options: WorkerOptions) -> obje
     _check_options(options)
     match options.words:
         case [] | ["list"]:
-            return workers_table(context.runtime.workers())
+            table = workers_table(context.runtime.workers())
+            table.mark = mark(context.runtime, colours=context.loop.has_thread)
+            return table
         case ["resume", *names] if len(names) < 2:
             return resume(context, context.worker(names[0]) if names else None, drop=options.drop)
         case [verb] if verb in WORKER_VERBS:
