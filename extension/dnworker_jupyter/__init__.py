@@ -341,7 +341,7 @@ async def attach(
         live: whether what workers publish, notify and start is done there; else it is written down.
 
     Returns:
-        An `AttachedView`, which displays what both did, side by side; its `attachment` has the score and rows.
+        An `AttachedView`, which displays what both did side by side; `attachment` has the score and rows.
 
     Raises:
         RuntimeUnavailable: no runtime answers there.

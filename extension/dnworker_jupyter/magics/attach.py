@@ -144,8 +144,10 @@ def _check_url(url: str) -> None:
         parts = urlsplit(url)
         host, has_user = parts.hostname, "@" in parts.netloc
         where = f"{parts.scheme}://{host}" + (f":{parts.port}" if parts.port else "")
-    except ValueError as exc:
-        raise UsageError(f"{WAY}: the address cannot be read: {exc}", code="DN101") from None
+    except ValueError:
+        raise UsageError(
+            f"{WAY}: this is no address; it is like http://127.0.0.1:8787", code="DN101"
+        ) from None
     if has_user or parts.query or parts.fragment:
         raise UsageError(
             f"{WAY}: the URL must have no token, user or query, for the notebook stores it; put the "

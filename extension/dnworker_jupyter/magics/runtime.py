@@ -134,8 +134,8 @@ def _check(options: RuntimeOptions) -> None:
     ):
         raise UsageError(
             f"%runtime {options.what} takes nothing more; %runtime storm takes a mode and --limit, "
-            "%runtime observe takes on or off, %runtime durable on, off or a file, %runtime join servers, and "
-            "%runtime attach a URL",
+            "%runtime observe takes on or off, %runtime durable on, off or a file, %runtime join servers, "
+            "and %runtime attach a URL",
             code="DN101",
         )
 
