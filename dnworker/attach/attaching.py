@@ -7,6 +7,9 @@ import ssl
 from typing import TYPE_CHECKING
 
 from dnworker.attach.attachment import Attachment
+from dnworker.attach.handshake import connection_to, greet
+from dnworker.core.errors import UsageError
+from dnworker.core.lifecycle import ALIVE
 
 if TYPE_CHECKING:
     from dnworker.engine.engine import Engine
@@ -33,7 +36,41 @@ async def attach(
             would do, and change nothing there.
 
     Raises:
-        UsageError: the address, the token, the protocol version; attached already, or to itself.
+        UsageError: the address, the token, the protocol version; attached already, or to itself; worker
+            processes run here, whose clients cannot be led elsewhere.
         RuntimeUnavailable: no runtime answers there.
     """
-    raise NotImplementedError
+    _check_free(engine)
+    connection = connection_to(url, token=token, token_file=token_file, tls=tls)
+    try:
+        greeting = await greet(connection)
+        if greeting.identity.runtime_id == engine.runtime_id or connection.server_url == engine.url:
+            raise UsageError(
+                f"{connection.server_url} is this runtime itself; name the address of another one",
+                code="DN942",
+            )
+        _check_free(engine)  # another may have attached meanwhile
+        attachment = Attachment(engine, connection, greeting, live=live)
+        attachment.begin()
+    except BaseException:
+        await connection.close()
+        raise
+    return attachment
+
+
+def _check_free(engine: Engine) -> None:
+    if not engine.is_started:
+        raise UsageError("this runtime does not run; start it before it is attached to another", code="DN942")
+    if (other := engine.attachment) is not None:
+        raise UsageError(f"this runtime is attached to {other.url}; detach it first", code="DN942")
+    processes = [
+        worker.qualified_name
+        for worker in engine.workers()
+        if worker.topology != "in-process" and worker.state in ALIVE
+    ]
+    if processes:
+        raise UsageError(
+            f"{', '.join(sorted(processes)[:5])} run as processes, whose clients cannot be led elsewhere; "
+            "stop them, or run them in this process, before attaching",
+            code="DN943",
+        )

@@ -2,37 +2,119 @@
 
 from __future__ import annotations
 
+import asyncio
+import logging
 from collections.abc import Callable
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
 
+from dnworker.attach.catching_up import CAUGHT
+from dnworker.attach.comparing import Comparing
+from dnworker.attach.delivery import Delivery
+from dnworker.attach.deployed import Deployed
 from dnworker.attach.facts import ComparedEvent, Gap, RuntimeKind, Score, State
+from dnworker.attach.follower import Follower
+from dnworker.attach.handshake import Greeting
+from dnworker.attach.matching import Matching
+from dnworker.attach.shadow_connection import Effect, Effects, ShadowConnection, ShadowSessions
+from dnworker.client.connection import Connection
+from dnworker.client.http import HttpConnection
+from dnworker.core.envelope import EventEnvelope
+from dnworker.core.invocation import Invocation
 from dnworker.core.listeners import Listeners
+from dnworker.core.text import shorten
 
 if TYPE_CHECKING:
     from dnworker.engine.engine import Engine
+
+log = logging.getLogger("dnworker.attach")
+
+GAPS_KEPT = 1_000
+"""Gaps that are kept; the newest."""
+
+TICK = 0.1
+"""Seconds between two looks at what has settled."""
+
+HANDLERS_END = 5.0
+"""Seconds that `detach` waits for handlers; then it cancels them."""
+
+CANCELLED_END = 2.0
+"""Seconds that those have to end."""
 
 
 class Attachment:
     """Follows another runtime; what it does is read here, and `detach` ends it.
 
     One at a time per engine. Call it from the loop of the engine.
+
+    Attributes:
+        url: where the other runtime is.
+        is_live: whether the clients of the workers are that runtime's; they write down what they would do
+            where not.
+        kind_of_runtime: `dnworker`, or `reference` for the SDK's.
+        version: of that runtime.
+        received: events that came.
+        skipped: those among them that no worker here listens to any more.
+        gaps: the newest events that were missed and cannot be had.
+        gaps_noted: how many there were in all.
+        counterparts: names of deployed workers by those here (both `capability:worker`), where they differ.
     """
 
-    def __init__(self, url: str, kind_of_runtime: RuntimeKind, *, is_live: bool) -> None:
-        self.url = url
-        self.is_live = is_live
-        self.kind_of_runtime: RuntimeKind = kind_of_runtime
-        self.state: State = "connecting"
-        self.detail = ""
+    def __init__(self, engine: Engine, connection: HttpConnection, greeting: Greeting, *, live: bool) -> None:
+        self.url = connection.server_url
+        self.is_live = live
+        self.kind_of_runtime: RuntimeKind = greeting.kind
+        self.version = greeting.version
         self.received = 0
         self.skipped = 0
         self.gaps: list[Gap] = []
+        self.gaps_noted = 0
+        self.counterparts: dict[str, str] = {}
+        self._engine = engine
+        self._connection = connection
         self._changed = Listeners[[]]()
+        self._loop = asyncio.get_running_loop()
+        # What workers would do, and how that compares.
+        self._effects = Effects(self._tell)
+        self._sessions = ShadowSessions()
+        self._shadows: dict[str, ShadowConnection] = {}
+        now = self._loop.time
+        self._comparing = Comparing(engine.history, self._effects, now, self._notify)
+        is_ours = greeting.kind == "dnworker"
+        self._deployed = Deployed(connection, self._comparing, now, self.counterparts) if is_ours else None
+        self._matching = None if is_ours else Matching(self._comparing, now, self._kinds_changed)
+        self.compare_detail = ""
+        """Why the deployed side cannot be read now, in one line; empty while it can."""
+        # What follows and delivers.
+        self._delivery = Delivery(engine, f"Attached to {_short(self.url)}", self.miss)
+        self._follower = Follower(connection, greeting, self, self._notify)
+        self._tasks: list[asyncio.Task[None]] = []
+        self._ends: list[Callable[[], None]] = []
+        self._is_ended = False
+        self._detaching: asyncio.Task[None] | None = None
+
+    # -- what it tells ---------------------------------------------------------------------------------
+
+    @property
+    def state(self) -> State:
+        """`connecting`, `following`, `lost` while it tries to come back, or `ended`."""
+        return "ended" if self._is_ended else self._follower.state
+
+    @property
+    def detail(self) -> str:
+        """One line, such as why the connection is lost."""
+        return "" if self._is_ended else self._follower.detail
+
+    @property
+    def waiting(self) -> int:
+        """How many events have handlers here that have not ended."""
+        return self._delivery.waiting
 
     @property
     def score(self) -> Score:
         """How many events were compared, by verdict; all zero where the attachment is live."""
-        return Score()
+        return self._comparing.score
 
     def rows(
         self, last: int = 50, *, only_different: bool = False, worker: str | None = None
@@ -44,15 +126,213 @@ class Attachment:
             only_different: leave out what is the same, pending or unknown.
             worker: qualified or plain name of a worker here; None for all.
         """
-        return []
+        return self._comparing.rows(last, only_different=only_different, worker=worker)
 
     def on_change(self, callback: Callable[[], None]) -> Callable[[], None]:
         """Call `callback` on the loop when something here has changed; returns what ends it."""
         return self._changed.add(callback)
 
+    # -- begin and end ---------------------------------------------------------------------------------
+
+    def begin(self) -> None:
+        """Turn the switch, and follow."""
+        engine = self._engine
+        engine.attachment = self
+        engine.switch.route = self._live if self.is_live else self._shadow
+        self._ends = [
+            engine.bus.listened.add(self._kinds_changed),
+            engine.switch.changed.add(self._kinds_changed),
+            self._delivery.ended.add(self._ended),
+        ]
+        self._tasks = [
+            asyncio.create_task(self._follower.run(), name="attachment"),
+            asyncio.create_task(self._tick(), name="attachment ticks"),
+        ]
+
     async def detach(self) -> None:
-        """Follow no more, wait for the handlers that run for it (bounded), and restore all clients."""
-        self.state = "ended"
+        """Follow no more, wait for the handlers that run for it (bounded), and restore all clients.
+
+        Handlers that run on after some seconds are cancelled. It may be called again.
+        """
+        if self._detaching is None:
+            self._detaching = asyncio.create_task(self._detach(), name="detach")
+        await asyncio.shield(self._detaching)
+
+    async def _detach(self) -> None:
+        following, ticking = self._tasks
+        await _cancelled(following)
+        try:
+            await self._end_handlers()
+            await self._last_round()
+        finally:
+            await _cancelled(ticking)
+            self._comparing.give_up("it was detached before this was compared")
+            for end in self._ends:
+                end()
+            self._delivery.close()
+            if self._engine.attachment is self:
+                self._engine.switch.route = None
+                self._engine.attachment = None
+            self._is_ended = True
+            await self._connection.close()
+            self._shadows.clear()
+            self._notify()
+
+    async def _end_handlers(self) -> None:
+        """Wait until no handler runs for the other runtime; cancel those that take too long."""
+        try:
+            async with asyncio.timeout(HANDLERS_END):
+                await self._delivery.idle()
+        except TimeoutError:
+            for run in self._delivery.running():
+                self._cancel(run)
+            try:
+                async with asyncio.timeout(CANCELLED_END):
+                    await self._delivery.idle()
+            except TimeoutError:
+                left = ", ".join(sorted({run.label for run in self._delivery.running()}))
+                log.warning("detached while handlers run on that ignore their cancellation: %s", left)
+
+    def _cancel(self, run: Invocation) -> None:
+        for worker in self._engine.workers():
+            end = getattr(worker, "end_invocation", None)
+            if worker.qualified_name == run.worker and end is not None:
+                end(run)
+
+    async def _last_round(self) -> None:
+        """Decide once more on what the other side has settled by now."""
+        if self.is_live or not self._comparing.waiting():
+            return
+        try:
+            async with asyncio.timeout(CANCELLED_END):
+                await self._round()
+        except (TimeoutError, *CAUGHT) as exc:
+            log.info("the last rows were not compared: %s", exc)
+
+    # -- the switch ------------------------------------------------------------------------------------
+
+    def _live(self, worker: str) -> Connection:
+        return self._connection
+
+    def _shadow(self, worker: str) -> Connection:
+        if worker not in self._shadows:
+            self._shadows[worker] = ShadowConnection(
+                worker, self._connection, self._effects, self._sessions, self._noted
+            )
+        return self._shadows[worker]
+
+    def _tell(self, worker: str, line: str, invocation: Invocation | None) -> None:
+        """Write an effect into the worker's log, and so into the trace."""
+        text = shorten(f"in shadow: {line}", 2_000)
+        self._engine.log_line(worker, text, source="runtime", level="info", invocation=invocation)
+
+    def _noted(self, effect: Effect) -> None:
+        if self._matching is not None and effect.kind is not None:
+            self._matching.watch(effect.kind)
+
+    # -- the sink of the follower ----------------------------------------------------------------------
+
+    @property
+    def kinds(self) -> frozenset[str] | None:
+        """The kinds that workers and clients here listen to, and those that are compared; None for all."""
+        wanted = self._listened()
+        if wanted is None or self._matching is None or self.is_live:
+            return wanted
+        return wanted | self._matching.kinds
+
+    def _listened(self) -> frozenset[str] | None:
+        of_workers = self._engine.bus.listening().values()
+        heard = self._engine.switch.heard
+        if None in of_workers or "" in heard:
+            return None
+        return frozenset(heard).union(*(kinds for kinds in of_workers if kinds is not None))
+
+    @property
+    def has_room(self) -> bool:
+        """Whether more events may wait for slow handlers."""
+        return self._delivery.has_room
+
+    async def room(self) -> None:
+        """Return as soon as much less waits than may."""
+        await self._delivery.room()
+
+    async def take(self, envelope: EventEnvelope) -> None:
+        """Give an event to the workers here."""
+        self.received += 1
+        if self._matching is not None:
+            self._matching.hear(envelope)
+        listening = self._engine.bus.listening()
+        workers = [name for name, kinds in listening.items() if kinds is None or envelope.kind in kinds]
+        heard = self._engine.switch.heard
+        if not workers and envelope.kind not in heard and "" not in heard:
+            self.skipped += 1
+            self._notify()
+            return
+        copy = await self._delivery.deliver(envelope)
+        if copy is not None and not self.is_live and workers:
+            self._comparing.add(envelope, copy, workers)
+            if not self._delivery.is_waiting(copy.event_id):
+                self._comparing.end(copy.event_id)
+        self._notify()
+
+    def miss(self, after_seq: int, before_seq: int | None, detail: str) -> None:
+        """Note events that were missed and cannot be had."""
+        gap = Gap(after_seq, before_seq, datetime.now(UTC), shorten(detail, 300))
+        self.gaps = [*self.gaps[1 - GAPS_KEPT :], gap]
+        self.gaps_noted += 1
+        if self._matching is not None:
+            self._matching.miss()
+        log.warning("attached to %s: events after #%d were missed: %s", self.url, after_seq, gap.detail)
+        self._notify()
+
+    # -- what happens meanwhile ------------------------------------------------------------------------
+
+    def _notify(self) -> None:
+        self._changed.notify()
+
+    def _kinds_changed(self) -> None:
+        self._follower.kinds_changed()
+
+    def _ended(self, event_id: str) -> None:
+        self._comparing.end(event_id)
+
+    async def _tick(self) -> None:
+        """Notice what has ended, and compare."""
+        while True:
+            await asyncio.sleep(TICK)
+            self._delivery.sweep()
+            if self.is_live:
+                continue
+            try:
+                while await self._round():
+                    pass
+                self._compare("")
+            except CAUGHT as exc:
+                self._compare(shorten(f"what the deployed workers did cannot be read: {exc}", 300))
+            except Exception:
+                log.exception("comparing with %s", self.url)
+                self._compare("what the deployed workers did cannot be compared; see the log")
+
+    def _compare(self, detail: str) -> None:
+        if detail != self.compare_detail:
+            self.compare_detail = detail
+            self._notify()
+
+    async def _round(self) -> bool:
+        if self._deployed is not None:
+            return await self._deployed.round()
+        if self._matching is not None:
+            self._matching.round()
+        return False
+
+
+async def _cancelled(task: asyncio.Task[None]) -> None:
+    task.cancel()
+    await asyncio.wait({task})
+
+
+def _short(url: str) -> str:
+    return urlsplit(url).netloc.rpartition("@")[2] or url
 
 
 def attachment_of(engine: Engine) -> Attachment | None:

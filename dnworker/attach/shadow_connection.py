@@ -40,6 +40,8 @@ class Effect:
     """Of an event that it would have published; None for anything else."""
     payload: dict[str, Any] | None = None
     session_id: str | None = None
+    is_deduped: bool = False
+    """Whether it has a key by which it is published once."""
 
 
 class Effects:
@@ -107,15 +109,24 @@ class ShadowConnection:
         remote: the other runtime; only its GETs are used.
         effects: where calls that change something are written down.
         sessions: those that shadows would have made.
+        noted: called with each effect.
     """
 
     has_groups = False
 
-    def __init__(self, worker: str, remote: Connection, effects: Effects, sessions: ShadowSessions) -> None:
+    def __init__(
+        self,
+        worker: str,
+        remote: Connection,
+        effects: Effects,
+        sessions: ShadowSessions,
+        noted: Callable[[Effect], object] = lambda _: None,
+    ) -> None:
         self._worker = worker
         self._remote = remote
         self._effects = effects
         self._sessions = sessions
+        self._noted = noted
 
     async def start(self) -> None:
         """Do nothing: the attachment has looked whether the runtime is there."""
@@ -157,7 +168,7 @@ class ShadowConnection:
     ) -> dict[str, Any]:
         """Write an event down; its client has checked it."""
         line = published_line(kind, payload, session_id, dedupe)
-        self._effects.note(self._worker, Effect(line, kind, payload, session_id))
+        self._write(Effect(line, kind, payload, session_id, dedupe is not None))
         answer: dict[str, Any] = {"event_id": new_id(), "seq": 0}
         return answer | ({"duplicate": False} if dedupe is not None else {})
 
@@ -196,7 +207,11 @@ class ShadowConnection:
         """Do nothing: `watch` subscribes to nothing."""
 
     def _note(self, what: str, *args: Any, **fields: Any) -> None:
-        self._effects.note(self._worker, Effect(effect_line(what, *args, **fields)))
+        self._write(Effect(effect_line(what, *args, **fields)))
+
+    def _write(self, effect: Effect) -> None:
+        self._effects.note(self._worker, effect)
+        self._noted(effect)
 
 
 class _ShadowTurn:

@@ -32,12 +32,12 @@ def resolve_url(argument: str | None = None) -> str:
     """
     env = os.environ
     if argument:
-        return _checked_url(argument, "server_url")
+        return checked_url(argument, "server_url")
     if url := env.get("DREADNODE_RUNTIME_URL"):
-        return _checked_url(url, "DREADNODE_RUNTIME_URL")
+        return checked_url(url, "DREADNODE_RUNTIME_URL")
     host = env.get("DREADNODE_RUNTIME_HOST") or env.get("DREADNODE_SERVER_HOST") or "127.0.0.1"
     port = env.get("DREADNODE_RUNTIME_PORT") or env.get("DREADNODE_SERVER_PORT") or "8787"
-    return _checked_url(f"http://{host}:{port}", "DREADNODE_RUNTIME_HOST and _PORT")
+    return checked_url(f"http://{host}:{port}", "DREADNODE_RUNTIME_HOST and _PORT")
 
 
 def socket_of(url: str) -> str | None:
@@ -61,8 +61,12 @@ def is_near(url: str) -> bool:
     return url.startswith(UNIX) or urlsplit(url).hostname in _LOOPBACK
 
 
-def _checked_url(url: str, source: str) -> str:
+def checked_url(url: str, source: str) -> str:
     """Return an address without its last slashes; that of a unix socket with its whole path.
+
+    Args:
+        url: the address.
+        source: what it was given as.
 
     Raises:
         Invalid: it is none; names its source, and never a password.

@@ -220,7 +220,7 @@ class HttpConnection:
         told = ""
         while True:
             try:
-                async with self._open_socket(f"/api/ws/events?{stream.query}") as socket:
+                async with self.open_socket(f"/api/ws/events?{stream.query}") as socket:
                     delay = RECONNECT_FIRST
                     self.has_groups = NO_GROUPS not in socket.response.headers  # perhaps another runtime
                     if connected_before:
@@ -340,10 +340,10 @@ class HttpConnection:
     def _interactive(self) -> InteractiveSocket:
         if self._socket is None:
             self._refuse_transport()
-            self._socket = InteractiveSocket(lambda: self._open_socket("/api/ws"), self.server_url)
+            self._socket = InteractiveSocket(lambda: self.open_socket("/api/ws"), self.server_url)
         return self._socket
 
-    def _open_socket(self, path: str) -> Any:
+    def open_socket(self, path: str) -> Any:
         """Open a WebSocket: what websockets' `connect` returns, to be awaited or entered."""
         from websockets.asyncio.client import connect, unix_connect
 

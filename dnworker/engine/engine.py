@@ -487,6 +487,8 @@ class Engine:
             Whether nothing was left behind.
         """
         bound = waiting.Bound(within)
+        if self.attachment is not None:
+            await bound.run(self.attachment.detach)
         await bound.run(self.reloads.close)
         async with AsyncExitStack() as steps:  # last in, first out; each runs whatever became of those before
             steps.push_async_callback(self.guard.aclose)

@@ -104,7 +104,7 @@ class PastEvents(JournalReader):
         """
         top = self._above_all("events") if below is None else below
         low = max(0, top - ROWS_LOOKED_AT)
-        where, values = _conditions(wanted)
+        where, values = sql_of(wanted)
         where = f"id < :top AND id >= :low AND {where}"
         values |= {"top": top, "low": low}
         found = self._newest("events", "id, cause, envelope", where, values, limit, _past_event)
@@ -157,7 +157,7 @@ class PastEvents(JournalReader):
         return found[0] if found else None
 
 
-def _conditions(wanted: Wanted) -> tuple[str, dict[str, Any]]:
+def sql_of(wanted: Wanted) -> tuple[str, dict[str, Any]]:
     """Return the SQL and its values for what is wanted; all that is foreign in it is a value."""
     parts, values = ["1"], dict[str, Any]()
     if wanted.session is not None:

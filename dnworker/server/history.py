@@ -12,6 +12,7 @@ from dnworker.core.moments import parse_moment
 from dnworker.engine import log_lines
 from dnworker.engine.log_lines import LinesPage
 from dnworker.engine.past import Page, Past
+from dnworker.engine.past_envelopes import EnvelopesPage, PastEnvelopes
 from dnworker.engine.suggest import Suggestions
 from dnworker.engine.trace_answer import TraceAnswer, answer_of
 from dnworker.engine.worker_activity import WorkerActivity, activity_of
@@ -36,6 +37,19 @@ class EventsQuery(Fields):
     before: Name | None = None
     after: Annotated[int, Meta(ge=0, le=2**62)] | None = None
     limit: Annotated[int, Meta(ge=1, le=200)] = 50
+    noise: bool = False
+
+
+class EnvelopesQuery(Fields):
+    """Which events: of which kinds and session, since when, after which `seq`; `last` is the newest N."""
+
+    kind: Annotated[list[Name], Meta(max_length=50)] = []
+    session: Name | None = None
+    since: Name | None = None
+    after: Annotated[int, Meta(ge=0, le=2**62)] | None = None
+    last: Annotated[int, Meta(ge=1, le=1_000_000)] | None = None
+    limit: Annotated[int, Meta(ge=1, le=1_000)] = 100
+    cursor: Name | None = None
     noise: bool = False
 
 
@@ -85,6 +99,27 @@ async def list_events(call: ApiCall) -> object:
 
 @endpoint(
     "GET",
+    "/api/history/envelopes",
+    query=EnvelopesQuery,
+    answer=EnvelopesPage,
+    right=Right.LOGS,
+    errors=(409,),
+)
+async def envelopes(call: ApiCall) -> object:
+    """Give whole events, the oldest first: of the journal where there is one, else of memory."""
+    query: EnvelopesQuery = call.query
+    wanted = Wanted(
+        kinds=tuple(query.kind),
+        session=query.session,
+        since=None if query.since is None else parse_moment(query.since, call.engine.clock.now()),
+        noise=query.noise,
+    )
+    past = PastEnvelopes(call.engine)
+    return await past.page(wanted, query.limit, last=query.last, after=query.after, cursor=query.cursor)
+
+
+@endpoint(
+    "GET",
     "/api/history/events/{id}/trace",
     query=TraceQuery,
     answer=TraceAnswer,
@@ -130,4 +165,4 @@ def _past(call: ApiCall) -> Past:
     return Past(call.engine, Suggestions(call.engine).kinds_heard)
 
 
-endpoints = [list_events, trace, lines, workers]
+endpoints = [list_events, envelopes, trace, lines, workers]

@@ -1,0 +1,174 @@
+"""`Comparing`: the events that were compared and how that went, for one attachment; bounded."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from dnworker.attach.facts import ComparedEvent, Score, Verdict
+from dnworker.attach.likeness import ids_in
+from dnworker.attach.shadow_connection import Effects
+from dnworker.attach.sides import Act, Run, Side, act_of, judge, raised
+from dnworker.core.envelope import EventEnvelope
+
+if TYPE_CHECKING:
+    from dnworker.core.invocation import Invocation
+    from dnworker.events.history import History
+
+ROWS_KEPT = 10_000
+"""Compared events that are kept; counts run on."""
+
+WAITS_FOR_HANDLERS = "its handlers run"
+WAITS_FOR_DEPLOYED = "waits for what the deployed worker does"
+
+
+@dataclass(eq=False)
+class Pending:
+    """One row without a verdict."""
+
+    row: ComparedEvent
+    arrived: float = 0.0
+    """When the event came, by the loop's clock."""
+    here: Side | None = None
+    """What the notebook's worker did; None while its handlers run."""
+    since: float = 0.0
+    """When that was known, by the loop's clock."""
+    asked: int = 0
+    """How often the other runtime was asked, and had not settled."""
+    due: float = 0.0
+    """When it is asked next."""
+
+    @property
+    def seq(self) -> int:
+        """The number of the event, there."""
+        return self.row.event.seq
+
+    @property
+    def known(self) -> set[str]:
+        """The ids that mean the same on both sides."""
+        event = self.row.event
+        return ids_in(event.payload) | ids_in([event.session_id or "", event.turn_id or ""])
+
+
+class Comparing:
+    """Keeps rows, counts verdicts, and reads from the history what the notebook's handlers did.
+
+    Args:
+        history: of this runtime.
+        effects: what shadows would have done.
+        now: the loop's clock.
+        on_change: called after rows have changed.
+    """
+
+    def __init__(
+        self, history: History, effects: Effects, now: Callable[[], float], on_change: Callable[[], object]
+    ) -> None:
+        self._history = history
+        self._effects = effects
+        self._now = now
+        self._on_change = on_change
+        self.score = Score()
+        self._rows: dict[tuple[str, str], ComparedEvent] = {}
+        self._pending: dict[tuple[str, str], Pending] = {}
+
+    def add(self, envelope: EventEnvelope, copy: EventEnvelope, workers: Iterable[str]) -> None:
+        """Begin to compare what workers do with an event."""
+        for worker in workers:
+            row = ComparedEvent(envelope, copy.event_id, worker, why=WAITS_FOR_HANDLERS)
+            key = copy.event_id, worker
+            self._rows[key], self._pending[key] = row, Pending(row, self._now())
+            self._count(worker, "pending", 1)
+        while len(self._rows) > ROWS_KEPT:
+            self._drop(next(iter(self._rows)))
+        self._on_change()
+
+    def end(self, event_id: str) -> None:
+        """Read what the handlers of a copy did: they have ended."""
+        for key in [key for key in self._workers_of(event_id) if key in self._pending]:
+            pending = self._pending[key]
+            pending.here, pending.since = self._side(event_id, key[1]), self._now()
+            pending.row.notebook, pending.row.why = pending.here.lines, WAITS_FOR_DEPLOYED
+        self._on_change()
+
+    def _workers_of(self, event_id: str) -> Iterator[tuple[str, str]]:
+        workers = [*self.score.by_worker]
+        return ((event_id, worker) for worker in workers)
+
+    def waiting(self) -> list[Pending]:
+        """Return rows whose handlers have ended, in the order of their events, the oldest first."""
+        return [one for one in self._pending.values() if one.here is not None]
+
+    def decide(self, pending: Pending, there: Side | None, why: str = "") -> None:
+        """Give a row its verdict.
+
+        Args:
+            pending: whose handlers have ended.
+            there: what the deployed worker did; None where that cannot be known.
+            why: why it cannot.
+        """
+        assert pending.here is not None
+        if there is None:
+            self.settle(pending, None, "unknown", why)
+            return
+        verdict, reason = judge(there, pending.here, pending.known)
+        self.settle(pending, there.lines, verdict, reason)
+
+    def settle(self, pending: Pending, deployed: list[str] | None, verdict: Verdict, why: str) -> None:
+        """Note the verdict on a row."""
+        row = pending.row
+        if self._pending.pop((row.local_event_id, row.worker), None) is None:
+            return
+        row.deployed, row.verdict, row.why = deployed, verdict, why
+        self._count(row.worker, "pending", -1)
+        self._count(row.worker, verdict, 1)
+        self._on_change()
+
+    def give_up(self, why: str) -> None:
+        """Note of all that have no verdict that they get none."""
+        for pending in [*self._pending.values()]:
+            self.settle(pending, None, "unknown", why)
+
+    def rows(self, last: int, *, only_different: bool, worker: str | None) -> list[ComparedEvent]:
+        """Return the newest rows, the oldest first."""
+        found = list[ComparedEvent]()
+        for row in reversed(self._rows.values()):
+            if len(found) >= last:
+                break
+            is_meant = worker is None or worker in (row.worker, row.worker.rpartition(":")[2])
+            if is_meant and (row.verdict == "different" or not only_different):
+                found.append(row)
+        return found[::-1]
+
+    def _drop(self, key: tuple[str, str]) -> None:
+        row = self._rows.pop(key)
+        if (pending := self._pending.get(key)) is not None:
+            self.settle(pending, None, "unknown", f"{ROWS_KEPT:,} newer events came before it was compared")
+        del row
+
+    def _count(self, worker: str, verdict: Verdict, by: int) -> None:
+        for score in (self.score, self.score.by_worker.setdefault(worker, Score())):
+            setattr(score, verdict, getattr(score, verdict) + by)
+
+    # -- the side of the notebook ----------------------------------------------------------------------
+
+    def _side(self, event_id: str, worker: str) -> Side:
+        history = self._history
+        runs = [one for one in history.invocations_of(event_id) if one.worker == worker]
+        event = history.peek(event_id)
+        lacks = ""
+        if event is None or history.runs_lost(event_id).runs:
+            lacks = "its runs here are not kept any more"
+        elif not runs:
+            losses = [one for one in history.losses_of(event_id) if worker in one]
+            lacks = losses[0] if losses else "no handler here has run for it"
+        elif any(one.outcome == "cancelled" for one in runs):
+            lacks = "a handler here was cancelled"
+        elif any(self._effects.more(one.id) for one in runs):
+            lacks = "a handler here did too much to keep all of it"
+        return Side(tuple(map(self._run, runs)), lacks)
+
+    def _run(self, run: Invocation) -> Run:
+        acts: list[Act] = [act_of(effect) for effect in self._effects.of(run.id)]
+        errors = [one for one in (run.error, *run.unhandled) if one is not None]
+        return Run(run.handler, (*acts, *(raised(f"{one.type}: {one.message}") for one in errors)))

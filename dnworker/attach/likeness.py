@@ -1,0 +1,104 @@
+"""Whether two values are the same but for times and ids, which differ in each run of the same code."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from typing import Any
+
+from dnworker.core.text import shorten
+
+_TIME = r"\d{4}-\d\d-\d\d[T ]\d\d:\d\d(?::\d\d(?:[.,]\d+)?)?(?:Z|[+-]\d\d:?\d\d)?"
+_ID = (
+    r"(?<![0-9A-Za-z])(?:[a-z]+[-_])?"
+    r"(?:[0-9a-f]{8}-(?:[0-9a-f]{4}-){3}[0-9a-f]{12}|[0-9a-f]{32})(?![0-9A-Za-z])"
+)
+_VARYING = re.compile(f"({_TIME})|({_ID})", re.IGNORECASE)
+
+_TIME_FIELD = re.compile(
+    r"(?:^|_)(?:at|time|timestamp|ts|date|now|epoch|duration|elapsed|took)(?:_(?:ms|s|sec|us|ns))?$",
+    re.IGNORECASE,
+)
+"""Names of fields whose numbers are times."""
+
+OWN_FIELDS = frozenset({"event_id", "turn_id", "connection_id", "seq", "timestamp"})
+"""Fields of an envelope that each runtime gives."""
+
+LONGEST_SHOWN = 60
+
+
+def ids_in(value: Any) -> set[str]:
+    """Return the texts in a value that look like ids: where both sides name one, it must be the same."""
+    return {found[0].lower() for text in _texts(value) for found in re.finditer(_ID, text, re.IGNORECASE)}
+
+
+def _texts(value: Any) -> Iterator[str]:
+    waiting = [value]
+    while waiting:
+        match waiting.pop():
+            case str() as text:
+                yield text
+            case dict() as fields:
+                waiting += [*fields.keys(), *fields.values()]
+            case list() as items:
+                waiting += items
+
+
+def masked(text: str, known: set[str]) -> str:
+    """Return a text with marks in place of times and ids, but for the ids that are known."""
+
+    def mark(found: re.Match[str]) -> str:
+        if found[1] is not None:
+            return "(time)"
+        return found[0] if found[0].lower() in known else "(id)"
+
+    return _VARYING.sub(mark, text)
+
+
+def difference(there: Any, here: Any, known: set[str], path: str = "") -> str | None:
+    """Return where two values differ first and how, in words; None where they are the same.
+
+    Args:
+        there: the value of the deployed worker.
+        here: that of the notebook's.
+        known: ids that mean something: those of the event that both handled.
+        path: where the values are, such as `items[0].id`.
+    """
+    if isinstance(there, dict) and isinstance(here, dict):
+        return _of_fields(there, here, known, path)
+    if isinstance(there, list) and isinstance(here, list):
+        if len(there) != len(here):
+            return f"{path or 'the list'} has {len(here)} items, and {len(there)} there"
+        each = zip(there, here, strict=True)
+        found = (difference(a, b, known, f"{path}[{n}]") for n, (a, b) in enumerate(each))
+        return next((one for one in found if one is not None), None)
+    if isinstance(there, str) and isinstance(here, str):
+        is_same = there == here or masked(there, known) == masked(here, known)
+    else:
+        is_same = _is_same_number_or_none(there, here, path)
+    return None if is_same else f"{path or 'the value'} is {_shown(here)}, and {_shown(there)} there"
+
+
+def _is_same_number_or_none(there: Any, here: Any, path: str) -> bool:
+    if isinstance(there, bool) or isinstance(here, bool) or there is None or here is None:
+        return there is here
+    if isinstance(there, int | float) and isinstance(here, int | float):
+        name = path.rpartition(".")[2].partition("[")[0]
+        return there == here or name in OWN_FIELDS or _TIME_FIELD.search(name) is not None
+    return type(there) is type(here) and bool(there == here)
+
+
+def _of_fields(there: dict[str, Any], here: dict[str, Any], known: set[str], path: str) -> str | None:
+    for name in {**there, **here}:
+        below = f"{path}.{name}" if path else str(name)
+        if name not in here:
+            return f"{below} is missing, and {_shown(there[name])} there"
+        if name not in there:
+            return f"{below} is {_shown(here[name])}, and missing there"
+        if (found := difference(there[name], here[name], known, below)) is not None:
+            return found
+    return None
+
+
+def _shown(value: Any) -> str:
+    return shorten(repr(value), LONGEST_SHOWN)
