@@ -169,7 +169,9 @@ def _head(attachment: Attachment) -> dict[str, Any]:
         "received": attachment.received,
         "skipped": attachment.skipped,
         "score": score_to_json(attachment.score),
-        "gaps": len(gaps),
+        "gaps": attachment.gaps_noted,
+        "trouble": shorten(attachment.compare_detail, LONGEST),
+        "waiting": attachment.waiting,
         "gap": _gap(gaps[-1]) if gaps else None,
     }
 

@@ -17,11 +17,16 @@ class FakeAttachment:
         self.is_live = live
         self.kind_of_runtime = "dnworker"
         self.state, self.detail = "following", ""
-        self.received = self.skipped = 0
+        self.received = self.skipped = self.waiting = 0
+        self.compare_detail = ""
         self.gaps: list[Gap] = []
         self.compared: list[ComparedEvent] = []
         self.engine = None
         self.changed: Listeners[[]] = Listeners()
+
+    @property
+    def gaps_noted(self) -> int:
+        return len(self.gaps)
 
     @property
     def score(self) -> Score:

@@ -17,7 +17,7 @@ from dnworker_jupyter.display.html import LINE, MONO, SANS, SHEET, block_row, co
 
 if TYPE_CHECKING:
     from dnworker.attach.attachment import Attachment
-    from dnworker.attach.facts import ComparedEvent, Gap, Score
+    from dnworker.attach.facts import ComparedEvent, Score
     from dnworker.engine.engine import Engine
     from dnworker.events.trace import Trace
 
@@ -149,17 +149,19 @@ def summary(attachment: Attachment) -> list[str]:
     came = f"{attachment.received:,} received"
     if attachment.skipped:
         came += f", {attachment.skipped:,} skipped"
-    if attachment.is_live:
-        return [f"nothing is compared: both do it; {came}", *_gaps(attachment.gaps)]
-    return [f"{score_text(attachment.score)}; {came}", *_gaps(attachment.gaps)]
+    if attachment.waiting:
+        came += f", {attachment.waiting:,} under way"
+    first = "nothing is compared: both do it" if attachment.is_live else score_text(attachment.score)
+    trouble = [attachment.compare_detail] if attachment.compare_detail else []
+    return [f"{first}; {came}", *trouble, *_gaps(attachment)]
 
 
-def _gaps(gaps: Sequence[Gap]) -> Iterator[str]:
-    for gap in gaps[-GAPS_SHOWN:]:
+def _gaps(attachment: Attachment) -> Iterator[str]:
+    for gap in attachment.gaps[-GAPS_SHOWN:]:
         until = "" if gap.before_seq is None else f" and before #{gap.before_seq}"
         yield f"gap: events after #{gap.after_seq}{until} were missed: {gap.detail}"
-    if len(gaps) > GAPS_SHOWN:
-        yield f"and {counted(len(gaps) - GAPS_SHOWN, 'earlier gap')}"
+    if attachment.gaps_noted > GAPS_SHOWN:
+        yield f"and {counted(attachment.gaps_noted - GAPS_SHOWN, 'earlier gap')}"
 
 
 def _by_worker(score: Score) -> list[tuple[str, Score]]:

@@ -89,7 +89,7 @@ class Telling:
     def _change(self) -> None:
         one = self._attachment
         state_since(one)
-        said = one.state, one.detail, len(one.gaps)
+        said = one.state, one.detail + one.compare_detail, one.gaps_noted
         if said != self._said:
             self._said = said
             self._now()

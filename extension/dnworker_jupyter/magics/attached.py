@@ -6,7 +6,7 @@ from IPython.display import display
 
 from dnworker.core.errors import UsageError
 from dnworker.panel.attached_part import attachment_of
-from dnworker_jupyter.display.attached import Marked, mark_of, summary
+from dnworker_jupyter.display.attached import Marked, mark, mark_of, summary
 from dnworker_jupyter.display.tables import Note
 from dnworker_jupyter.magics.context import MagicContext
 
@@ -22,6 +22,13 @@ def check_not_attached(context: MagicContext, what: str, why: str) -> None:
             f"{what}: this notebook is attached to {attachment.url}, {why}; first: %runtime detach",
             code="DN946",
         )
+
+
+def mark_here(context: MagicContext) -> Marked | None:
+    """Return the line over what a magic shows of the runtime; None where that is attached to nothing."""
+    if attachment_of(context.runtime) is None:
+        return None
+    return mark(context.runtime, colours=context.loop.has_thread)
 
 
 def tell_fired(context: MagicContext) -> None:

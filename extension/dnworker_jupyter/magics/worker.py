@@ -17,7 +17,6 @@ from dnworker.workers.debugging import ProcessDebug
 from dnworker.workers.managed import ManagedWorker
 from dnworker.workers.silence import why_not_retried
 from dnworker.workers.subprocess_worker import SubprocessWorker
-from dnworker_jupyter.display.attached import mark
 from dnworker_jupyter.display.logs import LINES_SHOWN, LogQuery, line_of, log_text
 from dnworker_jupyter.display.tables import (
     WORKER_VERBS,
@@ -32,6 +31,7 @@ from dnworker_jupyter.live.notice import notice, notice_of
 from dnworker_jupyter.live.processes import ProcessWorker, until_up
 from dnworker_jupyter.live.report import failing
 from dnworker_jupyter.magics import state
+from dnworker_jupyter.magics.attached import mark_here
 from dnworker_jupyter.magics.case import run_case
 from dnworker_jupyter.magics.context import MagicContext
 from dnworker_jupyter.magics.program import declare_program
@@ -118,7 +118,7 @@ async def run_worker_line(context: MagicContext, options: WorkerOptions) -> obje
     match options.words:
         case [] | ["list"]:
             table = workers_table(context.runtime.workers())
-            table.mark = mark(context.runtime, colours=context.loop.has_thread)
+            table.mark = mark_here(context)
             return table
         case ["resume", *names] if len(names) < 2:
             return resume(context, context.worker(names[0]) if names else None, drop=options.drop)

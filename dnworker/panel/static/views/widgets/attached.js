@@ -112,8 +112,9 @@ export function Attached({ model }) {
       </label>
     </div>
     <div class="s t2">
-      ${count(found.received)} received${found.skipped > 0 && `, ${count(found.skipped)} skipped`}${state && html`; <span class="bad">${state}</span>`}
+      ${count(found.received)} received${found.skipped > 0 && `, ${count(found.skipped)} skipped`}${found.waiting > 0 && `, ${count(found.waiting)} under way`}${state && html`; <span class="bad">${state}</span>`}
     </div>
+    ${found.trouble && html`<div class="s warn">${found.trouble}</div>`}
     ${gaps && html`<div class="s warn">${gaps}</div>`}
     ${found.workers.length > 0 && html`<${ByWorker} found=${found} />`}
     <ul aria-label="Events side by side">
