@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
@@ -277,12 +278,16 @@ class Attachment:
 
     def miss(self, after_seq: int, before_seq: int | None, detail: str) -> None:
         """Note events that were missed and cannot be had."""
-        gap = Gap(after_seq, before_seq, datetime.now(UTC), shorten(detail, 300))
-        self.gaps = [*self.gaps[1 - GAPS_KEPT :], gap]
-        self.gaps_noted += 1
         if self._matching is not None:
             self._matching.miss()
-        log.warning("attached to %s: events after #%d were missed: %s", self.url, after_seq, gap.detail)
+        gap = Gap(after_seq, before_seq, datetime.now(UTC), shorten(detail, 300))
+        last = self.gaps[-1] if self.gaps else None
+        if last is not None and (last.before_seq, last.detail) == (after_seq + 1, gap.detail):
+            self.gaps[-1] = replace(last, before_seq=before_seq)  # one after the other, for the same reason
+        else:
+            self.gaps = [*self.gaps[1 - GAPS_KEPT :], gap]
+            self.gaps_noted += 1
+            log.warning("attached to %s: events after #%d were missed: %s", self.url, after_seq, gap.detail)
         self._notify()
 
     # -- what happens meanwhile ------------------------------------------------------------------------

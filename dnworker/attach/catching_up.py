@@ -17,8 +17,8 @@ from dnworker.core.envelope import EventEnvelope, decode, new_id
 PAGE = 1_000
 """Events of one page."""
 
-KINDS_ASKED = 50
-"""Kinds that a request names; where there are more, all are asked for, and picked here."""
+KINDS_ASKED, LONGEST_KIND = 50, 256
+"""Kinds that a request names, and their characters."""
 
 SESSION_SECONDS = 5.0
 """Seconds until the buffer of a session must have come."""
@@ -41,7 +41,8 @@ class Recorded:
 
     envelopes: list[EventEnvelope]
     latest_seq: int
-    is_last: bool
+    next: str | None
+    """The cursor of the next page; None where that is all."""
     has_gap: bool = False
     without_payload: set[int] = field(default_factory=set)
     """The `seq` of events whose payloads are kept no more."""
@@ -56,7 +57,7 @@ async def read_recorded(
         httpx.HTTPError, msgspec.MsgspecError: it cannot be read now.
     """
     query: dict[str, Any] = {"after": after, "limit": limit, "noise": "true"}
-    if kinds is not None and len(kinds) <= KINDS_ASKED:
+    if kinds is not None and can_be_asked(kinds):
         query["kind"] = sorted(kinds)
     while True:
         answer = await connection.request(
@@ -64,9 +65,9 @@ async def read_recorded(
         )
         page = _page(answer)
         yield page
-        if page.is_last or not page.envelopes:
+        if page.next is None:
             return
-        query["after"] = page.envelopes[-1].seq
+        query["cursor"] = page.next
 
 
 def _page(answer: Any) -> Recorded:
@@ -76,9 +77,13 @@ def _page(answer: Any) -> Recorded:
         found.append(envelope)
         if one.get("payload_dropped"):
             without.add(envelope.seq)
-    return Recorded(
-        found, int(answer["latest_seq"]), answer.get("next") is None, bool(answer.get("gap")), without
-    )
+    return Recorded(found, int(answer["latest_seq"]), answer.get("next"), bool(answer.get("gap")), without)
+
+
+def can_be_asked(kinds: Collection[str]) -> bool:
+    """Return whether a request may name these kinds; where not, all are asked for, and picked here."""
+    is_plain = all(len(kind) <= LONGEST_KIND and not kind.endswith("*") for kind in kinds)
+    return 0 < len(kinds) <= KINDS_ASKED and is_plain
 
 
 async def is_continued(connection: HttpConnection, seq: int, event_id: str | None) -> bool:

@@ -7,6 +7,7 @@ from typing import Any
 
 import msgspec
 
+from dnworker.attach.catching_up import can_be_asked
 from dnworker.attach.comparing import Comparing, Pending
 from dnworker.attach.handshake import ANSWER_SECONDS
 from dnworker.attach.sides import Act, Run, Side, published, raised
@@ -102,7 +103,7 @@ class Deployed:
         first, last = group[0].seq, group[-1].seq
         kinds = sorted({one.row.event.kind for one in group})
         query: dict[str, Any] = {"after": first - 1, "until": last, "limit": ASKED_AT_ONCE}
-        if len(kinds) <= 50:
+        if can_be_asked(kinds):
             query["kind"] = kinds
         while True:
             answer = await self._connection.request(

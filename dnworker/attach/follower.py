@@ -242,7 +242,10 @@ class Follower:
         """Return when the stream that is replaced seems to have nothing left."""
         loop = asyncio.get_running_loop()
         began = self._frame_at = loop.time()
-        while (left := min(self._frame_at + DRAIN_QUIET, began + DRAIN_LONGEST) - loop.time()) > 0:
+        while True:
+            left = min(self._frame_at + DRAIN_QUIET, began + DRAIN_LONGEST) - loop.time()
+            if left <= 0:
+                return
             await asyncio.sleep(left)
 
     async def _watch_loop(self, socket: Any) -> None:
@@ -282,6 +285,8 @@ class Follower:
                 before = page.latest_seq + 1 if first is None else first
                 self._sink.miss(after, before, "that runtime keeps these events no more")
             for envelope in page.envelopes:
+                if kinds is not None and envelope.kind not in kinds:
+                    continue
                 if envelope.seq in page.without_payload:
                     if self._cursor.take(envelope):
                         detail = f"that runtime keeps the payload of this {envelope.kind} no more"

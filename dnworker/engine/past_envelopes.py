@@ -105,7 +105,10 @@ class PastEnvelopes:
         history = self._engine.history
         if (oldest := history.oldest()) is None:
             return after >= self._engine.bus.latest_seq
-        if self._engine.bus.broker.capabilities.numbers_events:
+        capabilities = self._engine.bus.broker.capabilities
+        if (
+            capabilities.numbers_events or capabilities.survives_kill
+        ):  # those of an earlier run are in its file
             return after >= oldest.seq - 1
         return not history.dropped.events or after >= oldest.seq - 1
 
