@@ -136,6 +136,7 @@ class Matching:
         if other is None:
             why = f"no {act.kind} like it came within {WINDOW:g} s; only the notebook's {act.line}"
         else:
+            other.is_taken = True
             lines = [*lines, _line(other.event)]
             why = f"{act.kind}: {difference(other.event.payload, act.payload, pending.known)}"
         self._comparing.settle(pending, lines, "different", shorten(why, 300))
