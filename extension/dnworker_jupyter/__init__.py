@@ -344,13 +344,12 @@ async def attach(
         An `AttachedView`, which displays what both did side by side; `attachment` has the score and rows.
 
     Raises:
-        RuntimeUnavailable: no runtime answers there.
-        UsageError: the token is wrong, the notebook is attached already, or it cannot be attached now.
+        UsageError: no runtime answers there, the token is wrong, or the notebook cannot be attached now.
 
     Examples:
         >>> await dn.attach("http://127.0.0.1:9")
         Traceback (most recent call last):
-        RuntimeUnavailable: no runtime answers at http://127.0.0.1:9...
+        UsageError: %runtime attach: no runtime answers at http://127.0.0.1:9...
     """
     from os import fspath
 

@@ -203,7 +203,7 @@ def test_what_ends_the_runtime_ends_the_attachment(kernel, served, end):
 
 def test_a_kernel_that_ends_leaves_no_connection(kernel, served):
     attach(kernel, served, "--live")
-    kernel.manager.signal_kernel(signal.SIGTERM) if False else kernel.client.shutdown()
+    kernel.client.shutdown()
     deadline = time.monotonic() + 60
     while time.monotonic() < deadline and not kernel.manager.is_gone():
         time.sleep(0.05)
@@ -211,27 +211,29 @@ def test_a_kernel_that_ends_leaves_no_connection(kernel, served):
     assert [one["total"] for one in recorded(served, "order.priced")] == [15]
 
 
-@pytest.mark.parametrize(
-    ("line", "why"),
-    [
-        ("%runtime attach {url}", "DN"),
-        ("%runtime attach {url} --token-file wrong", "token"),
-        ("%runtime attach {url} --token-file missing", "missing"),
-        ("%runtime attach http://127.0.0.1:9 --token-file token", "127.0.0.1:9"),
-        ("%runtime attach {url}/?token=s3cret-word-of-the-runtime", "DN945"),
-        ("%runtime attach nonsense --token-file token", "nonsense"),
-    ],
-)
-def test_a_mistake_is_one_line_changes_nothing_and_is_no_obstacle(kernel, served, tmp_path, line, why):
+MISTAKES = {
+    "%runtime attach {url}": "token",
+    "%runtime attach {url} --token-file wrong": "token",
+    "%runtime attach {url} --token-file missing": "missing",
+    "%runtime attach http://127.0.0.1:9 --token-file token": "no runtime answers at http://127.0.0.1:9",
+    "%runtime attach {url}/?token=s3cret-word-of-the-runtime": "the URL must have no token",
+    "%runtime attach nonsense --token-file token": "'nonsense' is no address of a runtime",
+    "await dn.attach(dn.runtime().url)": "",
+}
+
+
+def test_a_mistake_is_one_line_changes_nothing_and_is_no_obstacle(kernel, served, tmp_path):
     (tmp_path / "wrong").write_text("nothing-like-it")
     (tmp_path / "wrong").chmod(0o600)
-    refused = kernel.run(line.format(url=served.url))
-    assert refused.status == "error"
-    assert why in refused.text
-    assert "Traceback" not in refused.text
-    assert len(refused.text.strip().splitlines()) == 1
-    assert TOKEN not in refused.text
-    assert "attached to nothing" in kernel.run("%runtime attach").text
+    for line, why in MISTAKES.items():
+        refused = kernel.run(line.format(url=served.url))
+        assert refused.status == "error", line
+        assert why in refused.text
+        assert "Traceback" not in refused.text
+        said = [one for one in refused.text.strip().splitlines() if not one.startswith("    at cell")]
+        assert len(said) == 1, said
+        assert TOKEN not in refused.text
+        assert "attached to nothing" in kernel.run("%runtime attach").text
     attach(kernel, served)
     kernel.run("%runtime detach")
 
@@ -258,4 +260,6 @@ def test_a_function_attaches_and_detaches_as_the_magic_does(kernel, served):
     until(kernel, "view.attachment.state == 'following'")
     served.place(1)
     until(kernel, "view.attachment.score.same == 1")
-    assert kernel.run("await dn.detach()\nprint(view.attachment.state)").text.strip() == "ended"
+    detached = kernel.run("await dn.detach()\nprint(view.attachment.state)")
+    assert detached.streams["stdout"].strip() == "ended"
+    assert "1 same" in detached.displays[-1]["text/plain"]  # it stays where the widget was

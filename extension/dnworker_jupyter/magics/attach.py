@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from dnworker.attach.attaching import attach
-from dnworker.core.errors import UsageError
+from dnworker.core.errors import RuntimeUnavailable, UsageError, code_of
 from dnworker.core.files import working_directory
 from dnworker.panel.attached_part import attachment_of, mode_of
 from dnworker_jupyter.display.attached import MOST_ROWS, ROWS_SHOWN, Attached, Choice
@@ -43,7 +43,6 @@ async def run_attach(context: MagicContext, wanted: Attaching) -> object:
 
     Raises:
         UsageError: options do not go together, or the notebook cannot be attached now, or not there.
-        RuntimeUnavailable: no runtime answers there.
     """
     choice = _choice(context, wanted)
     attachment = attachment_of(context.runtime)
@@ -84,7 +83,6 @@ async def attach_notebook(
 
     Raises:
         UsageError: the notebook cannot be attached now, or not there.
-        RuntimeUnavailable: no runtime answers there.
     """
     _check_url(url)
     runtime = context.runtime
@@ -98,7 +96,12 @@ async def attach_notebook(
             code="DN946",
         )
     _check_can_attach(context)
-    attachment = await attach(runtime, url, token_file=_file(token_file), tls=_context_of(url, ca), live=live)
+    try:
+        attachment = await attach(
+            runtime, url, token_file=_file(token_file), tls=_context_of(url, ca), live=live
+        )
+    except RuntimeUnavailable as exc:  # one line, as of any mistake
+        raise UsageError(f"{WAY}: {exc}", code=code_of(exc) or "DN901") from None
     Telling(attachment, runtime.look_again, context.panels.widgets.notify)
     return attachment
 
