@@ -63,6 +63,8 @@ def mark(engine: Engine, *, colours: bool = False) -> Marked | None:
 
 def mark_of(attachment: Attachment) -> str:
     """Return the line that says how the notebook is attached, and that it is lost where it is."""
+    if attachment.state == "ended":
+        return f"was attached to {attachment.url} {'live' if attachment.is_live else 'in shadow'}"
     state = state_text(attachment)
     more = f" ({state})" if state else ""
     if attachment.is_live:
@@ -70,6 +72,11 @@ def mark_of(attachment: Attachment) -> str:
         return f"LIVE at {attachment.url}: {what}{more}"
     what = "what workers would publish, notify or start is written down, and nothing is changed there"
     return f"attached to {attachment.url} in shadow: {what}{more}"
+
+
+def is_red(attachment: Attachment) -> bool:
+    """Return whether it is marked red: while it lasts, where it is live."""
+    return attachment.is_live and attachment.state != "ended"
 
 
 def state_text(attachment: Attachment) -> str:
@@ -123,7 +130,9 @@ class Marked:
 
 def short_mark(attachment: Attachment) -> str:
     """Return the mark of what happened while the notebook was attached, such as a trace."""
-    return f"LIVE at {attachment.url}" if attachment.is_live else f"in shadow of {attachment.url}"
+    if attachment.is_live:
+        return f"LIVE at {attachment.url}: what its handlers publish, notify or start is done there"
+    return f"in shadow of {attachment.url}: what its handlers would do is written down"
 
 
 def mark_of_trace(engine: Engine, trace: Trace) -> Marked | None:
@@ -176,7 +185,7 @@ def attached_text(attachment: Attachment, choice: Choice, *, colours: bool = Fal
     """Return what an attachment shows, as text, the newest event last."""
     head = mark_of(attachment)
     if colours:
-        head = line_in_colours(head, is_live=attachment.is_live)
+        head = line_in_colours(head, is_live=is_red(attachment))
     lines = [head, *summary(attachment)]
     by_worker = _by_worker(attachment.score)
     lines += [f"  {name}: {score_text(score)}" for name, score in by_worker[:WORKERS_SHOWN]]
@@ -216,7 +225,7 @@ def attached_html(attachment: Attachment, choice: Choice) -> str:
     """Return what an attachment shows, as HTML without script, the newest event first."""
     rows = choice._replace(last=min(choice.last, HTML_ROWS)).of(attachment)
     body = [
-        line_html(mark_of(attachment), is_live=attachment.is_live),
+        line_html(mark_of(attachment), is_live=is_red(attachment)),
         f"<div><b>{escape(summary(attachment)[0])}</b></div>",
         *(f"<div>{coloured(escape(line), 'warn')}</div>" for line in summary(attachment)[1:]),
         _workers_html(_by_worker(attachment.score)),

@@ -14,6 +14,7 @@ from dnworker.core.clock import SwitchClock
 from dnworker.core.errors import UsageError
 from dnworker.testing import SharedBroker, SharedStore
 from dnworker_jupyter.display import widget_hub
+from dnworker_jupyter.display.attached import mark_of_trace
 from dnworker_jupyter.display.attached_view import AttachedView
 from dnworker_jupyter.display.widget_hub import WidgetHub, activate
 from dnworker_jupyter.kernel.loop import KernelLoop
@@ -204,19 +205,23 @@ async def test_a_notebook_whose_events_are_kept_does_not_attach(notebook, tmp_pa
 
 
 @pytest.mark.parametrize(("options", "red"), [("", False), ("--live", True)])
-async def test_status_and_what_a_cell_fires_say_how_it_is_attached(notebook, options, red, monkeypatch):
-    shown = []
-    monkeypatch.setattr("dnworker_jupyter.magics.attached.display", shown.append)
+async def test_status_and_traces_say_how_it_is_attached_and_a_fired_event_where_it_goes(
+    notebook, options, red, capsys
+):
+    early = await notebook.runtime.fire("order.placed", {})
+    assert mark_of_trace(notebook.runtime, early) is None
     tell_fired(notebook.context)
-    assert shown == []
+    assert capsys.readouterr().out == ""
     await notebook.line(f"attach {URL} {options}")
     tell_fired(notebook.context)
+    assert capsys.readouterr().out == f"fired here alone, and not at {URL}\n"
     status = with_mark(notebook.context, "runtime r1")
-    for text in (shown[0], status):
+    trace = mark_of_trace(notebook.runtime, await notebook.runtime.fire("order.placed", {}))
+    assert mark_of_trace(notebook.runtime, early) is None
+    for text in (trace, status):
         assert URL in repr(text)
         assert ("LIVE" in repr(text)) is red
         assert ("#b3161f" in text._repr_html_()) is red
-    assert "fired here alone" in repr(shown[0])
     assert "runtime r1" in repr(status)
 
 

@@ -37,7 +37,7 @@ export function AttachedBand({ isSmall = false }) {
   const what = isLive
     ? "what workers publish, notify or start is done there"
     : `nothing is changed there; ${scoreText(attached.score)}`;
-  return html`<div class=${`attached ${attached.mode}`} role=${isLive ? "alert" : "note"} aria-label="attached">
+  return html`<div class=${`attached at-${attached.mode}`} role=${isLive ? "alert" : "note"} aria-label="attached">
     <b>${isLive ? "LIVE" : "Shadow"}</b>
     <span class="g">
       <span class="m">${attached.url}</span>${!isSmall && html`: ${what}`}
