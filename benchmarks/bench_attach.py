@@ -1,8 +1,8 @@
 """What attaching to a running runtime adds to an event, and whether 1,000 events a second are compared.
 
 The deployed runtime is a process of its own. `added_ms` is the time from the arrival of an event at a plain
-subscriber in this process to the begin of the handler that the attachment gives it to; `latency_ms` is the whole
-way from the publisher to that handler.
+subscriber in this process to the begin of the handler that the attachment gives it to; `latency_ms` is the
+whole way from the publisher to that handler.
 """
 
 from __future__ import annotations

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 from dnworker.attach.attachment import Attachment
 from dnworker.attach.handshake import connection_to, greet
 from dnworker.core.errors import UsageError
-from dnworker.core.lifecycle import ALIVE
 
 if TYPE_CHECKING:
     from dnworker.engine.engine import Engine
@@ -36,8 +35,7 @@ async def attach(
             would do, and change nothing there.
 
     Raises:
-        UsageError: the address, the token, the protocol version; attached already, or to itself; worker
-            processes run here, whose clients cannot be led elsewhere.
+        UsageError: the address, the token, the protocol version; attached already, or to itself.
         RuntimeUnavailable: no runtime answers there.
     """
     _check_free(engine)
@@ -63,14 +61,3 @@ def _check_free(engine: Engine) -> None:
         raise UsageError("this runtime does not run; start it before it is attached to another", code="DN942")
     if (other := engine.attachment) is not None:
         raise UsageError(f"this runtime is attached to {other.url}; detach it first", code="DN942")
-    processes = [
-        worker.qualified_name
-        for worker in engine.workers()
-        if worker.topology != "in-process" and worker.state in ALIVE
-    ]
-    if processes:
-        raise UsageError(
-            f"{', '.join(sorted(processes)[:5])} run as processes, whose clients cannot be led elsewhere; "
-            "stop them, or run them in this process, before attaching",
-            code="DN943",
-        )

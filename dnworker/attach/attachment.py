@@ -21,10 +21,11 @@ from dnworker.attach.matching import Matching
 from dnworker.attach.shadow_connection import Effect, Effects, ShadowConnection, ShadowSessions
 from dnworker.client.connection import Connection
 from dnworker.client.http import HttpConnection
-from dnworker.core.envelope import EventEnvelope
+from dnworker.core.envelope import EventEnvelope, decode_stored, encode
 from dnworker.core.invocation import Invocation
 from dnworker.core.listeners import Listeners
 from dnworker.core.text import shorten
+from dnworker.workers.subprocess_worker import SubprocessWorker
 
 if TYPE_CHECKING:
     from dnworker.engine.engine import Engine
@@ -34,8 +35,8 @@ log = logging.getLogger("dnworker.attach")
 GAPS_KEPT = 1_000
 """Gaps that are kept; the newest."""
 
-TICK = 0.1
-"""Seconds between two looks at what has settled."""
+TICK, TICK_LONGEST = 0.1, 5.0
+"""Seconds between two looks at what has settled, and the most where the other runtime does not answer."""
 
 HANDLERS_END = 5.0
 """Seconds that `detach` waits for handlers; then it cancels them."""
@@ -242,11 +243,19 @@ class Attachment:
         return wanted | self._matching.kinds
 
     def _listened(self) -> frozenset[str] | None:
-        of_workers = self._engine.bus.listening().values()
-        heard = self._engine.switch.heard
+        of_workers, heard = self._of_workers().values(), self._engine.switch.heard
         if None in of_workers or "" in heard:
             return None
         return frozenset(heard).union(*(kinds for kinds in of_workers if kinds is not None))
+
+    def _of_workers(self) -> dict[str, frozenset[str] | None]:
+        """Return the kinds that each worker listens to; the queue of a process takes all, for its streams."""
+        found = self._engine.bus.listening()
+        if None in found.values():
+            for worker in self._engine.workers():
+                if isinstance(worker, SubprocessWorker) and worker.qualified_name in found:
+                    found[worker.qualified_name] = worker.kinds
+        return found
 
     @property
     def has_room(self) -> bool:
@@ -260,10 +269,11 @@ class Attachment:
     async def take(self, envelope: EventEnvelope) -> None:
         """Give an event to the workers here."""
         self.received += 1
+        kept = decode_stored(encode(envelope))  # parsed, payloads take many times as much
         if self._matching is not None:
-            self._matching.hear(envelope)
-        listening = self._engine.bus.listening()
-        workers = [name for name, kinds in listening.items() if kinds is None or envelope.kind in kinds]
+            self._matching.hear(kept)
+        listening = self._of_workers().items()
+        workers = [name for name, kinds in listening if kinds is None or envelope.kind in kinds]
         heard = self._engine.switch.heard
         if not workers and envelope.kind not in heard and "" not in heard:
             self.skipped += 1
@@ -271,7 +281,7 @@ class Attachment:
             return
         copy = await self._delivery.deliver(envelope)
         if copy is not None and not self.is_live and workers:
-            self._comparing.add(envelope, copy, workers)
+            self._comparing.add(kept, copy, workers)
             if not self._delivery.is_waiting(copy.event_id):
                 self._comparing.end(copy.event_id)
         self._notify()
@@ -303,20 +313,26 @@ class Attachment:
 
     async def _tick(self) -> None:
         """Notice what has ended, and compare."""
+        delay = TICK
         while True:
-            await asyncio.sleep(TICK)
+            await asyncio.sleep(delay)
             self._delivery.sweep()
+            if self.kinds != self._follower.kinds:  # of a process, which says by and by what it wants
+                self._kinds_changed()
             if self.is_live:
                 continue
             try:
                 while await self._round():
                     pass
                 self._compare("")
+                delay = TICK
+                continue
             except CAUGHT as exc:
                 self._compare(shorten(f"what the deployed workers did cannot be read: {exc}", 300))
             except Exception:
                 log.exception("comparing with %s", self.url)
                 self._compare("what the deployed workers did cannot be compared; see the log")
+            delay = min(delay * 2, TICK_LONGEST)
 
     def _compare(self, detail: str) -> None:
         if detail != self.compare_detail:

@@ -8,16 +8,22 @@ from typing import TYPE_CHECKING
 
 from dnworker.attach.facts import ComparedEvent, Score, Verdict
 from dnworker.attach.likeness import ids_in
-from dnworker.attach.shadow_connection import Effects
+from dnworker.attach.shadow_connection import Effect, Effects
 from dnworker.attach.sides import Act, Run, Side, act_of, judge, raised
-from dnworker.core.envelope import EventEnvelope
+from dnworker.core.envelope import EventEnvelope, size_of
 
 if TYPE_CHECKING:
     from dnworker.core.invocation import Invocation
     from dnworker.events.history import History
 
-ROWS_KEPT = 10_000
-"""Compared events that are kept; counts run on."""
+ROWS_KEPT, BYTES_KEPT = 10_000, 64_000_000
+"""Compared events that are kept, and bytes of them; counts run on."""
+
+LINES_KEPT = 200
+"""Lines of one side that a row keeps."""
+
+ROW_BYTES = 1_000
+"""Bytes of a row beside its payload and its lines."""
 
 WAITS_FOR_HANDLERS = "its handlers run"
 WAITS_FOR_DEPLOYED = "waits for what the deployed worker does"
@@ -70,6 +76,8 @@ class Comparing:
         self._on_change = on_change
         self.score = Score()
         self._rows: dict[tuple[str, str], ComparedEvent] = {}
+        self._sizes: dict[tuple[str, str], int] = {}
+        self._bytes = 0
         self._pending: dict[tuple[str, str], Pending] = {}
 
     def add(self, envelope: EventEnvelope, copy: EventEnvelope, workers: Iterable[str]) -> None:
@@ -78,9 +86,9 @@ class Comparing:
             row = ComparedEvent(envelope, copy.event_id, worker, why=WAITS_FOR_HANDLERS)
             key = copy.event_id, worker
             self._rows[key], self._pending[key] = row, Pending(row, self._now())
+            self._grow(key, ROW_BYTES + size_of(envelope))
             self._count(worker, "pending", 1)
-        while len(self._rows) > ROWS_KEPT:
-            self._drop(next(iter(self._rows)))
+        self._shrink()
         self._on_change()
 
     def end(self, event_id: str) -> None:
@@ -88,7 +96,9 @@ class Comparing:
         for key in [key for key in self._workers_of(event_id) if key in self._pending]:
             pending = self._pending[key]
             pending.here, pending.since = self._side(event_id, key[1]), self._now()
-            pending.row.notebook, pending.row.why = pending.here.lines, WAITS_FOR_DEPLOYED
+            pending.row.notebook, pending.row.why = _shown(pending.here.lines), WAITS_FOR_DEPLOYED
+            self._grow(key, sum(map(len, pending.row.notebook)))
+        self._shrink()
         self._on_change()
 
     def _workers_of(self, event_id: str) -> Iterator[tuple[str, str]]:
@@ -119,7 +129,8 @@ class Comparing:
         row = pending.row
         if self._pending.pop((row.local_event_id, row.worker), None) is None:
             return
-        row.deployed, row.verdict, row.why = deployed, verdict, why
+        row.deployed, row.verdict, row.why = None if deployed is None else _shown(deployed), verdict, why
+        self._grow((row.local_event_id, row.worker), sum(map(len, row.deployed or ())))
         self._count(row.worker, "pending", -1)
         self._count(row.worker, verdict, 1)
         self._on_change()
@@ -140,11 +151,19 @@ class Comparing:
                 found.append(row)
         return found[::-1]
 
-    def _drop(self, key: tuple[str, str]) -> None:
-        row = self._rows.pop(key)
-        if (pending := self._pending.get(key)) is not None:
-            self.settle(pending, None, "unknown", f"{ROWS_KEPT:,} newer events came before it was compared")
-        del row
+    def _grow(self, key: tuple[str, str], size: int) -> None:
+        if key in self._rows:
+            self._sizes[key] = self._sizes.get(key, 0) + size
+            self._bytes += size
+
+    def _shrink(self) -> None:
+        """Forget the oldest rows beyond the bounds."""
+        while len(self._rows) > ROWS_KEPT or (self._bytes > BYTES_KEPT and len(self._rows) > 1):
+            key = next(iter(self._rows))
+            del self._rows[key]
+            self._bytes -= self._sizes.pop(key)
+            if (pending := self._pending.get(key)) is not None:
+                self.settle(pending, None, "unknown", "too many newer events came before it was compared")
 
     def _count(self, worker: str, verdict: Verdict, by: int) -> None:
         for score in (self.score, self.score.by_worker.setdefault(worker, Score())):
@@ -164,11 +183,20 @@ class Comparing:
             lacks = losses[0] if losses else "no handler here has run for it"
         elif any(one.outcome == "cancelled" for one in runs):
             lacks = "a handler here was cancelled"
-        elif any(self._effects.more(one.id) for one in runs):
-            lacks = "a handler here did too much to keep all of it"
-        return Side(tuple(map(self._run, runs)), lacks)
+        effects = {one.id: self._effects.take(one.id) for one in runs}
+        if None in effects.values():
+            lacks = lacks or "a handler here did too much to keep all of it"
+        return Side(tuple(_run(one, effects[one.id] or []) for one in runs), lacks)
 
-    def _run(self, run: Invocation) -> Run:
-        acts: list[Act] = [act_of(effect) for effect in self._effects.of(run.id)]
-        errors = [one for one in (run.error, *run.unhandled) if one is not None]
-        return Run(run.handler, (*acts, *(raised(f"{one.type}: {one.message}") for one in errors)))
+
+def _run(run: Invocation, effects: list[Effect]) -> Run:
+    acts: list[Act] = [act_of(effect) for effect in effects]
+    errors = [one for one in (run.error, *run.unhandled) if one is not None]
+    return Run(run.handler, (*acts, *(raised(f"{one.type}: {one.message}") for one in errors)))
+
+
+def _shown(lines: list[str]) -> list[str]:
+    """Return the lines that a row keeps; the last says how many more there were."""
+    if len(lines) <= LINES_KEPT:
+        return lines
+    return [*lines[: LINES_KEPT - 1], f"and {len(lines) - LINES_KEPT + 1:,} more"]

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from dnworker.core.envelope import EventEnvelope
 
+KINDS_KEPT = 10_000
+"""Kinds of which the newest event is known; where there are more, only the newest of all is."""
+
 
 class Cursor:
     """Which events were taken, by the `seq` of their runtime.
@@ -17,7 +20,6 @@ class Cursor:
         """The newest event that was taken, or the newest when following began."""
         self.last_id: str | None = None
         """Its id, where it was taken."""
-        self._last_kind: str | None = None
         self._floor = start
         self._by_kind: dict[str, int] = {}
         self._resume: int | None = None
@@ -27,8 +29,11 @@ class Cursor:
         if envelope.seq <= max(self._floor, self._by_kind.get(envelope.kind, 0)):
             return False
         self._by_kind[envelope.kind] = envelope.seq
+        if len(self._by_kind) > KINDS_KEPT and self._resume is None:
+            self._by_kind.clear()
+            self._floor = max(self.last, envelope.seq)
         if envelope.seq > self.last:
-            self.last, self.last_id, self._last_kind = envelope.seq, envelope.event_id, envelope.kind
+            self.last, self.last_id = envelope.seq, envelope.event_id
         return True
 
     @property
@@ -46,5 +51,5 @@ class Cursor:
 
     def begin_anew(self) -> None:
         """Note that the runtime counts from 1 again."""
-        self.last, self.last_id, self._last_kind, self._floor, self._resume = 0, None, None, 0, None
+        self.last, self.last_id, self._floor, self._resume = 0, None, 0, None
         self._by_kind.clear()

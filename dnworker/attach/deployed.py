@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
+import httpx
 import msgspec
 
 from dnworker.attach.catching_up import can_be_asked
@@ -27,6 +28,14 @@ AGAIN_FIRST, AGAIN_LONGEST = 0.2, 10.0
 
 GIVEN_UP = 600.0
 """Seconds after which an event that has not settled is never compared."""
+
+
+_REFUSED = {
+    403: "the token may not read there what handlers did",
+    404: "that dnworker is too old to say what its workers did",
+    405: "that dnworker is too old to say what its workers did",
+}
+"""Why what a handler did is not answered, by the status."""
 
 
 class _Effect(msgspec.Struct, kw_only=True):
@@ -106,9 +115,16 @@ class Deployed:
         if can_be_asked(kinds):
             query["kind"] = kinds
         while True:
-            answer = await self._connection.request(
-                "GET", "/api/history/effects", query=query, timeout=ANSWER_SECONDS
-            )
+            try:
+                answer = await self._connection.request(
+                    "GET", "/api/history/effects", query=query, timeout=ANSWER_SECONDS
+                )
+            except httpx.HTTPStatusError as exc:
+                if (why := _REFUSED.get(exc.response.status_code)) is None:
+                    raise
+                for one in group:
+                    self._comparing.decide(one, None, why)
+                return
             page = msgspec.convert(answer, _Page)
             reached = last if page.next is None else page.next
             self._decide([one for one in group if query["after"] < one.seq <= reached], page)

@@ -101,6 +101,11 @@ class Follower:
         self._next: tuple[Any, frozenset[str] | None] | None = None
         self._frame_at = 0.0
 
+    @property
+    def kinds(self) -> frozenset[str] | None:
+        """The kinds that are followed now; None for all."""
+        return self._kinds
+
     def kinds_changed(self) -> None:
         """Note that other kinds are wanted."""
         self._changed.set()

@@ -8,6 +8,7 @@ import ssl
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import httpx
 import msgspec
@@ -70,6 +71,12 @@ def connection_to(
         address = checked_url(url, "the URL to attach to")
     except Invalid as exc:
         raise UsageError(str(exc), code="DN940") from exc
+    if "@" in urlsplit(address).netloc:
+        raise UsageError(
+            "the URL to attach to has a user or a password, which no runtime asks for; leave it out, and "
+            "give the token with --token-file FILE",
+            code="DN940",
+        )
     if token is None and token_file is not None:
         token = _token_in(token_file)
     return HttpConnection(address, auth_token=resolve_token(token), tls=tls)

@@ -10,9 +10,10 @@ from dnworker.core.text import shorten
 
 _TIME = r"\d{4}-\d\d-\d\d[T ]\d\d:\d\d(?::\d\d(?:[.,]\d+)?)?(?:Z|[+-]\d\d:?\d\d)?"
 _ID = (
-    r"(?<![0-9A-Za-z])(?:[a-z]+[-_])?"
+    r"(?<![0-9A-Za-z])(?:[a-z]{1,16}[-_])?"
     r"(?:[0-9a-f]{8}-(?:[0-9a-f]{4}-){3}[0-9a-f]{12}|[0-9a-f]{32})(?![0-9A-Za-z])"
 )
+_IDS = re.compile(_ID, re.IGNORECASE)
 _VARYING = re.compile(f"({_TIME})|({_ID})", re.IGNORECASE)
 
 _TIME_FIELD = re.compile(
@@ -26,10 +27,14 @@ OWN_FIELDS = frozenset({"event_id", "turn_id", "connection_id", "seq", "timestam
 
 LONGEST_SHOWN = 60
 
+LONGEST_MASKED = 50_000
+"""Characters of a text in which times and ids are looked for; a longer one is compared as it is."""
+
 
 def ids_in(value: Any) -> set[str]:
     """Return the texts in a value that look like ids: where both sides name one, it must be the same."""
-    return {found[0].lower() for text in _texts(value) for found in re.finditer(_ID, text, re.IGNORECASE)}
+    texts = (text for text in _texts(value) if len(text) <= LONGEST_MASKED)
+    return {found[0].lower() for text in texts for found in _IDS.finditer(text)}
 
 
 def _texts(value: Any) -> Iterator[str]:
@@ -73,10 +78,16 @@ def difference(there: Any, here: Any, known: set[str], path: str = "") -> str | 
         found = (difference(a, b, known, f"{path}[{n}]") for n, (a, b) in enumerate(each))
         return next((one for one in found if one is not None), None)
     if isinstance(there, str) and isinstance(here, str):
-        is_same = there == here or masked(there, known) == masked(here, known)
+        is_same = there == here or _is_like_text(there, here, known)
     else:
         is_same = _is_same_number_or_none(there, here, path)
     return None if is_same else f"{path or 'the value'} is {_shown(here)}, and {_shown(there)} there"
+
+
+def _is_like_text(there: str, here: str, known: set[str]) -> bool:
+    if max(len(there), len(here)) > LONGEST_MASKED:
+        return False
+    return masked(there, known) == masked(here, known)
 
 
 def _is_same_number_or_none(there: Any, here: Any, path: str) -> bool:

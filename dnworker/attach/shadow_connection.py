@@ -13,22 +13,29 @@ from urllib.parse import unquote
 import msgspec
 
 from dnworker.client.connection import Connection, checked, encode_fields
-from dnworker.core.envelope import EventEnvelope, new_id
+from dnworker.core.envelope import EventEnvelope, check_publishable, new_id, snapshot
 from dnworker.core.invocation import Invocation, current_invocation
 from dnworker.core.models import SessionInfo, iso
 from dnworker.core.samples import sample
 from dnworker.workers.effects import effect_line, published_line
 
-INVOCATIONS_KEPT = 20_000
-"""Invocations of which effects are kept; the oldest go first."""
+BYTES_KEPT = 64_000_000
+"""Bytes of effects that wait to be compared; those of the oldest invocations go first."""
 
 EFFECTS_KEPT = 1_000
 """Effects that are kept of one invocation; further ones are counted."""
+
+DROPPED_KNOWN = 20_000
+"""Invocations of which is known that not all was kept."""
+
+EFFECT_BYTES = 500
+"""Bytes of an effect beside its payload and its line."""
 
 SESSIONS_KEPT = 1_000
 """Sessions that shadows have made, which are read as if they were there."""
 
 _SESSION = re.compile(r"/api/sessions/([^/]+)")
+_EVENTS = re.compile(r"/api/(?:sessions/([^/]+)/)?events")
 
 
 @dataclass(frozen=True)
@@ -43,40 +50,59 @@ class Effect:
     is_deduped: bool = False
     """Whether it has a key by which it is published once."""
 
+    @property
+    def size(self) -> int:
+        """About the bytes that it takes; a payload as objects takes a few times its line."""
+        return EFFECT_BYTES + len(self.line) * (1 if self.payload is None else 6)
+
 
 class Effects:
-    """What invocations would have done, by their ids."""
+    """What invocations would have done, by their ids, until it is taken to be compared.
+
+    Args:
+        tell: called with the worker, the line and the invocation of each.
+    """
 
     def __init__(self, tell: Callable[[str, str, Invocation | None], object]) -> None:
-        self._of: OrderedDict[str, list[Effect]] = OrderedDict()
-        self._more: dict[str, int] = {}
+        self._of: OrderedDict[str, tuple[list[Effect], list[int]]] = OrderedDict()
+        self._bytes = 0
         self._tell = tell
+        self._dropped: OrderedDict[str, None] = OrderedDict()
         self.count = 0
         """How many there were in all."""
 
     def note(self, worker: str, effect: Effect) -> None:
-        """Write one down, with the invocation that runs here."""
+        """Write one down, with the invocation that runs here; what no event has caused is not compared."""
         self.count += 1
         invocation = current_invocation.get()
         self._tell(worker, effect.line, invocation)
-        if invocation is None:
+        if invocation is None or invocation.event is None:
             return
-        kept = self._of.setdefault(invocation.id, [])
-        if len(kept) < EFFECTS_KEPT:
-            kept.append(effect)
-        else:
-            self._more[invocation.id] = self._more.get(invocation.id, 0) + 1
-        while len(self._of) > INVOCATIONS_KEPT:
-            oldest, _ = self._of.popitem(last=False)
-            self._more.pop(oldest, None)
+        kept, sizes = self._of.setdefault(invocation.id, ([], []))
+        if len(kept) >= EFFECTS_KEPT:
+            self._drop(invocation.id)
+            return
+        kept.append(effect)
+        sizes.append(size := effect.size)
+        self._bytes += size
+        while self._bytes > BYTES_KEPT:
+            self._drop(next(iter(self._of)))
 
-    def of(self, invocation_id: str) -> list[Effect]:
-        """Return what an invocation would have done so far, in its order."""
-        return [*self._of.get(invocation_id, ())]
+    def take(self, invocation_id: str) -> list[Effect] | None:
+        """Return what an invocation would have done, and forget it; None where not all of it was kept."""
+        kept, sizes = self._of.pop(invocation_id, ([], []))
+        self._bytes -= sum(sizes)
+        if invocation_id in self._dropped:
+            del self._dropped[invocation_id]
+            return None
+        return kept
 
-    def more(self, invocation_id: str) -> int:
-        """Return how many effects of an invocation are not kept."""
-        return self._more.get(invocation_id, 0)
+    def _drop(self, invocation_id: str) -> None:
+        _, sizes = self._of.pop(invocation_id)
+        self._bytes -= sum(sizes)
+        self._dropped[invocation_id] = None
+        if len(self._dropped) > DROPPED_KNOWN:
+            self._dropped.popitem(last=False)
 
 
 class ShadowSessions:
@@ -155,13 +181,25 @@ class ShadowConnection:
         if (method, path) == ("POST", "/api/sessions"):
             self._note("create_session", **fields)
             return msgspec.to_builtins(self._sessions.make(fields))
-        if (method, path) == ("POST", "/api/events"):  # by hand: the client has a method for it
-            return await self.publish(str(fields.get("kind")), fields.get("payload") or {}, None)
+        if method == "POST" and (published := _EVENTS.fullmatch(path)) is not None:
+            return await self._publish_request(fields, published[1])
+        if (method, path) == ("POST", "/api/once"):
+            return {"first": await self.begin_once(str(fields.get("key")), "")}
+        if method == "POST" and path.startswith("/api/once/"):
+            return {}
         given = {**dict(checked(query) or {}), **fields}
         self._note(f"requests {method} {path}", **given)
         if (method, path) == ("POST", "/api/reload"):
             return await self._remote.request("GET", "/api/runtime")
         return {"status": "ok", **fields}
+
+    async def _publish_request(self, fields: dict[str, Any], session: str | None) -> dict[str, Any]:
+        """Write down what a process publishes, or who does so without the method for it."""
+        kind, dedupe = fields.get("kind"), fields.get("dedupe")
+        check_publishable(kind if isinstance(kind, str) else "")
+        payload, _ = snapshot(fields.get("payload"))
+        session_id = None if session is None else unquote(session)
+        return await self.publish(str(kind), payload, session_id, dedupe if isinstance(dedupe, str) else None)
 
     async def publish(
         self, kind: str, payload: dict[str, Any], session_id: str | None, dedupe: str | None = None

@@ -115,6 +115,14 @@ class WorkerQueue:
         """Return how many events of each kind are held until the process says what it wants."""
         return self._backlog.held_kinds()
 
+    @property
+    def kinds(self) -> frozenset[str] | None:
+        """The kinds that its streams are for, None for all; before there is any, those of its handlers."""
+        if not self._streams:
+            return frozenset(self._heard())
+        asked = [stream.kinds for stream in self._streams]
+        return None if None in asked else frozenset().union(*filter(None, asked))
+
     def hears(self, kind: str) -> bool:
         """Return whether a stream of the process is for events of this kind."""
         return any(stream.kinds is None or kind in stream.kinds for stream in self._streams)

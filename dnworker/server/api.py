@@ -19,6 +19,7 @@ from starlette.types import Receive, Scope, Send
 
 from dnworker.core.errors import ApiError, Stopping, code_of
 from dnworker.core.invocation import current_invocation
+from dnworker.server import diverted
 from dnworker.server.responses import invalid, read_body, read_object, send_json
 from dnworker.server.rights import Right, demand
 
@@ -108,6 +109,8 @@ class Endpoint:
     async def _answer(self, scope: Scope, receive: Receive) -> Any:
         if self.right is not None and scope.get("worker") is not None:
             demand(scope, self.right, scope["engine"].tokens)
+            if (route := diverted.route_of(scope)) is not None:
+                return await diverted.answer(route, scope, receive)
         query = None if self.query is None else read_query(scope, self.query)
         raw = b"" if self.body is None else await read_body(receive)
         body = None if self.body is None else self._read(raw, self.body)

@@ -14,17 +14,25 @@ from starlette.routing import WebSocketRoute
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from dnworker.core.envelope import SCHEMA_VERSION, EventEnvelope, encode, new_id
-from dnworker.core.errors import ApiError, SubscriberTooSlow
+from dnworker.core.errors import (
+    ApiError,
+    CommandError,
+    RuntimeUnavailable,
+    SubscriberTooSlow,
+    TurnFailedError,
+)
 from dnworker.core.invocation import Invocation, current_invocation
 from dnworker.events.brokers.subscription import Subscription
 from dnworker.events.bus import SUBSCRIBER_LIMIT
 from dnworker.events.missed import missed
+from dnworker.server import diverted
 from dnworker.server.cutting import within
 from dnworker.server.rights import COMMANDS, Right, lacks
 from dnworker.sessions.prompts import check_response
 from dnworker.sessions.turn import TurnRequest
 
 if TYPE_CHECKING:
+    from dnworker.client.connection import Connection, TurnEvents
     from dnworker.engine.engine import Engine
 
 FRAME_CAP = 31_457_280
@@ -139,13 +147,20 @@ class _Socket:
         cause = self._cause(command)
         token = current_invocation.set(cause)
         try:
-            detail = await self._operation(command)(self, command)
+            operation, route = self._operation(command), diverted.route_of(self._socket.scope)
+            if route is not None and command.op in diverted.COMMANDS:
+                operation = partial(_Socket.elsewhere, route=route)
+            detail = await operation(self, command)
         except _Problem as exc:
             await self._refuse(command, exc.status, str(exc))
         except msgspec.ValidationError as exc:
             await self._refuse(command, 400, f"payload: {exc}")
         except ApiError as exc:
             await self._refuse(command, 400 if exc.status in (413, 422) else exc.status, exc.detail)
+        except CommandError as exc:  # of another runtime
+            await self._refuse(command, exc.status_code, str(exc))
+        except RuntimeUnavailable as exc:
+            await self._refuse(command, 503, str(exc))
         else:
             if detail is not None:
                 await self._answer(command, "command.ack", {"op": command.op} | detail)
@@ -170,6 +185,28 @@ class _Socket:
         if (refusal := lacks(self._socket.scope, right, self._engine.tokens)) is not None:
             raise _Problem(refusal, 403)
         return operation
+
+    async def elsewhere(self, command: Command, route: Connection) -> dict[str, Any]:
+        """Carry a command out where the clients of workers lead to now."""
+        detail, turn = await diverted.command(route, command.op, _session_id(command), command.payload)
+        if turn is not None:
+            task = asyncio.create_task(self._pump_turn(turn), name="events of a turn elsewhere")
+            self._cancelling.add(task)
+            task.add_done_callback(self._cancelling.discard)
+        return detail
+
+    async def _pump_turn(self, turn: TurnEvents) -> None:
+        try:
+            async for envelope in turn:
+                frame = capped(msgspec.structs.replace(envelope, connection_id=self._id))
+                await self._socket.send_text(frame.decode())
+        except (TurnFailedError, RuntimeUnavailable) as exc:  # its end was missed
+            detail = {"detail": f"the events of turn {turn.turn_id} have ended: {exc}"}
+            await self._control(None, None, "transport.forwarder_failed", detail)
+        except WebSocketDisconnect:
+            return
+        finally:
+            turn.close()
 
     # -- the operations --------------------------------------------------------------------------------
 

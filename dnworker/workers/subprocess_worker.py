@@ -161,6 +161,11 @@ class SubprocessWorker(ManagedWorker[SubprocessWorkerRunner]):
         return silent and self._queue is not None and self._queue.hears(kind)
 
     @property
+    def kinds(self) -> frozenset[str] | None:
+        """The kinds that its process listens to, as far as it has said; None for all."""
+        return frozenset() if self._queue is None else self._queue.kinds
+
+    @property
     def _may_report_yet(self) -> bool:
         if self.connected.is_set():
             return time.monotonic() < self._connected_at + HELLO_LIMIT

@@ -90,7 +90,7 @@ async def test_a_shadow_at_the_real_runtime_compares_resumes_and_changes_nothing
             assert attachment.kind_of_runtime == "reference"
             await publish(deployed, 0, 500)
             await until(lambda: len(got) == 1)
-            await until(lambda: "interop.flagged" in (attachment._follower._kinds or ()))
+            await until(lambda: "interop.flagged" in (attachment._follower.kinds or ()))
             await asyncio.sleep(1.1)
             await publish(deployed, 1, 50)
             await publish(deployed, 2, 500)

@@ -118,7 +118,7 @@ async def test_what_was_published_there_too_is_the_same_and_silence_is_unknown(h
         await settled(attachment)  # from here on the kind is followed
         await until(lambda: attachment.received == 1)
         await settled(attachment)
-        await until(lambda: "order.flagged" in (attachment._follower._kinds or ()))
+        await until(lambda: "order.flagged" in (attachment._follower.kinds or ()))
         await asyncio.sleep(1.1)
         for number, amount in enumerate((50, 500), 1):
             there.publish("order.placed", {"id": number, "amount": amount})
@@ -154,7 +154,7 @@ async def test_another_payload_or_none_within_the_window_is_different(here, ther
     async with attached(here, there) as attachment:
         there.publish("order.placed", {"id": 0})
         await until(lambda: attachment.received == 1)
-        await until(lambda: "order.flagged" in (attachment._follower._kinds or ()))
+        await until(lambda: "order.flagged" in (attachment._follower.kinds or ()))
         await asyncio.sleep(1.1)
         for number in (1, 2, 3):
             there.publish("order.placed", {"id": number})
@@ -172,7 +172,7 @@ async def test_events_missed_meanwhile_make_it_unknown(here, there, window):
     async with attached(here, there) as attachment:
         there.publish("order.placed", {"id": 0, "amount": 500})
         await until(lambda: attachment.received == 1)
-        await until(lambda: "order.flagged" in (attachment._follower._kinds or ()))
+        await until(lambda: "order.flagged" in (attachment._follower.kinds or ()))
         await asyncio.sleep(1.1)
         there.publish("order.placed", {"id": 1, "amount": 500})
         await until(lambda: attachment.received == 2)

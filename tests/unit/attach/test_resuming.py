@@ -60,15 +60,18 @@ async def test_what_is_published_while_the_runtime_cannot_be_reached_comes_later
 async def test_what_the_other_runtime_has_dropped_meanwhile_is_a_gap(here):
     worker, got = listener()
     await here.add(worker)
-    async with Runtime(port=0, token=TOKEN, limits=Limits(history=3_000_000)) as there:
-        async with Proxy(there.url) as proxy, attached(here, there, url=proxy.url) as attachment:
-            proxy.is_closed = True
-            proxy.cut()
-            await until(lambda: attachment.state == "lost")
-            for n in range(3_000):
-                there.publish("order.placed", {"n": n, "text": "x" * 500})
-            proxy.is_closed = False
-            await until(lambda: got and numbers(got)[-1] == 2_999)
+    async with (
+        Runtime(port=0, token=TOKEN, limits=Limits(history=3_000_000)) as there,
+        Proxy(there.url) as proxy,
+        attached(here, there, url=proxy.url) as attachment,
+    ):
+        proxy.is_closed = True
+        proxy.cut()
+        await until(lambda: attachment.state == "lost")
+        for n in range(3_000):
+            there.publish("order.placed", {"n": n, "text": "x" * 500})
+        proxy.is_closed = False
+        await until(lambda: got and numbers(got)[-1] == 2_999)
     came = numbers(got)
     assert len(came) == len({*came}) < 3_000
     assert came == sorted(came)

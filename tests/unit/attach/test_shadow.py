@@ -152,7 +152,7 @@ async def test_kinds_follow_the_handlers_that_come_and_go(here, there):
     async with attached(here, there) as attachment:
         second, got_second = listener("two", "order.shipped")
         await here.add(second)
-        await until(lambda: attachment._follower._kinds == {"order.placed", "order.shipped"})
+        await until(lambda: attachment._follower.kinds == {"order.placed", "order.shipped"})
         for number in range(50):
             there.publish("order.placed", {"id": number})
             there.publish("order.shipped", {"id": number})
