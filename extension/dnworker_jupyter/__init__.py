@@ -347,9 +347,11 @@ async def attach(
         UsageError: no runtime answers there, the token is wrong, or the notebook cannot be attached now.
 
     Examples:
-        >>> await dn.attach("http://127.0.0.1:9")
-        Traceback (most recent call last):
-        UsageError: %runtime attach: no runtime answers at http://127.0.0.1:9...
+        >>> try:
+        ...     await dn.attach("http://127.0.0.1:9")
+        ... except Exception as exc:
+        ...     print(exc)
+        %runtime attach: no runtime answers at http://127.0.0.1:9...
     """
     from os import fspath
 

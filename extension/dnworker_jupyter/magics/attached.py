@@ -29,6 +29,21 @@ def mark_here(context: MagicContext) -> Marked | None:
     return mark(context.runtime, colours=context.loop.has_thread)
 
 
+def check_agent_may_fire(context: MagicContext) -> None:
+    """Refuse to run handlers for a coding agent whose clients are another runtime's: people decide on that.
+
+    Raises:
+        UsageError: the notebook is attached, live.
+    """
+    attachment = attachment_of(context.runtime)
+    if attachment is not None and attachment.is_live:
+        raise UsageError(
+            f"this notebook is attached live to {attachment.url}: what handlers do is done there, so agents "
+            "fire nothing meanwhile; a person detaches it: %runtime detach",
+            code="DN946",
+        )
+
+
 def tell_fired(context: MagicContext) -> None:
     """Say, where the notebook is attached, what becomes of an event that a cell fires."""
     attachment = attachment_of(context.runtime)

@@ -11,6 +11,7 @@ from dnworker.core.errors import UsageError
 from dnworker.engine.replay import recorded, write_events
 from dnworker.runtime import Runtime
 from dnworker_jupyter.display.tables import Note, Table
+from dnworker_jupyter.magics.attached import mark_here
 from dnworker_jupyter.magics.case import offer_case
 from dnworker_jupyter.magics.context import MagicContext
 from dnworker_jupyter.syntax.options import Parser, nearest
@@ -56,7 +57,9 @@ async def run_events(context: MagicContext, options: EventsOptions) -> object:
         raise UsageError(f"--last {options.last}: show at least one", code="DN101")
     match options.words:
         case []:
-            return _table(await _latest(context.runtime, options), options)
+            table = _table(await _latest(context.runtime, options), options)
+            table.mark = mark_here(context)
+            return table
         case ["test", event]:
             return await offer_case(context, event, options.worker)
         case ["save", file]:

@@ -259,6 +259,12 @@ def _line_number(text: str | None) -> int | None:
 
 
 async def _table(context: MagicContext, managed: ManagedWorker) -> Table:
+    table = await _handlers(context, managed)
+    table.mark = mark_here(context)
+    return table
+
+
+async def _handlers(context: MagicContext, managed: ManagedWorker) -> Table:
     live, tries = context.live.running(managed), _tries(context, managed)
     if live is None:
         return worker_table(managed, {}, context.runtime.clock, tries=tries)

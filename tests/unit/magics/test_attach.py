@@ -19,7 +19,7 @@ from dnworker_jupyter.display.attached_view import AttachedView
 from dnworker_jupyter.display.widget_hub import WidgetHub, activate
 from dnworker_jupyter.kernel.loop import KernelLoop
 from dnworker_jupyter.magics import attach as magic
-from dnworker_jupyter.magics.attached import tell_fired, with_mark
+from dnworker_jupyter.magics.attached import check_agent_may_fire, tell_fired, with_mark
 from dnworker_jupyter.magics.clock import ClockOptions, run_clock
 from dnworker_jupyter.magics.context import MagicContext
 from dnworker_jupyter.magics.runtime import RuntimeOptions, run_runtime, runtime_parser
@@ -223,6 +223,17 @@ async def test_status_and_traces_say_how_it_is_attached_and_a_fired_event_where_
         assert ("LIVE" in repr(text)) is red
         assert ("#b3161f" in text._repr_html_()) is red
     assert "runtime r1" in repr(status)
+
+
+@pytest.mark.parametrize("live", [False, True])
+async def test_an_agent_fires_nothing_while_the_clients_of_workers_are_another_runtimes(notebook, live):
+    check_agent_may_fire(notebook.context)
+    await notebook.line(f"attach {URL} {'--live' if live else ''}")
+    if not live:
+        check_agent_may_fire(notebook.context)
+        return
+    with pytest.raises(UsageError, match="agents fire nothing meanwhile; a person detaches it"):
+        check_agent_may_fire(notebook.context)
 
 
 async def test_a_widget_follows_it_and_leaves_what_it_came_to(notebook, monkeypatch):
