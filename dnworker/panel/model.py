@@ -11,6 +11,7 @@ from itertools import takewhile
 from typing import TYPE_CHECKING, Any
 
 from dnworker.panel import failure_rows, serialize
+from dnworker.panel.attached_part import mark_to_json
 from dnworker.panel.comparing import Comparisons
 from dnworker.panel.epoch import Epoch
 from dnworker.panel.run_index import RunIndex
@@ -109,7 +110,9 @@ class PanelModel:
         """Return what is shown of the runtime itself."""
         engine = self.engine
         named = [one.name for one in engine.capabilities.all() if not one.live]
-        shared = {"node": engine.nodes.name} if engine.nodes.is_open else {}
+        shared: dict[str, Any] = {"node": engine.nodes.name} if engine.nodes.is_open else {}
+        if (attached := mark_to_json(engine)) is not None:
+            shared["attached"] = attached
         return shared | {
             "id": engine.runtime_id,
             "name": named[0] if len(named) == 1 else "dnworker",

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from dnworker.core.errors import UsageError
 from dnworker.panel import (
+    attached_part,
     call_part,
     capability_part,
     catalogue_part,
@@ -93,6 +94,9 @@ PARTS: dict[str, Part] = {
     "map": Part(map_part.read, lambda: map_part.INTERVAL, is_heard_of=False, is_slow=True),
     "overview": Part(
         overview_part.overview_to_json, lambda: overview_part.OVERVIEW_INTERVAL, is_heard_of=False
+    ),
+    "attached": Part(
+        attached_part.attached_to_json, lambda: attached_part.ATTACHED_INTERVAL, is_heard_of=False
     ),
     "call": Part(call_part.call_to_json, lambda: call_part.INTERVAL),
     "runs": Part(

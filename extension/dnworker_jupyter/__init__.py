@@ -24,13 +24,29 @@ if TYPE_CHECKING:
     from dnworker.events.trace import Trace
     from dnworker.flow.flow_map import FlowMap
     from dnworker.runtime import Runtime
+    from dnworker_jupyter.display.attached_view import AttachedView
     from dnworker_jupyter.display.panel import Panel, StaticPanel
     from dnworker_jupyter.live.handles import LiveHandle
     from dnworker_jupyter.notebook import Notebook
 
 T = TypeVar("T")
 
-__all__ = ["advance", "agent", "events", "fire", "map", "panel", "replay", "runtime", "settle", "worker"]
+__all__ = [
+    *(
+        "advance",
+        "agent",
+        "attach",
+        "detach",
+        "events",
+        "fire",
+        "map",
+        "panel",
+        "replay",
+        "runtime",
+        "settle",
+    ),
+    "worker",
+]
 
 
 def runtime() -> Runtime:
@@ -307,6 +323,68 @@ async def settle(timeout: float | None = 5) -> None:
     notebook.late_errors.raise_first()
     waiting = notebook.debugging.waiting
     await waiting.during(waiting.events, lambda: notebook.runtime.settle(timeout))
+
+
+async def attach(
+    url: str,
+    *,
+    token_file: str | PathLike[str] | None = None,
+    ca: str | PathLike[str] | None = None,
+    live: bool = False,
+) -> AttachedView:
+    """Give the workers of this notebook the events of another runtime: `%runtime attach` in plain Python.
+
+    Args:
+        url: of the other runtime, without a token.
+        token_file: has its token; None where it needs none, or the environment has it.
+        ca: the authority of its certificate; None for those of the system.
+        live: whether what workers publish, notify and start is done there; else it is written down.
+
+    Returns:
+        An `AttachedView`, which displays what both did side by side; `attachment` has the score and rows.
+
+    Raises:
+        UsageError: no runtime answers there, the token is wrong, or the notebook cannot be attached now.
+
+    Examples:
+        >>> try:
+        ...     await dn.attach("http://127.0.0.1:9")
+        ... except Exception as exc:
+        ...     print(exc)
+        %runtime attach: no runtime answers at http://127.0.0.1:9...
+    """
+    from os import fspath
+
+    from dnworker_jupyter.magics.attach import attach_notebook, view_of
+
+    context = _active().magics
+
+    async def begin() -> AttachedView:
+        files = {"token_file": token_file, "ca": ca}
+        paths = {name: None if path is None else fspath(path) for name, path in files.items()}
+        return view_of(context, await attach_notebook(context, url, **paths, live=live))
+
+    return await _on_loop(begin)
+
+
+async def detach() -> None:
+    """Follow the other runtime no more: `%runtime detach` in plain Python; nothing where there is none.
+
+    Handlers that run for its events end first, within bounds; then workers publish here again.
+
+    Raises:
+        UsageError: the extension is not loaded.
+
+    Examples:
+        >>> await dn.detach()
+    """
+    runtime = _active().runtime
+
+    async def end() -> None:
+        if runtime.attachment is not None:
+            await runtime.attachment.detach()
+
+    await _on_loop(end)
 
 
 def panel() -> Panel | StaticPanel:

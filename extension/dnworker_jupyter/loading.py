@@ -23,6 +23,7 @@ from dnworker.engine.left_behind import left_behind
 from dnworker.engine.state_watch import StateWatch
 from dnworker.runtime import Runtime
 from dnworker.workers import standalone
+from dnworker_jupyter.display.attached import mark_of_trace
 from dnworker_jupyter.display.panels import Panels
 from dnworker_jupyter.display.states import register_state_formatter
 from dnworker_jupyter.display.traces import register_formatters
@@ -256,7 +257,8 @@ def install(notebook: Notebook) -> None:
     undo(install_completion(shell, notebook.magics))
     actions = notebook.runtime.actions
     cell_now = None if actions is None else actions.cell_now
-    undo(register_formatters(shell, notebook.stale, notebook.pending.shown, cell_now))
+    line = functools.partial(mark_of_trace, notebook.runtime)
+    undo(register_formatters(shell, notebook.stale, notebook.pending.shown, cell_now, line))
     undo(register_state_formatter(shell, functools.partial(find_state, notebook.magics)))
     notebook.states.start()
     undo(notebook.states.pause)

@@ -287,6 +287,9 @@ flowchart LR
             "durable": "Keep events in a file until workers have handled them, or in memory again.",
             "join": "Make this notebook a node beside others, over NATS servers that they share.",
             "leave": "Hand its workers over to other nodes, and keep events in memory again.",
+            "attach": "Give this notebook's workers the events of another runtime, in shadow of it or live; "
+            "without a URL, show what both did, side by side: [Judge a change](../how-to/judge-a-change.md).",
+            "detach": "Follow it no more; workers publish here again. The output stays.",
             "mcp": "Let coding agents reach this notebook: look, fire, test, and with `--allow-write` write workers.",
         },
         """

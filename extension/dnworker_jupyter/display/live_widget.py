@@ -17,6 +17,7 @@ from traitlets import Instance, Unicode
 
 from dnworker.core.errors import NotFound, UsageError, code_of
 from dnworker.panel import assets
+from dnworker_jupyter.display.attached import mark
 from dnworker_jupyter.display.widget_hub import active_hub
 
 if TYPE_CHECKING:
@@ -47,6 +48,9 @@ class LiveWidget(anywidget.AnyWidget, ValueWidget):
 
     is_closed = True
     """Whether it follows the runtime no longer, or not yet."""
+
+    has_mark = True
+    """Whether its still forms get the mark of a notebook that is attached to another runtime."""
 
     interval = 0.0
     """Seconds between two looks, where it looks less often than others."""
@@ -138,11 +142,14 @@ class LiveWidget(anywidget.AnyWidget, ValueWidget):
 
     def _repr_mimebundle_(self, **kwargs: Any) -> Any:
         """Add still forms for where no widget can live: a terminal, GitHub, nbviewer."""
-        text = self._text()
+        line = mark(self._runtime) if self.has_mark else None
+        text, html = self._text(), self._html()
+        if line is not None:
+            text, html = f"{line!r}\n{text}", line._repr_html_() + html
         self.still = text[:LONGEST_TEXT]
         bundle = super()._repr_mimebundle_(**kwargs)
         data, metadata = bundle if isinstance(bundle, tuple) else (bundle or {}, {})
-        return data | {"text/plain": text, "text/html": self._html()}, metadata
+        return data | {"text/plain": text, "text/html": html}, metadata
 
     def __repr__(self) -> str:
         return self._text()

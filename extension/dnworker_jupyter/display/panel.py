@@ -19,6 +19,7 @@ from dnworker.engine.watchdog import Block
 from dnworker.panel import assets
 from dnworker.panel.log_rows import plain_text
 from dnworker.runtime import Runtime
+from dnworker_jupyter.display.attached import mark
 from dnworker_jupyter.display.tables import workers_table
 from dnworker_jupyter.kernel.cells import CellBook
 from dnworker_jupyter.kernel.loop import KernelLoop
@@ -163,12 +164,13 @@ class StaticPanel:
         self._only = only
 
     def _repr_mimebundle_(self, **kwargs: Any) -> dict[str, str]:
-        return static_panel(self._runtime, self._only)
+        return static_panel(self._runtime, self._only, colours=True)
 
 
-def static_panel(runtime: Runtime, only: str | None) -> dict[str, str]:
+def static_panel(runtime: Runtime, only: str | None, *, colours: bool = False) -> dict[str, str]:
     """Return the workers and the end of the log, or one worker's, as text and as HTML without script."""
     table = workers_table([w for w in runtime.workers() if only in (None, w.qualified_name)])
+    table.mark = mark(runtime, colours=colours)
     tail = "\n".join(plain_text(line.text) for line in runtime.logs.tail(STILL_LINES, only))
     html = table._repr_html_() + (f"<pre>{escape(tail)}</pre>" if tail else "")
     return {"text/plain": f"{table!r}\n{tail}".rstrip(), "text/html": html}

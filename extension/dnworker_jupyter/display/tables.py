@@ -12,6 +12,7 @@ from dnworker.core.lifecycle import WorkerState
 from dnworker.core.topology import SILENT
 from dnworker.workers.managed import ManagedWorker
 from dnworker.workers.silence import why_silent
+from dnworker_jupyter.display.attached import Marked
 from dnworker_jupyter.display.html import SHEET, coloured
 from dnworker_jupyter.live.stale import Stale, label
 from dnworker_jupyter.live.worker import LiveWorker
@@ -39,9 +40,12 @@ class Table:
         self.title = title
         self.note = note
         self.bad = frozenset(bad)
+        self.mark: Marked | None = None
+        """The line above it, where the notebook is attached to another runtime."""
 
     def __repr__(self) -> str:
-        return "\n".join(filter(None, [self.title, self._text(), self.note]))
+        mark = "" if self.mark is None else repr(self.mark)
+        return "\n".join(filter(None, [mark, self.title, self._text(), self.note]))
 
     def _text(self) -> str:
         if not self.rows:
@@ -55,7 +59,8 @@ class Table:
         )
 
     def _repr_html_(self) -> str:
-        above = f"<p>{escape(self.title)}</p>" if self.title else ""
+        above = "" if self.mark is None else self.mark._repr_html_()
+        above += f"<p>{escape(self.title)}</p>" if self.title else ""
         below = f"<p>{escape(self.note)}</p>" if self.note else ""
         if not self.rows:
             return f"{above}<p>{escape(self.empty)}</p>{below}"

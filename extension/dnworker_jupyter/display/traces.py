@@ -13,6 +13,7 @@ from dnworker.core.listeners import Listeners
 from dnworker.events.trace import Trace
 from dnworker.events.trace_rows import as_it_is, in_colours
 from dnworker.workers.shadow import Comparison
+from dnworker_jupyter.display.attached import Marked
 from dnworker_jupyter.display.comparisons import comparison_html, comparison_text
 from dnworker_jupyter.display.printed import Room
 from dnworker_jupyter.display.trace_html import CellLink, trace_html
@@ -23,7 +24,11 @@ TEXT_ROWS = 1_000
 
 
 def register_formatters(
-    shell: Any, stale: StaleHandlers, shown: Listeners[[]], cell: CellLink | None = None
+    shell: Any,
+    stale: StaleHandlers,
+    shown: Listeners[[]],
+    cell: CellLink | None = None,
+    mark: Callable[[Trace], Marked | None] = lambda trace: None,
 ) -> Callable[[], None]:
     """Let IPython show traces, with which of the handlers that ran are stale.
 
@@ -32,6 +37,7 @@ def register_formatters(
         stale: knows the handlers that are stale.
         shown: told when a cell has shown traces after its code had ended.
         cell: where cells are by now, to link them.
+        mark: returns the line above a trace of the time in which the notebook is attached elsewhere.
 
     Returns:
         what ends the displays below them.
@@ -43,11 +49,14 @@ def register_formatters(
         html = trace_html(trace, room, stale_notes(trace, stale), cell)
         if room.has_below:
             waiting.extend(room.below)
-        return html
+        line = mark(trace)
+        return html if line is None else line._repr_html_() + html
 
     def as_text(trace: Trace, printer: Any, _: object) -> None:
         lines = trace.lines(TEXT_ROWS, in_colours if has_colours(shell) else as_it_is)
-        printer.text("\n".join([*lines, *stale_notes(trace, stale)]))
+        line = mark(trace)
+        above = [] if line is None else [line.as_text(colours=has_colours(shell))]
+        printer.text("\n".join([*above, *lines, *stale_notes(trace, stale)]))
 
     def compared_as_text(found: Comparison, printer: Any, _: object) -> None:
         printer.text(comparison_text(found) if has_colours(shell) else repr(found))

@@ -11,6 +11,7 @@ from dnworker.core.errors import UsageError
 from dnworker.core.invocation import Invocation
 from dnworker.runtime import Runtime
 from dnworker_jupyter.display.tables import Table, until
+from dnworker_jupyter.magics.attached import check_not_attached
 from dnworker_jupyter.magics.context import MagicContext
 from dnworker_jupyter.syntax.options import Parser, nearest
 
@@ -79,6 +80,7 @@ async def run_clock(context: MagicContext, options: ClockOptions) -> object:
         case []:
             return Clock(runtime)
         case ["virtual"]:
+            check_not_attached(context, "%clock virtual", "whose events come in real time")
             clock.be_virtual()
             await turn_loop()
             runtime.look_again()

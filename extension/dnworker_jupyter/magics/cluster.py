@@ -14,6 +14,7 @@ from dnworker.engine.replicas_text import replicas_of
 from dnworker.events.brokers.jetstream.settings import Files, read_settings
 from dnworker.events.brokers.memory import MemoryBroker
 from dnworker_jupyter.display.tables import Note
+from dnworker_jupyter.magics.attached import check_not_attached
 from dnworker_jupyter.magics.context import MagicContext
 from dnworker_jupyter.magics.durable import tried, use_broker
 
@@ -43,6 +44,7 @@ async def join_cluster(context: MagicContext, joining: Joining) -> Note:
         UsageError: what is given cannot be used.
         BrokerError: the servers cannot be used; the runtime goes on as it was.
     """
+    check_not_attached(context, WAY, "whose events other nodes would handle, too")
     if joining.url is None:
         raise UsageError(
             f"{WAY}: name the servers, such as {WAY} nats://localhost --namespace prod", code="DN802"

@@ -23,12 +23,14 @@ from dnworker.events.causes import published_by_agent
 from dnworker.events.failing import Failure
 from dnworker.events.journal import SHORTEST_ID
 from dnworker.events.trace import Trace
+from dnworker.panel.attached_part import mark_to_json
 from dnworker.runtime import Runtime
 from dnworker_jupyter.display.cell_insertion import CellInsertion
 from dnworker_jupyter.export.slicing.problems import ExportProblem, NotExportable
 from dnworker_jupyter.live.agent_access import AgentAccess
 from dnworker_jupyter.live.agent_changes import AgentChanges
 from dnworker_jupyter.live.worker import LiveWorker
+from dnworker_jupyter.magics.attached import check_agent_may_fire
 from dnworker_jupyter.magics.case_runs import CaseRuns
 from dnworker_jupyter.magics.cell_writer import CellWriter
 from dnworker_jupyter.magics.clock import Runs, advance, next_due
@@ -71,6 +73,7 @@ class Door:
             "allow_write": self._access.may_write,
             "clock": {"virtual": clock.can_advance, "now": clock.now().isoformat()},
             "workers": self._context.live.names(),
+            "attached": mark_to_json(self._runtime),
             "changes": len(self.agent_changes),
             "running": self._context.turns.running,
         }
@@ -171,6 +174,7 @@ class Door:
         self, kind: str, payload: dict[str, Any] | None, *, session: str | None, timeout: float, by: str
     ) -> Trace:
         """Publish an event and return all that it causes."""
+        check_agent_may_fire(self._context)
         with published_by_agent(by):
             return await self._runtime.fire(kind, payload, session_id=session, timeout=timeout)
 
@@ -190,6 +194,8 @@ class Door:
         if payload is not None:
             found = msgspec.structs.replace(found, payload=payload)
         context = self._context
+        if not compare:
+            check_agent_may_fire(self._context)
         with published_by_agent(by):
             if compare:
                 made = (

@@ -14,6 +14,7 @@ from dnworker.events.brokers.memory import MemoryBroker
 from dnworker.events.brokers.sqlite.broker import SqliteBroker
 from dnworker.flow.words import counted
 from dnworker_jupyter.display.tables import Note
+from dnworker_jupyter.magics.attached import check_not_attached
 from dnworker_jupyter.magics.context import MagicContext
 
 
@@ -25,6 +26,7 @@ async def make_durable(context: MagicContext, mode: str | None) -> Note:
         BrokerError: the file cannot be used; the runtime goes on as it was.
     """
     file = _file_of(context, mode)
+    check_not_attached(context, "%runtime durable", "whose events would be handled again after a restart")
     before = context.runtime.bus.broker
     if before.capabilities.is_shared:
         raise UsageError(

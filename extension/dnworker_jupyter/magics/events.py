@@ -19,6 +19,7 @@ from dnworker.events.event_files import write_events
 from dnworker.runtime import Runtime
 from dnworker_jupyter.display.kinds import KindView
 from dnworker_jupyter.display.tables import Note, Table
+from dnworker_jupyter.magics.attached import mark_here
 from dnworker_jupyter.magics.case import offer_case
 from dnworker_jupyter.magics.context import MagicContext
 from dnworker_jupyter.magics.pull import PullOptions, run_pull
@@ -96,7 +97,9 @@ async def run_events(context: MagicContext, options: EventsOptions) -> object:
     match options.words:
         case []:
             events = await _latest(context.runtime, options)
-            return _table(events, options, await places_of(context.runtime, events))
+            table = _table(events, options, await places_of(context.runtime, events))
+            table.mark = mark_here(context)
+            return table
         case ["test", event]:
             return await offer_case(context, event, options.worker)
         case ["schema", kind]:

@@ -20,6 +20,7 @@ from dnworker.events.trace import Trace
 from dnworker.runtime import Runtime
 from dnworker.workers.inprocess_worker import InProcessWorker
 from dnworker_jupyter.display.tables import Note
+from dnworker_jupyter.magics.attached import tell_fired
 from dnworker_jupyter.magics.context import MagicContext
 from dnworker_jupyter.syntax.options import Parser, read_body, read_payload
 
@@ -84,6 +85,7 @@ async def run_fire(context: MagicContext, options: FireOptions, body: str | None
         check_debug(context, options.kind, options.worker)
     faults = None if options.chaos is None else read_chaos(options.chaos)
     payload = await _payload(context, options, body)
+    tell_fired(context)
     fire = functools.partial(_fire, context.runtime, options, payload)
     if faults is None:
         deliveries = [Delivery(n, 0.0) for n in range(options.times)]

@@ -266,7 +266,7 @@ class DnworkerMagics(Magics):
 
     @line_magic("runtime")
     def runtime(self, line: str) -> Any:
-        """Show the runtime, or examine it: %runtime [status | doctor | url | stop | nest].
+        """Show, examine or attach the runtime: %runtime [status | doctor | attach URL | detach | stop].
 
         Examples:
             >>> %runtime url

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from dnworker.core.errors import UsageError
 from dnworker.core.topology import SILENT
 from dnworker_jupyter.display.tables import Note
+from dnworker_jupyter.magics.attached import with_mark
 from dnworker_jupyter.magics.cluster import Joining, join_cluster, leave_cluster
 from dnworker_jupyter.magics.context import MagicContext
 from dnworker_jupyter.magics.doctor import diagnose
@@ -15,13 +16,17 @@ from dnworker_jupyter.magics.durable import make_durable, stop_workers
 from dnworker_jupyter.magics.storms import show_or_set
 from dnworker_jupyter.syntax.options import Parser
 
-WORDS = ("status", "doctor", "url", "stop", "nest", "storm", "observe", "durable", "join", "leave", "mcp")
+WORDS = (
+    *("status", "doctor", "url", "stop", "nest", "storm", "observe", "durable", "join", "leave", "mcp"),
+    *("attach", "detach"),
+)
 _OF_JOIN = (
     *("namespace", "node", "label", "creds", "broker_ca", "broker_cert", "broker_key"),
     *("replicas", "ordered_by"),
 )
 
 _OF_MCP = ("allow_write", "stop", "undo")
+_OF_ATTACH = ("token_file", "ca", "shadow", "live", "only_different", "last", "worker")
 
 
 @dataclass(frozen=True)
@@ -45,6 +50,14 @@ class RuntimeOptions:
     allow_write: bool = False
     stop: bool = False
     undo: str | None = None
+    # with attach
+    token_file: str | None = None
+    ca: str | None = None
+    shadow: bool = False
+    live: bool = False
+    only_different: bool = False
+    last: int | None = None
+    worker: str | None = None
 
     @property
     def needs_runtime(self) -> bool:
@@ -66,7 +79,7 @@ def runtime_parser() -> Parser:
         nargs="?",
         metavar="hold|warn|off|on|FILE|URL",
         help="with storm: what is done about one; with observe: on or off; with durable: on, off or a file; "
-        "with join: the servers, such as nats://10.0.0.5",
+        "with join: the servers, such as nats://10.0.0.5; with attach: another runtime",
     )
     parser.add_argument("--limit", type=int, metavar="N", help="with storm: the events that make one")
     parser.add_argument("--namespace", metavar="NAME", help="with join: what the nodes have in common")
@@ -85,7 +98,24 @@ def runtime_parser() -> Parser:
     parser.add_argument("--allow-write", action="store_true", help="with mcp: agents may write workers")
     parser.add_argument("--stop", action="store_true", help="with mcp: agents reach the notebook no more")
     parser.add_argument("--undo", metavar="ID", help="with mcp: undo this change of an agent")
+    _add_attach_options(parser)
     return parser
+
+
+def _add_attach_options(parser: Parser) -> None:
+    parser.add_argument("--token-file", metavar="FILE", help="with attach: has the token of that runtime")
+    parser.add_argument("--ca", metavar="FILE", help="with attach: the CA of its certificate")
+    parser.add_argument(
+        "--shadow", action="store_true", help="with attach: change nothing there; it is so by default"
+    )
+    parser.add_argument(
+        "--live", action="store_true", help="with attach: do there what workers publish, notify and start"
+    )
+    parser.add_argument("--only-different", action="store_true", help="with attach: leave the rest out")
+    parser.add_argument(
+        "--last", type=int, metavar="N", help="with attach: show the newest N events, 50 by default"
+    )
+    parser.add_argument("--worker", metavar="NAME", help="with attach: show those of this worker")
 
 
 def _check(options: RuntimeOptions) -> None:
@@ -94,19 +124,18 @@ def _check(options: RuntimeOptions) -> None:
     Raises:
         UsageError: there is one.
     """
-    takes_mode = options.what in ("storm", "observe", "durable", "join")
-    given = [f"--{name.replace('_', '-')}" for name in _OF_JOIN if getattr(options, name)]
-    if given and options.what != "join":
-        raise UsageError(f"%runtime {options.what}: {given[0]} is for %runtime join", code="DN103")
-    given = [f"--{name.replace('_', '-')}" for name in _OF_MCP if getattr(options, name)]
-    if given and options.what != "mcp":
-        raise UsageError(f"%runtime {options.what}: {given[0]} is for %runtime mcp", code="DN103")
+    takes_mode = options.what in ("storm", "observe", "durable", "join", "attach")
+    for word, names in (("join", _OF_JOIN), ("mcp", _OF_MCP), ("attach", _OF_ATTACH)):
+        given = [f"--{name.replace('_', '-')}" for name in names if getattr(options, name)]
+        if given and options.what != word:
+            raise UsageError(f"%runtime {options.what}: {given[0]} is for %runtime {word}", code="DN103")
     if (options.mode is not None and not takes_mode) or (
         options.limit is not None and options.what != "storm"
     ):
         raise UsageError(
             f"%runtime {options.what} takes nothing more; %runtime storm takes a mode and --limit, "
-            "%runtime observe takes on or off, %runtime durable on, off or a file, and %runtime join servers",
+            "%runtime observe takes on or off, %runtime durable on, off or a file, %runtime join servers, "
+            "and %runtime attach a URL",
             code="DN101",
         )
 
@@ -139,6 +168,8 @@ async def run_runtime(context: MagicContext, options: RuntimeOptions) -> object:
                 stop=options.stop,
                 undo=options.undo,
             )
+        case "attach" | "detach":
+            return await _attach(context, options)
         case "url":
             return Note(str(context.runtime.url))
         case "doctor":
@@ -150,12 +181,21 @@ async def run_runtime(context: MagicContext, options: RuntimeOptions) -> object:
     return _status(context)
 
 
-def _status(context: MagicContext) -> Note:
+async def _attach(context: MagicContext, options: RuntimeOptions) -> object:
+    from dnworker_jupyter.magics.attach import Attaching, run_attach, run_detach  # only where it is used
+
+    if options.what == "detach":
+        return await run_detach(context)
+    return await run_attach(context, Attaching(options.mode, *(getattr(options, one) for one in _OF_ATTACH)))
+
+
+def _status(context: MagicContext) -> object:
     runtime = context.runtime
     states = [str(worker.state) for worker in runtime.workers()]
     counts = ", ".join(f"{states.count(s)} {s}" for s in dict.fromkeys(states)) or "none"
-    return Note(
-        f"runtime {runtime.runtime_id} at {runtime.url}; {runtime.bus.latest_seq} events; workers: {counts}"
+    return with_mark(
+        context,
+        f"runtime {runtime.runtime_id} at {runtime.url}; {runtime.bus.latest_seq} events; workers: {counts}",
     )
 
 

@@ -31,6 +31,7 @@ from dnworker_jupyter.live.notice import notice, notice_of
 from dnworker_jupyter.live.processes import ProcessWorker, until_up
 from dnworker_jupyter.live.report import failing
 from dnworker_jupyter.magics import state
+from dnworker_jupyter.magics.attached import mark_here
 from dnworker_jupyter.magics.case import run_case
 from dnworker_jupyter.magics.context import MagicContext
 from dnworker_jupyter.magics.program import declare_program
@@ -116,7 +117,9 @@ async def run_worker_line(context: MagicContext, options: WorkerOptions) -> obje
     _check_options(options)
     match options.words:
         case [] | ["list"]:
-            return workers_table(context.runtime.workers())
+            table = workers_table(context.runtime.workers())
+            table.mark = mark_here(context)
+            return table
         case ["resume", *names] if len(names) < 2:
             return resume(context, context.worker(names[0]) if names else None, drop=options.drop)
         case [verb] if verb in WORKER_VERBS:
@@ -256,6 +259,12 @@ def _line_number(text: str | None) -> int | None:
 
 
 async def _table(context: MagicContext, managed: ManagedWorker) -> Table:
+    table = await _handlers(context, managed)
+    table.mark = mark_here(context)
+    return table
+
+
+async def _handlers(context: MagicContext, managed: ManagedWorker) -> Table:
     live, tries = context.live.running(managed), _tries(context, managed)
     if live is None:
         return worker_table(managed, {}, context.runtime.clock, tries=tries)

@@ -1,5 +1,6 @@
 // The whole panel: header, the chosen view, the log along the bottom, and what lies over them.
 import { html, useEffect, useErrorBoundary, useId, useLayoutEffect, useRef } from "../vendor/vendor.js";
+import { AttachedBand } from "../base/attached.js";
 import { StoreContext, useStore } from "../base/store.js";
 import { Button, Empty } from "../base/ui.js";
 import { FireDrawer } from "../views/fire/index.js";
@@ -57,6 +58,7 @@ function Body({ inNotebook }) {
   const cls = ["dn", gone && "gone", inNotebook && "in-notebook"].filter(Boolean).join(" ");
   return html`<div class=${cls} ref=${root} role="region" aria-label="dnworker panel" onKeyDown=${key}>
     <${Header} controls=${main} />
+    <${AttachedBand} />
     <${Banner} />
     <div class="main" id=${main} role="tabpanel" aria-label=${view}>
       <${Guarded} key=${view} view=${VIEWS[view] ?? OverviewView} name=${view} />

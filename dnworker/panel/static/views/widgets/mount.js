@@ -1,7 +1,9 @@
 // Mounts one widget of `dn.widgets` into an element: the component that its model names, on the store that all share.
 import { html, render as draw, useEffect, useErrorBoundary, useRef } from "../../vendor/vendor.js";
+import { AttachedBand } from "../../base/attached.js";
 import { StoreContext, useStore } from "../../base/store.js";
 import { useToast } from "../../base/toast.js";
+import { Attached } from "./attached.js";
 import { Chart } from "./chart.js";
 import { FireForm } from "./fire_form.js";
 import { FlowMap } from "./flow_map.js";
@@ -11,7 +13,7 @@ import { setTraits } from "./traits.js";
 import { Waterfall } from "./waterfall.js";
 import { WorkerState } from "./worker_state.js";
 
-const COMPONENTS = { Chart, FireForm, FlowMap, LogTail, Waterfall, WorkerState };
+const COMPONENTS = { Attached, Chart, FireForm, FlowMap, LogTail, Waterfall, WorkerState };
 const BARE_KEYS = /^(.|Enter|Escape|Arrow.*|Home|End|Page.*|Delete|Backspace)$/u;
 
 function Note() {
@@ -52,7 +54,7 @@ function Frame({ shows, model, setVisible }) {
   const Shown = COMPONENTS[shows];
   const cls = `dn widget ${gone ? "gone" : ""}`;
   return html`<section class=${cls} ref=${root} aria-label=${shows} onKeyDown=${key}>
-    ${problem ? html`<p class="bad">${String(problem.message ?? problem)}</p>` : html`<${Shown} model=${model} /><${Note} />`}
+    ${problem ? html`<p class="bad">${String(problem.message ?? problem)}</p>` : html`<${AttachedBand} isSmall=${true} /><${Shown} model=${model} /><${Note} />`}
   </section>`;
 }
 

@@ -1,0 +1,206 @@
+"""`%runtime attach` and `%runtime detach`: the events of another runtime for the workers of this notebook."""
+
+from __future__ import annotations
+
+import ssl
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+
+from dnworker.attach.attaching import attach
+from dnworker.core.errors import RuntimeUnavailable, UsageError, code_of
+from dnworker.core.files import working_directory
+from dnworker.panel.attached_part import attachment_of, mode_of
+from dnworker_jupyter.display.attached import MOST_ROWS, ROWS_SHOWN, Attached, Choice
+from dnworker_jupyter.display.attached_view import AttachedView, Telling
+from dnworker_jupyter.display.tables import Note
+from dnworker_jupyter.magics.context import MagicContext
+
+if TYPE_CHECKING:
+    from dnworker.attach.attachment import Attachment
+
+WAY = "%runtime attach"
+NOTHING = f"this notebook is attached to nothing; {WAY} URL follows another runtime"
+
+
+@dataclass(frozen=True)
+class Attaching:
+    """What a line says: where to, how, and which rows are shown."""
+
+    url: str | None
+    token_file: str | None = None
+    ca: str | None = None
+    shadow: bool = False
+    live: bool = False
+    only_different: bool = False
+    last: int | None = None
+    worker: str | None = None
+
+
+async def run_attach(context: MagicContext, wanted: Attaching) -> object:
+    """Attach the notebook to another runtime, and show both sides of each event; without a URL, show them.
+
+    Raises:
+        UsageError: options do not go together, or the notebook cannot be attached now, or not there.
+    """
+    choice = _choice(context, wanted)
+    attachment = attachment_of(context.runtime)
+    if wanted.shadow and wanted.live:
+        raise UsageError(f"{WAY}: --shadow and --live exclude each other; leave one out", code="DN103")
+    if wanted.url is not None:
+        attachment = await attach_notebook(
+            context, wanted.url, token_file=wanted.token_file, ca=wanted.ca, live=wanted.live
+        )
+    else:
+        _check_shows_only(wanted)
+    if attachment is None:
+        return Note(NOTHING)
+    return view_of(context, attachment, choice)
+
+
+async def run_detach(context: MagicContext) -> object:
+    """Follow no other runtime any more; returns what it came to.
+
+    Handlers that run for it end first, within bounds; then the clients of workers are as they were.
+    """
+    attachment = attachment_of(context.runtime)
+    if attachment is None:
+        return Note(f"nothing changes: {NOTHING}")
+    await attachment.detach()
+    return Attached(attachment, Choice(), colours=context.loop.has_thread)
+
+
+async def attach_notebook(
+    context: MagicContext,
+    url: str,
+    *,
+    token_file: str | None = None,
+    ca: str | None = None,
+    live: bool = False,
+) -> Attachment:
+    """Attach the notebook; nothing changes where it is attached to the same already, in the same way.
+
+    Raises:
+        UsageError: the notebook cannot be attached now, or not there.
+    """
+    _check_url(url)
+    runtime = context.runtime
+    if (before := attachment_of(runtime)) is not None:
+        if before.url.rstrip("/") == url.rstrip("/") and before.is_live == live:
+            print("nothing changes: the notebook is attached there already")  # noqa: T201  the cell's output
+            return before
+        raise UsageError(
+            f"{WAY}: the notebook is attached to {before.url} already ({mode_of(before)}); "
+            "first: %runtime detach",
+            code="DN946",
+        )
+    _check_can_attach(context)
+    try:
+        attachment = await attach(
+            runtime, url, token_file=_file(token_file), tls=_context_of(url, ca), live=live
+        )
+    except RuntimeUnavailable as exc:  # one line, as of any mistake
+        raise UsageError(f"{WAY}: {exc}", code=code_of(exc) or "DN901") from None
+    Telling(attachment, runtime.look_again, context.panels.widgets.notify)
+    return attachment
+
+
+def view_of(context: MagicContext, attachment: Attachment, choice: Choice | None = None) -> AttachedView:
+    """Return what shows an attachment in this notebook or terminal."""
+    return AttachedView(attachment, choice or Choice(), is_terminal=context.loop.has_thread)
+
+
+# -- what cannot be ------------------------------------------------------------------------------------
+
+
+def _choice(context: MagicContext, wanted: Attaching) -> Choice:
+    last = ROWS_SHOWN if wanted.last is None else wanted.last
+    if not 1 <= last <= MOST_ROWS:
+        raise UsageError(f"{WAY} --last {last}: 1 to {MOST_ROWS:,} rows are shown", code="DN101")
+    worker = None if wanted.worker is None else context.worker(wanted.worker).qualified_name
+    return Choice(last, wanted.only_different, worker)
+
+
+def _check_shows_only(wanted: Attaching) -> None:
+    """Refuse options of a connection where there is no URL.
+
+    Raises:
+        UsageError: there is one.
+    """
+    for option in ("token_file", "ca", "shadow", "live"):
+        if getattr(wanted, option):
+            raise UsageError(
+                f"{WAY}: --{option.replace('_', '-')} needs the URL of a runtime, as in: "
+                f"{WAY} http://127.0.0.1:8787",
+                code="DN103",
+            )
+
+
+def _check_url(url: str) -> None:
+    """Refuse a token in an address: the notebook would store it. The message does not repeat it.
+
+    Raises:
+        UsageError: there is one, or the address is none.
+    """
+    try:
+        parts = urlsplit(url)
+        host, has_user = parts.hostname, "@" in parts.netloc
+        where = f"{parts.scheme}://{host}" + (f":{parts.port}" if parts.port else "")
+    except ValueError:
+        raise UsageError(
+            f"{WAY}: this is no address; it is like http://127.0.0.1:8787", code="DN101"
+        ) from None
+    if has_user or parts.query or parts.fragment:
+        raise UsageError(
+            f"{WAY}: the URL must have no token, user or query, for the notebook stores it; put the "
+            f"token into a file: {WAY} {where} --token-file FILE",
+            code="DN945",
+        )
+
+
+def _check_can_attach(context: MagicContext) -> None:
+    """Refuse what events of another runtime do not go with.
+
+    Raises:
+        UsageError: there is something of the kind; says how to end it.
+    """
+    runtime = context.runtime
+    broker = runtime.bus.broker
+    if runtime.clock.can_advance:
+        raise UsageError(
+            f"{WAY}: the clock is virtual, and events of another runtime come in real time; "
+            "first: %clock real",
+            code="DN946",
+        )
+    if broker.capabilities.is_shared:
+        raise UsageError(
+            f"{WAY}: this notebook shares its events with other nodes, which would handle these, too; "
+            "first: %runtime leave",
+            code="DN946",
+        )
+    if broker.journal is not None:
+        raise UsageError(
+            f"{WAY}: events are kept in {broker.journal.path} until workers have handled them, so these "
+            "would be handled again after a restart; first: %runtime durable off",
+            code="DN946",
+        )
+
+
+def _context_of(url: str, ca: str | None) -> ssl.SSLContext | None:
+    """Return how certificates are checked; None for the usual way.
+
+    Raises:
+        UsageError: the file has no certificate, or the address has no use for one.
+    """
+    if ca is None:
+        return None
+    if not url.startswith("https:"):
+        raise UsageError(f"{WAY}: --ca is for an https:// address, not {url}", code="DN103")
+    from dnworker.client.tls import client_context
+
+    return client_context(ca=_file(ca))
+
+
+def _file(text: str | None) -> Path | None:
+    return None if text is None else working_directory() / Path(text).expanduser()
