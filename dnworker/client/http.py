@@ -326,7 +326,7 @@ class HttpConnection:
     def open_interactive(self) -> Any:
         """Open a socket for commands: what websockets' `connect` returns, to be awaited or entered."""
         self._refuse_transport()
-        return self._open_socket("/api/ws")
+        return self.open_socket("/api/ws")
 
     async def start_turn(self, session_id: str, fields: dict[str, Any]) -> TurnEvents:
         """Start a turn over the interactive socket."""
