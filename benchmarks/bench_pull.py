@@ -1,4 +1,4 @@
-"""What a pull of 10,000 recorded events costs, against bare copying of the same rows by HTTP."""
+"""What a pull of 10,000 events into a notebook's journal costs, against bare copying by HTTP."""
 
 from __future__ import annotations
 

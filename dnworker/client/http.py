@@ -318,9 +318,8 @@ class HttpConnection:
                         f"{self.server_url} answers with over {most // 1_000_000} MB; is a runtime there?"
                     )
             if not response.is_success:
-                whole = httpx.Response(response.status_code, headers=response.headers, content=bytes(body))
-                whole.request = response.request
-                read_answer(whole)
+                status, asked, head = response.status_code, response.request, response.headers
+                read_answer(httpx.Response(status, headers=head, content=bytes(body), request=asked))
         return bytes(body)
 
     def open_interactive(self) -> Any:
@@ -375,8 +374,7 @@ class HttpConnection:
         return self._tls if self.server_url.startswith("https:") else None
 
     def _headers(self) -> dict[str, str]:
-        token = self.token
-        return {"Authorization": f"Bearer {token}"} if token else {}
+        return {"Authorization": f"Bearer {token}"} if (token := self.token) else {}
 
     def _interactive(self) -> InteractiveSocket:
         if self._socket is None:

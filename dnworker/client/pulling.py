@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -14,10 +15,11 @@ import msgspec
 from dnworker.client.buffers import buffered_events
 from dnworker.client.http import HttpConnection
 from dnworker.client.unreachable import unreachable
-from dnworker.core.envelope import EventEnvelope, decode_stored, is_noise
+from dnworker.core.envelope import EventEnvelope, check_kind, decode_stored, is_noise
 from dnworker.core.errors import Invalid, RuntimeUnavailable, UsageError
 from dnworker.core.moments import parse_moment
 from dnworker.core.payload_masks import PayloadMasks
+from dnworker.core.text import shorten
 
 PAGE = 1_000
 """Events of one request at most."""
@@ -96,6 +98,12 @@ class _Marks(msgspec.Struct):
     caused: bool = False
 
 
+_ID = re.compile(r"[\w.:-]{1,128}", re.ASCII)
+"""An event's id: it is shown, and typed."""
+
+LONGEST_DETAIL = 300
+"""Characters of what another program answers that are shown."""
+
 _pages = msgspec.json.Decoder(_Page)
 _marks = msgspec.json.Decoder(_Marks)
 
@@ -119,6 +127,8 @@ class Pull:
         self.count = 0
         self.dropped = 0
         """Events whose payload is not kept there any more; they are left out."""
+        self.is_cut = False
+        """Whether there may be older events that are as asked for, and nobody said how many are wanted."""
         self.has_gap = False
         """Whether the runtime says that it has not all of the events any more."""
 
@@ -145,6 +155,7 @@ class Pull:
                     )
                 self.count += 1
                 yield one
+            self.is_cut = self._query.last is None and self.count + self.dropped >= self._query.most
         except TimeoutError as exc:
             raise self._gone(f"does not answer within {ANSWER_SECONDS:g} s") from exc
         except httpx.HTTPStatusError as exc:
@@ -195,7 +206,11 @@ class Pull:
             if marks.payload_dropped:
                 self.dropped += 1
                 return None
-            return PulledEvent(in_utc(decode_stored(bytes(frame))), marks.caused)
+            event = in_utc(decode_stored(bytes(frame)))
+            check_kind(event.kind)
+            if _ID.fullmatch(event.event_id) is None:
+                raise Invalid(f"event_id {shorten(event.event_id, 40)!r} is none", code="DN224")
+            return PulledEvent(event, marks.caused)
         except (msgspec.MsgspecError, Invalid, UnicodeDecodeError, RecursionError, ValueError) as exc:
             raise self._gone("answers what is no event; is a runtime of another version there?") from exc
 
@@ -245,13 +260,20 @@ class Pull:
                 f"{self.url} refuses the token, or wants one: name its file with --token-file", code="DN904"
             )
         if status == 403:
-            return RuntimeUnavailable(f"{self.url}: the token may not read events: {exc}", code="DN905")
+            return RuntimeUnavailable(
+                f"{self.url}: the token may not read events: {_line(exc)}", code="DN905"
+            )
         if status == 409:
             return self._gone("was restarted while its events were read; pull again")
-        return self._gone(f"does not give its events: {exc}")
+        return self._gone(f"does not give its events: {_line(exc)}")
 
     def _so(self) -> str:
         return f"; the {self.count:,} that had come are not kept" if self.count else ""
+
+
+def _line(exc: Exception) -> str:
+    """Return what another program has said, on one line of bounded length."""
+    return shorten(" ".join(str(exc).split()), LONGEST_DETAIL)
 
 
 def in_utc(event: EventEnvelope) -> EventEnvelope:

@@ -11,7 +11,7 @@ import msgspec
 
 from dnworker.core.envelope import EventEnvelope, has_payload
 from dnworker.core.errors import JournalError, UsageError
-from dnworker.events.causes import PULLED, published_by
+from dnworker.events.causes import PULLED
 from dnworker.events.journal_copies import Copy, copy_into, known_in, runtimes_of
 
 if TYPE_CHECKING:
@@ -90,10 +90,10 @@ async def places_of(engine: Engine, events: Sequence[EventEnvelope]) -> dict[str
 
 def _note(engine: Engine, copies: Sequence[Copy], place: str) -> None:
     """Note copies in the history, and tell those who show it; in a context in which no handler runs."""
-    with published_by(f"{PULLED}{place}"):
-        for one in copies:
-            engine.history.note_event(one.event)
-            engine.bus.copied.notify(one.event)
+    for one in copies:
+        engine.history.note_event(one.event)
+        engine.history.causes.note_copy(one.event.event_id, place, is_caused=one.is_caused)
+        engine.bus.copied.notify(one.event)
 
 
 def _is_whole(engine: Engine, event: EventEnvelope) -> bool:

@@ -137,6 +137,9 @@ class PastEnvelopes:
                 break
             given.append(marked(frame, dropped=not is_kept, caused=self._is_caused(event)))
             gap, size = gap or not is_kept, size + len(frame)
+        oldest = self._engine.history.oldest()
+        if after is None and oldest is not None and self._engine.history.dropped.events:
+            gap = gap or wanted.is_short(len(found), last, oldest.timestamp)
         has_more = len(given) < len(found)
         return self._made(given, _Place("seq", found[len(given) - 1].seq, high) if has_more else None, gap)
 

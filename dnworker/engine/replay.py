@@ -11,6 +11,7 @@ from dnworker.core.envelope import EventEnvelope, has_payload, is_noise
 from dnworker.core.errors import JournalError, UsageError
 from dnworker.core.samples import in_session
 from dnworker.core.time_limits import time_limit
+from dnworker.events.causes import ELSEWHERE
 from dnworker.events.journal import SHORTEST_ID, JournalReader
 
 if TYPE_CHECKING:
@@ -41,6 +42,10 @@ async def recorded(
     caused = (
         {e.event_id for i in engine.history.invocations() for e in i.published} if from_outside else set()
     )
+    source = engine.history.causes.source
+    if from_outside:  # copies of what handlers of another runtime have published
+        events = engine.history.newest_first()
+        caused |= {e.event_id for e in events if (s := source(e.event_id)) and s.cause == ELSEWHERE}
     found = [
         e
         for e in engine.history.events(engine.history.kept)

@@ -22,6 +22,9 @@ def published_by(name: str) -> Iterator[None]:
         _publisher.reset(token)
 
 
+ELSEWHERE = "elsewhere"
+"""Stands for the call of another runtime that has published an event: nothing else is known of it."""
+
 _AGENT = "agent "
 
 PULLED = "pulled from "
@@ -67,7 +70,7 @@ class Source(NamedTuple):
     @property
     def text(self) -> str:
         """That call in words, such as `schedule, every 5 min`; empty where no call is the source."""
-        if self.cause is None:
+        if self.cause is None or self.is_other_runtime:
             return ""
         how = _every(self.trigger) if self.cause == "schedule" else f"{self.worker}.{self.handler}"
         return f"{self.cause}, {how}"
@@ -102,6 +105,10 @@ class Causes:
             self._above[event_id] = Source(name)
         if (traceparent := published_with.get()) is not None:
             self._parents[event_id] = traceparent
+
+    def note_copy(self, event_id: str, place: str, *, is_caused: bool) -> None:
+        """Note where an event of another runtime comes from, and whether a handler has published it there."""
+        self._above[event_id] = Source(f"{PULLED}{place}", cause=ELSEWHERE if is_caused else None)
 
     def forget(self, event_id: str) -> None:
         """Forget the cause of an event that is not kept any more."""

@@ -11,11 +11,9 @@ from typing import NamedTuple
 
 from dnworker.core.envelope import EventEnvelope
 from dnworker.core.errors import JournalError
+from dnworker.events.causes import ELSEWHERE
 from dnworker.events.journal_file import open_journal
 from dnworker.events.journal_rows import event_row, insert
-
-CAUSED = "elsewhere"
-"""Stands in the file for the run that has published an event of another runtime: it is not in the file."""
 
 _AT_ONCE = 500
 
@@ -71,7 +69,7 @@ def copy_into(path: Path, runtime_id: str, copies: Iterable[Copy]) -> None:
         with closing(open_journal(path, is_writer=False)) as connection, connection:
             connection.execute("BEGIN IMMEDIATE")
             run = _run_of(connection, runtime_id)
-            rows = [event_row(run, one.event, CAUSED if one.is_caused else None) for one in copies]
+            rows = [event_row(run, one.event, ELSEWHERE if one.is_caused else None) for one in copies]
             insert(connection, "events", rows)
     except sqlite3.Error as exc:
         raise JournalError(f"journal {path} cannot be written: {exc}; nothing was kept") from exc

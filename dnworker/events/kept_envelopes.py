@@ -22,6 +22,8 @@ class Slice(NamedTuple):
 
     low: int
     high: int | None
+    is_short: bool = False
+    """Whether more was asked for than is kept."""
 
 
 class KeptPage(NamedTuple):
@@ -74,12 +76,15 @@ class KeptEnvelopes(PastEvents):
             return Slice(low, None)
         high = self._above_all("events") - 1
         where, values = sql_of(wanted)
-        first = self._number(
-            f"SELECT min(id) FROM (SELECT id FROM events WHERE id > :low AND id <= :high AND {where} "  # noqa: S608
-            "ORDER BY id DESC LIMIT :last)",
-            {**values, "low": low, "high": high, "last": last},
+        newest = (
+            f"SELECT id FROM events WHERE id > :low AND id <= :high AND {where} ORDER BY id DESC LIMIT :last"  # noqa: S608
         )
-        return Slice(high if first is None else first - 1, high)
+        values |= {"low": low, "high": high, "last": last}
+        first = self._number(f"SELECT min(id) FROM ({newest})", values)  # noqa: S608  our own
+        found = self._number(f"SELECT count(*) FROM ({newest})", values) or 0  # noqa: S608  our own
+        oldest = self.oldest() if after is None and low > 0 else None
+        is_short = oldest is not None and wanted.is_short(found, last, oldest.timestamp)
+        return Slice(high if first is None else first - 1, high, is_short)
 
     def reaches(self, after: int, runtime_id: str | None) -> bool:
         """Return whether the event of a `seq`, or the one behind it, is kept: nothing between is missing."""
@@ -101,8 +106,8 @@ class KeptEnvelopes(PastEvents):
         """
         newest = self._above_all("events") - 1
         lowest = self._number("SELECT min(id) FROM events", {}) or 1
-        is_short = rows.low < lowest - 1 or rows.low > newest  # gone since, or gone and numbered anew
-        if is_short:
+        is_gone = rows.low < lowest - 1 or rows.low > newest  # since, or gone and numbered anew
+        if is_gone:
             rows = Slice(lowest - 1, None if rows.low > newest else rows.high)
         top = newest if rows.high is None else min(newest, rows.high)
         high = min(top, rows.low + ROWS_LOOKED_AT)
@@ -112,7 +117,7 @@ class KeptEnvelopes(PastEvents):
             where, values = f"{where} AND {of_run}", values | more
         found, low, has_damage = self._ascending(where, values, rows.low, high, limit)
         on = None if low >= top else Slice(low, rows.high)
-        return KeptPage(found, on, is_short or has_damage)
+        return KeptPage(found, on, rows.is_short or is_gone or has_damage)
 
     def _ascending(
         self, where: str, values: dict[str, Any], low: int, high: int, limit: int

@@ -106,6 +106,8 @@ def _notes(pull: Pull, masks: PayloadMasks) -> list[str]:
     found = [f"{masks.masked:,} values are masked"] if masks.masked else []
     if pull.dropped:
         found.append(f"{pull.dropped:,} were left out: that runtime has not kept their payloads")
+    if pull.is_cut:
+        found.append("those are the newest; --last N brings more")
     if pull.is_reference:
         found.append(
             "it is no runtime of dnworker: it has only the newest 500 events of each session, and none of "

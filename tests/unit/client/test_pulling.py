@@ -288,3 +288,26 @@ async def test_a_program_that_is_no_runtime_is_said_in_one_line():
         with pytest.raises(RuntimeUnavailable, match="does not give its events: 404") as error:
             await pulled(url)
     assert "\n" not in str(error.value)
+
+
+async def test_what_another_program_says_is_one_bounded_line():
+    async def answer(path, writer):
+        writer.write(http(json.dumps({"detail": "a\nb" * 1_000}).encode(), "500 no"))
+
+    async with answering(answer) as url:
+        with pytest.raises(RuntimeUnavailable, match="does not give its events: 500") as error:
+            await pulled(url)
+    assert "\n" not in str(error.value)
+    assert len(str(error.value)) < 500
+
+
+async def test_a_pull_since_a_time_says_where_it_is_cut(runtime, monkeypatch):
+    monkeypatch.setattr(pulling, "SINCE_DEFAULT", 3)
+    for _ in range(4):
+        runtime.publish("demo.asked", {})
+    connection = HttpConnection(runtime.url, auth_token="s3cret")
+    for since, most, is_cut in (("1h", None, True), ("1h", 2, False), ("2999-01-01", None, False)):
+        pull = Pull(connection, PullQuery(last=most, since=since))
+        await pulled(runtime.url, pull=pull)
+        assert pull.is_cut is is_cut
+    await connection.close()

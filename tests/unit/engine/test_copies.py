@@ -78,6 +78,12 @@ async def test_a_durable_runtime_refuses_copies_in_one_line(tmp_path):
             await keep_copies(runtime, copies(1), runtime_id="rt-other", place="http://there")
 
 
+async def test_what_handlers_have_published_there_is_not_fired_again_by_last(runtime):
+    await keep_copies(runtime, copies(4), runtime_id="rt-other", place="http://there")
+    found = [event for event in await recorded(runtime, 100) if event.kind == "demo.asked"]
+    assert [event.payload["n"] for event in found] == [0, 2]
+
+
 async def test_the_journal_has_copies_as_a_run_of_their_runtime(tmp_path):
     async with Runtime(port=None, journal=tmp_path / "events.journal") as runtime:
         made = copies(4)

@@ -273,3 +273,23 @@ async def test_copies_of_another_runtime_are_none_of_those_that_follow(tmp_path,
             await keep_copies(runtime, copies, runtime_id="rt-other", place="http://there")
             assert numbers((await page_of(http, kind="demo.asked"))["envelopes"]) == [7]
             assert (await page_of(http, kind="demo.asked", after=0))["envelopes"] == []
+
+
+async def test_more_than_is_kept_is_a_gap_where_older_events_are_gone(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setattr(histories, "EVENTS_KEPT", 5)
+    file = tmp_path / "events.journal"
+    for journal in (None, file):
+        async with (
+            Runtime(port=0, token="s3cret", journal=journal) as runtime,
+            httpx.AsyncClient(base_url=runtime.url, headers=HEADERS, trust_env=False) as http,
+        ):
+            await publish(runtime, 10)
+            if journal is not None:
+                assert not (await page_of(http, last=100))["gap"]
+                with sqlite3.connect(file) as connection:
+                    connection.execute("DELETE FROM events WHERE id <= 5")
+                connection.close()
+            assert (await page_of(http, last=100))["gap"]
+            assert not (await page_of(http, last=3))["gap"]
+            assert not (await page_of(http, last=100, since="2999-01-01"))["gap"]
