@@ -80,6 +80,7 @@ The body is the payload, as JSON, YAML or a Python dict.
         {
             "save": "Write the events that came from outside to a file of JSON Lines, for `%replay FILE`.",
             "test": "Add a cell below that tests what became of an event.",
+            "schema": "Show what payloads of a kind look like, who publishes and hears it, and how it changed.",
         },
         """
 ```python
