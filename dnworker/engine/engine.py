@@ -60,6 +60,7 @@ from dnworker.engine.deliveries import Deliveries
 from dnworker.engine.digests import identify
 from dnworker.engine.direct import DirectConnection, call_app
 from dnworker.engine.drain import Drain
+from dnworker.engine.event_catalogue import EventCatalogue
 from dnworker.engine.flow import FlowMeter
 from dnworker.engine.gaps import Gaps
 from dnworker.engine.gates import set_flag
@@ -349,6 +350,11 @@ class Engine:
     def flow(self) -> FlowMeter:
         """What flows where: who publishes which kind, and who handles it."""
         return FlowMeter(self.workers, self.history, self.side_threads)
+
+    @cached_property
+    def event_catalogue(self) -> EventCatalogue:
+        """What is known of each kind of event."""
+        return EventCatalogue(self)
 
     @cached_property
     def payload_checks(self) -> PayloadChecks:

@@ -40,7 +40,7 @@ _MADE_BY_PYTHON = frozenset(
         "_abc_impl", "__abstractmethods__", "_value2member_map_", "__signature__", "__msgspec_cache__",
     }
 )  # fmt: skip
-"""Members of a class that are described otherwise, or vary between two runs, such as what msgspec remembers."""
+"""Members of a class that are described otherwise, or vary between two runs, as what msgspec remembers."""
 
 _OF_PYDANTIC = frozenset({"__pydantic_fields__", "__pydantic_decorators__", "__pydantic_private__"})
 """The members that pydantic keeps and that say what the class is; the others are made of them."""
