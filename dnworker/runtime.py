@@ -60,6 +60,8 @@ class Runtime(Engine):
             runs `once` at the start of its worker; by default they are counted, `skip`.
         keep_state: workers (`capability:worker`) whose `worker.state` is written after each invocation, and
             restored before their next startup.
+        check_payloads: workers (`capability:worker`) whose `client.publish` refuses a payload that breaks the
+            type which a handler declares for its kind.
         retry: which workers are given events again whose handlers have failed, such as
             `{"demo:bridge": "5,backoff=1s..5m,on=OSError"}`, or words as of `serve --retry`.
         node: the name of this runtime among those that share its broker; by default the machine's, and four
@@ -127,6 +129,7 @@ class Runtime(Engine):
         broker: Broker | None = None,
         catchup: Catchup = "skip",
         keep_state: Iterable[str] = (),
+        check_payloads: Iterable[str] = (),
         retry: Retry | None = None,
         node: str | None = None,
         labels: Collection[str] = (),
@@ -168,7 +171,7 @@ class Runtime(Engine):
             retry=retry,
             place=_place_beside(broker, Place(node, labels, require, replicas, ordered_by)),
         )
-        self.services.use(is_observed=observe, keep_state=keep_state)
+        self.services.use(is_observed=observe, keep_state=keep_state, check_payloads=check_payloads)
         self.listening: Listening | None = None if port is None and uds is None else listening
         self.tokens.worker_scope = worker_scope
 

@@ -58,6 +58,7 @@ class WorkerDefinition:
     when: tuple[str, ...] = ()
     problem: str | None = None
     keep_state: bool = False  # what a cell says, never a manifest
+    check_payloads: bool = False  # likewise
     members: int = 1
 
 

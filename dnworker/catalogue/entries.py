@@ -112,7 +112,7 @@ class KindEntry(KindRow, kw_only=True):
     examples: list[Example] = []
     """The newest first."""
     suggestion: dict[str, Any] = {}
-    """A payload to fire."""
+    """A payload to fire, shortened, and without secrets."""
     suggestion_source: str = ""
     notes: list[str] = []
 

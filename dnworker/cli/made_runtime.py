@@ -50,6 +50,7 @@ def make_runtime(options: argparse.Namespace) -> Runtime:
         limits=parse_limits(options.limit),
         restart=policy_of(options),
         keep_state=options.keep_state,
+        check_payloads=options.check_payloads,
         process_locals=options.locals,
         observe=not options.no_observe,
         broker=shared_broker_of(options) or broker_of(options),

@@ -1,4 +1,4 @@
-"""The option of `dnworker serve` by which the state of workers outlives them: `--keep-state`."""
+"""Options of `dnworker serve` that name workers: `--keep-state`, `--check-payloads`."""
 
 from __future__ import annotations
 
@@ -12,13 +12,20 @@ if TYPE_CHECKING:
 
 
 def add_state_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare it."""
+    """Declare them."""
     parser.add_argument(
         "--keep-state",
         action="append",
         default=[],
         metavar="CAP:WORKER",
         help="keep this worker's state after each invocation for its next start; may be repeated",
+    )
+    parser.add_argument(
+        "--check-payloads",
+        action="append",
+        default=[],
+        metavar="CAP:WORKER",
+        help="refuse what this worker publishes that breaks the type declared for its kind; may be repeated",
     )
 
 
@@ -29,3 +36,4 @@ def check_kept(runtime: Runtime) -> None:
         UsageError: there is no such worker.
     """
     refuse_unknown(runtime, runtime.services.keep_state, "--keep-state")
+    refuse_unknown(runtime, runtime.services.check_payloads, "--check-payloads")

@@ -7,6 +7,7 @@ Annotations are the user's, and what they name may not exist: that is a note, ne
 from __future__ import annotations
 
 import contextlib
+import importlib
 import inspect
 import sys
 from collections.abc import Callable, Mapping
@@ -60,9 +61,7 @@ def declared_by(function: Any) -> Declared | None:
         function = inspect.unwrap(function)
         code = function.__code__
         names = code.co_varnames[: code.co_argcount]
-        annotation = function.__annotations__.get(names[0]) if names else None
-    except NameError as exc:  # evaluated as it is asked for, from Python 3.14 on
-        return Declared("an annotation", note=shorten(str(exc), LONGEST_NOTE))
+        annotation = _annotations(function).get(names[0]) if names else None
     except Exception:  # a callable of another sort: it has no annotations that we know
         return None
     for _ in range(2):  # text of text, where `from __future__ import annotations` stands above it
@@ -84,12 +83,20 @@ def may_declare(function: Any) -> bool:
     try:
         code = inspect.unwrap(function).__code__
         names = code.co_varnames[: code.co_argcount]
-        annotation = inspect.unwrap(function).__annotations__.get(names[0]) if names else None
-    except NameError:  # it is evaluated later, where it can be
-        return True
+        annotation = _annotations(inspect.unwrap(function)).get(names[0]) if names else None
     except Exception:
         return False
     return not _is_plain(annotation) if isinstance(annotation, str) else _subscripted(annotation) is not None
+
+
+def _annotations(function: Any) -> dict[str, Any]:
+    """Return the annotations of a function; as text where one of them names what there is not (yet)."""
+    try:
+        found = function.__annotations__
+    except NameError:  # evaluated as they are asked for, from Python 3.14 on
+        annotationlib = importlib.import_module("annotationlib")
+        found = annotationlib.get_annotations(function, format=annotationlib.Format.STRING)
+    return found if isinstance(found, dict) else {}
 
 
 def _is_plain(annotation: str) -> bool:

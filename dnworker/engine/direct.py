@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
     from dnworker.engine.dedupe import Deduped
     from dnworker.engine.once import OnceKeys
+    from dnworker.engine.payload_checks import PayloadChecks
     from dnworker.events.bus import EventBus
     from dnworker.sessions.commands import SessionCommands
 
@@ -35,6 +36,10 @@ class Callee(Protocol):
     @property
     def once(self) -> OnceKeys:
         """The keys of `once`."""
+
+    @property
+    def payload_checks(self) -> PayloadChecks:
+        """Refuses payloads that break what is declared of their kind."""
 
     @property
     def deduped(self) -> Deduped:
@@ -112,6 +117,7 @@ class DirectConnection:
             if self._callee.bus.pressure:
                 check_publishable(kind)
                 await self._callee.bus.pressure.room(kind, session_id)
+            self._callee.payload_checks.check(self._worker, kind, payload)
             publish = partial(self._callee.publish, kind, payload, session_id=session_id)
             if dedupe is not None:
                 first = await self._callee.deduped.publish(self._worker, dedupe, publish)

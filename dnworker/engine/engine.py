@@ -60,6 +60,7 @@ from dnworker.engine.deliveries import Deliveries
 from dnworker.engine.digests import identify
 from dnworker.engine.direct import DirectConnection, call_app
 from dnworker.engine.drain import Drain
+from dnworker.engine.event_catalogue import EventCatalogue
 from dnworker.engine.flow import FlowMeter
 from dnworker.engine.gaps import Gaps
 from dnworker.engine.gates import set_flag
@@ -71,6 +72,7 @@ from dnworker.engine.node_reloads import NodeReload, NodeReloads
 from dnworker.engine.nodes import Nodes
 from dnworker.engine.once import OnceKeys
 from dnworker.engine.own import Declared
+from dnworker.engine.payload_checks import PayloadChecks
 from dnworker.engine.placement import Place
 from dnworker.engine.progress import Progress
 from dnworker.engine.reloads import Reloads
@@ -353,6 +355,18 @@ class Engine:
         return FlowMeter(self.workers, self.history, self.side_threads)
 
     @cached_property
+    def event_catalogue(self) -> EventCatalogue:
+        """What is known of each kind of event."""
+        return EventCatalogue(self)
+
+    @cached_property
+    def payload_checks(self) -> PayloadChecks:
+        """Refuses payloads that break what is declared of their kind, of workers that want it."""
+        checks = PayloadChecks(self.workers, self.services.check_payloads)
+        self._listeners.add(checks.forget)
+        return checks
+
+    @cached_property
     def usage(self) -> Usage:
         """What is used of the limits now; parts that have a budget add a gauge."""
         usage, history, scopes, queues = Usage(self.limits), self.history, self.bus.scopes, self.bus.queues
@@ -442,6 +456,7 @@ class Engine:
         return {
             "retry": self.retries.policies,
             "keep_state": self.services.keep_state,
+            "check_payloads": self.services.check_payloads,
             "replicas": self.services.partitions,
         }
 

@@ -8,14 +8,15 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections import Counter
-from collections.abc import Callable, Collection, Iterable
+import time
+from collections.abc import Callable, Collection, Iterable, Iterator
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
 
 from dnworker.catalogue.entries import KindEntry, KindList, KindRow, Moment, Publisher
+from dnworker.catalogue.examples import example_of
 from dnworker.catalogue.fields import Recorded
 from dnworker.catalogue.making import Gathered, ListenerFacts, fill
 from dnworker.catalogue.on_disk import declared_of_file
@@ -42,6 +43,12 @@ SAMPLE = 500
 SAMPLE_BYTES = 8_000_000
 """Bytes of JSON that those take at most."""
 
+AT_ONCE = 500
+"""Events, handlers and kinds that are looked at before the loop turns."""
+
+GATHERED_KEPT = 10.0
+"""Seconds for which a list goes on with what its first page has gathered."""
+
 PAGE_SAMPLE, PAGE_BYTES = 100, 500_000
 """The same for each kind of a page of whole entries."""
 
@@ -63,14 +70,16 @@ class _Named(NamedTuple):
 
 
 class _Kind:
-    """What is gathered of a kind for its row."""
+    """What is gathered of a kind for its row; there may be thousands."""
+
+    __slots__ = ("first", "kept", "last", "listeners", "publishers")
 
     def __init__(self) -> None:
         self.publishers: dict[str, Publisher] = {}
         self.listeners: dict[str, list[_Named]] = {}
         self.kept = 0
-        self.first: Moment | None = None
-        self.last: Moment | None = None
+        self.first: EventEnvelope | None = None
+        self.last: EventEnvelope | None = None
 
     def publisher(self, name: str) -> Publisher:
         if name not in self.publishers:
@@ -79,10 +88,10 @@ class _Kind:
 
     def note(self, first: EventEnvelope, last: EventEnvelope) -> None:
         """Note the ends of a range of events."""
-        if self.first is None or first.timestamp < self.first.at:
-            self.first = _moment(first)
-        if self.last is None or last.timestamp > self.last.at:
-            self.last = _moment(last)
+        if self.first is None or first.timestamp < self.first.timestamp:
+            self.first = first
+        if self.last is None or last.timestamp > self.last.timestamp:
+            self.last = last
 
 
 class EventCatalogue:
@@ -96,6 +105,8 @@ class EventCatalogue:
     def __init__(self, engine: Engine, suggestions: Suggestions | None = None) -> None:
         self._engine = engine
         self._suggestions = suggestions or Suggestions(engine)
+        self._kept: tuple[float, dict[str, _Kind], list[str]] | None = None
+        """What was gathered last, and when."""
 
     async def rows(
         self,
@@ -115,7 +126,7 @@ class EventCatalogue:
             text: only kinds that have this in them, in upper or lower case.
             whole: return all that is known of each, looking at fewer payloads.
         """
-        kinds, notes = await self._gathered()
+        kinds, notes = await self._gathered(goes_on=after is not None)
         folded = text.casefold()
         names = sorted(name for name in kinds if name.startswith(prefix) and folded in name.casefold())
         if len(names) > MOST_KINDS:
@@ -157,7 +168,7 @@ class EventCatalogue:
                 row=_row(kind, found),
                 publishers=[*found.publishers.values()],
                 reads=self._suggestions.reads(kind),
-                suggestion=suggestion.payload,
+                suggestion=example_of(suggestion.payload),
                 suggestion_source=suggestion.source,
                 now=self._engine.clock.now(),
                 notes=notes,
@@ -182,41 +193,42 @@ class EventCatalogue:
 
     # -- gathering -------------------------------------------------------------------------------------
 
-    async def _gathered(self) -> tuple[dict[str, _Kind], list[str]]:
+    async def _gathered(self, *, goes_on: bool = False) -> tuple[dict[str, _Kind], list[str]]:
         """Return all kinds with who publishes and hears them, as far as memory and sources say."""
+        if goes_on and self._kept is not None and time.monotonic() - self._kept[0] < GATHERED_KEPT:
+            return self._kept[1], [*self._kept[2]]
         kinds: dict[str, _Kind] = {name: _Kind() for name in KINDS}
         facts = await self._engine.flow.facts(RECENT)
-        _note_facts(kinds, facts)
-        for number, worker in enumerate(self._engine.workers(), 1):
-            for one in _handlers(worker):
-                kinds.setdefault(one.kind, _Kind()).listeners.setdefault(one.worker, []).append(one)
-            if number % 50 == 0:
-                await asyncio.sleep(0)
-        for kind in self._suggestions.kinds_heard():
-            kinds.setdefault(kind, _Kind())
+        await _turning(_note_facts(kinds, facts))
+        await _turning(self._note_handlers(kinds))
+        await _turning(self._note_memory(kinds))
         notes = list[str]()
-        counts, ends = await self._in_memory()
-        for kind, count in counts.items():
-            found = kinds.setdefault(kind, _Kind())
-            found.kept = count
-            found.note(*ends[kind])
         if self._engine.journal is not None:
             try:
                 for kind in await self._in_journal(PastKinds.kinds):
                     kinds.setdefault(kind, _Kind())
             except JournalError as exc:
                 notes.append(f"kinds of the journal are not looked at: {exc}")
+        self._kept = time.monotonic(), kinds, [*notes]
         return kinds, notes
 
-    async def _in_memory(self) -> tuple[Counter[str], dict[str, tuple[EventEnvelope, EventEnvelope]]]:
-        """Return how many events of each kind memory has, and the first and last."""
-        counts: Counter[str] = Counter()
-        ends: dict[str, tuple[EventEnvelope, EventEnvelope]] = {}
-        for event in self._engine.history.newest_first():  # not a step of it may wait: it changes
-            counts[event.kind] += 1
-            known = ends.get(event.kind)
-            ends[event.kind] = (event, event if known is None else known[1])
-        return counts, ends
+    def _note_handlers(self, kinds: dict[str, _Kind]) -> Iterator[None]:
+        """Note which handlers listen to which kind."""
+        for worker in self._engine.workers():
+            for one in _handlers(worker):
+                kinds.setdefault(one.kind, _Kind()).listeners.setdefault(one.worker, []).append(one)
+                yield
+        for kind in self._suggestions.kinds_heard():
+            kinds.setdefault(kind, _Kind())
+
+    def _note_memory(self, kinds: dict[str, _Kind]) -> Iterator[None]:
+        """Note how many events of each kind memory has, and the first and last."""
+        events = [*self._engine.history.newest_first()]  # which changes while the loop turns
+        for event in events:
+            found = kinds.setdefault(event.kind, _Kind())
+            found.kept += 1
+            found.note(event, event)
+            yield
 
     async def _note_ends(self, kinds: dict[str, _Kind], notes: list[str]) -> None:
         """Let the journal say when kinds were seen first and last."""
@@ -295,19 +307,29 @@ def _filled(
     return fill(gathered, [*asked.values()], events)
 
 
-def _note_facts(kinds: dict[str, _Kind], facts: Facts) -> None:
+async def _turning(steps: Iterator[None]) -> None:
+    """Take steps, and let the loop turn between some of them."""
+    for number, _ in enumerate(steps, 1):
+        if number % AT_ONCE == 0:
+            await asyncio.sleep(0)
+
+
+def _note_facts(kinds: dict[str, _Kind], facts: Facts) -> Iterator[None]:
     """Note who publishes and who hears what, as the flow meter knows it."""
     for source, published in facts.sources.items():
         for kind, count in published.items():
             kinds.setdefault(kind, _Kind()).publisher(source).lately += count
+            yield
     for worker in facts.workers:
         for kind, count in worker.published.items():
             kinds.setdefault(kind, _Kind()).publisher(worker.name).lately += count
+            yield
         for kind in worker.writes:
             if "*" not in kind:
                 kinds.setdefault(kind, _Kind()).publisher(worker.name).is_written = True
         for kind in worker.hears:
             kinds.setdefault(kind, _Kind()).listeners.setdefault(worker.name, [])
+            yield
 
 
 def _handlers(worker: ManagedWorker) -> Iterable[_Named]:
@@ -355,13 +377,13 @@ def _row(kind: str, found: _Kind) -> KindRow:
         listeners=sorted(found.listeners),
         types=[*types],
         kept=found.kept,
-        first_seen=found.first,
-        last_seen=found.last,
+        first_seen=_moment(found.first),
+        last_seen=_moment(found.last),
     )
 
 
-def _moment(event: EventEnvelope) -> Moment:
-    return Moment(event.seq, event.event_id, event.timestamp)
+def _moment(event: EventEnvelope | None) -> Moment | None:
+    return None if event is None else Moment(event.seq, event.event_id, event.timestamp)
 
 
 def _raw(event: EventEnvelope) -> _Raw:

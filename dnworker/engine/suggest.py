@@ -147,8 +147,8 @@ class Suggestions:
     async def newest(self, kind: str) -> EventEnvelope | None:
         """Return the newest event of a kind whose payload is kept, if there is one."""
         history = self._engine.history
-        events = reversed(history.events(history.kept))
-        newest = next((e for e in events if e.kind == kind and has_payload(e)), None)
+        kept = next((e for e in history.newest_first() if e.kind == kind and has_payload(e)), None)
+        newest = None if kept is None else history.event(kept.event_id)
         if newest is not None or not self._earlier_runs:
             return newest
         if kind not in self._earlier:

@@ -79,6 +79,7 @@ async def _publish(call: ApiCall, session_id: str | None) -> Published:
     await engine.commands.shared.look(session_id)
     if engine.bus.pressure:
         await while_there(call.receive, engine.bus.pressure.room(body.kind, session_id))
+    engine.payload_checks.check(call.scope.get("worker") or "", body.kind, body.payload)
     publish = partial(_publish_now, call, session_id)
     with published_by(_publisher(call)):
         if body.dedupe is not None:

@@ -228,15 +228,20 @@ class Services:
     """Whether worker processes that fail are started again; None if not."""
     keep_state: set[str] = field(default_factory=set)
     """The qualified names of workers whose state outlives them; cells say it of others."""
+    check_payloads: set[str] = field(default_factory=set)
+    """The qualified names of workers that publish only what meets the declared types; cells say it, too."""
     partitions: dict[str, Partition] = field(default_factory=dict)
     """How workers of several members are divided, by their qualified names."""
     cgroups: Cgroups = field(default_factory=Cgroups)
     """Make a cgroup for each run of a worker process, where that is possible."""
 
-    def use(self, *, is_observed: bool, keep_state: Iterable[str]) -> None:
-        """Observe processes of the SDK or not, and keep the states of these workers, too."""
+    def use(
+        self, *, is_observed: bool, keep_state: Iterable[str], check_payloads: Iterable[str] = ()
+    ) -> None:
+        """Observe processes of the SDK or not; keep the states of these workers, check payloads of these."""
         self.observation.is_on = is_observed
         self.keep_state.update(keep_state)
+        self.check_payloads.update(check_payloads)
 
     def keeps_state_of(self, worker: Declared) -> bool:
         """Return whether a state is written after each invocation, and restored at the next start."""

@@ -255,6 +255,16 @@ dnworker events demo.greeting
 #2    ...demo.greeting  ...
 ```
 
+What is known of the kinds becomes an [AsyncAPI](https://www.asyncapi.com) 3.0 document: of a running runtime, or with `--of` of capabilities that do not run.
+
+```sh
+dnworker events --asyncapi events.json --of demo
+```
+
+```text
+events.json has 2 kinds
+```
+
 `--failed` has those that a handler failed on. Older events come from the file of `--journal` or `--durable`, also after a restart.
 
 ![A table of events: what published each, and how many handlers ended how](../images/cli-events.svg)

@@ -144,6 +144,10 @@ EXAMPLES: dict[str, list[Example]] = {
         Example("GET /api/history/lines", "/api/history/lines?worker=demo:greeter&limit=5"),
         Example("GET /api/history/workers"),
     ],
+    "The catalogue of events": [
+        Example("GET /api/catalogue", "/api/catalogue?prefix=demo.&limit=50"),
+        Example("GET /api/catalogue/{kind}", "/api/catalogue/demo.greeting"),
+    ],
     "Dead letters": [
         Example("GET /api/dead-letters"),
         Example("GET /api/dead-letters/{id}", "/api/dead-letters/$ID", before=_DEAD),

@@ -107,6 +107,7 @@ class Processes:
             env=dict(options.env),
             when=options.when,
             keep_state=options.keep_state,
+            check_payloads=options.check_payloads,
         )
         home = self._engine.capability()
         return ProcessWorker(self._engine, home, definition, root, generation)

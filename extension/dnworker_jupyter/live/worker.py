@@ -430,7 +430,12 @@ class LiveWorker:
         def begun() -> None:
             self._generations, self.state = generations, state
 
-        definition = WorkerDefinition(self.name, when=options.when, keep_state=options.keep_state)
+        definition = WorkerDefinition(
+            self.name,
+            when=options.when,
+            keep_state=options.keep_state,
+            check_payloads=options.check_payloads,
+        )
         return inprocess_worker.Generation(generation.number, definition, make, make_now, begun)
 
     # -- shadows ---------------------------------------------------------------------------------------

@@ -38,6 +38,8 @@ class Options:
     """The path of its file in the export; None for one by its name."""
     keep_state: bool = False
     """Whether its state outlives it."""
+    check_payloads: bool = False
+    """Whether it publishes only what meets the types that are declared."""
     retry: tuple[str, ...] = ()
     """Which of its events are given to it again whose handlers have failed; only this runtime knows it."""
 
@@ -52,6 +54,7 @@ def merged(given: Iterable[Options]) -> Options:
             options.topology or found.topology,
             options.file or found.file,
             options.keep_state or found.keep_state,
+            options.check_payloads or found.check_payloads,
             options.retry or found.retry,
         )
     return found
@@ -88,6 +91,11 @@ def worker_parser() -> Parser:
     parser.add_argument("--restart", action="store_true", help="start the worker anew, with empty state")
     parser.add_argument(
         "--keep-state", action="store_true", help="keep worker.state over restarts of worker and runtime"
+    )
+    parser.add_argument(
+        "--check-payloads",
+        action="store_true",
+        help="refuse what it publishes that breaks the type declared for its kind",
     )
     parser.add_argument(
         "--test", action="store_true", help="the body is an event, and what the worker should do with it"
@@ -138,7 +146,7 @@ def read_worker_line(line: str) -> WorkerLine:
     _check_debug(name, options.debug, options.wait, is_program=options.command is not None)
     parse_retry(options.retry, "%%worker: --retry")
     given = [options.command, options.file, options.topology, options.when, env, options.shared]
-    if options.test and any([*given, options.keep_state, options.retry]):
+    if options.test and any([*given, options.keep_state, options.check_payloads, options.retry]):
         raise UsageError(
             "%%worker: --test stands alone: its body is an event, which runs nothing of its own", code="DN103"
         )
@@ -147,7 +155,13 @@ def read_worker_line(line: str) -> WorkerLine:
     return WorkerLine(
         name,
         Options(
-            tuple(options.when), env, options.topology, options.file, options.keep_state, tuple(options.retry)
+            tuple(options.when),
+            env,
+            options.topology,
+            options.file,
+            options.keep_state,
+            options.check_payloads,
+            tuple(options.retry),
         ),
         options.shared,
         options.restart,

@@ -103,14 +103,14 @@ def lacking_in(piece: Slice, needs: Needs) -> list[ExportProblem]:
     ]
 
 
-def kept_states(
+def options_of_ours(
     options: Mapping[str, Options],
     capability: str,
     target: TargetName,
     into: Path | None,
     cell_of: Callable[[str], Cell | None],
 ) -> Iterator[ExportProblem]:
-    """Warn of workers whose state is kept here, which no manifest can say."""
+    """Warn of options of workers that only our runtime has, which no manifest can say."""
     exported = "" if target == "dnworker" else "export with --target dnworker, and "
     for worker, given in options.items():
         if given.keep_state:
@@ -118,6 +118,14 @@ def kept_states(
             yield ExportProblem(
                 f"--keep-state of worker {worker!r}",
                 "no manifest says so, and the reference keeps no state: it begins empty there at every start",
+                f"{exported}start it by: {command}",
+                cell_of(worker),
+            )
+        if given.check_payloads:
+            command = serve(into, "--check-payloads", [f"{capability}:{worker}"])
+            yield ExportProblem(
+                f"--check-payloads of worker {worker!r}",
+                "no manifest says so, and the reference checks no payloads",
                 f"{exported}start it by: {command}",
                 cell_of(worker),
             )

@@ -15,7 +15,7 @@ from dnworker_jupyter.export.planning.annotations import all_problems
 from dnworker_jupyter.export.planning.companions import find_companions
 from dnworker_jupyter.export.planning.dependencies import find_dependencies
 from dnworker_jupyter.export.planning.files import VENDOR, Files
-from dnworker_jupyter.export.planning.lacking import kept_states, lacking_in, serve
+from dnworker_jupyter.export.planning.lacking import lacking_in, options_of_ours, serve
 from dnworker_jupyter.export.planning.leaks import (
     files_beside,
     secrets_in,
@@ -375,7 +375,7 @@ def _warnings(
     head_cell = head.cell.cell if head.cell is not None else None
     found = [w for s in contents.statements for w in (*secrets_in(s), *imported_by_value(s))]
     found += [use for uses in contents.lacking.values() for use in uses]
-    found += kept_states(
+    found += options_of_ours(
         defined.options, head.name, request.target, request.into, lambda worker: cell_of(worker, "")
     )
     found += secrets_in_manifest(entries, raw, cell_of, head_cell)

@@ -37,10 +37,10 @@ _MADE_BY_PYTHON = frozenset(
     {
         "__dict__", "__weakref__", "__module__", "__qualname__", "__firstlineno__", "__static_attributes__",
         "__annotations__", "__annotations_cache__", "__annotate__", "__annotate_func__",
-        "_abc_impl", "__abstractmethods__", "_value2member_map_", "__signature__",
+        "_abc_impl", "__abstractmethods__", "_value2member_map_", "__signature__", "__msgspec_cache__",
     }
 )  # fmt: skip
-"""Members of a class that are described otherwise, or that vary between two runs of one source."""
+"""Members of a class that are described otherwise, or vary between two runs, as what msgspec remembers."""
 
 _OF_PYDANTIC = frozenset({"__pydantic_fields__", "__pydantic_decorators__", "__pydantic_private__"})
 """The members that pydantic keeps and that say what the class is; the others are made of them."""

@@ -269,3 +269,9 @@ def test_what_looks_like_a_secret_is_not_shown_whatever_its_name():
         assert found
         assert not any(key in str(one) or "hunter22" in str(one) for one in found)
     assert "Bearer" not in str(found_between("H = {'Authorization': 'Bearer a'}", "H = {'Authorization': 1}"))
+
+
+def test_what_msgspec_remembers_of_a_class_is_no_difference():
+    source = "from typing import TypedDict\nimport msgspec\nclass Placed(TypedDict):\n    amount: int\n"
+    checked = f"{source}msgspec.convert({{'amount': 1}}, Placed)\n"
+    assert found_between(checked, source, ["Placed"]) == []
