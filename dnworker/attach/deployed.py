@@ -10,7 +10,7 @@ import msgspec
 
 from dnworker.attach.catching_up import can_be_asked
 from dnworker.attach.comparing import Comparing, Pending
-from dnworker.attach.handshake import ANSWER_SECONDS
+from dnworker.attach.handshake import read_json
 from dnworker.attach.sides import Act, Run, Side, published, raised
 from dnworker.client.http import HttpConnection
 
@@ -116,9 +116,7 @@ class Deployed:
             query["kind"] = kinds
         while True:
             try:
-                answer = await self._connection.request(
-                    "GET", "/api/history/effects", query=query, timeout=ANSWER_SECONDS
-                )
+                answer = await read_json(self._connection, "/api/history/effects", query)
             except httpx.HTTPStatusError as exc:
                 if (why := _REFUSED.get(exc.response.status_code)) is None:
                     raise
