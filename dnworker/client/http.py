@@ -324,7 +324,6 @@ class HttpConnection:
 
     def open_interactive(self) -> Any:
         """Open a socket for commands: what websockets' `connect` returns, to be awaited or entered."""
-        self._refuse_transport()
         return self.open_socket("/api/ws")
 
     async def start_turn(self, session_id: str, fields: dict[str, Any]) -> TurnEvents:
