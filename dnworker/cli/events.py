@@ -8,6 +8,14 @@ import sys
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from dnworker.cli.event_copies import (
+    EXPORT,
+    IMPORT,
+    add_copy_arguments,
+    export_events,
+    import_events,
+    verb_of,
+)
 from dnworker.cli.lasting import Lasting
 from dnworker.cli.remote import add_address, with_client
 from dnworker.cli.tables import print_table
@@ -36,7 +44,13 @@ TITLES = ["#", "TIME", "KIND", "BY", "HANDLERS", "WHAT"]
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments of `events`."""
-    parser.add_argument("kind", nargs="*", help="only these kinds; `order.*` is each that begins so")
+    parser.add_argument(
+        "kind",
+        nargs="*",
+        metavar="KIND | export FILE | import FILE",
+        help="only these kinds; `order.*` is each that begins so; or write events to a file, or publish "
+        "those of one; - is a pipe",
+    )
     parser.add_argument("--session", metavar="ID", help="only this session's")
     parser.add_argument("--worker", metavar="CAPABILITY:WORKER", help="those that it handled or published")
     parser.add_argument("--failed", action="store_true", help="those that a handler failed on, or nobody got")
@@ -48,8 +62,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--all-kinds", action="store_true", help="also pieces of turns, and other kinds without news"
     )
     parser.add_argument("-f", "--follow", action="store_true", help="go on with what comes, until Ctrl-C")
+    add_copy_arguments(parser)
     add_address(parser)
-    parser.set_defaults(command=with_client(_events))
+    parser.set_defaults(command=_command)
+
+
+def _command(options: argparse.Namespace) -> int:
+    """Show events, or copy them to or from a file."""
+    actions = {None: _events, EXPORT: export_events, IMPORT: import_events}
+    return with_client(actions[verb_of(options)])(options)
 
 
 def _positive(text: str) -> int:

@@ -113,6 +113,11 @@ class HttpConnection:
         self.has_groups = True
         self._lacks: set[str] = set()  # what the runtime does not have, and was told of
 
+    @property
+    def token(self) -> str | None:
+        """The bearer token that requests have; None where they have none."""
+        return resolve_token(self._token)
+
     async def start(self) -> None:
         """Poll `/api/ready` until the runtime is ready (contract 8.2).
 
@@ -287,6 +292,42 @@ class HttpConnection:
             )
         return read_answer(response)
 
+    async def read(self, path: str, query: Mapping[str, Any], *, most: int, seconds: float) -> bytes:
+        """Return what an endpoint answers that may be of another program, and have no end.
+
+        Args:
+            path, query: of the request.
+            most: bytes that are taken at most.
+            seconds: for all of it.
+
+        Raises:
+            TimeoutError: it takes longer.
+            RuntimeUnavailable: it has more bytes.
+            httpx.HTTPStatusError, httpx.TransportError: as of `request`.
+        """
+        headers = self._headers() | {"Accept-Encoding": "identity"}  # so that little cannot become much
+        async with (
+            asyncio.timeout(seconds),
+            self._client().stream("GET", path, params=checked(query), headers=headers) as response,
+        ):
+            body = bytearray()
+            async for piece in response.aiter_raw():
+                body += piece
+                if len(body) > most:
+                    raise RuntimeUnavailable(
+                        f"{self.server_url} answers with over {most // 1_000_000} MB; is a runtime there?"
+                    )
+            if not response.is_success:
+                whole = httpx.Response(response.status_code, headers=response.headers, content=bytes(body))
+                whole.request = response.request
+                read_answer(whole)
+        return bytes(body)
+
+    def open_interactive(self) -> Any:
+        """Open a socket for commands: what websockets' `connect` returns, to be awaited or entered."""
+        self._refuse_transport()
+        return self._open_socket("/api/ws")
+
     async def start_turn(self, session_id: str, fields: dict[str, Any]) -> TurnEvents:
         """Start a turn over the interactive socket."""
         return await self._interactive().start_turn(session_id, fields)
@@ -334,7 +375,7 @@ class HttpConnection:
         return self._tls if self.server_url.startswith("https:") else None
 
     def _headers(self) -> dict[str, str]:
-        token = resolve_token(self._token)
+        token = self.token
         return {"Authorization": f"Bearer {token}"} if token else {}
 
     def _interactive(self) -> InteractiveSocket:

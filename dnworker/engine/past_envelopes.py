@@ -13,7 +13,7 @@ import msgspec
 from dnworker.core.envelope import EventEnvelope, encode, has_payload
 from dnworker.core.errors import Conflict, Invalid, JournalError
 from dnworker.core.text import shorten
-from dnworker.events.kept_envelopes import PAGE_BYTES, KeptEnvelopes, KeptPage, Slice
+from dnworker.events.kept_envelopes import PAGE_BYTES, KeptEnvelopes, KeptPage, Slice, marked
 
 if TYPE_CHECKING:
     from dnworker.engine.engine import Engine
@@ -28,6 +28,8 @@ class KeptEnvelope(EventEnvelope, kw_only=True, frozen=True, gc=False):
     """An event as the wire has it, with a mark where its payload is not kept any more."""
 
     payload_dropped: bool = False
+    caused: bool = False
+    """Whether a handler has published it: who fires events again fires those above it."""
 
 
 class EnvelopesPage(msgspec.Struct, kw_only=True):
@@ -93,7 +95,9 @@ class PastEnvelopes:
             except JournalError as exc:
                 failure = str(exc)
         if is_in_rows:
-            raise Conflict(f"{failure or 'there is no journal any more'}; begin without a cursor")
+            raise Conflict(
+                f"{failure or 'there is no journal any more'}; begin without a cursor", code="DN224"
+            )
         page = self._in_memory(wanted, limit, last, after, high)
         page.journal_failed, page.gap = failure, page.gap or failure is not None
         return page
@@ -105,10 +109,8 @@ class PastEnvelopes:
         history = self._engine.history
         if (oldest := history.oldest()) is None:
             return after >= self._engine.bus.latest_seq
-        capabilities = self._engine.bus.broker.capabilities
-        if (
-            capabilities.numbers_events or capabilities.survives_kill
-        ):  # those of an earlier run are in its file
+        able = self._engine.bus.broker.capabilities
+        if able.numbers_events or able.survives_kill:  # numbers go on where those of an earlier run ended
             return after >= oldest.seq - 1
         return not history.dropped.events or after >= oldest.seq - 1
 
@@ -120,7 +122,9 @@ class PastEnvelopes:
         found = [
             event
             for event in takewhile(lambda event: event.seq > low, newest)
-            if (high is None or event.seq <= high) and wanted.takes(event)
+            if (high is None or event.seq <= high)
+            and wanted.takes(event)
+            and (after is None or not self._is_copy(event))
         ][:last]
         if last is not None:
             high = found[0].seq if found else low
@@ -131,10 +135,23 @@ class PastEnvelopes:
             frame, is_kept = encode(event), has_payload(event)
             if given and size + len(frame) > PAGE_BYTES:
                 break
-            given.append(msgspec.Raw(frame if is_kept else frame[:-1] + b',"payload_dropped":true}'))
+            given.append(marked(frame, dropped=not is_kept, caused=self._is_caused(event)))
             gap, size = gap or not is_kept, size + len(frame)
+        oldest = self._engine.history.oldest()
+        if after is None and oldest is not None and self._engine.history.dropped.events:
+            gap = gap or wanted.is_short(len(found), last, oldest.timestamp)
         has_more = len(given) < len(found)
         return self._made(given, _Place("seq", found[len(given) - 1].seq, high) if has_more else None, gap)
+
+    def _is_copy(self, event: EventEnvelope) -> bool:
+        """Return whether an event was not published here; who follows this runtime does not get it."""
+        source = self._engine.history.causes.source(event.event_id)
+        return source is not None and source.is_other_runtime
+
+    def _is_caused(self, event: EventEnvelope) -> bool:
+        causes = self._engine.history.causes
+        source = causes.source(event.event_id)
+        return causes.above(event.event_id) is not None or (source is not None and source.cause is not None)
 
     # -- the file --------------------------------------------------------------------------------------
 
@@ -196,6 +213,8 @@ class PastEnvelopes:
                 code="DN912",
             )
         if found[4] != self._mark():
-            raise Conflict("the runtime was restarted since the page before; begin without a cursor")
+            raise Conflict(
+                "the runtime was restarted since the page before; begin without a cursor", code="DN224"
+            )
         of: Any = found[1]
         return _Place(of, int(found[2]), None if found[3] is None else int(found[3]))

@@ -3,19 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import copy
-import os
-import tempfile
 from collections.abc import Iterable, Sequence
-from datetime import UTC
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import msgspec
-
-from dnworker.core.envelope import EventEnvelope, decode, encode, has_payload, is_noise
-from dnworker.core.errors import Invalid, JournalError, UsageError
+from dnworker.core.envelope import EventEnvelope, has_payload, is_noise
+from dnworker.core.errors import JournalError, UsageError
 from dnworker.core.samples import in_session
 from dnworker.core.time_limits import time_limit
 from dnworker.events.journal import SHORTEST_ID, JournalReader
@@ -212,52 +205,3 @@ async def pause(engine: Engine, seconds: float) -> None:
         await engine.advance(seconds)
     else:
         await asyncio.sleep(seconds)
-
-
-def write_events(path: Path, events: Iterable[EventEnvelope]) -> int:
-    """Write events to a JSON Lines file, whole or not at all; returns how many.
-
-    Raises:
-        UsageError: the file cannot be written.
-    """
-    lines = [encode(event) + b"\n" for event in events]
-    try:
-        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-        try:
-            with os.fdopen(handle, "wb") as file:
-                file.writelines(lines)
-            Path(name).replace(path)
-        except BaseException:
-            with contextlib.suppress(OSError):
-                Path(name).unlink()
-            raise
-    except OSError as exc:
-        raise UsageError(
-            f"{path} cannot be written: {exc.strerror or exc}; nothing was changed", code="DN211"
-        ) from exc
-    return len(lines)
-
-
-def read_events(path: Path) -> list[EventEnvelope]:
-    """Read a JSON Lines file of events; of an envelope, `kind` is needed and the rest may be left out.
-
-    Raises:
-        UsageError: the file cannot be read, or a line of it is no event; names the line.
-    """
-    try:
-        lines = path.read_bytes().splitlines()
-    except OSError as exc:
-        raise UsageError(f"{path} cannot be read: {exc.strerror or exc}", code="DN211") from exc
-    events = []
-    for number, line in enumerate(lines, start=1):
-        if not line.strip():
-            continue
-        try:
-            raw = msgspec.json.decode(line, type=dict[str, Any])
-            event = decode(msgspec.json.encode({"seq": number, **raw}))
-            if event.timestamp.tzinfo is None:
-                event = msgspec.structs.replace(event, timestamp=event.timestamp.replace(tzinfo=UTC))
-            events.append(event)
-        except (msgspec.MsgspecError, Invalid, UnicodeDecodeError, RecursionError) as exc:
-            raise UsageError(f"{path}, line {number}: not an event: {exc}", code="DN211") from exc
-    return events

@@ -19,7 +19,7 @@ from dnworker.core.envelope import (
     pack,
     pack_read,
 )
-from dnworker.core.errors import Gone
+from dnworker.core.errors import Conflict, Gone
 from dnworker.core.invocation import current_invocation, published_with
 from dnworker.core.limits import Limits
 from dnworker.core.listeners import Listeners
@@ -74,6 +74,8 @@ class EventBus:
         """Called by publishers, in their context, with events that the broker is to number."""
         self.delivered: Listeners[[EventEnvelope]] = Listeners()
         """Called with each event that a broker has numbered, once subscribers have it."""
+        self.copied: Listeners[[EventEnvelope]] = Listeners()
+        """Called with each event of another runtime that the history got a copy of."""
         self.scopes = Scopes(replay_bytes)
         """What is kept for replay."""
         # Who receives events.
@@ -105,6 +107,21 @@ class EventBus:
         if self.broker.capabilities.survives_kill:
             since = max(before, self._seq - LOOKED_BACK)
             self.scopes.buffer(None).fill(await self.broker.replay(None, since, limit=LOOKED_BACK))
+
+    def take_numbers(self, count: int) -> int:
+        """Return the first of so many numbers in a row that no published event gets.
+
+        Raises:
+            Conflict: the broker keeps all events, or numbers them, and gives no number away.
+        """
+        if self._is_numbered or self.broker.capabilities.survives_kill:
+            raise Conflict(
+                "a durable runtime has only events that were published to it; keep others in a file with "
+                "--save FILE, and replay that",
+                code="DN224",
+            )
+        first, self._seq = self._seq + 1, self._seq + count
+        return first
 
     @property
     def latest_seq(self) -> int:

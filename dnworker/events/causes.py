@@ -24,6 +24,9 @@ def published_by(name: str) -> Iterator[None]:
 
 _AGENT = "agent "
 
+PULLED = "pulled from "
+"""What the name of a source begins with whose events were published to another runtime."""
+
 
 def published_by_agent(by: str) -> AbstractContextManager[None]:
     """Name the coding agent that publishes what no handler publishes."""
@@ -55,6 +58,11 @@ class Source(NamedTuple):
         """The coding agent that published it; None where none did."""
         is_agents = self.worker is None and self.name.startswith(_AGENT)
         return self.name.removeprefix(_AGENT) if is_agents else None
+
+    @property
+    def is_other_runtime(self) -> bool:
+        """Whether the event was published to another runtime, and copied from there."""
+        return self.worker is None and self.name.startswith(PULLED)
 
     @property
     def text(self) -> str:

@@ -10,6 +10,7 @@ import msgspec
 from dnworker.core.envelope import decode
 from dnworker.core.errors import JournalError
 from dnworker.events.damage import is_damage
+from dnworker.events.journal_copies import COPIED
 from dnworker.events.past_events import ROWS_LOOKED_AT, PastEvents, Wanted, sql_of
 
 PAGE_BYTES = 4_000_000
@@ -21,6 +22,8 @@ class Slice(NamedTuple):
 
     low: int
     high: int | None
+    is_short: bool = False
+    """Whether more was asked for than is kept."""
 
 
 class KeptPage(NamedTuple):
@@ -31,6 +34,12 @@ class KeptPage(NamedTuple):
     """What is left to read; None where that is all that there is now."""
     is_short: bool
     """Whether some of what it is to have cannot be read, or is kept no more."""
+
+
+def marked(frame: bytes, *, dropped: bool = False, caused: bool = False) -> msgspec.Raw:
+    """Return the JSON of an envelope with what else is said of it; a mark that is not so is left out."""
+    marks = (b',"payload_dropped":true' if dropped else b"") + (b',"caused":true' if caused else b"")
+    return msgspec.Raw(frame[:-1] + marks + b"}" if marks else frame)
 
 
 class KeptEnvelopes(PastEvents):
@@ -67,12 +76,15 @@ class KeptEnvelopes(PastEvents):
             return Slice(low, None)
         high = self._above_all("events") - 1
         where, values = sql_of(wanted)
-        first = self._number(
-            f"SELECT min(id) FROM (SELECT id FROM events WHERE id > :low AND id <= :high AND {where} "  # noqa: S608
-            "ORDER BY id DESC LIMIT :last)",
-            {**values, "low": low, "high": high, "last": last},
+        newest = (
+            f"SELECT id FROM events WHERE id > :low AND id <= :high AND {where} ORDER BY id DESC LIMIT :last"  # noqa: S608
         )
-        return Slice(high if first is None else first - 1, high)
+        values |= {"low": low, "high": high, "last": last}
+        first = self._number(f"SELECT min(id) FROM ({newest})", values)  # noqa: S608  our own
+        found = self._number(f"SELECT count(*) FROM ({newest})", values) or 0  # noqa: S608  our own
+        oldest = self.oldest() if after is None and low > 0 else None
+        is_short = oldest is not None and wanted.is_short(found, last, oldest.timestamp)
+        return Slice(high if first is None else first - 1, high, is_short)
 
     def reaches(self, after: int, runtime_id: str | None) -> bool:
         """Return whether the event of a `seq`, or the one behind it, is kept: nothing between is missing."""
@@ -94,8 +106,8 @@ class KeptEnvelopes(PastEvents):
         """
         newest = self._above_all("events") - 1
         lowest = self._number("SELECT min(id) FROM events", {}) or 1
-        is_short = rows.low < lowest - 1 or rows.low > newest  # gone since, or gone and numbered anew
-        if is_short:
+        is_gone = rows.low < lowest - 1 or rows.low > newest  # since, or gone and numbered anew
+        if is_gone:
             rows = Slice(lowest - 1, None if rows.low > newest else rows.high)
         top = newest if rows.high is None else min(newest, rows.high)
         high = min(top, rows.low + ROWS_LOOKED_AT)
@@ -105,23 +117,27 @@ class KeptEnvelopes(PastEvents):
             where, values = f"{where} AND {of_run}", values | more
         found, low, has_damage = self._ascending(where, values, rows.low, high, limit)
         on = None if low >= top else Slice(low, rows.high)
-        return KeptPage(found, on, is_short or has_damage)
+        return KeptPage(found, on, rows.is_short or is_gone or has_damage)
 
     def _ascending(
         self, where: str, values: dict[str, Any], low: int, high: int, limit: int
     ) -> tuple[list[msgspec.Raw], int, bool]:
         """Return envelopes above a row, the row up to which that is all, and whether some are damaged."""
         found, size, step, has_damage = list[msgspec.Raw](), 0, 1, False
-        query = f"SELECT id, envelope FROM events WHERE id > :low AND id <= :high AND {where} ORDER BY id"  # noqa: S608
+        query = (
+            f"SELECT id, envelope, cause FROM events WHERE id > :low AND id <= :high AND {where} ORDER BY id"  # noqa: S608
+        )
         while low < high:
             try:
-                for number, text in self._connection.execute(query, {**values, "low": low, "high": high}):
+                for number, text, cause in self._connection.execute(
+                    query, {**values, "low": low, "high": high}
+                ):
                     if found and size + len(text) > PAGE_BYTES:
                         return found, low, has_damage
                     low, step, before = number, 1, len(found)
                     with self._leaving_out("events", number):
                         decode(text)
-                        found.append(msgspec.Raw(text.encode()))
+                        found.append(marked(text.encode(), caused=cause is not None))
                         size += len(text)
                     has_damage = has_damage or len(found) == before
                     if len(found) == limit:
@@ -156,5 +172,6 @@ def _of_run(runtime_id: str | None) -> tuple[str, dict[str, Any]]:
     """Return the SQL for the rows of a runtime: of a journal's rows, which have an index by `seq`."""
     if runtime_id is None:
         return "1", {}
-    of_it = "run = (SELECT max(id) FROM runs WHERE runtime_id = :runtime)"
+    own = f"runtime_id = :runtime AND started_at NOT LIKE '{COPIED}%'"
+    of_it = f"run = (SELECT max(id) FROM runs WHERE {own})"  # noqa: S608  our own
     return f"only_for = '' AND {of_it}", {"runtime": runtime_id}

@@ -50,6 +50,10 @@ class Wanted(msgspec.Struct, frozen=True, kw_only=True):
             and self._takes_kind(event.kind)
         )
 
+    def is_short(self, found: int, last: int | None, oldest: datetime) -> bool:
+        """Return whether more of it was asked for than is kept, where what is older than `oldest` is gone."""
+        return last is not None and found < last and (self.since is None or oldest > self.since)
+
     def _takes_kind(self, kind: str) -> bool:
         if not self.kinds:
             return self.noise or not is_quiet_kind(kind)

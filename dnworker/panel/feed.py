@@ -260,6 +260,7 @@ class Feed:
             engine.history.listen(self._note_invocation),
             engine.history.listen_elsewhere(self._note_invocation),
             engine.bus.tap(self._note_event),
+            engine.bus.copied.add(self._note_event),
             engine.dead_letters.changed.add(self._note_dead),
         ]
         for view in self._views.values():

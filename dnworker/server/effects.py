@@ -16,7 +16,7 @@ class EffectsQuery(Fields):
 
     after: Annotated[int, Meta(ge=0, le=2**62)] = 0
     until: Annotated[int, Meta(ge=0, le=2**62)] | None = None
-    kind: Annotated[list[Annotated[str, Meta(max_length=512)]], Meta(max_length=50)] = []
+    kind: Annotated[list[Annotated[str, Meta(max_length=256)]], Meta(max_length=50)] = []
     limit: Annotated[int, Meta(ge=1, le=1_000)] = 200
 
 

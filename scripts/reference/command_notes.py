@@ -258,6 +258,20 @@ dnworker events demo.greeting
 `--failed` has those that a handler failed on. Older events come from the file of `--journal` or `--durable`, also after a restart.
 
 ![A table of events: what published each, and how many handlers ended how](../images/cli-events.svg)
+
+`export` writes what is recorded to a file, whole or not at all, as JSON Lines or, with `--cloudevents`, as a batch of CloudEvents 1.0: `subject` and `dnsession` are the session, `sequence` is the `seq`. `import` publishes the events of such a file in their order, and those that it has published within a day not again.
+
+```sh
+dnworker events export orders.jsonl --kind demo.greeting
+dnworker events import orders.jsonl
+```
+
+```text
+orders.jsonl has ... events
+... events are published
+```
+
+A kind that is called `export` or `import` is named by an option: `dnworker events --kind export`. [Take events home](../how-to/take-events-home.md) has more.
 """
     ),
     "trace": Note(

@@ -139,6 +139,7 @@ EXAMPLES: dict[str, list[Example]] = {
     "What happened": [
         Example("GET /api/history/events", "/api/history/events?kind=demo.greeting&since=2h&limit=5"),
         Example("GET /api/history/envelopes", "/api/history/envelopes?kind=demo.*&last=5"),
+        Example("GET /api/history/effects", "/api/history/effects?kind=demo.greeting&limit=5"),
         Example("GET /api/history/events/{id}/trace", "/api/history/events/last/trace"),
         Example("GET /api/history/lines", "/api/history/lines?worker=demo:greeter&limit=5"),
         Example("GET /api/history/workers"),

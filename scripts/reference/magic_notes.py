@@ -80,6 +80,7 @@ The body is the payload, as JSON, YAML or a Python dict.
         {
             "save": "Write the events that came from outside to a file of JSON Lines, for `%replay FILE`.",
             "test": "Add a cell below that tests what became of an event.",
+            "pull": "Copy recorded events of a running runtime into this notebook, masked; no handler gets them.",
         },
         """
 ```python

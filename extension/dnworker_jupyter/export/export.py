@@ -19,7 +19,7 @@ from dnworker.capability.reading import UnreadableFile, read_text, shown
 from dnworker.core.errors import JournalError, UsageError
 from dnworker.core.handlers import HandlerKey
 from dnworker.core.topology import Topology
-from dnworker.engine.replay import read_events
+from dnworker.events.event_files import read_events
 from dnworker.events.journal import JournalReader
 from dnworker_jupyter.export.check.check import RunInNotebook, check, what_runs
 from dnworker_jupyter.export.check.report import CheckFailed, CheckReport

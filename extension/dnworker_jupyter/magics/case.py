@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from dnworker.core.clock import VirtualClock
+from dnworker.core.envelope import EventEnvelope
 from dnworker.core.errors import UsageError
+from dnworker.engine.copies import places_of
 from dnworker.engine.replay import find
 from dnworker.events.cases import Case, as_test_cell, case_of
 from dnworker.events.journal import SHORTEST_ID
@@ -55,6 +57,20 @@ def _problem(case: Case, trace: Trace) -> str | None:
     return None
 
 
+async def _tried(context: MagicContext, event: EventEnvelope, worker: str | None) -> Trace | None:
+    """Return what fresh starts of the workers do with an event of another runtime; None for others.
+
+    No handler here got it: it is fired in a runtime of its own, as the test will do.
+    """
+    if event.event_id not in await places_of(context.runtime, [event]):
+        return None
+    async with Runtime(port=None, clock=VirtualClock()) as runtime:
+        for live in context.live:
+            if worker in (None, live.name):
+                await runtime.add(apart(live.make_shadow(), context.names))
+        return await runtime.fire(event.kind, dict(event.payload), session_id=event.session_id)
+
+
 async def offer_case(context: MagicContext, event: str, worker: str | None) -> Note:
     """Put a cell below that keeps a recorded event as a test.
 
@@ -65,6 +81,8 @@ async def offer_case(context: MagicContext, event: str, worker: str | None) -> N
         context.runtime, f"#{event}" if event.isdecimal() and len(event) < SHORTEST_ID else event
     )
     trace = Trace(found, context.runtime.history)
+    if not trace.invocations:
+        trace = await _tried(context, found, worker) or trace
     names = list(dict.fromkeys(run.worker.rpartition(":")[2] for run in trace.invocations))
     if not names:
         raise UsageError(

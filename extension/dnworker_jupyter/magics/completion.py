@@ -13,6 +13,7 @@ from dnworker_jupyter.display.tables import WORKER_VERBS
 from dnworker_jupyter.magics.clock import VERBS
 from dnworker_jupyter.magics.context import MagicContext
 from dnworker_jupyter.magics.dead import VERBS as DEAD_VERBS
+from dnworker_jupyter.magics.events import VERBS as EVENT_VERBS
 from dnworker_jupyter.magics.loaded import flags_by_name
 from dnworker_jupyter.magics.magics import parsers
 from dnworker_jupyter.syntax.options import Parser
@@ -94,7 +95,7 @@ def _offered(context: MagicContext, magic: str, words: list[str], word: str, par
         case "%dead", given:
             return _of_dead(context, given)
         case "%events", []:
-            return ["save"]
+            return EVENT_VERBS
         case "%capability", [verb, *given]:
             return _of_capability(context, verb, given)
         case _, []:

@@ -278,6 +278,8 @@ class DnworkerMagics(Magics):
     def events(self, line: str) -> Any:
         """Show the latest events, or save them: %events [--kind K] [--last N] [--all], %events save FILE.
 
+        `%events pull URL --last 100` copies recorded events of a running runtime into this notebook.
+
         Examples:
             >>> trace = await dn.fire("demo.noted", {"text": "hello"})
             >>> %events --kind demo.noted --last 1

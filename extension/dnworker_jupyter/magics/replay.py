@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import math
 import re
 from collections.abc import Iterator, Mapping
@@ -11,7 +12,8 @@ from typing import Any
 
 from dnworker.core.envelope import EventEnvelope
 from dnworker.core.errors import ApiError, UsageError, code_of
-from dnworker.engine.replay import Edit, find, read_events, recorded, replay
+from dnworker.engine.replay import Edit, find, recorded, replay
+from dnworker.events.event_files import read_events
 from dnworker.events.trace import Trace
 from dnworker.runtime import Runtime
 from dnworker.workers.shadow import Comparison, compare
@@ -207,7 +209,7 @@ async def choose(runtime: Runtime, words: list[str], *, kind: str | None = None)
     for word in words:
         path = Path(word).expanduser()
         if path.suffix in (".jsonl", ".ndjson", ".json") or path.is_file():
-            events += read_events(path)
+            events += await asyncio.to_thread(read_events, path)
         else:
             events.append(await find(runtime, word))
     return events

@@ -9,7 +9,8 @@ import pytest
 from dnworker import Runtime, VirtualClock, Worker
 from dnworker.core.errors import UsageError
 from dnworker.core.limits import Limits
-from dnworker.engine.replay import edited, find, read_events, recorded, replay, write_events
+from dnworker.engine.replay import edited, find, recorded, replay
+from dnworker.events.event_files import read_events, write_events
 from dnworker.testing import make_envelope
 from dnworker.workers.shadow import compare
 

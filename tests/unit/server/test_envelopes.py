@@ -10,8 +10,11 @@ import pytest
 from dnworker import Runtime
 from dnworker.core.envelope import encode
 from dnworker.core.limits import Limits
+from dnworker.engine.copies import keep_copies
 from dnworker.events import history as histories
 from dnworker.events.brokers.sqlite.broker import SqliteBroker
+from dnworker.events.journal_copies import Copy
+from dnworker.testing import make_envelope
 
 HEADERS = {"Authorization": "Bearer s3cret"}
 
@@ -244,3 +247,49 @@ async def test_a_journal_that_cannot_be_read_is_named_and_memory_is_given(tmp_pa
         runtime.journal.failure = "the disk is full"
         page = await page_of(http)
         assert (page["gap"], page["journal_failed"], len(page["envelopes"])) == (True, "the disk is full", 4)
+
+
+async def test_a_durable_runtime_goes_on_from_a_seq_of_the_run_before(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    for first in (0, 5):
+        async with (
+            Runtime(port=0, token="s3cret", broker=SqliteBroker(tmp_path / "events.db")) as runtime,
+            httpx.AsyncClient(base_url=runtime.url, headers=HEADERS, trust_env=False) as http,
+        ):
+            await publish(runtime, 5, first=first)
+            after = (await page_of(http, kind="demo.asked", limit=2))["envelopes"][1]["seq"]
+            found = await all_pages(http, kind="demo.asked", after=after, limit=3)
+    assert numbers(found) == list(range(2, 10))
+
+
+async def test_copies_of_another_runtime_are_none_of_those_that_follow(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    for journal in (None, tmp_path / "events.journal"):
+        async with (
+            Runtime(port=0, token="s3cret", journal=journal) as runtime,
+            httpx.AsyncClient(base_url=runtime.url, headers=HEADERS, trust_env=False) as http,
+        ):
+            copies = [Copy(make_envelope("demo.asked", {"n": 7}), is_caused=True)]
+            await keep_copies(runtime, copies, runtime_id="rt-other", place="http://there")
+            assert numbers((await page_of(http, kind="demo.asked"))["envelopes"]) == [7]
+            assert (await page_of(http, kind="demo.asked", after=0))["envelopes"] == []
+
+
+async def test_more_than_is_kept_is_a_gap_where_older_events_are_gone(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setattr(histories, "EVENTS_KEPT", 5)
+    file = tmp_path / "events.journal"
+    for journal in (None, file):
+        async with (
+            Runtime(port=0, token="s3cret", journal=journal) as runtime,
+            httpx.AsyncClient(base_url=runtime.url, headers=HEADERS, trust_env=False) as http,
+        ):
+            await publish(runtime, 10)
+            if journal is not None:
+                assert not (await page_of(http, last=100))["gap"]
+                with sqlite3.connect(file) as connection:
+                    connection.execute("DELETE FROM events WHERE id <= 5")
+                connection.close()
+            assert (await page_of(http, last=100))["gap"]
+            assert not (await page_of(http, last=3))["gap"]
+            assert not (await page_of(http, last=100, since="2999-01-01"))["gap"]

@@ -15,7 +15,7 @@ import psutil
 import pytest
 
 from dnworker.cli.main import main
-from dnworker.engine.replay import write_events
+from dnworker.events.event_files import write_events
 from dnworker.testing import make_envelope
 from dnworker_jupyter.export.check.check import check
 from dnworker_jupyter.export.check.record import CheckRun, HandlerRun, WorkerStart
