@@ -47,7 +47,7 @@ FRAMEWORK = {
     "mcp_client/host": "core mcp_client _version.py",
     "engine": "core events events/brokers capability flow client sessions workers mcp_client _version.py",
     "attach": "core events client workers engine",
-    "panel": "core events flow sessions workers engine attach",
+    "panel": "core events flow sessions workers engine",
     "server": "core events events/brokers client sessions workers engine _version.py",
     "mcp_server": "core explain client server _version.py",
     "runtime.py": "core events/brokers flow engine panel server compat.py",
