@@ -10,9 +10,10 @@ from typing import Any
 import httpx
 import msgspec
 
-from dnworker.attach.handshake import ANSWER_SECONDS
+from dnworker.attach.handshake import read_json
 from dnworker.client.http import HttpConnection
 from dnworker.core.envelope import EventEnvelope, decode, new_id
+from dnworker.core.errors import RuntimeUnavailable
 
 PAGE = 1_000
 """Events of one page."""
@@ -60,10 +61,7 @@ async def read_recorded(
     if kinds is not None and can_be_asked(kinds):
         query["kind"] = sorted(kinds)
     while True:
-        answer = await connection.request(
-            "GET", "/api/history/envelopes", query=query, timeout=ANSWER_SECONDS
-        )
-        page = _page(answer)
+        page = _page(await read_json(connection, "/api/history/envelopes", query))
         yield page
         if page.next is None:
             return
@@ -129,7 +127,7 @@ async def read_sessions(
     Raises:
         httpx.HTTPError, OSError, TimeoutError: it cannot be read now.
     """
-    answer = await connection.request("GET", "/api/sessions", timeout=ANSWER_SECONDS)
+    answer = await read_json(connection, "/api/sessions")
     there = {one.get("session_id") for one in answer if isinstance(one, dict)}
     wanted = [one for one in session_ids if one in there][-SESSIONS_ASKED:]
     buffers = {one: _Buffer(one, after) for one in wanted}
@@ -169,5 +167,14 @@ def _command(op: str, session_id: str | None, payload: dict[str, Any]) -> str:
     return msgspec.json.encode({**fields, "payload": payload}).decode()
 
 
-CAUGHT = (httpx.HTTPError, msgspec.MsgspecError, OSError, TimeoutError, KeyError, TypeError)
+CAUGHT = (
+    httpx.HTTPError,
+    msgspec.MsgspecError,
+    RuntimeUnavailable,
+    OSError,
+    TimeoutError,
+    KeyError,
+    TypeError,
+    ValueError,
+)
 """What reading raises where a runtime does not answer, or not as it should."""

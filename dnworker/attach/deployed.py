@@ -10,7 +10,7 @@ import msgspec
 
 from dnworker.attach.catching_up import can_be_asked
 from dnworker.attach.comparing import Comparing, Pending
-from dnworker.attach.handshake import ANSWER_SECONDS
+from dnworker.attach.handshake import read_json
 from dnworker.attach.sides import Act, Run, Side, published, raised
 from dnworker.client.http import HttpConnection
 
@@ -99,7 +99,7 @@ class Deployed:
         """Ask for what is due; returns whether more is due already.
 
         Raises:
-            httpx.HTTPError, msgspec.MsgspecError, OSError: it cannot be asked now.
+            httpx.HTTPError, msgspec.MsgspecError, OSError, ValueError: it cannot be asked now.
         """
         now = self._now()
         due = sorted((one for one in self._comparing.waiting() if one.due <= now), key=lambda one: one.seq)
@@ -116,9 +116,7 @@ class Deployed:
             query["kind"] = kinds
         while True:
             try:
-                answer = await self._connection.request(
-                    "GET", "/api/history/effects", query=query, timeout=ANSWER_SECONDS
-                )
+                answer = await read_json(self._connection, "/api/history/effects", query)
             except httpx.HTTPStatusError as exc:
                 if (why := _REFUSED.get(exc.response.status_code)) is None:
                     raise
@@ -128,8 +126,10 @@ class Deployed:
             page = msgspec.convert(answer, _Page)
             reached = last if page.next is None else page.next
             self._decide([one for one in group if query["after"] < one.seq <= reached], page)
-            if page.next is None or page.next <= query["after"]:
+            if page.next is None:
                 return
+            if page.next <= query["after"]:
+                raise ValueError("the pages of /api/history/effects do not lead on")
             query["after"] = page.next
 
     def _decide(self, group: Iterable[Pending], page: _Page) -> None:

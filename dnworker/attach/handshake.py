@@ -23,8 +23,8 @@ from dnworker.core.text import shorten
 READY_SECONDS = 15.0
 """Seconds until a runtime there must be ready."""
 
-ANSWER_SECONDS = 15.0
-"""Seconds until it must have answered a request."""
+ANSWER_SECONDS, ANSWER_BYTES = 15.0, 64_000_000
+"""Seconds until it must have answered a request, and bytes of an answer."""
 
 LONGEST_TOKEN = 10_000
 """Bytes of a file with a token."""
@@ -96,6 +96,17 @@ def _token_in(file: str | os.PathLike[str]) -> str:
             code="DN907",
         )
     return token
+
+
+async def read_json(connection: HttpConnection, path: str, query: dict[str, Any] | None = None) -> Any:
+    """Return the JSON of an answer, which is bounded in bytes and time.
+
+    Raises:
+        TimeoutError, RuntimeUnavailable: it takes too long, or is too large.
+        httpx.HTTPError, msgspec.MsgspecError: it is a refusal, does not come, or is no JSON.
+    """
+    raw = await connection.read(path, query or {}, most=ANSWER_BYTES, seconds=ANSWER_SECONDS)
+    return msgspec.json.decode(raw)
 
 
 async def greet(connection: HttpConnection) -> Greeting:
@@ -172,7 +183,9 @@ class _Lacking(UsageError):
 async def _get(connection: HttpConnection, path: str, query: dict[str, Any] | None = None) -> Any:
     url = connection.server_url
     try:
-        return await connection.request("GET", path, query=query, timeout=ANSWER_SECONDS)
+        return await read_json(connection, path, query)
+    except TimeoutError:
+        raise RuntimeUnavailable(f"{url}{path} has not answered within {ANSWER_SECONDS:g} s") from None
     except httpx.HTTPStatusError as exc:
         raise _refused(url, path, exc) from exc
     except httpx.TransportError as exc:

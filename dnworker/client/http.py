@@ -325,8 +325,7 @@ class HttpConnection:
 
     def open_interactive(self) -> Any:
         """Open a socket for commands: what websockets' `connect` returns, to be awaited or entered."""
-        self._refuse_transport()
-        return self._open_socket("/api/ws")
+        return self.open_socket("/api/ws")
 
     async def start_turn(self, session_id: str, fields: dict[str, Any]) -> TurnEvents:
         """Start a turn over the interactive socket."""
@@ -375,8 +374,7 @@ class HttpConnection:
         return self._tls if self.server_url.startswith("https:") else None
 
     def _headers(self) -> dict[str, str]:
-        token = self.token
-        return {"Authorization": f"Bearer {token}"} if token else {}
+        return {"Authorization": f"Bearer {token}"} if (token := self.token) else {}
 
     def _interactive(self) -> InteractiveSocket:
         if self._socket is None:
