@@ -11,7 +11,7 @@ from itertools import takewhile
 from typing import TYPE_CHECKING, Any
 
 from dnworker.panel import failure_rows, serialize
-from dnworker.panel.attached_part import mark_to_json
+from dnworker.panel.attached import mark_to_json
 from dnworker.panel.comparing import Comparisons
 from dnworker.panel.epoch import Epoch
 from dnworker.panel.run_index import RunIndex

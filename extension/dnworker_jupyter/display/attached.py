@@ -12,14 +12,13 @@ from html import escape
 from typing import TYPE_CHECKING, NamedTuple
 
 from dnworker.flow.words import counted
-from dnworker.panel.attached_part import attached_since, attachment_of, lines_of, state_since
+from dnworker.panel.attached import attached_since, attachment_of, lines_of, state_since
 from dnworker_jupyter.display.html import LINE, MONO, SANS, SHEET, block_row, coloured
 
 if TYPE_CHECKING:
-    from dnworker.attach.attachment import Attachment
-    from dnworker.attach.facts import ComparedEvent, Score
     from dnworker.engine.engine import Engine
     from dnworker.events.trace import Trace
+    from dnworker.panel.attached import ShownAttachment, ShownRow, ShownScore
 
 ROWS_SHOWN = 50
 """Rows that a line shows where it does not say how many."""
@@ -45,7 +44,7 @@ class Choice(NamedTuple):
     only_different: bool = False
     worker: str | None = None
 
-    def of(self, attachment: Attachment) -> list[ComparedEvent]:
+    def of(self, attachment: ShownAttachment) -> Sequence[ShownRow]:
         """Return the rows, oldest first."""
         return attachment.rows(self.last, only_different=self.only_different, worker=self.worker)
 
@@ -61,7 +60,7 @@ def mark(engine: Engine, *, colours: bool = False) -> Marked | None:
     return Marked(mark_of(attachment), is_live=attachment.is_live, colours=colours)
 
 
-def mark_of(attachment: Attachment) -> str:
+def mark_of(attachment: ShownAttachment) -> str:
     """Return the line that says how the notebook is attached, and that it is lost where it is."""
     if attachment.state == "ended":
         return f"was attached to {attachment.url} {'live' if attachment.is_live else 'in shadow'}"
@@ -74,12 +73,12 @@ def mark_of(attachment: Attachment) -> str:
     return f"attached to {attachment.url} in shadow: {what}{more}"
 
 
-def is_red(attachment: Attachment) -> bool:
+def is_red(attachment: ShownAttachment) -> bool:
     """Return whether it is marked red: while it lasts, where it is live."""
     return attachment.is_live and attachment.state != "ended"
 
 
-def state_text(attachment: Attachment) -> str:
+def state_text(attachment: ShownAttachment) -> str:
     """Return what is to be said of the connection; empty while events come."""
     why = f": {attachment.detail}" if attachment.detail else ""
     match attachment.state:
@@ -128,7 +127,7 @@ class Marked:
         return line_html(self.line, is_live=self._is_live) + text
 
 
-def short_mark(attachment: Attachment) -> str:
+def short_mark(attachment: ShownAttachment) -> str:
     """Return the mark of what happened while the notebook was attached, such as a trace."""
     if attachment.is_live:
         return f"LIVE at {attachment.url}: what its handlers publish, notify or start is done there"
@@ -146,14 +145,14 @@ def mark_of_trace(engine: Engine, trace: Trace) -> Marked | None:
 # -- what is said of an attachment, below its mark -----------------------------------------------------
 
 
-def score_text(score: Score) -> str:
+def score_text(score: ShownScore) -> str:
     """Return a score in words; what there is none of is left out."""
     parts = ("different", score.different), ("same", score.same), ("pending", score.pending)
     counts = [f"{n:,} {word}" for word, n in (*parts, ("unknown", score.unknown)) if n]
     return ", ".join(counts) or "nothing compared yet"
 
 
-def summary(attachment: Attachment) -> list[str]:
+def summary(attachment: ShownAttachment) -> list[str]:
     """Return what is said of it: the score, what came, and the gaps with their numbers."""
     came = f"{attachment.received:,} received"
     if attachment.skipped:
@@ -165,7 +164,7 @@ def summary(attachment: Attachment) -> list[str]:
     return [f"{first}; {came}", *trouble, *_gaps(attachment)]
 
 
-def _gaps(attachment: Attachment) -> Iterator[str]:
+def _gaps(attachment: ShownAttachment) -> Iterator[str]:
     for gap in attachment.gaps[-GAPS_SHOWN:]:
         until = "" if gap.before_seq is None else f" and before #{gap.before_seq}"
         yield f"gap: events after #{gap.after_seq}{until} were missed: {gap.detail}"
@@ -173,7 +172,7 @@ def _gaps(attachment: Attachment) -> Iterator[str]:
         yield f"and {counted(attachment.gaps_noted - GAPS_SHOWN, 'earlier gap')}"
 
 
-def _by_worker(score: Score) -> list[tuple[str, Score]]:
+def _by_worker(score: ShownScore) -> list[tuple[str, ShownScore]]:
     """Return the scores by worker, those that differ most first."""
     return sorted(score.by_worker.items(), key=lambda one: (-one[1].different, one[0]))
 
@@ -181,7 +180,7 @@ def _by_worker(score: Score) -> list[tuple[str, Score]]:
 # -- as text -------------------------------------------------------------------------------------------
 
 
-def attached_text(attachment: Attachment, choice: Choice, *, colours: bool = False) -> str:
+def attached_text(attachment: ShownAttachment, choice: Choice, *, colours: bool = False) -> str:
     """Return what an attachment shows, as text, the newest event last."""
     head = mark_of(attachment)
     if colours:
@@ -196,7 +195,7 @@ def attached_text(attachment: Attachment, choice: Choice, *, colours: bool = Fal
     return "\n".join(lines)
 
 
-def _row_lines(row: ComparedEvent) -> Iterator[str]:
+def _row_lines(row: ShownRow) -> Iterator[str]:
     sign, _ = _SIGNS[row.verdict]
     why = f": {row.why}" if row.why and row.verdict != "same" else ""
     yield f"{sign} #{row.event.seq} {row.event.kind}  {row.worker}  {row.verdict}{why}"
@@ -221,7 +220,7 @@ def _one_line(text: str) -> str:
 # -- as HTML -------------------------------------------------------------------------------------------
 
 
-def attached_html(attachment: Attachment, choice: Choice) -> str:
+def attached_html(attachment: ShownAttachment, choice: Choice) -> str:
     """Return what an attachment shows, as HTML without script, the newest event first."""
     rows = choice._replace(last=min(choice.last, HTML_ROWS)).of(attachment)
     body = [
@@ -237,7 +236,7 @@ def attached_html(attachment: Attachment, choice: Choice) -> str:
     return f"{SHEET}<div class='dnt' style='{style}' role='group' aria-label='attached'>{''.join(body)}</div>"
 
 
-def _workers_html(scores: Sequence[tuple[str, Score]]) -> str:
+def _workers_html(scores: Sequence[tuple[str, ShownScore]]) -> str:
     if not scores:
         return ""
     names = ("different", "same", "pending", "unknown")
@@ -253,7 +252,7 @@ def _workers_html(scores: Sequence[tuple[str, Score]]) -> str:
     return f"<table><thead><tr>{heads}</tr></thead><tbody>{''.join(rows)}</tbody></table>{rest}"
 
 
-def _row_html(row: ComparedEvent) -> str:
+def _row_html(row: ShownRow) -> str:
     sign, colour = _SIGNS[row.verdict]
     title = f"#{row.event.seq} <b>{escape(row.event.kind)}</b> {coloured(escape(row.worker), 'mu')}"
     why = f"<div>{coloured(escape(row.why), colour)}</div>" if row.why and row.verdict != "same" else ""
@@ -293,7 +292,7 @@ def _alone(lines: Iterable[str], others: Iterable[str]) -> set[int]:
 class Attached:
     """What an attachment shows now, as text and as HTML: in a terminal, and once it has ended."""
 
-    def __init__(self, attachment: Attachment, choice: Choice, *, colours: bool = False) -> None:
+    def __init__(self, attachment: ShownAttachment, choice: Choice, *, colours: bool = False) -> None:
         self.attachment = attachment
         self._choice = choice
         self._colours = colours

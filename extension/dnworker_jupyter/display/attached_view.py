@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 from IPython.display import display
 
-from dnworker.panel.attached_part import state_since
+from dnworker.panel.attached import state_since
 from dnworker_jupyter.display.attached import Attached, Choice
 
 if TYPE_CHECKING:
-    from dnworker.attach.attachment import Attachment
+    from dnworker.panel.attached import ShownAttachment
     from dnworker_jupyter.display import attached_widget
 
 TELL_SECONDS = 0.5
@@ -28,7 +28,7 @@ class AttachedView:
         is_terminal: whether nothing live can be shown; then it is text with the mark in colours.
     """
 
-    def __init__(self, attachment: Attachment, choice: Choice, *, is_terminal: bool = False) -> None:
+    def __init__(self, attachment: ShownAttachment, choice: Choice, *, is_terminal: bool = False) -> None:
         self.attachment = attachment
         self._still = Attached(attachment, choice, colours=is_terminal)
         self._choice = choice
@@ -76,7 +76,7 @@ class Telling:
     """
 
     def __init__(
-        self, attachment: Attachment, tell: Callable[[], object], look: Callable[[], object]
+        self, attachment: ShownAttachment, tell: Callable[[], object], look: Callable[[], object]
     ) -> None:
         self._attachment = attachment
         self._tell = tell

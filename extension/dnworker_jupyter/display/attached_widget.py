@@ -6,12 +6,13 @@ from typing import TYPE_CHECKING
 
 from traitlets import Bool, Int, Unicode
 
-from dnworker.panel.attached_part import ROWS_SHOWN, mode_of
+from dnworker.panel.attached import mode_of
+from dnworker.panel.attached_part import ROWS_SHOWN
 from dnworker_jupyter.display.attached import Choice, attached_html, attached_text
 from dnworker_jupyter.display.live_widget import LiveWidget
 
 if TYPE_CHECKING:
-    from dnworker.attach.attachment import Attachment
+    from dnworker.panel.attached import ShownAttachment
 
 
 class Attached(LiveWidget):
@@ -38,7 +39,7 @@ class Attached(LiveWidget):
     unknown = Int(0).tag(sync=True)
     received = Int(0).tag(sync=True)
 
-    def __init__(self, attachment: Attachment, choice: Choice) -> None:
+    def __init__(self, attachment: ShownAttachment, choice: Choice) -> None:
         self._attachment = attachment
         self._choice = choice
         super().__init__(

@@ -19,6 +19,9 @@ from dnworker_jupyter.display.printed import Room
 from dnworker_jupyter.display.trace_html import CellLink, trace_html
 from dnworker_jupyter.live.stale import StaleHandlers
 
+Mark = Callable[[Trace], Marked | None]
+"""Returns the line above a trace; None for none."""
+
 TEXT_ROWS = 1_000
 """Rows of a trace as text that a cell shows."""
 
@@ -28,7 +31,7 @@ def register_formatters(
     stale: StaleHandlers,
     shown: Listeners[[]],
     cell: CellLink | None = None,
-    mark: Callable[[Trace], Marked | None] = lambda trace: None,
+    mark: Mark = lambda trace: None,
 ) -> Callable[[], None]:
     """Let IPython show traces, with which of the handlers that ran are stale.
 
@@ -39,8 +42,7 @@ def register_formatters(
         cell: where cells are by now, to link them.
         mark: returns the line above a trace of the time in which the notebook is attached elsewhere.
 
-    Returns:
-        what ends the displays below them.
+    Returns what ends the displays below them.
     """
     waiting: list[dict[str, Any]] = []
 
@@ -49,17 +51,10 @@ def register_formatters(
         html = trace_html(trace, room, stale_notes(trace, stale), cell)
         if room.has_below:
             waiting.extend(room.below)
-        line = mark(trace)
-        return html if line is None else line._repr_html_() + html
+        return _below_mark(mark(trace), html)
 
     def as_text(trace: Trace, printer: Any, _: object) -> None:
-        lines = trace.lines(TEXT_ROWS, in_colours if has_colours(shell) else as_it_is)
-        line = mark(trace)
-        above = [] if line is None else [line.as_text(colours=has_colours(shell))]
-        printer.text("\n".join([*above, *lines, *stale_notes(trace, stale)]))
-
-    def compared_as_text(found: Comparison, printer: Any, _: object) -> None:
-        printer.text(comparison_text(found) if has_colours(shell) else repr(found))
+        printer.text("\n".join([*_trace_lines(trace, mark(trace), shell), *stale_notes(trace, stale)]))
 
     def show_below() -> None:
         below, waiting[:] = [*waiting], []
@@ -69,13 +64,31 @@ def register_formatters(
     formatters = shell.display_formatter.formatters
     formatters["text/plain"].for_type(Trace, as_text)
     formatters["text/html"].for_type(Trace, as_html)
-    formatters["text/plain"].for_type(Comparison, compared_as_text)
-    formatters["text/html"].for_type(Comparison, comparison_html)
+    _register_comparisons(shell)
     undo = ExitStack()
     shell.events.register("post_execute", show_below)
     undo.callback(shell.events.unregister, "post_execute", show_below)
     undo.callback(shown.add(show_below))
     return undo.close
+
+
+def _register_comparisons(shell: Any) -> None:
+    def as_text(found: Comparison, printer: Any, _: object) -> None:
+        printer.text(comparison_text(found) if has_colours(shell) else repr(found))
+
+    formatters = shell.display_formatter.formatters
+    formatters["text/plain"].for_type(Comparison, as_text)
+    formatters["text/html"].for_type(Comparison, comparison_html)
+
+
+def _below_mark(mark: Marked | None, html: str) -> str:
+    return html if mark is None else mark._repr_html_() + html
+
+
+def _trace_lines(trace: Trace, mark: Marked | None, shell: Any) -> list[str]:
+    colours = has_colours(shell)
+    above = [] if mark is None else [mark.as_text(colours=colours)]
+    return [*above, *trace.lines(TEXT_ROWS, in_colours if colours else as_it_is)]
 
 
 def has_colours(shell: Any) -> bool:

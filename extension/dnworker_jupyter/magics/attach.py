@@ -11,14 +11,14 @@ from urllib.parse import urlsplit
 from dnworker.attach.attaching import attach
 from dnworker.core.errors import RuntimeUnavailable, UsageError, code_of
 from dnworker.core.files import working_directory
-from dnworker.panel.attached_part import attachment_of, mode_of
+from dnworker.panel.attached import attachment_of, mode_of
 from dnworker_jupyter.display.attached import MOST_ROWS, ROWS_SHOWN, Attached, Choice
 from dnworker_jupyter.display.attached_view import AttachedView, Telling
 from dnworker_jupyter.display.tables import Note
 from dnworker_jupyter.magics.context import MagicContext
 
 if TYPE_CHECKING:
-    from dnworker.attach.attachment import Attachment
+    from dnworker.panel.attached import ShownAttachment
 
 WAY = "%runtime attach"
 NOTHING = f"this notebook is attached to nothing; {WAY} URL follows another runtime"
@@ -78,7 +78,7 @@ async def attach_notebook(
     token_file: str | None = None,
     ca: str | None = None,
     live: bool = False,
-) -> Attachment:
+) -> ShownAttachment:
     """Attach the notebook; nothing changes where it is attached to the same already, in the same way.
 
     Raises:
@@ -106,7 +106,7 @@ async def attach_notebook(
     return attachment
 
 
-def view_of(context: MagicContext, attachment: Attachment, choice: Choice | None = None) -> AttachedView:
+def view_of(context: MagicContext, attachment: ShownAttachment, choice: Choice | None = None) -> AttachedView:
     """Return what shows an attachment in this notebook or terminal."""
     return AttachedView(attachment, choice or Choice(), is_terminal=context.loop.has_thread)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dnworker.core.errors import UsageError
-from dnworker.panel.attached_part import attachment_of
+from dnworker.panel.attached import attachment_of
 from dnworker_jupyter.display.attached import Marked, mark, mark_of, summary
 from dnworker_jupyter.display.tables import Note
 from dnworker_jupyter.magics.context import MagicContext

@@ -23,7 +23,7 @@ from dnworker.events.causes import published_by_agent
 from dnworker.events.failing import Failure
 from dnworker.events.journal import SHORTEST_ID
 from dnworker.events.trace import Trace
-from dnworker.panel.attached_part import mark_to_json
+from dnworker.panel.attached import mark_to_json
 from dnworker.runtime import Runtime
 from dnworker_jupyter.display.cell_insertion import CellInsertion
 from dnworker_jupyter.export.slicing.problems import ExportProblem, NotExportable

@@ -117,9 +117,7 @@ async def run_worker_line(context: MagicContext, options: WorkerOptions) -> obje
     _check_options(options)
     match options.words:
         case [] | ["list"]:
-            table = workers_table(context.runtime.workers())
-            table.mark = mark_here(context)
-            return table
+            return _list(context)
         case ["resume", *names] if len(names) < 2:
             return resume(context, context.worker(names[0]) if names else None, drop=options.drop)
         case [verb] if verb in WORKER_VERBS:
@@ -256,6 +254,12 @@ def _line_number(text: str | None) -> int | None:
     raise UsageError(
         f"--before {text}: the number of a line of the log is wanted, as in --before 299", code="DN305"
     )
+
+
+def _list(context: MagicContext) -> Table:
+    table = workers_table(context.runtime.workers())
+    table.mark = mark_here(context)
+    return table
 
 
 async def _table(context: MagicContext, managed: ManagedWorker) -> Table:

@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 
 from dnworker.attach.facts import Gap
 from dnworker.panel import attached_part
-from dnworker.panel.attached_part import LONGEST, ROWS_SHOWN, attached_to_json, mark_to_json
+from dnworker.panel.attached import LINES_SHOWN, LONGEST, mark_to_json
+from dnworker.panel.attached_part import ROWS_SHOWN, attached_to_json
 from dnworker.panel.pace import Pace
 
 from ..attachments import URL, FakeAttachment
@@ -114,7 +115,7 @@ async def test_what_no_view_asks_for_is_bounded_all_the_same(wanted):
     part = await attached_to_json(Model(attachment), wanted, Pace())
     assert len(part["rows"]) <= ROWS_SHOWN
     for row in part["rows"]:
-        assert len(row["notebook"]) <= attached_part.LINES_SHOWN + 1
+        assert len(row["notebook"]) <= LINES_SHOWN + 1
         assert all(len(line) <= LONGEST + 20 for line in row["notebook"])
 
 
