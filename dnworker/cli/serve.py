@@ -44,6 +44,7 @@ from dnworker.cli.state_options import add_state_arguments, check_kept
 from dnworker.cli.stop_options import EndTimes, add_stop_arguments, end_times_of
 from dnworker.cli.storm_options import add_storm_arguments
 from dnworker.cli.streams import streams
+from dnworker.cli.telemetry_options import add_telemetry_arguments
 from dnworker.core.errors import DnworkerError, UsageError
 from dnworker.engine.output import kept_output
 from dnworker.engine.own_loop import contained
@@ -95,6 +96,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         add_cluster_arguments,
         add_stop_arguments,
         add_listen_arguments,
+        add_telemetry_arguments,
         add_config_arguments,
         add_log_arguments,
     ):
