@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import time
 from collections import deque
+from collections.abc import Callable
 
 from dnworker.core.envelope import EventEnvelope, bytes_of_payload, payload_json
 from dnworker.core.invocation import Invocation, current_invocation, published_elsewhere, published_with
@@ -15,6 +16,7 @@ from dnworker.core.logs import LogLine
 from dnworker.telemetry.contexts import Context, read_parent, running, sending, trace_of
 from dnworker.telemetry.records import Line, Piece, Queue, Ran, Sent
 from dnworker.telemetry.sampler import Sampler
+from dnworker.telemetry.users import is_used
 
 EVENTS_KNOWN = 50_000
 """Events that are sent, and which are remembered: workers may get to them later."""
@@ -51,24 +53,32 @@ class Recorder:
         self._running: dict[Invocation, Ran] = {}
         self._ended: dict[Invocation, Ran] = {}
         self._turns: dict[str, None] = {}
+        self.nest: Callable[[], object] | None = None
+        """Has handlers run within their span; called once, as soon as code of users may have spans."""
 
     # -- events ----------------------------------------------------------------------------------------
 
     def note_event(self, envelope: EventEnvelope) -> None:
         """Note an event as it is published, in the context of its publisher."""
         invocation = current_invocation.get()
+        ran = None
+        if invocation is None:
+            if self._sampler.is_used_up():
+                return
+        elif (ran := self._running.get(invocation) or self._ended.get(invocation)) is None:
+            return
         if envelope.kind in _NO_MESSAGES:
             if self._turns and envelope.kind == "turn.event":
                 self._note_piece(envelope)
             return
-        if invocation is None:
+        if ran is None or invocation is None:
             if (outside := published_with.get()) is not None or published_elsewhere.get():
                 self._note_from_outside(envelope, outside or "", is_here=not published_elsewhere.get())
                 return
             trace_id = trace_of(envelope.event_id)
             if self._sampler.begins(trace_id):
                 self._note_sent(envelope, trace_id, None, None)
-        elif (ran := self._running.get(invocation) or self._ended.get(invocation)) is not None:
+        else:
             self._note_from_handler(envelope, invocation, ran)
 
     def _note_from_handler(self, envelope: EventEnvelope, invocation: Invocation, ran: Ran) -> None:
@@ -129,13 +139,19 @@ class Recorder:
             context = self._events.get(event.event_id)
             if context is None or not self._sampler.goes_on():
                 return
-            self._running[invocation] = Ran(invocation, context.trace_id, context)
+            self._note_begun(invocation, Ran(invocation, context.trace_id, context))
             if invocation.cause == "turn" and event.turn_id is not None:
                 self._turns[event.turn_id] = None
         elif not invocation.muted:
             trace_id = trace_of(invocation.id * 2)
             if self._sampler.begins(trace_id):
-                self._running[invocation] = Ran(invocation, trace_id, None)
+                self._note_begun(invocation, Ran(invocation, trace_id, None))
+
+    def _note_begun(self, invocation: Invocation, ran: Ran) -> None:
+        self._running[invocation] = ran
+        if self.nest is not None and is_used():
+            nest, self.nest = self.nest, None
+            nest()
 
     def _note_ended(self, invocation: Invocation, ran: Ran) -> None:
         self._spans.append(ran)

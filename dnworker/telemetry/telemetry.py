@@ -57,11 +57,12 @@ class Telemetry:
         self._sampler = Sampler(self.settings.sampling)
         self._recorder = recorder = Recorder(self._sampler, exporter.spans, exporter.lines)
         if "traces" in exporter.senders:
-            self._nesting = Nesting(recorder.context_of, self._take_users, self.settings.sampling.ratio)
+            nesting = Nesting(recorder.context_of, self._take_users, self.settings.sampling.ratio)
+            recorder.nest = lambda: self._undo.append(nesting.open(engine.services.around))
+            self._nesting = nesting
             self._undo = [
                 engine.bus.tap(recorder.note_event),
                 engine.history.listen(recorder.note_invocation),
-                engine.services.around.add(self._nesting.wrap),
             ]
         if "logs" in exporter.senders:
             self._undo.append(engine.logs.listen(recorder.note_line))

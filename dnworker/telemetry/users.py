@@ -15,7 +15,7 @@ from dnworker.telemetry.contexts import Context
 if TYPE_CHECKING:
     from opentelemetry.proto.trace.v1.trace_pb2 import ResourceSpans
 
-    from dnworker.workers.around import Handler
+    from dnworker.workers.around import Around, Handler
 
 Take = Callable[[Any], None]
 
@@ -54,6 +54,11 @@ class Nesting:
         self._context_of, self._take, self._ratio = context_of, take, ratio
         _takers.append(take)
 
+    def open(self, around: Around) -> Callable[[], None]:
+        """Put spans around handlers from now on; returns the function that ends it."""
+        ensure_provider(self._ratio)
+        return around.add(self.wrap)
+
     def close(self) -> None:
         """Take no more spans."""
         if self._take in _takers:
@@ -61,9 +66,6 @@ class Nesting:
 
     def wrap(self, invocation: Invocation, handler: Handler) -> Handler:
         """Return what runs a handler within its span; every event pays for it."""
-        if "opentelemetry.trace" not in sys.modules:
-            return handler
-        ensure_provider(self._ratio)
         span = _span_of(*self._context_of(invocation))
 
         async def nested(*args: Any) -> Any:
