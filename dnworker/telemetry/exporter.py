@@ -1,6 +1,6 @@
 """`Exporter`: a thread that makes requests of what the queues have, and sends them; it has a loop of its own.
 
-No event wakes it: it looks once a second. Whatever a collector does, the queues are bounded, and the thread
+No event wakes it: it looks once a second, or as often as it is told to. Whatever a collector does, the queues are bounded, and the thread
 ends within the time that `close` gives it.
 """
 
@@ -28,9 +28,6 @@ log = logging.getLogger("dnworker.telemetry")
 BATCH = 512
 """Records of a request."""
 
-SECONDS = 1.0
-"""How long records wait for others before they are sent."""
-
 SPANS_WAITING, LINES_WAITING, MEASURES_WAITING = 8_192, 8_192, 2
 """Records that wait for the thread at most."""
 
@@ -51,6 +48,7 @@ class Exporter:
             for signal in ("traces", "metrics", "logs")
             if (endpoint := settings.endpoint(signal)) is not None
         }
+        self._seconds = settings.batch_seconds
         self._requests = Requests(resource)
         self._times = Times()
         self._maker = SpanMaker(self._times)
@@ -130,7 +128,7 @@ class Exporter:
             elif self._ending.is_set():
                 return
             else:
-                async with _limit(SECONDS):
+                async with _limit(self._seconds):
                     await self._ending.wait()
 
     def _traces(self) -> tuple[bytes, int] | None:

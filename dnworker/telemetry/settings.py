@@ -32,6 +32,7 @@ VARIABLES = (
 READ = (
     *("OTEL_SDK_DISABLED", "OTEL_SERVICE_NAME", "OTEL_RESOURCE_ATTRIBUTES"),
     *("OTEL_TRACES_SAMPLER", "OTEL_TRACES_SAMPLER_ARG", "OTEL_METRIC_EXPORT_INTERVAL"),
+    "OTEL_BSP_SCHEDULE_DELAY",
     *(f"OTEL_{signal.upper()}_EXPORTER" for signal in SIGNALS),
     *(
         f"OTEL_EXPORTER_OTLP{of}_{what}"
@@ -104,6 +105,7 @@ class TelemetrySettings:
     resource: Mapping[str, str] = field(default_factory=dict)
     sampling: Sampling = Sampling()
     metric_seconds: float = 60.0
+    batch_seconds: float = 1.0
 
     @property
     def is_on(self) -> bool:
@@ -143,6 +145,7 @@ def read_settings(
         **ends,
         resource=_resource(environ),
         sampling=_sampling(environ, per_second),
+        batch_seconds=_milliseconds(environ, "OTEL_BSP_SCHEDULE_DELAY", 1.0, 60.0),
         metric_seconds=_milliseconds(environ, "OTEL_METRIC_EXPORT_INTERVAL", 60.0, 3600.0),
     )
 
@@ -255,7 +258,7 @@ def _milliseconds(environ: Mapping[str, str], name: str, default: float, most: f
     value = _number(text)
     if value is None or value <= 0:
         raise UsageError(f"{name}={text[:40]}: milliseconds are wanted, such as 10000", code=_CODE)
-    return min(max(value / 1000, 0.1), most)
+    return min(max(value / 1000, 0.01), most)
 
 
 def _number(text: str) -> float | None:
