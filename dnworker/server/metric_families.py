@@ -245,9 +245,8 @@ def _runtime(measure: Measure) -> Iterator[Metric]:
 
 def _telemetry(uses: Sequence[TelemetryUse]) -> Iterator[Metric]:
     of = "of a signal of OpenTelemetry"
-    yield _counter(
-        "dnworker_telemetry_sent", f"Items {of} that were sent.", "signal", {u.signal: u.sent for u in uses}
-    )
+    sent = {use.signal: use.sent for use in uses}
+    yield _counter("dnworker_telemetry_sent", f"Items {of} that were sent.", "signal", sent)
     dropped = {use.signal: use.dropped for use in uses}
     yield _counter("dnworker_telemetry_dropped", f"Items {of} that were lost.", "signal", dropped)
     limited = {use.signal: use.limited for use in uses}

@@ -1,7 +1,7 @@
 """`Exporter`: a thread that makes requests of what the queues have, and sends them; it has a loop of its own.
 
-No event wakes it: it looks once a second, or as often as it is told to. Whatever a collector does, the queues are bounded, and the thread
-ends within the time that `close` gives it.
+No event wakes it: it looks once a second, or as often as it is told to. Whatever a collector does, the queues
+are bounded, and the thread ends within the time that `close` gives it.
 """
 
 from __future__ import annotations

@@ -33,7 +33,7 @@ LINE_CHARACTERS = 8_192
 _NO_MESSAGES = frozenset(("turn.event", "transport.heartbeat"))
 """Kinds of which no span is made: there are hundreds of a turn."""
 
-_TEXT_OF_TURN = b'"generation_content"'
+_TEXT_OF_TURN = b'"generationcontent"'
 
 
 class Recorder:

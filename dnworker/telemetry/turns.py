@@ -52,7 +52,7 @@ class TurnSpans:
         made = _Steps(span, turn_id)
         for at, kind, data in pieces:
             made.take(at, kind, data)
-            if kind == "generation_end":
+            if kind == "generationend":
                 model = _text(data.get("model")) or model
                 usage = data.get("usage")
                 for n, name in enumerate(("input_tokens", "output_tokens")):
@@ -82,14 +82,14 @@ class _Steps:
 
     def take(self, at: int, kind: str, data: dict[str, Any]) -> None:
         """Take the next piece."""
-        if kind in ("generation_start", "generation_end"):
+        if kind in ("generationstart", "generationend"):
             key = ("step", str(data.get("step")))
-        elif kind in ("tool_start", "tool_end"):
+        elif kind in ("toolstart", "toolend"):
             call = data.get("tool_call")
             key = ("call", str(call.get("id"))) if isinstance(call, dict) else ("", "")
         else:
             return
-        if kind.endswith("_start"):
+        if kind.endswith("start"):
             self._begun[key] = at
         elif (started := self._begun.pop(key, None)) is not None:
             self.spans.append(

@@ -6,7 +6,7 @@ import gzip
 import socket
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
@@ -166,11 +166,8 @@ def misbehaving(act: Callable[[socket.socket, threading.Event], None]) -> Iterat
         threads = []
 
         def serve(connection: socket.socket) -> None:
-            with connection:
-                try:
-                    act(connection, ended)
-                except OSError:
-                    pass  # the other side has gone, as it should
+            with connection, suppress(OSError):  # the other side has gone, as it should
+                act(connection, ended)
 
         def accept() -> None:
             while True:
@@ -192,9 +189,7 @@ def misbehaving(act: Callable[[socket.socket, threading.Event], None]) -> Iterat
             listener.shutdown(socket.SHUT_RDWR)
             accepting.join()
             for connection in hostile.connections:
-                try:
+                with suppress(OSError):  # closed already
                     connection.shutdown(socket.SHUT_RDWR)
-                except OSError:
-                    pass  # closed already
             for thread in threads:
                 thread.join()

@@ -158,7 +158,8 @@ async def test_a_schedule_begins_a_trace_and_a_task_is_linked_to_those_it_begins
         spans = receiver.spans()
     scheduled = next(span for span in spans if span.name == "send tick.scheduled")
     schedule = next(span for span in spans if span.span_id == scheduled.parent)
-    assert schedule.name.startswith("schedule ") and schedule.name.endswith("clocked.tick")
+    assert schedule.name.startswith("schedule ")
+    assert schedule.name.endswith("clocked.tick")
     assert schedule.trace_id == scheduled.trace_id == schedule.span_id * 2
     polled = next(span for span in spans if span.name == "send tick.polled")
     task = next(span for span in spans if span.name.startswith("task "))
