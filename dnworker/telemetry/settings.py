@@ -204,7 +204,8 @@ def _address(signal: str, url: str | None, environ: Mapping[str, str]) -> tuple[
     try:
         parsed = httpx.URL(text.strip())
         is_right = parsed.scheme in ("http", "https") and bool(parsed.host) and not parsed.fragment
-    except httpx.InvalidURL:
+        is_right = is_right and urlsplit(text.strip()).port != 0  # which raises where there is none
+    except (httpx.InvalidURL, ValueError):
         is_right = False
     if not is_right:
         raise UsageError(
@@ -212,6 +213,12 @@ def _address(signal: str, url: str | None, environ: Mapping[str, str]) -> tuple[
             code=_CODE,
         )
     headers = {}
+    if parsed.userinfo and url is not None:  # others see options: processes, and `dnworker config`
+        raise UsageError(
+            f"--otlp {shown_url(text)}: it has a user or a password, which belong into the variable "
+            "OTEL_EXPORTER_OTLP_HEADERS",
+            code=_CODE,
+        )
     if parsed.userinfo:
         user, password = (unquote(part) for part in (parsed.username, parsed.password))
         basic = httpx.BasicAuth(user, password)
