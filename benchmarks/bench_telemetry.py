@@ -1,7 +1,7 @@
 """Events a second from publish to handler with telemetry on and off, beside a bare task an event, in one run.
 
-A collector on loopback, in a process of its own, takes what is sent. Times are those of the processor that the
-loop's thread has used, so that others on the machine count less; `wall_` has the time on the wall.
+A collector on loopback, in a process of its own, takes what is sent. Times are those of the processor that
+the loop's thread has used, so that others on the machine count less; `wall_` has the time on the wall.
 """
 
 from __future__ import annotations

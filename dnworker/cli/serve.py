@@ -86,6 +86,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--watch", action="store_true", help="reload a capability when what is read to load it changes"
     )
     parser.add_argument("--watch-all", action="store_true", help="the same for every file in its directory")
+    _add_more(parser)
+    parser.set_defaults(command=serve)
+
+
+def own_parser() -> argparse.ArgumentParser:
+    """Return a parser with the options of `serve` alone: each of them is a setting."""
+    parser = argparse.ArgumentParser(add_help=False)
+    add_arguments(parser)
+    return parser
+
+
+def _add_more(parser: argparse.ArgumentParser) -> None:
+    """Declare the arguments that have files of their own, in the order of `--help`."""
     for add in (
         _add_kept,
         add_restart_arguments,
@@ -101,14 +114,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         add_log_arguments,
     ):
         add(parser)
-    parser.set_defaults(command=serve)
-
-
-def own_parser() -> argparse.ArgumentParser:
-    """Return a parser with the options of `serve` alone: each of them is a setting."""
-    parser = argparse.ArgumentParser(add_help=False)
-    add_arguments(parser)
-    return parser
 
 
 def _add_kept(parser: argparse.ArgumentParser) -> None:

@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Protocol
+from typing import Any, Protocol
 
 from dnworker.core.models import TelemetryUse
-
-if TYPE_CHECKING:
-    from dnworker.engine.engine import Engine
 
 
 class Exporting(Protocol):
     """Hears of everything in an engine, and sends it."""
 
-    async def open(self, engine: Engine, /) -> None:
+    async def open(self, engine: Any, /) -> None:
         """Hear of an engine from now on; its start calls it."""
         ...
 
-    async def close(self, engine: Engine, /, within: float | None = None) -> None:
+    async def close(self, engine: Any, /, within: float | None = None) -> None:
         """Send what waits within so many seconds, and hear no more; its stop calls it, at times twice."""
         ...
 

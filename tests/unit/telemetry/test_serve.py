@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import signal
@@ -75,7 +76,7 @@ async def test_one_trace_goes_through_a_worker_process(tmp_path: Path) -> None:
         lines = [record for record in receiver.records() if record.body.string_value == "got {'n': 1}"]
     chain = ["process demo.pong", "send demo.pong", "process demo.ping", "send demo.ping"]
     assert spans["send demo.done"].parent == spans[chain[0]].span_id
-    for below, above in zip(chain, chain[1:], strict=False):
+    for below, above in itertools.pairwise(chain):
         assert spans[below].parent == spans[above].span_id
     assert spans["send demo.ping"].parent == parent
     assert spans["process demo.ping"].attributes["messaging.consumer.group.name"] == "demo:echo"
