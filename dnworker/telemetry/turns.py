@@ -91,7 +91,7 @@ class _Steps:
             return
         if kind.endswith("start"):
             self._begun[key] = at
-        elif (started := self._begun.pop(key, None)) is not None:
+        elif (started := self._begun.pop(key, None)) is not None and (key[0] == "call" or data.get("model")):
             self.spans.append(
                 self._call(started, at, data) if key[0] == "call" else self._step(started, at, data)
             )
@@ -106,8 +106,7 @@ class _Steps:
             "gen_ai.usage.output_tokens": _count(usage, "output_tokens"),
             "dnworker.turn.step": _count(data, "step"),
         }
-        name = f"chat {model}" if model else "chat"
-        return self._span(name, f"step {data.get('step')}", Span.SPAN_KIND_CLIENT, started, ended, values)
+        return self._span(f"chat {model}", f"step {data.get('step')}", Span.SPAN_KIND_CLIENT, started, ended, values)
 
     def _call(self, started: int, ended: int, data: dict[str, Any]) -> Span:
         call = data["tool_call"]
