@@ -20,6 +20,8 @@ from dnworker.engine.output import kept_output
 from dnworker.engine.placement import Place
 from dnworker.engine.tokens import WorkerScope
 from dnworker.server.listening import Listening, make_listening
+from dnworker.telemetry.making import make_telemetry
+from dnworker.telemetry.settings import TelemetrySettings
 
 if TYPE_CHECKING:
     from starlette.types import ASGIApp
@@ -80,6 +82,9 @@ class Runtime(Engine):
         trusted_proxies: whose `X-Forwarded-For`, `-Proto` and `-Host` headers count: addresses, networks, and
             `unix` for whoever connects over the unix socket.
         allowed_hosts: names that requests may be sent to, beside loopback's and `host`.
+        telemetry: the URL of an OpenTelemetry collector that gets spans, metrics and logs, such as
+            `http://127.0.0.1:4318`; False for none. By default the standard variables decide, such as
+            `OTEL_EXPORTER_OTLP_ENDPOINT`.
 
     Attributes:
         agents: who answers turns: `register(name, reply)` sets a script, `register_model(name, model)` a
@@ -143,6 +148,7 @@ class Runtime(Engine):
         tls_client_ca: str | os.PathLike[str] | None = None,
         trusted_proxies: Collection[str] = (),
         allowed_hosts: Collection[str] = (),
+        telemetry: str | bool | TelemetrySettings | None = None,
     ) -> None:
         listening = make_listening(
             host,
@@ -174,6 +180,7 @@ class Runtime(Engine):
         self.services.use(is_observed=observe, keep_state=keep_state, check_payloads=check_payloads)
         self.listening: Listening | None = None if port is None and uds is None else listening
         self.tokens.worker_scope = worker_scope
+        self.telemetry = make_telemetry(telemetry, os.environ)
 
     async def start(self) -> None:
         """Listen, if there is a port; returns when the API answers. `async with` calls it.

@@ -21,6 +21,7 @@ from dnworker.cli.roots import roots_of
 from dnworker.cli.settings.resolving import Value
 from dnworker.cli.stop_options import end_times_of
 from dnworker.cli.storm_options import apply_storm_options, check_storm_options
+from dnworker.cli.telemetry_options import telemetry_of
 from dnworker.core.errors import UsageError
 from dnworker.core.limits import parse_limits
 from dnworker.engine.replicas_text import replicas_of
@@ -68,6 +69,7 @@ def make_runtime(options: argparse.Namespace) -> Runtime:
         tls_client_ca=options.tls_client_ca,
         trusted_proxies=options.trusted_proxy,
         allowed_hosts=options.allowed_host,
+        telemetry=telemetry_of(options),
     )
     use_inherited(runtime)
     apply_storm_options(options, runtime)
@@ -90,6 +92,7 @@ def check_options(options: argparse.Namespace) -> None:
     place_of(options)
     replicas_of(options.replicas, options.ordered_by, options.keep_state)
     check_storm_options(options)
+    telemetry_of(options)
     if options.broker is None:
         shared_settings_of(options)
         broker_of(options)

@@ -44,6 +44,7 @@ from dnworker.cli.state_options import add_state_arguments, check_kept
 from dnworker.cli.stop_options import EndTimes, add_stop_arguments, end_times_of
 from dnworker.cli.storm_options import add_storm_arguments
 from dnworker.cli.streams import streams
+from dnworker.cli.telemetry_options import add_telemetry_arguments
 from dnworker.core.errors import DnworkerError, UsageError
 from dnworker.engine.output import kept_output
 from dnworker.engine.own_loop import contained
@@ -85,6 +86,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--watch", action="store_true", help="reload a capability when what is read to load it changes"
     )
     parser.add_argument("--watch-all", action="store_true", help="the same for every file in its directory")
+    _add_more(parser)
+    parser.set_defaults(command=serve)
+
+
+def own_parser() -> argparse.ArgumentParser:
+    """Return a parser with the options of `serve` alone: each of them is a setting."""
+    parser = argparse.ArgumentParser(add_help=False)
+    add_arguments(parser)
+    return parser
+
+
+def _add_more(parser: argparse.ArgumentParser) -> None:
+    """Declare the arguments that have files of their own, in the order of `--help`."""
     for add in (
         _add_kept,
         add_restart_arguments,
@@ -95,18 +109,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         add_cluster_arguments,
         add_stop_arguments,
         add_listen_arguments,
+        add_telemetry_arguments,
         add_config_arguments,
         add_log_arguments,
     ):
         add(parser)
-    parser.set_defaults(command=serve)
-
-
-def own_parser() -> argparse.ArgumentParser:
-    """Return a parser with the options of `serve` alone: each of them is a setting."""
-    parser = argparse.ArgumentParser(add_help=False)
-    add_arguments(parser)
-    return parser
 
 
 def _add_kept(parser: argparse.ArgumentParser) -> None:

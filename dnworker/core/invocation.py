@@ -241,6 +241,11 @@ published_with: contextvars.ContextVar[str | None] = contextvars.ContextVar(
 )
 """The `traceparent` of the event that is delivered here; who notes events keeps it with them."""
 
+published_elsewhere: contextvars.ContextVar[bool] = contextvars.ContextVar(
+    "dnworker_published_elsewhere", default=False
+)
+"""Whether the event that is delivered here was published by another runtime, which shares the broker."""
+
 
 @contextmanager
 def published_as(traceparent: str | None) -> Iterator[None]:
@@ -253,9 +258,9 @@ def published_as(traceparent: str | None) -> Iterator[None]:
 
 
 def traceparent_here() -> str | None:
-    """Return the header with which an event that is published here goes on; None outside of handlers."""
+    """Return the header with which an event that is published here goes on: of its handler or its request."""
     invocation = current_invocation.get()
-    return None if invocation is None else invocation.span_context
+    return published_with.get() if invocation is None else invocation.span_context
 
 
 _TRACE_ID = re.compile(r"(?!0{32})[0-9a-f]{32}")

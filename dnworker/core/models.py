@@ -133,8 +133,35 @@ class LimitUse(msgspec.Struct, kw_only=True):
     dropped: int | None = None
 
 
+class TelemetryUse(msgspec.Struct, kw_only=True):
+    """How one signal of OpenTelemetry does.
+
+    Attributes:
+        signal: `traces`, `metrics` or `logs`.
+        endpoint: where it is sent to.
+        sent: spans, metrics or lines that the collector has taken.
+        dropped: those that it has not taken, or that there was no room for.
+        limited: spans that were left out, as there were too many a second.
+        waiting: those that are to be sent.
+        failing_since: since when the collector takes nothing; None where it does.
+        failure: why, in words.
+    """
+
+    signal: str
+    endpoint: str
+    sent: int = 0
+    dropped: int = 0
+    limited: int = 0
+    waiting: int = 0
+    failing_since: datetime | None = None
+    failure: str | None = None
+
+
 class RuntimeInfo(msgspec.Struct, kw_only=True):
-    """The runtime and its capabilities (contract 6.3); `limits` are ours, None of another runtime."""
+    """The runtime and its capabilities (contract 6.3).
+
+    `limits` and `telemetry` are ours, None of another runtime; `telemetry` also where it is off.
+    """
 
     status: str = "ok"
     version: str
@@ -144,6 +171,7 @@ class RuntimeInfo(msgspec.Struct, kw_only=True):
     default_capability: str | None = None
     capabilities: list[CapabilityInfo] = msgspec.field(default_factory=list)
     limits: dict[str, LimitUse] | None = None
+    telemetry: list[TelemetryUse] | None = None
 
 
 class SessionListResult(msgspec.Struct, kw_only=True):

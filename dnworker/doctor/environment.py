@@ -57,6 +57,9 @@ FLAG_PREFIX = "DREADNODE_CAPABILITY_FLAG__"
 OTHERS = ("NATS_USER", "NATS_PASSWORD", "NATS_TOKEN", "SANDBOX_AUTH_TOKEN")
 """Variables with other names that dnworker reads, too."""
 
+TELEMETRY_PREFIX = "OTEL_"
+"""Standard variables of OpenTelemetry, which are read, too; other programs have more of them."""
+
 HOSTS = ("127.0.0.1", "localhost")
 
 
@@ -80,6 +83,7 @@ def variables(environ: Mapping[str, str] = os.environ, options: Collection[str] 
                 "variables", f"nothing reads {name}", "unset it; docs/reference/environment.md has all"
             )
     names += [name for name in OTHERS if name in environ]
+    names += sorted(name for name in environ if name.startswith(TELEMETRY_PREFIX) and environ[name])
     yield ok("variables", f"set: {', '.join(names)}" if names else "none of dnworker's is set")
 
 

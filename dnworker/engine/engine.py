@@ -61,6 +61,7 @@ from dnworker.engine.digests import identify
 from dnworker.engine.direct import DirectConnection, call_app
 from dnworker.engine.drain import Drain
 from dnworker.engine.event_catalogue import EventCatalogue
+from dnworker.engine.exporting import Exporting
 from dnworker.engine.flow import FlowMeter
 from dnworker.engine.gaps import Gaps
 from dnworker.engine.gates import set_flag
@@ -142,6 +143,8 @@ class Engine:
 
     started_on = 0.0
     """When it was started, in seconds since 1970; it stays, whatever the clocks do."""
+    telemetry: Exporting | None = None
+    """What sends telemetry; None where it is off. Set it before the start."""
     door: Callable[[], NotebookDoor] | None = None
     """Returns what agents may do in the notebook that this runs in; None where it is no notebook's."""
     attachment: Attached | None = None
@@ -448,6 +451,9 @@ class Engine:
             if self.journal is not None:
                 taken.enter_context(self.journal.recording(self.bus, self.history))
             self.resources.callback(taken.pop_all().close)
+        if self.telemetry is not None:
+            self.resources.push_async_callback(self.telemetry.close, self)  # where the start fails after this
+            await self.telemetry.open(self)
 
     async def _open(self) -> None:
         """Open what a subclass adds, such as a server; called by `start`, before the stage is `ready`."""
@@ -511,6 +517,7 @@ class Engine:
             steps.callback(self.side_threads.close)
             steps.callback(self._kill_what_is_left, bound)
             steps.push_async_callback(self.resources.aclose)  # the runtime's log hears nothing afterwards
+            steps.push_async_callback(self._close_telemetry, bound)
             steps.callback(self.storms.close)
             steps.push_async_callback(bound.run, self.commands.shared.close)
             steps.push_async_callback(bound.run, self.mcp.close)
@@ -522,6 +529,10 @@ class Engine:
             with because("The runtime stops"):
                 await bound.run(self.capabilities.close)
         return not bound.is_exceeded
+
+    async def _close_telemetry(self, bound: waiting.Bound) -> None:
+        if self.telemetry is not None:
+            await self.telemetry.close(self, bound.left)
 
     def _kill_what_is_left(self, bound: waiting.Bound) -> None:
         if bound.is_exceeded:
@@ -894,6 +905,7 @@ class Engine:
                 [capability.info() for capability in self.capabilities.all()], self.agents.added()
             ),
             limits=self.usage.read(),
+            telemetry=[] if self.telemetry is None else self.telemetry.state(),
         )
 
     # -- events ----------------------------------------------------------------------------------------

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from dnworker._version import __version__
 from dnworker.core.members import index_of
-from dnworker.core.models import LimitUse
+from dnworker.core.models import LimitUse, TelemetryUse
 from dnworker.core.run_totals import RunTotal
 from dnworker.engine.totals import OTHER
 
@@ -102,6 +102,7 @@ class Measure:
     sessions: int
     limits: Mapping[str, LimitUse]
     journal: JournalMeasure | None
+    telemetry: Sequence[TelemetryUse] = ()
 
 
 async def measure(engine: Engine) -> Measure:
@@ -142,6 +143,7 @@ async def measure(engine: Engine) -> Measure:
         sessions=len(engine.sessions),
         limits=engine.usage.read(),
         journal=None if journal is None else JournalMeasure(journal.path, journal.failure is None),
+        telemetry=() if engine.telemetry is None else engine.telemetry.state(),
     )
 
 

@@ -146,6 +146,13 @@ class Bound:
         """Whether a step was left behind."""
         self._deadline = None if seconds is None else asyncio.get_running_loop().time() + seconds
 
+    @property
+    def left(self) -> float | None:
+        """The seconds that are left, 0 where the time is up; None for no limit."""
+        if self._deadline is None:
+            return None
+        return max(0.0, self._deadline - asyncio.get_running_loop().time())
+
     async def run(self, step: Callable[[], Awaitable[None]]) -> None:
         """Take a step; when the time is up it is left behind, and goes on by itself.
 

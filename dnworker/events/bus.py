@@ -20,7 +20,7 @@ from dnworker.core.envelope import (
     pack_read,
 )
 from dnworker.core.errors import Conflict, Gone
-from dnworker.core.invocation import current_invocation, published_with
+from dnworker.core.invocation import current_invocation, published_elsewhere, published_with
 from dnworker.core.limits import Limits
 from dnworker.core.listeners import Listeners
 from dnworker.core.members import family_of
@@ -261,6 +261,7 @@ class EventBus:
         context = self._untold.pop(envelope.event_id, None)
         if context is None:
             context = contextvars.Context()  # an event of another runtime has no publisher here
+            context.run(published_elsewhere.set, True)
         return context.run(self._introduce_here, envelope, size, only, published_with.get())
 
     def _introduce_here(

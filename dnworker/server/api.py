@@ -18,7 +18,7 @@ from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
 from dnworker.core.errors import ApiError, Stopping, code_of
-from dnworker.core.invocation import current_invocation
+from dnworker.core.invocation import current_invocation, published_with, read_traceparent
 from dnworker.server import diverted
 from dnworker.server.responses import invalid, read_body, read_object, send_json
 from dnworker.server.rights import Right, demand
@@ -93,9 +93,7 @@ class Endpoint:
         """Serve one request: an ASGI application."""
         status, code, retry_after = 200, None, None
         if "traceparent" in scope:  # each request has a task of its own, and so a context
-            current_invocation.set(
-                scope["engine"].capabilities.cause_of(scope["worker"], scope["traceparent"])
-            )
+            _note_cause(scope, scope["traceparent"])
         try:
             answer = await self._answer(scope, receive)
         except ApiError as exc:
@@ -232,6 +230,15 @@ _TYPES = {
     "bool": "bool_type",
     "null": "none_required",
 }
+
+
+def _note_cause(scope: Scope, traceparent: str) -> None:
+    """Have what a request publishes go on with the trace that it names: of a handler, or from elsewhere."""
+    worker: str | None = scope.get("worker")
+    cause = None if worker is None else scope["engine"].capabilities.cause_of(worker, traceparent)
+    current_invocation.set(cause)
+    if cause is None and len(traceparent) <= 256 and read_traceparent(traceparent) is not None:
+        published_with.set(traceparent)
 
 
 def _as_invalid(message: str, where: str, given: dict[str, Any]) -> Exception:

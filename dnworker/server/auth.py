@@ -65,7 +65,7 @@ class Gatekeeper:
             return
         trust(scope)
         scope["token"], scope["worker"] = token, self._tokens.worker_of(token)
-        if traceparent and scope["worker"]:
+        if traceparent:
             scope["traceparent"] = traceparent
         if scope["type"] == "websocket":
             if (refusal := lacks(scope, SOCKETS.get(path, Right.OPERATE), self._tokens)) is not None:

@@ -6,7 +6,7 @@ Names go by the conventions of Prometheus: a base unit at the end, `_total` for 
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from itertools import accumulate
 
@@ -22,6 +22,7 @@ from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
 from dnworker.core.lifecycle import WorkerState
+from dnworker.core.models import TelemetryUse
 from dnworker.core.run_totals import BOUNDS
 from dnworker.core.schedule import spec_of
 from dnworker.core.text import valid_text
@@ -57,6 +58,8 @@ class MeasureCollector(Collector):
         yield from _runtime(measure)
         if measure.journal is not None:
             yield from _journal(measure.journal)
+        if measure.telemetry:
+            yield from _telemetry(measure.telemetry)
 
 
 def registry(measure: Measure) -> CollectorRegistry:
@@ -238,6 +241,20 @@ def _runtime(measure: Measure) -> Iterator[Metric]:
     yield _gauge("dnworker_limit_used_ratio", "How much of a limit is used, of 1.", "limit", used)
     dropped = {name: one.dropped for name, one in measure.limits.items() if one.dropped is not None}
     yield _counter("dnworker_limit_dropped", "What had to go because a limit was used up.", "limit", dropped)
+
+
+def _telemetry(uses: Sequence[TelemetryUse]) -> Iterator[Metric]:
+    of = "of a signal of OpenTelemetry"
+    sent = {use.signal: use.sent for use in uses}
+    yield _counter("dnworker_telemetry_sent", f"Items {of} that were sent.", "signal", sent)
+    dropped = {use.signal: use.dropped for use in uses}
+    yield _counter("dnworker_telemetry_dropped", f"Items {of} that were lost.", "signal", dropped)
+    limited = {use.signal: use.limited for use in uses}
+    yield _counter(
+        "dnworker_telemetry_limited", f"Items {of} that were left out for their rate.", "signal", limited
+    )
+    up = {use.signal: float(use.failing_since is None) for use in uses}
+    yield _gauge("dnworker_telemetry_up", "Whether the collector takes a signal.", "signal", up)
 
 
 def _journal(journal: JournalMeasure) -> Iterator[Metric]:

@@ -103,5 +103,5 @@ else:
         """A runtime without a server, on the virtual clock, stopped after the test."""
         from dnworker.runtime import Runtime
 
-        async with Runtime(port=None, clock=virtual_clock) as started:
+        async with Runtime(port=None, clock=virtual_clock, telemetry=False) as started:
             yield started

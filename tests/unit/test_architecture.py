@@ -48,13 +48,15 @@ FRAMEWORK = {
     "mcp_client/host": "core mcp_client _version.py",
     "engine": "core events events/brokers capability flow catalogue client sessions workers mcp_client _version.py",
     "attach": "core events client workers engine",
+    "telemetry": "core workers engine _version.py",
     "panel": "core events flow catalogue sessions workers engine",
     "server": "core events events/brokers catalogue client sessions workers engine _version.py",
     "mcp_server": "core explain client server _version.py",
-    "runtime.py": "core events/brokers flow engine panel server compat.py",
+    "runtime.py": "core events/brokers flow engine telemetry panel server compat.py",
     "cli/settings": "core capability",
     "cli": "cli/settings core explain events events/brokers events/brokers/sqlite events/brokers/jetstream capability flow"
-    " catalogue project archive deploy client doctor workers engine server mcp_server runtime.py _version.py compat.py",
+    " catalogue project archive deploy client doctor workers engine telemetry server mcp_server runtime.py"
+    " _version.py compat.py",
     "testing": "core client events/brokers server workers runtime.py compat.py",
     "__main__.py": "cli",
     "__init__.py": "core events client sessions workers runtime.py _version.py",

@@ -34,7 +34,7 @@ async def run_case(context: MagicContext, name: str, body: str) -> Note:
             f"{nearest(name, known)}",
             code="DN113",
         )
-    async with Runtime(port=None, clock=VirtualClock()) as runtime:
+    async with Runtime(port=None, clock=VirtualClock(), telemetry=False) as runtime:
         await runtime.add(apart(live.make_shadow(), context.names))
         trace = await runtime.fire(case.event, dict(case.payload), session_id=case.session, only=name)
         if (problem := _problem(case, trace)) is not None:

@@ -195,8 +195,25 @@ def _status(context: MagicContext) -> object:
     counts = ", ".join(f"{states.count(s)} {s}" for s in dict.fromkeys(states)) or "none"
     return with_mark(
         context,
-        f"runtime {runtime.runtime_id} at {runtime.url}; {runtime.bus.latest_seq} events; workers: {counts}",
+        f"runtime {runtime.runtime_id} at {runtime.url}; {runtime.bus.latest_seq} events; workers: {counts}"
+        f"{_telemetry(context)}",
     )
+
+
+def _telemetry(context: MagicContext) -> str:
+    """Return how telemetry does, in words; empty where it is off."""
+    telemetry = context.runtime.telemetry
+    if telemetry is None:
+        return ""
+    parts = []
+    for use in telemetry.state():
+        part = f"{use.sent:,} {use.signal} sent"
+        if lost := use.dropped + use.limited:
+            part += f", {lost:,} not"
+        if use.failing_since is not None:
+            part += f", failing since {use.failing_since:%H:%M:%S} UTC: {use.failure}"
+        parts.append(part)
+    return f"; telemetry: {'; '.join(parts)}"
 
 
 def _observe(context: MagicContext, mode: str | None) -> Note:

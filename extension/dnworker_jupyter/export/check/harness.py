@@ -154,7 +154,7 @@ async def _run_workers(scene: Scene, root: Path, manifest: CapabilityManifest) -
 
     unhandled: list[str] = []
     asyncio.get_running_loop().set_exception_handler(partial(_note_unhandled, unhandled))
-    async with Runtime(port=0, flags=flags) as runtime:
+    async with Runtime(port=0, flags=flags, telemetry=False) as runtime:
         with kept_output(runtime):
             run = await observe(runtime, scene, start, report_progress, before_stop=lambda: look(runtime))
     return {"run": msgspec.to_builtins(run), "workers": described}

@@ -56,7 +56,7 @@ async def run_workers(
     """
     manifest = request.manifest
     flags = {manifest.name: dict.fromkeys(manifest.flags, True)}
-    async with Runtime(port=None, flags=flags) as runtime:
+    async with Runtime(port=None, flags=flags, telemetry=False) as runtime:
         _furnish(runtime, manifest, company)
 
         async def start(runtime: Runtime) -> None:

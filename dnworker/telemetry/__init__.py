@@ -1,0 +1,1 @@
+"""Spans, metrics and lines of logs of a runtime for an OpenTelemetry collector."""

@@ -1,0 +1,94 @@
+"""What the loop hands to the thread that sends: plain records, without payloads."""
+
+from __future__ import annotations
+
+import collections
+from typing import Any, NamedTuple
+
+from dnworker.core.invocation import Invocation
+from dnworker.core.logs import LogLine
+from dnworker.engine.measuring import Measure
+from dnworker.telemetry.contexts import Context
+
+
+class Sent(NamedTuple):
+    """An event that was published; `at` is in nanoseconds of the machine's clock since its start."""
+
+    kind: str
+    event_id: str
+    seq: int
+    session_id: str | None
+    context: Context
+    parent: str | None
+    link: Context | None
+    size: int
+    at: int
+
+
+class Ran(NamedTuple):
+    """An invocation that has ended; `parent` sent its event."""
+
+    invocation: Invocation
+    trace_id: str
+    parent: Context | None
+
+
+class Piece(NamedTuple):
+    """Something that a turn did, such as a call of a tool: the JSON of its event."""
+
+    turn_id: str
+    payload: bytes
+    at: int
+
+
+class Line(NamedTuple):
+    """A line of a worker's log, and the trace that it belongs to."""
+
+    line: LogLine
+    text: str
+    trace_id: str | None
+    span_id: str | None
+    is_sampled: bool
+
+
+class Measured(NamedTuple):
+    """How the runtime stands."""
+
+    measure: Measure
+    at: int
+
+
+class Queue:
+    """Records on their way to the thread; a full one takes no more, and counts what it has not taken.
+
+    `append` and `take` may be called on different threads.
+    """
+
+    def __init__(self, limit: int) -> None:
+        self._records: collections.deque[Any] = collections.deque()
+        self._limit = limit
+        self.dropped = 0
+
+    def __len__(self) -> int:
+        return len(self._records)
+
+    def append(self, record: Any) -> None:
+        """Hand over a record."""
+        if len(self._records) >= self._limit:
+            self.dropped += 1
+        else:
+            self._records.append(record)
+
+    def take(self, most: int) -> list[Any]:
+        """Return the oldest records, and keep them no more."""
+        found: list[Any] = []
+        while len(found) < most:
+            try:
+                found.append(self._records.popleft())
+            except IndexError:
+                break
+        return found
+
+    def clear(self) -> None:
+        """Forget all, and count it."""
+        self.dropped += len(self.take(len(self._records)))
