@@ -1,0 +1,155 @@
+"""`throttle`: so many runs of a handler in a time."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Coroutine, Hashable
+from typing import Any, Literal
+
+from dnworker.core.errors import BadRule, RuleFull
+from dnworker.patterns.parts import (
+    MOST,
+    Key,
+    P,
+    PerLoop,
+    R,
+    check_key_function,
+    check_number,
+    is_power_of_ten,
+    key_of,
+    log,
+    name_of,
+    no_arguments,
+    ruled,
+    time_here,
+)
+
+ROUNDING = 1e-6
+
+KEYS = 100_000
+"""Keys whose pace is remembered."""
+
+
+class _Pace:
+    """When the next run of each key may begin, in one event loop."""
+
+    def __init__(self) -> None:
+        self.next: dict[Hashable, float] = {}
+        """The second at which a key has all of its burst again."""
+        self.look_at = MOST
+        """With how many keys it is looked for those that can be forgotten."""
+        self.waiting = 0
+        self.dropped = 0
+
+
+def throttle(
+    *args: object,
+    rate: int,
+    per: float,
+    burst: int = 1,
+    key: Key | None = None,
+    else_: Literal["wait", "drop"] = "wait",
+) -> Callable[[Callable[P, Awaitable[R]]], Callable[P, Coroutine[Any, Any, R | None]]]:
+    """Begin so many runs in so many seconds, evenly: one each `per / rate` seconds.
+
+    Args:
+        args: none; everything is given by name.
+        rate: how many runs begin in `per` seconds, for each key.
+        per: seconds.
+        burst: how many may begin at once after a time without any.
+        key: of an event what it counts for, such as `lambda e: e.session_id`; by default all count together.
+        else_: what becomes of an event that comes too early: it waits for its turn, or is left out ("drop"),
+            which is logged.
+
+    Returns:
+        A decorator for a handler, to be written below `@worker.on_event(...)`. Its handler raises `RuleFull`
+        for an event for which 10,000 others wait already.
+
+    Raises:
+        BadRule, RuleMisplaced: a number is too small, or the decorator is used in another way.
+
+    Examples:
+        >>> from dnworker.patterns import throttle
+        >>> @worker.on_event("page.wanted")
+        ... @throttle(rate=30, per=60)
+        ... async def fetch(event, client):
+        ...     print(f"{runtime.clock.now():%M:%S} {event.payload['page']}")
+        >>> managed = await runtime.add(worker)
+        >>> for page in "ab":
+        ...     trace = await runtime.fire("page.wanted", {"page": page}, wait=False)
+        >>> woken = await runtime.advance(5)
+        00:00 a
+        00:02 b
+    """
+    no_arguments("throttle", "throttle(rate=10, per=60)", args)
+    check_number("throttle", "rate", rate, 1, whole=True)
+    check_number("throttle", "per", per, 0)
+    check_number("throttle", "burst", burst, 1, whole=True)
+    check_key_function("throttle", key)
+    if else_ not in ("wait", "drop"):
+        raise BadRule(f"throttle(else_={else_!r:.60}) is not possible; else_ is 'wait' or 'drop'")
+    named = "".join([f", burst={burst}" * (burst > 1), ", key=..." * (key is not None)])
+    rule = f"throttle(rate={rate}, per={per:g}{named}{', else_=' + repr(else_) if else_ == 'drop' else ''})"
+    step = per / rate
+
+    def decorate(handler: Callable[P, Awaitable[R]]) -> Callable[P, Coroutine[Any, Any, R | None]]:
+        state = PerLoop(_Pace)
+
+        async def call(*args: Any, **fields: Any) -> R | None:
+            pace, now, name = state.here(), time_here().monotonic(), key_of("throttle", key, args)
+            event = name_of(args[0] if args else None)
+            full = max(now, pace.next.get(name, now))
+            wait = full - (burst - 1) * step - now
+            if wait > ROUNDING:
+                if else_ == "drop":
+                    _note_dropped(rule, pace, event)
+                    return None
+                if pace.waiting >= MOST:
+                    raise RuleFull(
+                        f"{rule}: {MOST:,} events wait already; raise rate, or use else_='drop', which "
+                        "leaves them out"
+                    )
+            pace.next.pop(name, None)
+            pace.next[name] = full + step
+            _forget(pace, now)
+            if wait > ROUNDING:
+                try:
+                    await _wait(rule, pace, wait, event)
+                except asyncio.CancelledError:
+                    if pace.next.get(name) == full + step:
+                        pace.next[name] = full  # nobody has come after it
+                    raise
+            return await handler(*args, **fields)
+
+        return ruled(rule, handler, call, decorate)
+
+    return decorate
+
+
+async def _wait(rule: str, pace: _Pace, seconds: float, event: str) -> None:
+    pace.waiting += 1
+    try:
+        await time_here().sleep(seconds)
+    except asyncio.CancelledError:
+        log.warning("%s: %s is not handled: it was ended while it waited", rule, event)
+        raise
+    finally:
+        pace.waiting -= 1
+
+
+def _note_dropped(rule: str, pace: _Pace, event: str) -> None:
+    """Log an event that is left out; as a warning the first, the tenth and so on."""
+    pace.dropped += 1
+    note = log.warning if is_power_of_ten(pace.dropped) else log.info
+    note("%s: %s is left out, %d so far", rule, event, pace.dropped)
+
+
+def _forget(pace: _Pace, now: float) -> None:
+    """Forget keys that have all of their burst again: they are as new ones; of too many, the oldest."""
+    if len(pace.next) <= pace.look_at:
+        return
+    for key in [key for key, full in pace.next.items() if full <= now]:
+        del pace.next[key]
+    while len(pace.next) > KEYS:
+        del pace.next[next(iter(pace.next))]
+    pace.look_at = min(KEYS, max(MOST, 2 * len(pace.next)))
