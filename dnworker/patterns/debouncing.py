@@ -17,6 +17,7 @@ from dnworker.patterns.parts import (
     key_of,
     log,
     no_arguments,
+    note_of,
     ruled,
     time_here,
 )
@@ -126,7 +127,9 @@ class _Leading:
             return await self._groups.wait(group, member)
         group.last = now
         if not group.is_running:
-            log.info("%s: left out, as one was handled shortly before", self._rule)
+            text = f"{self._rule} leaves it out: {group.led_by} was handled shortly before"
+            log.info("%s", text)
+            note_of(member.context, text)
             return None
         group.members.append(member)
         return await self._groups.wait(group, member)

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import contextvars
 import re
 from collections.abc import Awaitable, Callable, Coroutine, Hashable
 from typing import Any
 
 from dnworker.core.errors import BadRule
-from dnworker.patterns.parts import Key, P, PerLoop, R, key_of, log, no_arguments, ruled, time_here
+from dnworker.patterns.parts import Key, P, PerLoop, R, key_of, log, no_arguments, note_of, ruled, time_here
 
 DAY = 86_400.0
 """Seconds for which a runtime remembers a key of `client.once`."""
@@ -98,7 +99,9 @@ async def _handle(
 ) -> R | None:
     if is_first:
         return await handler(*args, **fields)
-    log.info("%s: left out, as %r was handled before", rule, key)
+    text = f"{rule} leaves it out: {key!r:.100} was handled before"
+    log.info("%s", text)
+    note_of(contextvars.copy_context(), text)
     return None
 
 

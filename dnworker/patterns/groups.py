@@ -14,7 +14,7 @@ from functools import partial
 from typing import Any
 
 from dnworker.core.errors import RuleFull
-from dnworker.patterns.parts import MOST, PerLoop, asleep_here, log, name_of, time_here
+from dnworker.patterns.parts import MOST, PerLoop, asleep_here, log, name_of, note_of, time_here
 
 STOP_SECONDS = 4.0
 """Seconds that the runs of waiting events get when their worker stops, which itself waits for 5."""
@@ -23,6 +23,9 @@ ENDED_ALONE = "ended alone"
 """With this a runtime cancels one handler, and not all because their worker stops."""
 
 ROUNDING = 1e-6
+
+NAMED = 20
+"""Events of a run that its note names."""
 
 
 class Member:
@@ -70,6 +73,8 @@ class Group:
         self.members: list[Member] = []
         self.timer: asyncio.Task[None] | None = None
         self.run: asyncio.Task[Any] | None = None
+        self.led_by = ""
+        """The event whose handler the run goes by; empty before that."""
         self.is_closed = False
         self.failed = False
 
@@ -208,15 +213,25 @@ class Groups:
     def _begin(self, group: Group) -> None:
         leader = self._leader(group.members)
         members = tuple(group.members)
+        group.led_by = name_of(leader.event)
         run = self._outcome(members)
         loop = asyncio.get_running_loop()
         group.run = loop.create_task(run, name=f"{self._rule} run", context=leader.context)
         group.run.add_done_callback(partial(self._ended, group))
         if len(members) > 1:
-            names = ", ".join(name_of(member.event) for member in members[:20])
-            more = "" if len(members) <= 20 else " ..."
-            leader.context.run(log.info, "%s: handles %d events: %s%s", self._rule, len(members), names, more)
+            self._note(leader, members)
         leader.wake()
+
+    def _note(self, leader: Member, members: Sequence[Member]) -> None:
+        """Say in log and traces which events are handled together."""
+        names = ", ".join(name_of(member.event) for member in members[:NAMED])
+        more = f" and {len(members) - NAMED} more" if len(members) > NAMED else ""
+        text = (
+            f"{self._rule} handles {len(members)} events in the run of {name_of(leader.event)}: {names}{more}"
+        )
+        leader.context.run(log.info, "%s", text)
+        for member in members:
+            note_of(member.context, text)
 
     async def _outcome(self, members: Sequence[Member]) -> tuple[Any, BaseException | None]:
         """Run the handler; what it raises is raised in the handlers of the events, and nowhere else."""

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import contextvars
 import functools
 import inspect
 import logging
@@ -66,6 +67,14 @@ def asleep_here() -> contextlib.AbstractContextManager[None]:
     """Count the handler that runs here as asleep: time of a virtual clock moves on without it."""
     mark = getattr(time_here(), "asleep_here", None)
     return contextlib.nullcontext() if mark is None else mark()
+
+
+def note_of(context: contextvars.Context, text: str) -> None:
+    """Have the trace of the event whose handler has this context say what a rule did with it."""
+    module = sys.modules.get("dnworker.core.invocation")
+    invocation = None if module is None else context.get(module.current_invocation)
+    if invocation is not None:
+        invocation.note(text)
 
 
 class PerLoop(Generic[S]):

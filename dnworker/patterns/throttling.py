@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextvars
 from collections.abc import Awaitable, Callable, Coroutine, Hashable
 from typing import Any, Literal
 
@@ -20,6 +21,7 @@ from dnworker.patterns.parts import (
     log,
     name_of,
     no_arguments,
+    note_of,
     ruled,
     time_here,
 )
@@ -142,6 +144,7 @@ def _note_dropped(rule: str, pace: _Pace, event: str) -> None:
     pace.dropped += 1
     note = log.warning if is_power_of_ten(pace.dropped) else log.info
     note("%s: %s is left out, %d so far", rule, event, pace.dropped)
+    note_of(contextvars.copy_context(), f"{rule} leaves it out, as it comes too early")
 
 
 def _forget(pace: _Pace, now: float) -> None:
