@@ -9,13 +9,22 @@ from collections.abc import Awaitable, Callable, Coroutine, Hashable
 from typing import Any
 
 from dnworker.core.errors import BadRule
-from dnworker.patterns.parts import Key, P, PerLoop, R, key_of, log, no_arguments, note_of, ruled, time_here
+from dnworker.patterns.parts import (
+    KEYS,
+    Key,
+    P,
+    PerLoop,
+    R,
+    key_of,
+    log,
+    no_arguments,
+    note_of,
+    ruled,
+    time_here,
+)
 
 DAY = 86_400.0
 """Seconds for which a runtime remembers a key of `client.once`."""
-
-KEYS = 100_000
-"""Keys that a process remembers."""
 
 _UNITS = {"s": 1.0, "m": 60.0, "h": 3_600.0, "d": DAY}
 
@@ -77,9 +86,9 @@ def once(
 
         async def call(*args: Any, **fields: Any) -> R | None:
             found = key_of("once", key, args)
-            kept = getattr(args[1], "once", None) if seconds == DAY and len(args) > 1 else None
-            if kept is not None:
-                async with kept(_as_text(name, found)) as is_first:
+            client_once = getattr(args[1], "once", None) if seconds == DAY and len(args) > 1 else None
+            if client_once is not None and not getattr(client_once, "forgets", False):
+                async with client_once(_as_text(name, found)) as is_first:
                     return await _handle(is_first, rule, found, handler, args, fields)
             async with _Body(known.here(), found, seconds) as is_first:
                 return await _handle(is_first, rule, found, handler, args, fields)

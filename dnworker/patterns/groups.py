@@ -14,15 +14,13 @@ from functools import partial
 from typing import Any
 
 from dnworker.core.errors import RuleFull
-from dnworker.patterns.parts import MOST, PerLoop, asleep_here, log, name_of, note_of, time_here
+from dnworker.patterns.parts import MOST, ROUNDING, PerLoop, asleep_here, log, name_of, note_of, time_here
 
 STOP_SECONDS = 4.0
 """Seconds that the runs of waiting events get when their worker stops, which itself waits for 5."""
 
 ENDED_ALONE = "ended alone"
 """With this a runtime cancels one handler, and not all because their worker stops."""
-
-ROUNDING = 1e-6
 
 NAMED = 20
 """Events of a run that its note names."""

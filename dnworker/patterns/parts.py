@@ -29,6 +29,12 @@ Key = Callable[[Any], Hashable]
 MOST = 10_000
 """Events that wait for one rule."""
 
+KEYS = 100_000
+"""Keys that a rule remembers of events that it has handled."""
+
+ROUNDING = 1e-6
+"""Seconds that a time may be off by, having been through floating point."""
+
 log = logging.getLogger("dnworker.patterns")
 
 

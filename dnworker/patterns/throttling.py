@@ -9,7 +9,9 @@ from typing import Any, Literal
 
 from dnworker.core.errors import BadRule, RuleFull
 from dnworker.patterns.parts import (
+    KEYS,
     MOST,
+    ROUNDING,
     Key,
     P,
     PerLoop,
@@ -25,11 +27,6 @@ from dnworker.patterns.parts import (
     ruled,
     time_here,
 )
-
-ROUNDING = 1e-6
-
-KEYS = 100_000
-"""Keys whose pace is remembered."""
 
 
 class _Pace:
