@@ -45,6 +45,12 @@ class Member:
         """What the handler was given first."""
         return self.args[0] if self.args else None
 
+    @property
+    def number(self) -> int:
+        """The number that its runtime has given the event; -1 where it has none."""
+        seq = getattr(self.event, "seq", None)
+        return seq if isinstance(seq, int) else -1
+
     def wake(self) -> None:
         """Say that its handler does something itself."""
         if not self.awake.done():
@@ -196,6 +202,8 @@ class Groups:
         if group.is_closed:
             return
         group.is_closed = True
+        # Handlers may begin in another order than that of their events, as those of the reference do.
+        group.members.sort(key=lambda member: member.number)
         waiting = self._waiting.here()
         waiting.open.pop(group.key, None)
         waiting.events -= len(group.members)

@@ -391,3 +391,19 @@ def test_another_is_handled_where_the_first_of_a_key_fails():
         assert isinstance(stage.tasks[0].exception(), ValueError)
 
     play(scene)
+
+
+def test_events_of_a_group_are_in_the_order_of_their_numbers():
+    debounced, last = recording(debounce(seconds=5))
+    batched, lists = recording(batch(size=9, within=5))
+
+    async def scene(stage: Stage) -> None:
+        for number in (2, 3, 1):  # a handler may begin before that of an earlier event
+            event = Event(number)
+            object.__setattr__(event, "seq", number)
+            stage.give(debounced, event)
+            stage.give(batched, event)
+        await stage.advance(5)
+        assert (last, lists) == ([(5.0, 3)], [(5.0, [1, 2, 3])])
+
+    play(scene)
