@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 from collections.abc import Awaitable, Callable
 
 import pytest
@@ -12,7 +13,7 @@ from dnworker_jupyter.export.disk.write import write
 from dnworker_jupyter.export.planning.plan import plan_export
 from dnworker_jupyter.syntax.cell import Cell
 
-from .environment import LIMIT, reference_python
+from .environment import reference_python
 from .test_reference import first_answer, reference_runtime
 
 pytestmark = [pytest.mark.interop, pytest.mark.timeout(240)]
@@ -77,10 +78,10 @@ async def done_by_rules(client, publish: Callable[[str, dict[str, object]], Awai
     events = client.subscribe("rules.done")
     first = asyncio.ensure_future(anext(events))
     await asyncio.sleep(0)
-    await first_answer(client, "rules.ready-too", lambda: publish("rules.ready", {}))
+    await first_answer(client, "rules.ready-too", lambda: publish("rules.ready", {}), limit=120)
     for n in range(6):
         await publish("rules.go", {"n": n, "key": "ab"[n % 2]})
-    async with asyncio.timeout(LIMIT):
+    async with asyncio.timeout(60):
         got = [await first, *[await anext(events) for _ in EXPECTED[1:]]]
     await events.aclose()
     found = [(one.payload["rule"], one.payload["n"]) for one in got]
@@ -113,17 +114,17 @@ async def test_the_export_runs_in_our_runtime_and_a_stop_handles_what_waits(
     cells = [Cell(number, source) for number, source in enumerate(CELLS, 1)]
     plan = plan_export(cells, default_name="rules", target=target, topology="python")
     write(plan, tmp_path / "rules")
-    if target == "dreadnode":  # by the real SDK, whose environment has no dnworker
-        manifest = tmp_path / "rules" / "capability.yaml"
-        head = manifest.read_text().partition("workers:")[0]
-        manifest.write_text(f"{head}workers:\n  rules: {{command: '{sdk}', args: [workers/rules.py]}}\n")
+    python = sdk if target == "dreadnode" else sys.executable  # the SDK's environment has no dnworker
+    manifest = tmp_path / "rules" / "capability.yaml"
+    head = manifest.read_text().partition("workers:")[0]
+    manifest.write_text(f"{head}workers:\n  rules: {{command: '{python}', args: [workers/rules.py]}}\n")
     async with Runtime(port=0) as runtime:
         await runtime.load(tmp_path / "rules")
         client = runtime.client()
         assert await done_by_rules(client, client.publish) == EXPECTED
         for _ in range(3):
             await client.publish("rules.wait", {})
-        await first_answer(client, "rules.ready-too", lambda: client.publish("rules.ready", {}))
+        await first_answer(client, "rules.ready-too", lambda: client.publish("rules.ready", {}), limit=120)
         worker = runtime.worker("rules")
         await worker.stop()
         assert "handled at the stop: 3" in worker.detail()["process"]["recent_output"]
