@@ -63,7 +63,7 @@ def batch(
         raise BadRule(f"batch(size={size}) is not possible; up to {MOST:,} events wait for a rule")
     check_number("batch", "within", within, 0)
     check_key_function("batch", key)
-    rule = f"batch(size={size}, within={within:g}{', key=...' if key is not None else ''})"
+    rule = f"batch(size={size}, within={within!r}{', key=...' if key is not None else ''})"
 
     def due(group: Group) -> float:
         return group.first + within
@@ -82,6 +82,6 @@ def batch(
             found: R = await groups.join(key_of("batch", key, args), Member(args, fields))
             return found
 
-        return ruled(rule, handler, call, decorate)
+        return ruled(rule, handler, call, decorate, key)
 
     return decorate

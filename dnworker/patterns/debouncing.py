@@ -66,9 +66,9 @@ def debounce(
     if max_wait is not None:
         check_number("debounce", "max_wait", max_wait, 0)
     check_key_function("debounce", key)
-    more = f", max_wait={max_wait:g}" if max_wait is not None else ""
+    more = f", max_wait={max_wait!r}" if max_wait is not None else ""
     more += ", leading=True" if leading else ""
-    rule = f"debounce(seconds={seconds:g}{', key=...' if key is not None else ''}{more})"
+    rule = f"debounce(seconds={seconds!r}{', key=...' if key is not None else ''}{more})"
 
     def due(group: Group) -> float:
         quiet = group.last + seconds
@@ -82,7 +82,7 @@ def debounce(
             found: R | None = await debounced.take(key_of("debounce", key, args), Member(args, fields))
             return found
 
-        return ruled(rule, handler, call, decorate)
+        return ruled(rule, handler, call, decorate, key)
 
     return decorate
 

@@ -93,7 +93,7 @@ def once(
             async with _Body(known.here(), found, seconds) as is_first:
                 return await _handle(is_first, rule, found, handler, args, fields)
 
-        return ruled(rule, handler, call, decorate)
+        return ruled(rule, handler, call, decorate, key)
 
     return decorate
 

@@ -95,7 +95,7 @@ def limit(
                 if not slots.users:
                     del here.slots[name]
 
-        return ruled(rule, handler, call, decorate)
+        return ruled(rule, handler, call, decorate, key)
 
     return decorate
 

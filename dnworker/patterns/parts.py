@@ -79,7 +79,7 @@ def note_of(context: contextvars.Context, text: str) -> None:
     """Have the trace of the event whose handler has this context say what a rule did with it."""
     module = sys.modules.get("dnworker.core.invocation")
     invocation = None if module is None else context.get(module.current_invocation)
-    if invocation is not None:
+    if hasattr(invocation, "note"):
         invocation.note(text)
 
 
@@ -165,7 +165,11 @@ def no_arguments(rule: str, form: str, args: tuple[object, ...]) -> None:
 
 
 def ruled(
-    rule: str, handler: Callable[..., Any], call: Callable[..., Awaitable[R]], anew: Callable[[Any], Any]
+    rule: str,
+    handler: Callable[..., Any],
+    call: Callable[..., Awaitable[R]],
+    anew: Callable[[Any], Any],
+    key: Key | None,
 ) -> Callable[..., Coroutine[Any, Any, R]]:
     """Return a handler under a rule: it has the name, text and source of the one below.
 
@@ -174,6 +178,7 @@ def ruled(
         handler: the one below.
         call: handles an event by the rule.
         anew: puts another handler under the same rule, with a memory of its own.
+        key: what the rule is given as its key.
 
     Raises:
         RuleMisplaced: it is no `async def` function, or a worker has it already, without the rule.
@@ -182,8 +187,8 @@ def ruled(
     if not inspect.iscoroutinefunction(handler):
         what = getattr(handler, "__name__", type(handler).__name__)
         raise RuleMisplaced(f"@{name} takes an async def function, and {what!r} is none; make it 'async def'")
-    module = sys.modules.get("dnworker.core.handlers")
-    if module is not None and handler in module.registered:
+    # Carried by an export, this may meet a dnworker of another version.
+    if handler in getattr(sys.modules.get("dnworker.core.handlers"), "registered", ()):
         raise RuleMisplaced(
             f"@{name} stands above the decorator of the worker, which has {handler.__name__!r} without it "
             f"then; write @{name}(...) below @worker.on_event(...)"
@@ -194,5 +199,5 @@ def ruled(
         return await call(*args, **fields)
 
     below: tuple[str, ...] = getattr(handler, "rules", ())
-    vars(under_rule).update(rules=(rule, *below), anew=anew)
+    vars(under_rule).update(rules=(rule, *below), rule_key=key, anew=anew)
     return under_rule

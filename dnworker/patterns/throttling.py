@@ -88,7 +88,7 @@ def throttle(
     if else_ not in ("wait", "drop"):
         raise BadRule(f"throttle(else_={else_!r:.60}) is not possible; else_ is 'wait' or 'drop'")
     named = "".join([f", burst={burst}" * (burst > 1), ", key=..." * (key is not None)])
-    rule = f"throttle(rate={rate}, per={per:g}{named}{', else_=' + repr(else_) if else_ == 'drop' else ''})"
+    rule = f"throttle(rate={rate}, per={per!r}{named}{', else_=' + repr(else_) if else_ == 'drop' else ''})"
     step = per / rate
 
     def decorate(handler: Callable[P, Awaitable[R]]) -> Callable[P, Coroutine[Any, Any, R | None]]:
@@ -120,7 +120,7 @@ def throttle(
                     raise
             return await handler(*args, **fields)
 
-        return ruled(rule, handler, call, decorate)
+        return ruled(rule, handler, call, decorate, key)
 
     return decorate
 
