@@ -79,8 +79,9 @@ def note_of(context: contextvars.Context, text: str) -> None:
     """Have the trace of the event whose handler has this context say what a rule did with it."""
     module = sys.modules.get("dnworker.core.invocation")
     invocation = None if module is None else context.get(module.current_invocation)
-    if hasattr(invocation, "note"):
-        invocation.note(text)
+    note = getattr(invocation, "note", None)
+    if note is not None:
+        note(text)
 
 
 class PerLoop(Generic[S]):
