@@ -186,11 +186,6 @@ class TracedInvocation:
         return list(self._invocation.state_changes)
 
     @property
-    def notes(self) -> list[str]:
-        """What rules of `dnworker.patterns` did with its event: which others were handled with it."""
-        return list(self._invocation.notes)
-
-    @property
     def generation(self) -> int:
         """The generation of the worker's handlers that it ran."""
         return self._invocation.generation
@@ -461,8 +456,7 @@ class Trace:
                 yield Row(depth + 2, "note", f"({run.lines_lost:,} earlier lines are not kept any more)")
             for line in run.logs:
                 yield Row(depth + 2, "log", line.text, line=line)
-            for note in run.notes:
-                yield Row(depth + 2, "note", note)
+            yield from (Row(depth + 2, "note", note) for note in run.invocation.notes)
             if run.state_changes:
                 yield Row(depth + 2, "note", f"state: {_listed(run.state_changes)}")
             for error in run.errors():

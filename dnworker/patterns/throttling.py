@@ -89,40 +89,58 @@ def throttle(
         raise BadRule(f"throttle(else_={else_!r:.60}) is not possible; else_ is 'wait' or 'drop'")
     named = "".join([f", burst={burst}" * (burst > 1), ", key=..." * (key is not None)])
     rule = f"throttle(rate={rate}, per={per!r}{named}{', else_=' + repr(else_) if else_ == 'drop' else ''})"
-    step = per / rate
 
     def decorate(handler: Callable[P, Awaitable[R]]) -> Callable[P, Coroutine[Any, Any, R | None]]:
-        state = PerLoop(_Pace)
+        throttled = _Throttled(rule, per / rate, burst, key, drops=else_ == "drop")
 
         async def call(*args: Any, **fields: Any) -> R | None:
-            pace, now, name = state.here(), time_here().monotonic(), key_of("throttle", key, args)
-            event = name_of(args[0] if args else None)
-            full = max(now, pace.next.get(name, now))
-            wait = full - (burst - 1) * step - now
-            if wait > ROUNDING:
-                if else_ == "drop":
-                    _note_dropped(rule, pace, event)
-                    return None
-                if pace.waiting >= MOST:
-                    raise RuleFull(
-                        f"{rule}: {MOST:,} events wait already; raise rate, or use else_='drop', which "
-                        "leaves them out"
-                    )
-            pace.next.pop(name, None)
-            pace.next[name] = full + step
-            _forget(pace, now)
-            if wait > ROUNDING:
-                try:
-                    await _wait(rule, pace, wait, event)
-                except asyncio.CancelledError:
-                    if pace.next.get(name) == full + step:
-                        pace.next[name] = full  # nobody has come after it
-                    raise
-            return await handler(*args, **fields)
+            return await handler(*args, **fields) if await throttled.enter(args) else None
 
         return ruled(rule, handler, call, decorate, key)
 
     return decorate
+
+
+class _Throttled:
+    """Lets events in evenly: the generic cell rate algorithm, by key."""
+
+    def __init__(self, rule: str, step: float, burst: int, key: Key | None, *, drops: bool) -> None:
+        self._rule = rule
+        self._step = step
+        self._burst = burst
+        self._key = key
+        self._drops = drops
+        self._state = PerLoop(_Pace)
+
+    async def enter(self, args: tuple[Any, ...]) -> bool:
+        """Return True when an event may be handled; False where it is left out.
+
+        Raises:
+            RuleFull: too many wait already.
+        """
+        pace, now, name = self._state.here(), time_here().monotonic(), key_of("throttle", self._key, args)
+        event = name_of(args[0] if args else None)
+        full = max(now, pace.next.get(name, now))
+        wait = full - (self._burst - 1) * self._step - now
+        if wait > ROUNDING and self._drops:
+            _note_dropped(self._rule, pace, event)
+            return False
+        if wait > ROUNDING and pace.waiting >= MOST:
+            raise RuleFull(
+                f"{self._rule}: {MOST:,} events wait already; raise rate, or use else_='drop', which leaves "
+                "them out"
+            )
+        pace.next.pop(name, None)
+        pace.next[name] = after = full + self._step
+        _forget(pace, now)
+        if wait > ROUNDING:
+            try:
+                await _wait(self._rule, pace, wait, event)
+            except asyncio.CancelledError:
+                if pace.next.get(name) == after:
+                    pace.next[name] = full  # nobody has come after it
+                raise
+        return True
 
 
 async def _wait(rule: str, pace: _Pace, seconds: float, event: str) -> None:
