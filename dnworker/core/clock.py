@@ -223,7 +223,17 @@ class VirtualClock:
 
     @contextmanager
     def asleep_here(self) -> Iterator[None]:
-        """Count the handler that runs here as asleep during the body: time moves on without it."""
+        """Count the handler that runs here as asleep during the body: time moves on without it.
+
+        Yields:
+            None.
+
+        Examples:
+            >>> clock = VirtualClock()
+            >>> with clock.asleep_here():
+            ...     await clock.advance(60)
+            0
+        """
         invocation = current_invocation.get()
         if invocation is not None:
             self.asleep[invocation] += 1
