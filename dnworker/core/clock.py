@@ -199,7 +199,7 @@ class VirtualClock:
         if seconds <= 0:
             await asyncio.sleep(0)
             return
-        with self._asleep_here():
+        with self.asleep_here():
             await self._wake_at(self.monotonic() + seconds)
 
     async def sleep_until(self, when: datetime) -> bool:
@@ -222,7 +222,18 @@ class VirtualClock:
         return True
 
     @contextmanager
-    def _asleep_here(self) -> Iterator[None]:
+    def asleep_here(self) -> Iterator[None]:
+        """Count the handler that runs here as asleep during the body: time moves on without it.
+
+        Yields:
+            None.
+
+        Examples:
+            >>> clock = VirtualClock()
+            >>> with clock.asleep_here():
+            ...     await clock.advance(60)
+            0
+        """
         invocation = current_invocation.get()
         if invocation is not None:
             self.asleep[invocation] += 1

@@ -5,6 +5,8 @@
     │   ├── NotFound  Conflict  Gone  TooLarge  Invalid  ReservedKind  KindTooLong  NotStored
     │   ├── Unavailable  Stopping
     ├── HandlerNotAsync  WrongUse  BadSchedule  BadName   wrong use of Worker; two TypeErrors, two ValueErrors
+    ├── BadRule  RuleMisplaced  KeyNotHashable  RuleFull   wrong use of `dnworker.patterns`; a ValueError,
+    │                       two TypeErrors, a RuntimeError
     ├── UnknownAttribute    a Worker or client has no such attribute; an AttributeError
     ├── ManifestError       a capability.yaml breaks rules (contract 4); a ValueError
     ├── WorkerFailed        a worker went to `error` where `running` was expected
@@ -119,6 +121,30 @@ class HandlerNotAsync(_Plain, TypeError):
     """A decorator was put on something that is no `async def` function (contract 1.3)."""
 
     code = "DN304"
+
+
+class RuleMisplaced(_Plain, TypeError):
+    """A decorator of `dnworker.patterns` stands above that of the worker, or on what is no handler."""
+
+    code = "DN323"
+
+
+class BadRule(_Plain, ValueError):
+    """A decorator of `dnworker.patterns` got a value that it cannot go by."""
+
+    code = "DN324"
+
+
+class KeyNotHashable(_Plain, TypeError):
+    """The key function of a rule gave something by which events cannot be told apart."""
+
+    code = "DN325"
+
+
+class RuleFull(_Plain, RuntimeError):
+    """As many events wait for a rule as may."""
+
+    code = "DN326"
 
 
 class UnknownAttribute(_Plain, AttributeError):

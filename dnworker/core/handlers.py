@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import weakref
 from collections.abc import Container, Iterable, Iterator
 from typing import Any, NamedTuple
 
@@ -11,6 +12,9 @@ from dnworker.core.errors import BadName
 DECORATORS = frozenset({"on_startup", "on_shutdown", "on_event", "every", "task"})
 """The decorators of a `Worker` (contract 1.2)."""
 
+
+registered: weakref.WeakSet[Any] = weakref.WeakSet()
+"""The functions that decorators of a worker were given: what is put around them later has no effect."""
 
 _WORKER_NAME = re.compile(r"[a-z0-9][a-z0-9-]*")
 

@@ -43,6 +43,9 @@ UNHANDLED_KEPT = 100
 """Errors of tasks that nobody awaited that an invocation keeps; the log has all."""
 
 
+NOTES_KEPT = 10
+"""What rules did with its event that an invocation keeps."""
+
 WARNINGS_KEPT = 20
 """Warnings that an invocation keeps; those that say the same count as one."""
 
@@ -106,6 +109,8 @@ class Invocation(msgspec.Struct, eq=False, gc=False):
     """Lines that it has written, those that are not kept among them."""
     state_changes: Sequence[str] = ()
     """What it has changed in its worker's state, such as `count 1 -> 2`; empty where nobody looked."""
+    notes: Sequence[str] = ()
+    """What rules of `dnworker.patterns` did with its event: which others one run has handled with it."""
     _lines: deque[LogLine | ref[LogLine]] | None = None
     _muted_size: int = 0
 
@@ -164,6 +169,10 @@ class Invocation(msgspec.Struct, eq=False, gc=False):
             oldest = self._lines.popleft()
             self._muted_size -= bytes_of(oldest) if isinstance(oldest, LogLine) else 0
 
+    def note(self, text: str) -> None:
+        """Keep what a rule did with its event; the oldest goes first."""
+        self.notes = (*self.notes[1 - NOTES_KEPT :], text)
+
     def note_published(self, envelope: EventEnvelope) -> None:
         """Keep an event that it published; the oldest events go first."""
         if not isinstance(self.published, deque):
@@ -198,6 +207,7 @@ class Invocation(msgspec.Struct, eq=False, gc=False):
             and not self.unhandled
             and not self.warnings
             and not self.state_changes
+            and not self.notes
         )
 
     def bytes_used(self) -> int:
@@ -210,6 +220,8 @@ class Invocation(msgspec.Struct, eq=False, gc=False):
             used += _PER_LINE + len(warning.place) + len(warning.text)
         if self.state_changes:
             used += sum(map(getsizeof, self.state_changes))
+        if self.notes:
+            used += sum(map(getsizeof, self.notes))
         return used + sum(map(bytes_of_error, errors)) if errors else used
 
     def end(self, outcome: Outcome, error: HandlerError | None = None) -> None:

@@ -456,6 +456,7 @@ class Trace:
                 yield Row(depth + 2, "note", f"({run.lines_lost:,} earlier lines are not kept any more)")
             for line in run.logs:
                 yield Row(depth + 2, "log", line.text, line=line)
+            yield from (Row(depth + 2, "note", note) for note in run.invocation.notes)
             if run.state_changes:
                 yield Row(depth + 2, "note", f"state: {_listed(run.state_changes)}")
             for error in run.errors():

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import inspect
 from collections.abc import Callable
@@ -12,7 +13,7 @@ from types import CoroutineType
 from typing import Any, TypeVar
 
 from dnworker.core.errors import HandlerNotAsync, UnknownAttribute, WrongUse
-from dnworker.core.handlers import DECORATORS, handler_name
+from dnworker.core.handlers import DECORATORS, handler_name, registered
 from dnworker.core.locations import location_of
 from dnworker.core.text import closest, kind_of, shorten
 
@@ -144,6 +145,8 @@ def check_async(handler: Any, decorator: str) -> Any:
         HandlerNotAsync: it is none; says where it is, and how it becomes one.
     """
     if inspect.iscoroutinefunction(handler):
+        with contextlib.suppress(TypeError):  # an object that no weak reference can name
+            registered.add(handler)
         return handler
     takes = f"@worker.{decorator} takes an async function, not"
     if isinstance(handler, functools.partial):
@@ -192,7 +195,7 @@ def how_called(function: Any, decorator: str) -> str | None:
 
 def place_of(function: Any) -> str:
     """Return where a function is defined; empty where that is not known."""
-    code = getattr(function, "__code__", None)
+    code = getattr(inspect.unwrap(function), "__code__", None)
     return location_of(code.co_filename, code.co_firstlineno) if code is not None else ""
 
 

@@ -26,6 +26,9 @@ from dnworker.workers.tasks import EndedByUser, HandlerTask, KeeperTask, explain
 
 log = logging.getLogger("dnworker.runner")
 
+ENDED_ALONE = "ended alone"
+"""What the cancellation of one handler says; `dnworker.patterns` tells a stop of its worker from it."""
+
 
 class HandlerClient(Protocol):
     """What the runner itself needs of a client; handlers get the whole object."""
@@ -231,16 +234,16 @@ class Invoker:
         # A coroutine that is closed gets a GeneratorExit, and that is not in a step of its task.
         return issubclass(kind, GeneratorExit) and (task is None or task not in self.in_flight)
 
-    def cancel(self, task: asyncio.Task[Any]) -> None:
+    def cancel(self, task: asyncio.Task[Any], message: str | None = None) -> None:
         """Cancel a task of the worker for good: only what is cancelled here ends by a cancellation."""
         self._ending.add(task)
-        task.cancel()
+        task.cancel(message)
 
     def end_invocation(self, invocation: Invocation) -> bool:
         """Cancel the handler of an invocation for good; False where it is not in flight here."""
         tasks = [task for task, one in self.in_flight.items() if one is invocation]
         for task in tasks:
-            self.cancel(task)
+            self.cancel(task, ENDED_ALONE)
         return bool(tasks)
 
     @property

@@ -17,6 +17,7 @@ MAN = "../man/dnworker.1"
 PAGES: dict[str, Callable[[], str]] = {
     "reference/python.md": python_api.python,
     "reference/client.md": python_api.client,
+    "reference/patterns.md": python_api.patterns,
     "reference/testing.md": python_api.testing,
     "reference/notebook-api.md": python_api.notebook,
     "reference/magics.md": magics.magics,

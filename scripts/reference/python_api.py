@@ -61,6 +61,13 @@ def client() -> str:
     return page("the docstrings of `dnworker`", "The client", CLIENT_ABOUT, *map(str, CLIENT))
 
 
+def patterns() -> str:
+    """Return the page of `dnworker.patterns`."""
+    return page(
+        "the docstrings of `dnworker.patterns`", "Rules for handlers", PATTERNS_ABOUT, *map(str, PATTERNS)
+    )
+
+
 def testing() -> str:
     """Return the page of `dnworker.testing`."""
     return page("the docstrings of `dnworker.testing`", "Testing API", TESTING_ABOUT, *map(str, TESTING))
@@ -74,7 +81,7 @@ def notebook() -> str:
 PYTHON_ABOUT = """
 `from dnworker import ...` gives you these names. What a handler does is on [Worker](worker.md), what `client` can do on [The client](client.md).
 
-Public are these names, those of [`dnworker.testing`](testing.md), [`dn`](notebook-api.md) and [`dnworker.compat`](#an-sdk-that-is-not-installed),
+Public are these names, those of [`dnworker.patterns`](patterns.md), [`dnworker.testing`](testing.md), [`dn`](notebook-api.md) and [`dnworker.compat`](#an-sdk-that-is-not-installed),
 the [magics](magics.md), the [command line](command-line.md), the [HTTP API](http-api.md), the [manifest](manifest.md), and the files of exports and journals. Other modules move without notice.
 """
 
@@ -166,6 +173,25 @@ CLIENT = (
             (f"dnworker.{name}", ("inherited_members: false",))
             for name in ("TurnFailedError", "TurnCancelledError", "CommandError")
         ),
+    ),
+)
+
+PATTERNS_ABOUT = """
+`dnworker.patterns` has rules for handlers, as decorators below `@worker.on_event(...)`. [Batches and limits](../how-to/batch-and-limit.md) shows them together.
+
+They are plain Python over asyncio, go by the clock of the runtime, and are exported to both targets.
+"""
+
+PATTERNS = (
+    Group(
+        "Fewer runs",
+        "One run for several events, or for one of them.",
+        _plain(*(f"dnworker.patterns.{name}" for name in ("batch", "debounce", "once"))),
+    ),
+    Group(
+        "Later runs",
+        "So many at once, or in a time.",
+        _plain("dnworker.patterns.limit", "dnworker.patterns.throttle"),
     ),
 )
 

@@ -20,6 +20,7 @@ from dnworker.core.errors import DnworkerError
 
 MODULES = {
     "dnworker": None,
+    "dnworker.patterns": None,
     "dnworker.testing": None,
     "dnworker.compat": ("install", "uninstall"),
     "dnworker_jupyter": None,

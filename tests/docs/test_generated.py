@@ -7,6 +7,7 @@ import re
 import pytest
 
 import dnworker
+import dnworker.patterns
 import dnworker.testing
 import dnworker_jupyter
 from dnworker_jupyter.display import widgets
@@ -14,6 +15,7 @@ from scripts.reference.pages import DOCS, MAN, PAGES, WRITE, made
 
 PUBLIC = [
     *(f"dnworker.{name}" for name in dnworker.__all__),
+    *(f"dnworker.patterns.{name}" for name in dnworker.patterns.__all__),
     *(f"dnworker.testing.{name}" for name in dnworker.testing.__all__),
     *(f"dnworker_jupyter.{name}" for name in dnworker_jupyter.__all__),
     *(f"dnworker_jupyter.display.widgets.{name}" for name in widgets.__all__),

@@ -13,6 +13,7 @@ from dnworker import (
     Worker,
     WorkerState,
 )
+from dnworker.patterns import batch, debounce, limit, once, throttle
 
 worker = Worker(name="bridge")
 
@@ -26,6 +27,21 @@ async def connect(client: RuntimeClient) -> None:
 async def on_turn(event: EventEnvelope, client: RuntimeClient) -> None:
     answer: dict[str, object] = await client.publish("demo.answer", {"turn": event.payload["turn_id"]})
     await client.notify(title=f"{event.kind} {answer['seq']}", severity="success")
+
+
+@worker.on_event("doc.changed")
+@batch(size=100, within=2)
+async def index(events: list[EventEnvelope], client: RuntimeClient) -> int:
+    return len([event.payload["doc"] for event in events])
+
+
+@worker.on_event("doc.changed")
+@once(key=lambda e: e.event_id, within="1h")
+@debounce(seconds=5, key=lambda e: e.session_id, max_wait=60)
+@throttle(rate=10, per=60, else_="drop")
+@limit(at_once=2)
+async def build(event: EventEnvelope, client: RuntimeClient) -> None:
+    await index(event, client)  # each takes and returns what the one below does
 
 
 @worker.every(cron="0 * * * *")

@@ -28,6 +28,7 @@ FRAMEWORK = {
     "compat.py": "",
     "core": "",
     "explain": "core",
+    "patterns": "core",
     "events/brokers": "core",
     "events": "core events/brokers",
     "events/brokers/kept": "core events/brokers",

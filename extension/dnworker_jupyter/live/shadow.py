@@ -133,6 +133,8 @@ class Copies:
 
     def _make(self, value: Any) -> Any:
         match value:
+            case types.FunctionType() if "anew" in vars(value):  # under a rule of dnworker.patterns
+                return vars(value)["anew"](self.of(vars(value)["__wrapped__"]))
             case types.FunctionType():
                 return self._function(value) if value.__globals__ is self._namespace else value
             case types.MethodType():

@@ -43,6 +43,7 @@ COMPLETION = dedent(
                 say("once(...)", "the body of the same key runs again")
                 yield True
 
+            once.forgets = True
             client_class.once = once
 
         def take(method, keyword, so):

@@ -12,6 +12,7 @@ from dnworker.core.retry_policies import words_for_worker
 from dnworker.core.topology import Topology
 from dnworker.events.cases import Case, as_module
 from dnworker_jupyter.export.planning.annotations import all_problems
+from dnworker_jupyter.export.planning.carried import rules_that_differ
 from dnworker_jupyter.export.planning.companions import find_companions
 from dnworker_jupyter.export.planning.dependencies import find_dependencies
 from dnworker_jupyter.export.planning.files import VENDOR, Files
@@ -375,6 +376,8 @@ def _warnings(
     head_cell = head.cell.cell if head.cell is not None else None
     found = [w for s in contents.statements for w in (*secrets_in(s), *imported_by_value(s))]
     found += [use for uses in contents.lacking.values() for use in uses]
+    if request.target == "dreadnode":
+        found += [use for piece in contents.slices for use in rules_that_differ(piece)]
     found += options_of_ours(
         defined.options, head.name, request.target, request.into, lambda worker: cell_of(worker, "")
     )

@@ -8,6 +8,7 @@ from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
 
 from dnworker_jupyter.export.planning.annotations import as_text
+from dnworker_jupyter.export.planning.carried import CARRIED, RULES
 from dnworker_jupyter.export.slicing.requirements import Requirement, is_sdk_module
 from dnworker_jupyter.export.slicing.shared_module import Script, SharedModule
 from dnworker_jupyter.export.slicing.slice import BOUND
@@ -157,6 +158,9 @@ class _Imports:
             names = [ast.alias(name) for name in sorted(names_of_star(node))]
         kept = [a for a in names if (a.asname or a.name) in self._used]
         module, level = node.module, node.level
+        if module == RULES and self._target.module == SDK_MODULE:
+            self._add_rules(statement, kept)
+            return
         if is_sdk_module(module):
             # The head imports these names; under another name they come from the same module.
             kept = [a for a in kept if a.asname or a.name not in PROVIDED_NAMES]
@@ -170,6 +174,12 @@ class _Imports:
             self._add_beside(statement, ast.unparse(ast.ImportFrom(module, kept, 1)), line)
         else:
             self._add_installed(statement, line)
+
+    def _add_rules(self, statement: Statement, kept: Sequence[ast.alias]) -> None:
+        """Import rules from the module that the script carries."""
+        if names := self._not_yet_bound(f"{RULES}.", kept):
+            as_sibling = ast.unparse(ast.ImportFrom(CARRIED, names, 1))
+            self._add_beside(statement, as_sibling, ast.unparse(ast.ImportFrom(CARRIED, names, 0)))
 
     def _add_modules(self, statement: Statement, names: Iterable[ast.alias]) -> None:
         used = [a for a in names if (a.asname or a.name.partition(".")[0]) in self._used]

@@ -8,6 +8,7 @@ from pathlib import PurePosixPath
 
 from dnworker._version import __version__
 from dnworker_jupyter.export.planning import render
+from dnworker_jupyter.export.planning.carried import CARRIED, carried_module, rules_used
 from dnworker_jupyter.export.planning.files import VENDOR, Files
 from dnworker_jupyter.export.planning.lacking import COMPLETION
 from dnworker_jupyter.export.planning.local_files import read_local_files
@@ -39,11 +40,15 @@ def add_scripts(
     name = None
     if shared is not None:
         name = _shared_name(capability, modules, [PurePosixPath(path).stem for path in paths.values()])
-        _add_shared_module(files, shared, homes.pop() / f"{name}.py", target, needs)
+        _add_shared_module(files, shared, next(iter(homes)) / f"{name}.py", target, needs)
     for script, found in zip(scripts, needs, strict=True):
         worker = script.piece.worker
         completion = COMPLETION if worker in to_complete else ""
         _add_script(files, script, paths[worker], name, target, found, completion)
+    if target == "dreadnode" and (rules := rules_used(slices)):
+        for home in homes:
+            path = (home / f"{CARRIED}.py").as_posix()
+            files.put_python(path, carried_module(rules), "the rules of dnworker.patterns")
     return paths, name
 
 

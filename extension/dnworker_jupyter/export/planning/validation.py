@@ -15,6 +15,7 @@ from dnworker.core.handlers import DECORATORS
 from dnworker.core.topology import Topology
 from dnworker.events.cases import Case
 from dnworker.project.record import RECORD
+from dnworker_jupyter.export.planning.carried import RULES
 from dnworker_jupyter.export.planning.render import PROVIDED_NAMES
 from dnworker_jupyter.export.planning.types import TargetName
 from dnworker_jupyter.export.slicing.cases import read_case
@@ -131,8 +132,12 @@ def foreign_imports(statement: Statement, piece: Slice, target: TargetName) -> l
     for name, module, bound in names:
         package = module.partition(".")[0]
         if bound in piece.import_names and is_sdk_module(module) and package != target:
+            if isinstance(node, ast.ImportFrom) and module == RULES and target == "dreadnode":
+                continue  # the script carries them
             why = f"comes from {package}, which a script for {target} lacks"
             remedy = f"export with --target {package}, or do without it"
+            if RULES in (name, f"{module}.{name}"):
+                remedy = f"import its names: from {RULES} import debounce"
             found.append(ExportProblem(repr(name), why, remedy, statement.cell.cell, node.lineno))
     return found
 

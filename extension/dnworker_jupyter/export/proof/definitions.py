@@ -42,6 +42,9 @@ _MADE_BY_PYTHON = frozenset(
 )  # fmt: skip
 """Members of a class that are described otherwise, or vary between two runs, as what msgspec remembers."""
 
+# As `planning/carried.py` has them, which imports more than a process has that executes scripts.
+_RULES, _CARRIED = "dnworker.patterns", "dnworker_patterns"
+
 _OF_PYDANTIC = frozenset({"__pydantic_fields__", "__pydantic_decorators__", "__pydantic_private__"})
 """The members that pydantic keeps and that say what the class is; the others are made of them."""
 
@@ -50,8 +53,10 @@ def function_node(walk: Walk, function: Any) -> Node:
     """Return a function of the notebook by its code and what it holds, another by its name."""
     module = function.__module__
     if module not in walk.own and is_found_as(function, module, function.__qualname__):
-        return external(module, function.__qualname__)
+        return external(_RULES if _is_of_rules(module) else module, function.__qualname__)
     attributes = dict(function.__dict__)
+    if "rule_key" in attributes and _is_of_rules(function.__globals__["__name__"]):
+        return _rule_node(walk, attributes)
     if _is_singledispatch(function):
         return _singledispatch_node(walk, function)
     code = function.__code__
@@ -104,6 +109,17 @@ def _annotations(walk: Walk, holder: Any) -> list[tuple[str, Ref]]:
     if type(found) is not dict:
         return [(ANNOTATIONS, walk.ref(found))]
     return [(f"{ANNOTATIONS}[{name!r}]", walk.ref(value)) for name, value in found.items()]
+
+
+def _is_of_rules(module: str) -> bool:
+    """Return whether a module is of `dnworker.patterns`, or the one that a script carries in its place."""
+    return module == _CARRIED or module.startswith(f"{_RULES}.")
+
+
+def _rule_node(walk: Walk, attributes: dict[str, Any]) -> Node:
+    """Return a handler under a rule by the rule and what is below it; what waits for it is of one run."""
+    items = [(f".{name}", walk.ref(attributes[name])) for name in ("rules", "rule_key", "__wrapped__")]
+    return Node("rule", True, items)
 
 
 def _is_singledispatch(function: Any) -> bool:

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from dnworker import compat
+from dnworker_jupyter.export.planning.carried import CARRIED
 
 _SDK = "dreadnode"
 
@@ -67,7 +68,7 @@ def planned_of(files: Mapping[str, bytes], path: str, shared: Collection[str] = 
     for node in _top_level(tree.body, into=(ast.Try, ast.If, ast.With, ast.For, ast.While)):
         if isinstance(node, ast.ImportFrom) and node.level == 0 and node.module:
             names = {alias.asname or alias.name: (node.module, alias.name) for alias in node.names}
-            is_ours = node.module in shared or node.module in compat._ALIASES
+            is_ours = node.module in (*shared, CARRIED) or node.module in compat._ALIASES
             planned.imported |= {} if is_ours else names
         else:
             for name in _bound(node):
