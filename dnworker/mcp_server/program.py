@@ -8,6 +8,7 @@ import json
 import signal
 import sys
 import threading
+from collections.abc import Sequence
 from pathlib import Path
 
 from dnworker.core.errors import UsageError
@@ -16,14 +17,14 @@ from dnworker.mcp_server.api import Api
 EXTRA = "pip install 'dnworker[mcp]'"
 
 
-def check_installed() -> None:
-    """Refuse to begin without the library.
+def check_installed(what: str = "dnworker mcp") -> None:
+    """Refuse to begin without the library; `what` needs it.
 
     Raises:
         UsageError: it is not installed; names the command.
     """
     if importlib.util.find_spec("mcp") is None:
-        raise UsageError(f"dnworker mcp needs the library of MCP; install it with: {EXTRA}", code="DN977")
+        raise UsageError(f"{what} needs the library of MCP; install it with: {EXTRA}", code="DN977")
 
 
 async def run_stdio(api: Api, *, name: str | None, may_write: bool) -> None:
@@ -46,32 +47,36 @@ async def run_http(
     *,
     name: str | None,
     may_write: bool,
+    host: str = "127.0.0.1",
     port: int = 0,
+    names: Sequence[str] = (),
+    token_file: Path | None = None,
     as_json: bool = False,
     until_input_ends: bool = False,
 ) -> None:
     """Serve over streamable HTTP until a signal comes, or standard input ends where that is wanted.
 
     Raises:
-        UsageError: the port cannot be had.
+        UsageError: the port cannot be had, or the file of the token cannot be used.
     """
-    from dnworker.mcp_server.http import serve
+    from dnworker.mcp_server.http import Place, serve
     from dnworker.mcp_server.server import make_server
 
-    def listens(url: str, token_file: Path) -> None:
+    def listens(url: str, file: Path) -> None:
         if as_json:
-            text = json.dumps({"url": url, "token_file": str(token_file)})
+            text = json.dumps({"url": url, "token_file": str(file)})
         else:
             text = (
                 f"agents reach the runtime by MCP at {url}\n"
-                f"the token is in {token_file}, which only you can read; Ctrl-C ends it"
+                f"the token is in {file}, which only you can read; Ctrl-C ends it"
             )
         sys.stdout.write(f"{text}\n")
         sys.stdout.flush()
 
     until = _input_ends() if until_input_ends else None
     try:
-        await serve(make_server(api, name=name, may_write=may_write), port=port, listens=listens, until=until)
+        server, place = make_server(api, name=name, may_write=may_write), Place(host, port, names, token_file)
+        await serve(server, place=place, listens=listens, until=until)
     finally:
         await api.close()
 

@@ -21,6 +21,7 @@ from dnworker.core.locations import add_locator, remove_locator
 from dnworker.core.source import add_reader
 from dnworker.engine.left_behind import left_behind
 from dnworker.engine.state_watch import StateWatch
+from dnworker.mcp_server.process import McpProcess
 from dnworker.runtime import Runtime
 from dnworker.workers import standalone
 from dnworker_jupyter.display.panels import Panels
@@ -42,7 +43,6 @@ from dnworker_jupyter.kernel.location import NotebookLocation
 from dnworker_jupyter.kernel.long_blocks import LongBlocks
 from dnworker_jupyter.kernel.loop import KernelLoop
 from dnworker_jupyter.kernel.loop_watch import LoopWatch
-from dnworker_jupyter.kernel.mcp_process import McpProcess
 from dnworker_jupyter.kernel.output import OutputRouter
 from dnworker_jupyter.kernel.pending import PendingMagics
 from dnworker_jupyter.kernel.shell_channel import answer_through_stream

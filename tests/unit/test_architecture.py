@@ -48,7 +48,7 @@ FRAMEWORK = {
     "engine": "core events events/brokers capability flow client sessions workers mcp_client _version.py",
     "panel": "core events flow sessions workers engine",
     "server": "core events events/brokers client sessions workers engine _version.py",
-    "mcp_server": "core explain client server _version.py",
+    "mcp_server": "core explain client engine server _version.py",
     "runtime.py": "core events/brokers flow engine panel server compat.py",
     "cli/settings": "core capability",
     "cli": "cli/settings core explain events events/brokers events/brokers/sqlite events/brokers/jetstream capability flow"

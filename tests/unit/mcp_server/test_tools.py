@@ -17,7 +17,7 @@ from mcp.client.streamable_http import streamable_http_client
 from dnworker import Runtime, RuntimeClient, Worker
 from dnworker.core.errors import UsageError
 from dnworker.mcp_server.api import Api
-from dnworker.mcp_server.http import serve
+from dnworker.mcp_server.http import Place, serve
 from dnworker.mcp_server.server import OFFERED, make_server
 from dnworker.mcp_server.tools import _part_of_source
 from dnworker.mcp_server.untrusted import LONGEST_SOURCE, clean
@@ -262,7 +262,7 @@ async def test_over_http_the_token_is_wanted_and_only_this_machine_may_ask(tmp_p
         server = make_server(api, name=None, may_write=False)
         found, end = asyncio.get_running_loop().create_future(), asyncio.Event()
         serving = asyncio.create_task(
-            serve(server, port=0, listens=lambda *where: found.set_result(where), until=end)
+            serve(server, place=Place(), listens=lambda *where: found.set_result(where), until=end)
         )
         url, file = await found
         token = file.read_text().strip()
@@ -273,7 +273,7 @@ async def test_over_http_the_token_is_wanted_and_only_this_machine_may_ask(tmp_p
             for headers, status in (
                 ({}, 401),
                 ({"Authorization": f"Bearer {TOKEN}"}, 401),
-                (right | {"Host": "evil.example"}, 421),
+                (right | {"Host": "evil.example"}, 403),
                 (right | {"Origin": "http://evil.example"}, 403),
             ):
                 answer = await http.post(url, headers=headers, json={})
