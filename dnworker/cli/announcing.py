@@ -48,8 +48,7 @@ def announce(
             "proxy named by --trusted-proxy, encrypts it"
         )
     tell(f"the panel is at {runtime.url}/panel; `dnworker panel` opens it")
-    if mcp is not None:
-        tell(f"agents reach it by MCP at {mcp.url}; the token is in {mcp.token_file}", url=mcp.url)
+    _tell_mcp(mcp)
     if joined := joined_to_json(runtime):
         tell("node {node} of the namespace {namespace} at {broker}".format(**joined), **joined)
     for name, worker in workers.items():
@@ -71,6 +70,11 @@ def announce(
         tell(
             "  no capability was found; name a directory, or put one into .dreadnode/capabilities", "warning"
         )
+
+
+def _tell_mcp(mcp: Listening | None) -> None:
+    if mcp is not None:
+        tell(f"agents reach it by MCP at {mcp.url}; the token is in {mcp.token_file}", url=mcp.url)
 
 
 def tell(text: str, level: str = "info", *, worker: str | None = None, **more: Any) -> None:

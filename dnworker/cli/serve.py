@@ -34,7 +34,7 @@ from dnworker.cli.ending import Ending
 from dnworker.cli.listen_options import add_listen_arguments
 from dnworker.cli.log_options import add_log_arguments, failed, set_up_logging
 from dnworker.cli.made_runtime import make_runtime, placed, token_of_environment
-from dnworker.cli.mcp_options import add_mcp_arguments, make_mcp, stopped
+from dnworker.cli.mcp_options import make_mcp, stopped
 from dnworker.cli.reloading import Reloader
 from dnworker.cli.restart_options import add_restart_arguments
 from dnworker.cli.retry_options import add_retry_arguments, check_retried
@@ -97,7 +97,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         add_cluster_arguments,
         add_stop_arguments,
         add_listen_arguments,
-        add_mcp_arguments,
         add_config_arguments,
         add_log_arguments,
     ):

@@ -18,6 +18,7 @@ from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
 from typing import NamedTuple
+from urllib.parse import urlsplit
 
 from dnworker.core.errors import UsageError
 from dnworker.core.files import write_atomically
@@ -67,7 +68,7 @@ class McpProcess:
         url: returns its address.
         command: what the interpreter runs.
         way_out: what to say where it has ended by itself, or could not be started.
-        keeps_on: whether one that ends by itself is started again.
+        keeps_on: whether one that ends by itself is started again, with the same address and token.
     """
 
     def __init__(
@@ -92,6 +93,8 @@ class McpProcess:
         self._last = deque[str](maxlen=LINES_KEPT)
         self._reading: list[asyncio.Task[None]] = []
         self._again: asyncio.Task[None] | None = None
+        self._kept: OwnDirectory | None = None
+        self._address: tuple[str, ...] = ()
 
     @property
     def pid(self) -> int | None:
@@ -142,6 +145,8 @@ class McpProcess:
         self._process = await asyncio.create_subprocess_exec(
             sys.executable,
             *self._command,
+            *self._agents_token(),
+            *self._address,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
@@ -154,6 +159,14 @@ class McpProcess:
         loop = asyncio.get_running_loop()
         assert self._process.stderr is not None
         self._reading = [loop.create_task(self._read(self._process.stderr), name="dnworker mcp stderr")]
+
+    def _agents_token(self) -> tuple[str, ...]:
+        """Return what names a file for the token of agents, which outlives one process."""
+        if not self._keeps_on or "--agents-token-file" in self._command:
+            return ()
+        if self._kept is None:
+            self._kept = OwnDirectory()
+        return ("--agents-token-file", str(self._kept.path / "token"))
 
     async def _until_listening(self) -> Listening:
         """Read the line that says where it listens.
@@ -181,6 +194,8 @@ class McpProcess:
                 code="DN988",
             ) from None
         self._listening = listening
+        if self._keeps_on and (port := urlsplit(listening.url).port):
+            self._address = ("--port", str(port))
         loop = asyncio.get_running_loop()
         self._reading.append(loop.create_task(self._read(process.stdout), name="dnworker mcp stdout"))
         self._reading.append(loop.create_task(self._wait(process), name="dnworker mcp end"))
@@ -255,6 +270,9 @@ class McpProcess:
         again, self._again = self._again, None
         if again is not None:
             again.cancel()
+        kept, self._kept = self._kept, None
+        if kept is not None:
+            kept.remove()
 
     async def _end(self) -> bool:
         process, self._listening = self._process, None

@@ -5,10 +5,12 @@ from __future__ import annotations
 import asyncio
 import importlib.util
 import json
+import os
 import signal
 import sys
 import threading
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from dnworker.core.errors import UsageError
@@ -86,8 +88,9 @@ def _input_ends() -> asyncio.Event:
     ended, loop = asyncio.Event(), asyncio.get_running_loop()
 
     def read() -> None:
-        while sys.stdin is not None and sys.stdin.buffer.readline(4096):
-            pass
+        with suppress(OSError):  # without a standard input there is nothing to wait for
+            while os.read(0, 4096):  # not `sys.stdin`: the end of Python would wait for its lock, and abort
+                pass
         loop.call_soon_threadsafe(ended.set)
 
     threading.Thread(target=read, name="dnworker mcp input", daemon=True).start()
