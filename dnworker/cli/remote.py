@@ -118,6 +118,11 @@ async def _run(action: Action, options: argparse.Namespace) -> int:
         return await action(client, options)
 
 
+def is_named(options: argparse.Namespace) -> bool:
+    """Return whether the command line or the environment says which runtime is meant."""
+    return bool(options.url or os.environ.get("DREADNODE_RUNTIME_URL"))
+
+
 def make_client(options: argparse.Namespace) -> RuntimeClient:
     """Return a client of the runtime that is meant.
 
@@ -143,7 +148,7 @@ def find_runtime(url: str | None, token_file: Path | None) -> tuple[str, str | N
         raise UsageError(str(exc).replace("server_url", "--url"), code="DN906") from exc
     here = [one for one in found if wanted is None or wanted in (one.url, *one.addresses)]
     if wanted is None and len(here) > 1:
-        listed = "; ".join(f"{one.url} (in {one.working_dir})" for one in here)
+        listed = "; ".join(one.described for one in here)
         raise UsageError(f"several runtimes run here; name one with --url: {listed}", code="DN906")
     file = token_file or (Path(here[0].token_file) if here and here[0].token_file else None)
     if file is None:

@@ -1,6 +1,6 @@
-"""The list of runtimes that run on this machine; `serve` adds to it, other commands read it.
+"""The list of runtimes that run on this machine; `serve` and notebooks add to it, other commands read it.
 
-Each `dnworker serve` has a small file in it while it runs, which names the token's file and holds no token.
+Each runtime has a small file in it while it runs, which names the token's file and holds no token.
 """
 
 from __future__ import annotations
@@ -34,6 +34,16 @@ class Running(msgspec.Struct, kw_only=True):
     working_dir: str = ""
     addresses: list[str] = []
     """All of its addresses; `url` is the one for this machine."""
+    is_notebook: bool = False
+    """Whether it is the runtime of a notebook's kernel."""
+    notebook: str | None = None
+    """The notebook's file, where it is known."""
+
+    @property
+    def described(self) -> str:
+        """Its address, and what it is: to be told from the others."""
+        what = f"notebook {self.notebook}" if self.notebook else f"in {self.working_dir}"
+        return f"{self.url} ({'notebook ' if self.is_notebook and not self.notebook else ''}{what})"
 
     @property
     def is_alive(self) -> bool:
@@ -95,6 +105,31 @@ def register(runtime: Runtime, token_file: Path | None) -> Path:
             file.parent,
             exc.strerror or exc,
         )
+    return file
+
+
+def register_notebook(url: str, token: str, notebook: Path | None) -> Path:
+    """Add the runtime of this process's notebook to the list, or say anew where its notebook is.
+
+    Returns:
+        The file to `forget`.
+
+    Raises:
+        OSError: it cannot be written; the runtime runs all the same.
+        UsageError: its token cannot be kept.
+    """
+    running()
+    file = _home() / f"runtime-{os.getpid()}.json"
+    entry = Running(
+        url=url,
+        pid=os.getpid(),
+        addresses=[url],
+        token_file=os.path.realpath(own_token_file(token)),
+        working_dir=str(working_directory()),
+        is_notebook=True,
+        notebook=None if notebook is None else str(notebook),
+    )
+    write_atomically(file, json.dumps(msgspec.to_builtins(entry)) + "\n")
     return file
 
 

@@ -39,6 +39,7 @@ from dnworker_jupyter.kernel.journals import Journals, journal_file, locate_jour
 from dnworker_jupyter.kernel.kernel_end import KernelEnd, say
 from dnworker_jupyter.kernel.lab_debugger import install_lab_debugger
 from dnworker_jupyter.kernel.late_errors import LateErrors
+from dnworker_jupyter.kernel.listed import ListedRuntime
 from dnworker_jupyter.kernel.location import NotebookLocation
 from dnworker_jupyter.kernel.long_blocks import LongBlocks
 from dnworker_jupyter.kernel.loop import KernelLoop
@@ -239,6 +240,7 @@ def install(notebook: Notebook) -> None:
     undo(notebook.interrupts.uninstall)  # every cell installs it
     undo(notebook.unhandled.uninstall)
     undo(notebook.startup.on_loop.add(notebook.unhandled.install))
+    undo(_listed(notebook))
     undo(answer_through_stream(shell))
     notebook.hooks.install()
     undo(notebook.hooks.uninstall)
@@ -290,6 +292,18 @@ def _heed_end(notebook: Notebook) -> Callable[[], None]:
         leave_kernel()
 
     return undo
+
+
+def _listed(notebook: Notebook) -> Callable[[], None]:
+    """Have the commands of this machine find the runtime of a kernel; returns what takes it back."""
+    if getattr(notebook.shell, "kernel", None) is None:
+        return lambda: None
+    listed, taken = ListedRuntime(notebook.runtime, lambda: notebook.location.path), ExitStack()
+    taken.callback(listed.remove)
+    taken.callback(notebook.startup.on_loop.add(listed.note))
+    taken.callback(notebook.location.looked.add(listed.note))
+    taken.callback(notebook.startup.on_stopped.add(listed.remove))
+    return taken.close
 
 
 def _when_cells_run(notebook: Notebook) -> Callable[[], None]:
