@@ -40,6 +40,11 @@ class Running(msgspec.Struct, kw_only=True):
     """The notebook's file, where it is known."""
 
     @property
+    def waits_for_us(self) -> bool:
+        """Whether it is the notebook that runs this command, as by `!dnworker ps`: it cannot answer then."""
+        return self.is_notebook and self.pid in _ancestors()
+
+    @property
     def described(self) -> str:
         """Its address, and what it is: to be told from the others."""
         what = f"notebook {self.notebook}" if self.notebook else f"in {self.working_dir}"
@@ -55,6 +60,19 @@ class Running(msgspec.Struct, kw_only=True):
         except PermissionError:
             return True
         return True
+
+
+def _ancestors() -> set[int]:
+    """Return the processes above this one, as far as the system tells."""
+    found, pid = set[int](), os.getppid()
+    while pid > 1 and pid not in found:
+        found.add(pid)
+        try:
+            stat = Path(f"/proc/{pid}/stat").read_text(errors="replace")
+        except OSError:  # no Linux, or it has ended
+            break
+        pid = int(stat.rpartition(")")[2].split()[1])
+    return found
 
 
 def _home() -> Path:

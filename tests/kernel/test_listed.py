@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import signal
+import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -30,8 +32,11 @@ def test_a_notebook_is_found_until_its_runtime_stops(kernel):
         Path(entry.token_file).read_text().strip()
         not in Path(entry.token_file).with_suffix(".json").read_text()
     )
-    listed = kernel.run("!{__import__("sys").executable} -m dnworker ps --json").text
+    ps = [sys.executable, "-m", "dnworker", "ps", "--json"]
+    listed = subprocess.run(ps, capture_output=True, text=True, timeout=60, check=True).stdout
     assert '"is_notebook": true' in listed
+    said = kernel.run(f"!{' '.join(ps)}").text
+    assert "its kernel waits for the command: run it in a terminal" in said
     kernel.run("%runtime stop")
     assert running() == []
     assert not Path(entry.token_file).exists()
