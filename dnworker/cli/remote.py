@@ -152,8 +152,8 @@ def find_runtime(url: str | None, token_file: Path | None) -> tuple[str, str | N
         raise UsageError(f"several runtimes run here; name one with --url: {listed}", code="DN906")
     if here and here[0].waits_for_us:
         raise UsageError(
-            f"{here[0].url} is the runtime of the notebook that runs this command, and its kernel waits for the "
-            "command: run it in a terminal, or use a magic such as %worker",
+            f"{here[0].url} is the runtime of the notebook that runs this command, and its kernel waits for "
+            "the command: run it in a terminal, or use a magic such as %worker",
             code="DN906",
         )
     file = token_file or (Path(here[0].token_file) if here and here[0].token_file else None)

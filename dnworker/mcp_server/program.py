@@ -12,9 +12,13 @@ import threading
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from dnworker.core.errors import UsageError
 from dnworker.mcp_server.api import Api
+
+if TYPE_CHECKING:
+    from dnworker.mcp_server.several import Finder
 
 EXTRA = "pip install 'dnworker[mcp]'"
 
@@ -29,7 +33,7 @@ def check_installed(what: str = "dnworker mcp") -> None:
         raise UsageError(f"{what} needs the library of MCP; install it with: {EXTRA}", code="DN977")
 
 
-async def run_stdio(api: Api, *, name: str | None, may_write: bool) -> None:
+async def run_stdio(source: Api | Finder, *, name: str | None, may_write: bool) -> None:
     """Serve over standard input and output until the input ends; a signal ends the process at once.
 
     A thread of the library reads the input: an interrupt would wait for its next line.
@@ -39,13 +43,13 @@ async def run_stdio(api: Api, *, name: str | None, may_write: bool) -> None:
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_DFL)
     try:
-        await make_server(api, name=name, may_write=may_write).run_stdio_async()
+        await make_server(source, name=name, may_write=may_write).run_stdio_async()
     finally:
-        await api.close()
+        await _close(source)
 
 
 async def run_http(
-    api: Api,
+    source: Api | Finder,
     *,
     name: str | None,
     may_write: bool,
@@ -77,10 +81,18 @@ async def run_http(
 
     until = _input_ends() if until_input_ends else None
     try:
-        server, place = make_server(api, name=name, may_write=may_write), Place(host, port, names, token_file)
+        server, place = (
+            make_server(source, name=name, may_write=may_write),
+            Place(host, port, names, token_file),
+        )
         await serve(server, place=place, listens=listens, until=until)
     finally:
-        await api.close()
+        await _close(source)
+
+
+async def _close(source: Api | Finder) -> None:
+    if isinstance(source, Api):
+        await source.close()
 
 
 def _input_ends() -> asyncio.Event:
