@@ -70,11 +70,11 @@ async def test_a_call_takes_the_runtime_that_it_names(by):
 async def test_a_runtime_that_is_not_there_is_one_line_with_those_that_are():
     async with two() as (client, here):
         said = await refused(client, "list_workers", runtime="http://127.0.0.1:9")
-        assert said == (
+        assert said.endswith(
             f"runtime 'http://127.0.0.1:9': there is none; give one of: {', '.join(r.url for r in here.runtimes)}"
         )
         here.runtimes.clear()
-        assert await refused(client, "list_workers") == "no runtime runs here (DN903)"
+        assert (await refused(client, "list_workers")).endswith("no runtime runs here (DN903)")
 
 
 async def test_the_only_one_need_not_be_named():
