@@ -35,8 +35,7 @@ def announce(
     if as_json:
         report: dict[str, Any] = {"ok": True, "url": runtime.url, "workers": workers, "failed": failed}
         report |= {"addresses": others} if others else {}
-        report |= {"mcp": {"url": mcp.url, "token_file": mcp.token_file}} if mcp is not None else {}
-        print_json(report | debugged_to_json(runtime) | joined_to_json(runtime))
+        print_json(report | debugged_to_json(runtime) | joined_to_json(runtime) | _mcp_to_json(mcp))
         return
     where = f"the token is in {token_file}" if token_file else "the token is that of DREADNODE_RUNTIME_TOKEN"
     tell(f"serving at {runtime.url}; {where}", url=runtime.url)
@@ -70,6 +69,10 @@ def announce(
         tell(
             "  no capability was found; name a directory, or put one into .dreadnode/capabilities", "warning"
         )
+
+
+def _mcp_to_json(mcp: Listening | None) -> dict[str, Any]:
+    return {} if mcp is None else {"mcp": {"url": mcp.url, "token_file": mcp.token_file}}
 
 
 def _tell_mcp(mcp: Listening | None) -> None:

@@ -9,8 +9,8 @@ from importlib.resources import files
 from typing import TYPE_CHECKING
 
 from dnworker.cli.remote import add_address, is_named, make_client
-from dnworker.cli.running import running
 from dnworker.core.errors import UsageError
+from dnworker.engine.running import running
 from dnworker.mcp_server.api import Api
 from dnworker.mcp_server.program import check_installed, run_http, run_stdio
 

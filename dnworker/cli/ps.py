@@ -13,12 +13,12 @@ import httpx
 
 from dnworker.cli.lasting import Lasting
 from dnworker.cli.remote import add_address, is_named, with_client
-from dnworker.cli.running import Running, running
 from dnworker.cli.tables import table_lines
 from dnworker.cli.terminal import Screen, can_redraw, fitted, is_terminal
 from dnworker.cli.text import print_json, printable
 from dnworker.core.errors import DnworkerError, with_code
 from dnworker.core.topology import SILENT
+from dnworker.engine.running import Running, running
 
 if TYPE_CHECKING:
     from dnworker.client.client import RuntimeClient

@@ -15,13 +15,13 @@ from typing import Any
 
 import httpx
 
-from dnworker.cli.running import running
 from dnworker.cli.text import print_json
 from dnworker.client.address import resolve_url, socket_of
 from dnworker.client.client import RuntimeClient
 from dnworker.client.tls import client_context
 from dnworker.core.errors import CODE_HEADER, Invalid, UsageError
 from dnworker.core.redirects import redirect_file
+from dnworker.engine.running import running
 
 Action = Callable[[RuntimeClient, argparse.Namespace], Coroutine[Any, Any, int]]
 

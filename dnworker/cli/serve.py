@@ -39,7 +39,6 @@ from dnworker.cli.reloading import Reloader
 from dnworker.cli.restart_options import add_restart_arguments
 from dnworker.cli.retry_options import add_retry_arguments, check_retried
 from dnworker.cli.roots import roots_of
-from dnworker.cli.running import forget, forget_own, own_token_file, register
 from dnworker.cli.service_manager import ServiceManager
 from dnworker.cli.state_options import add_state_arguments, check_kept
 from dnworker.cli.stop_options import EndTimes, add_stop_arguments, end_times_of
@@ -48,6 +47,7 @@ from dnworker.cli.streams import streams
 from dnworker.core.errors import DnworkerError, UsageError
 from dnworker.engine.output import kept_output
 from dnworker.engine.own_loop import contained
+from dnworker.engine.running import forget, forget_own, own_token_file, register
 from dnworker.engine.watching import watch
 
 if TYPE_CHECKING:

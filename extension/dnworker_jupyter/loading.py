@@ -298,7 +298,8 @@ def _listed(notebook: Notebook) -> Callable[[], None]:
     """Have the commands of this machine find the runtime of a kernel; returns what takes it back."""
     if getattr(notebook.shell, "kernel", None) is None:
         return lambda: None
-    listed, taken = ListedRuntime(notebook.runtime, lambda: notebook.location.path), ExitStack()
+    runtime = notebook.runtime
+    listed, taken = ListedRuntime(runtime, lambda: runtime.url, lambda: notebook.location.path), ExitStack()
     taken.callback(listed.remove)
     taken.callback(notebook.startup.on_loop.add(listed.note))
     taken.callback(notebook.location.looked.add(listed.note))

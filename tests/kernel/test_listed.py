@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from dnworker.cli.running import entries, running
+from dnworker.engine.running import entries, running
 
 pytestmark = [pytest.mark.kernel]
 

@@ -7,9 +7,9 @@ import threading
 from collections.abc import Callable
 from pathlib import Path
 
-from dnworker.cli.running import forget, register_notebook
 from dnworker.core.errors import UsageError
-from dnworker.runtime import Runtime
+from dnworker.engine.engine import Engine
+from dnworker.engine.running import forget, register_notebook
 
 log = logging.getLogger("dnworker.notebook")
 
@@ -18,12 +18,16 @@ class ListedRuntime:
     """The entry of one kernel; that of a killed one is removed by whoever reads the list next.
 
     Args:
-        runtime: the notebook's.
+        engine: the notebook's runtime.
+        url: returns its address, while it has one.
         path: returns the notebook's file, as far as it is known.
     """
 
-    def __init__(self, runtime: Runtime, path: Callable[[], Path | None]) -> None:
-        self._runtime = runtime
+    def __init__(
+        self, engine: Engine, url: Callable[[], str | None], path: Callable[[], Path | None]
+    ) -> None:
+        self._engine = engine
+        self._url = url
         self._path = path
         self._lock = threading.Lock()
         self._file: Path | None = None
@@ -33,18 +37,18 @@ class ListedRuntime:
     def note(self, *_: object) -> None:
         """Write the entry soon, unless it says what is so; called often, on any thread."""
         self._wanted = True
-        url = self._runtime.url
+        url = self._url()
         if url and self._written != (url, self._path()):
             threading.Thread(target=self._write, name="dnworker list", daemon=True).start()
 
     def _write(self) -> None:
         with self._lock:
-            url, path = self._runtime.url, self._path()
+            url, path = self._url(), self._path()
             if not self._wanted or not url or self._written == (url, path):
                 return
             self._written = url, path  # also where it cannot be: it is not tried at every cell
             try:
-                self._file = register_notebook(url, self._runtime.tokens.main, path)
+                self._file = register_notebook(url, self._engine.tokens.main, path)
             except (OSError, UsageError) as exc:
                 log.info("`dnworker ps` and `dnworker mcp` do not find this notebook: %s", exc)
 

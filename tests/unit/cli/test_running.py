@@ -6,13 +6,15 @@ import asyncio
 import json
 import os
 import stat
+import subprocess
+import sys
 from types import SimpleNamespace
 
 import pytest
 
 from dnworker import Runtime, UsageError, Worker
 from dnworker.cli.main import main
-from dnworker.cli.running import forget, own_token_file, register, register_notebook, running
+from dnworker.engine.running import forget, own_token_file, register, register_notebook, running
 from dnworker.workers.log_file import LogFiles
 
 
@@ -83,7 +85,14 @@ def listed_as(home, pid: int, url: str, **more) -> None:
     (directory / f"runtime-{pid}.json").write_text(json.dumps(entry))
 
 
-async def test_ps_shows_each_runtime_of_several_and_which_is_a_notebook(home, monkeypatch, capsys):
+@pytest.fixture
+def another():
+    process = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
+    yield process.pid
+    process.communicate(b"\n")
+
+
+async def test_ps_shows_each_runtime_of_several_and_which_is_a_notebook(home, another, monkeypatch, capsys):
     monkeypatch.delenv("DREADNODE_RUNTIME_URL", raising=False)
     monkeypatch.setenv("DREADNODE_RUNTIME_TOKEN", "t")
     async with Runtime(port=0, token="t") as first, Runtime(port=0, token="t") as second:
@@ -91,7 +100,7 @@ async def test_ps_shows_each_runtime_of_several_and_which_is_a_notebook(home, mo
         worker.on_event("ask")(_nothing)
         await second.add(worker)
         listed_as(home, os.getpid(), first.url)
-        listed_as(home, os.getppid(), second.url, is_notebook=True, notebook="/n/a.ipynb")
+        listed_as(home, another, second.url, is_notebook=True, notebook="/n/a.ipynb")
         assert await asyncio.to_thread(main, ["ps"]) == 0
         said = capsys.readouterr().out
         assert f"{first.url} (in /here)" in said

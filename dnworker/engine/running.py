@@ -10,17 +10,13 @@ import logging
 import os
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Any, Protocol
 
 import msgspec
 
 from dnworker.capability.reading import read_bytes
 from dnworker.core.errors import UsageError
 from dnworker.core.files import home_directory, working_directory, write_atomically
-
-if TYPE_CHECKING:
-    from dnworker.runtime import Runtime
-
 
 log = logging.getLogger("dnworker.serve")
 
@@ -99,7 +95,21 @@ def own_token_file(token: str) -> Path:
     return file
 
 
-def register(runtime: Runtime, token_file: Path | None) -> Path:
+class Listed(Protocol):
+    """A runtime, as far as the list says something of it."""
+
+    services: Any
+
+    @property
+    def url(self) -> str | None:
+        """Its address."""
+
+    @property
+    def server(self) -> Any:
+        """Its server, with `addresses`; None where it listens nowhere."""
+
+
+def register(runtime: Listed, token_file: Path | None) -> Path:
     """Add a runtime to the list; returns the file to `forget`.
 
     Where nothing can be written, the runtime runs all the same, and a line of the log says what it lacks.
