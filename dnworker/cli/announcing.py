@@ -20,10 +20,13 @@ from dnworker.engine.watchdog import Block, Watchdog
 from dnworker.workers.blocking import way_in_line
 
 if TYPE_CHECKING:
+    from dnworker.mcp_server.process import Listening
     from dnworker.runtime import Runtime
 
 
-def announce(runtime: Runtime, token_file: Path | None, *, as_json: bool) -> None:
+def announce(
+    runtime: Runtime, token_file: Path | None, *, as_json: bool, mcp: Listening | None = None
+) -> None:
     """Print where the runtime is, and what runs there."""
     workers = {w.qualified_name: {"state": str(w.state), "error": w.error} for w in runtime.workers()}
     failed = {c.root.name: c.failure for c in runtime.capabilities.all() if c.failure is not None}
@@ -32,7 +35,7 @@ def announce(runtime: Runtime, token_file: Path | None, *, as_json: bool) -> Non
     if as_json:
         report: dict[str, Any] = {"ok": True, "url": runtime.url, "workers": workers, "failed": failed}
         report |= {"addresses": others} if others else {}
-        print_json(report | debugged_to_json(runtime) | joined_to_json(runtime))
+        print_json(report | debugged_to_json(runtime) | joined_to_json(runtime) | _mcp_to_json(mcp))
         return
     where = f"the token is in {token_file}" if token_file else "the token is that of DREADNODE_RUNTIME_TOKEN"
     tell(f"serving at {runtime.url}; {where}", url=runtime.url)
@@ -44,6 +47,7 @@ def announce(runtime: Runtime, token_file: Path | None, *, as_json: bool) -> Non
             "proxy named by --trusted-proxy, encrypts it"
         )
     tell(f"the panel is at {runtime.url}/panel; `dnworker panel` opens it")
+    _tell_mcp(mcp)
     if joined := joined_to_json(runtime):
         tell("node {node} of the namespace {namespace} at {broker}".format(**joined), **joined)
     for name, worker in workers.items():
@@ -65,6 +69,15 @@ def announce(runtime: Runtime, token_file: Path | None, *, as_json: bool) -> Non
         tell(
             "  no capability was found; name a directory, or put one into .dreadnode/capabilities", "warning"
         )
+
+
+def _mcp_to_json(mcp: Listening | None) -> dict[str, Any]:
+    return {} if mcp is None else {"mcp": {"url": mcp.url, "token_file": mcp.token_file}}
+
+
+def _tell_mcp(mcp: Listening | None) -> None:
+    if mcp is not None:
+        tell(f"agents reach it by MCP at {mcp.url}; the token is in {mcp.token_file}", url=mcp.url)
 
 
 def tell(text: str, level: str = "info", *, worker: str | None = None, **more: Any) -> None:

@@ -9,7 +9,6 @@ from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 
-from dnworker.cli.running import entries
 from dnworker.cli.tables import print_table
 from dnworker.cli.terminal import is_terminal, print_line
 from dnworker.cli.text import NearParser, print_json, printable
@@ -17,6 +16,7 @@ from dnworker.core.errors import DnworkerError, with_code
 from dnworker.doctor import environment, home, jupyter, machine, packages, runtimes
 from dnworker.doctor.findings import Check, Finding, examine, ok, problem, warning
 from dnworker.doctor.uv import uv
+from dnworker.engine.running import entries
 from dnworker.workers.cgroups import own_cgroup
 
 WITHIN = 10.0

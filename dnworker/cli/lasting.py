@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, TypeVar
 import httpx
 
 from dnworker.cli.remote import make_client
-from dnworker.cli.running import running
 from dnworker.core.errors import RuntimeUnavailable, UsageError
+from dnworker.engine.running import running
 
 if TYPE_CHECKING:
     from dnworker.client.client import RuntimeClient

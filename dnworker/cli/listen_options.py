@@ -9,6 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from dnworker.cli.mcp_options import add_mcp_arguments
 from dnworker.core.errors import UsageError
 
 if TYPE_CHECKING:
@@ -49,6 +50,7 @@ def add_listen_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="NAME",
         help="serve requests to this name too, such as that of a proxy; may be repeated",
     )
+    add_mcp_arguments(parser)
 
 
 def mode_of(options: argparse.Namespace) -> int | None:

@@ -15,6 +15,7 @@ from dnworker.capability.manifest import load_manifest
 from dnworker.cli.cluster_options import place_of, shared_broker_of, shared_settings_of
 from dnworker.cli.durable_options import broker_of, catchup_of, start_of
 from dnworker.cli.listen_options import check_files, listening_of, mode_of, use_inherited
+from dnworker.cli.mcp_options import check_mcp
 from dnworker.cli.restart_options import policy_of
 from dnworker.cli.retry_options import retry_of
 from dnworker.cli.roots import roots_of
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
 
 def make_runtime(options: argparse.Namespace) -> Runtime:
     """Return the runtime that the options describe."""
+    check_mcp(options)
     from dnworker.runtime import Runtime
 
     token_file = _token_file(options)
@@ -85,6 +87,7 @@ def check_options(options: argparse.Namespace) -> None:
     _token_file(options)
     end_times_of(options)
     listening_of(options)
+    check_mcp(options)
     parse_limits(options.limit)
     policy_of(options)
     retry_of(options)

@@ -12,11 +12,13 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import httpx
 
 from dnworker.cli.lasting import Lasting
-from dnworker.cli.remote import add_address, with_client
+from dnworker.cli.remote import add_address, is_named, with_client
 from dnworker.cli.tables import table_lines
 from dnworker.cli.terminal import Screen, can_redraw, fitted, is_terminal
 from dnworker.cli.text import print_json, printable
+from dnworker.core.errors import DnworkerError, with_code
 from dnworker.core.topology import SILENT
+from dnworker.engine.running import Running, running
 
 if TYPE_CHECKING:
     from dnworker.client.client import RuntimeClient
@@ -44,10 +46,43 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def _command(options: argparse.Namespace) -> int:
+    if not options.watch and not is_named(options) and len(here := running()) > 1:
+        return _each(options, here)
     code = with_client(_watch if options.watch else _ps)(options)
     if code == 130 and options.watch:
         print("dnworker: interrupted", file=sys.stderr)
     return code
+
+
+def _each(options: argparse.Namespace, here: list[Running]) -> int:
+    """Show the workers of each runtime of this machine, below a line that says what it is."""
+    answers, code = [], 0
+    for one in here:
+        asked = argparse.Namespace(**vars(options) | {"url": one.url})
+
+        async def look(client: RuntimeClient, options: argparse.Namespace, one: Running = one) -> int:
+            found = await _look(client)
+            answers.append(_as_json(found) | _what(one))
+            if not options.json:
+                print("\n".join([printable(one.described), *_lines(found, options), ""]), flush=True)
+            return 0
+
+        try:
+            code = max(code, with_client(look)(asked))
+        except DnworkerError as exc:  # one that does not answer takes nothing from the others
+            code = 1
+            answers.append({"ok": False, "url": one.url, "error": with_code(exc)} | _what(one))
+            if not options.json:
+                print(printable(f"{one.described}: {with_code(exc)}\n"), flush=True)
+        if code == 130:
+            return code
+    if options.json:
+        print_json({"ok": code == 0, "runtimes": answers})
+    return code
+
+
+def _what(one: Running) -> dict[str, Any]:
+    return {"is_notebook": one.is_notebook, "notebook": one.notebook, "directory": one.working_dir}
 
 
 class _Found(NamedTuple):
@@ -93,15 +128,22 @@ async def _counts(client: RuntimeClient) -> dict[str, dict[str, Any]]:
 
 async def _ps(client: RuntimeClient, options: argparse.Namespace) -> int:
     found = await _look(client)
+    known = next((one for one in running() if found.url in (one.url, *one.addresses)), None)
     if options.json:
-        _print_json(found)
+        print_json(_as_json(found) | ({} if known is None else _what(known)))
     else:
+        if known is not None and known.is_notebook and is_terminal():
+            print(printable(known.described))
         print("\n".join(_lines(found, options)), flush=True)
     return 0
 
 
 def _print_json(found: _Found) -> None:
-    print_json({"ok": True, "url": found.url, "workers": found.rows, "failed": found.broken})
+    print_json(_as_json(found))
+
+
+def _as_json(found: _Found) -> dict[str, Any]:
+    return {"ok": True, "url": found.url, "workers": found.rows, "failed": found.broken}
 
 
 async def _watch(client: RuntimeClient, options: argparse.Namespace) -> int:

@@ -15,13 +15,13 @@ from typing import Any
 
 import httpx
 
-from dnworker.cli.running import running
 from dnworker.cli.text import print_json
 from dnworker.client.address import resolve_url, socket_of
 from dnworker.client.client import RuntimeClient
 from dnworker.client.tls import client_context
 from dnworker.core.errors import CODE_HEADER, Invalid, UsageError
 from dnworker.core.redirects import redirect_file
+from dnworker.engine.running import running
 
 Action = Callable[[RuntimeClient, argparse.Namespace], Coroutine[Any, Any, int]]
 
@@ -118,6 +118,11 @@ async def _run(action: Action, options: argparse.Namespace) -> int:
         return await action(client, options)
 
 
+def is_named(options: argparse.Namespace) -> bool:
+    """Return whether the command line or the environment says which runtime is meant."""
+    return bool(options.url or os.environ.get("DREADNODE_RUNTIME_URL"))
+
+
 def make_client(options: argparse.Namespace) -> RuntimeClient:
     """Return a client of the runtime that is meant.
 
@@ -143,8 +148,14 @@ def find_runtime(url: str | None, token_file: Path | None) -> tuple[str, str | N
         raise UsageError(str(exc).replace("server_url", "--url"), code="DN906") from exc
     here = [one for one in found if wanted is None or wanted in (one.url, *one.addresses)]
     if wanted is None and len(here) > 1:
-        listed = "; ".join(f"{one.url} (in {one.working_dir})" for one in here)
+        listed = "; ".join(one.described for one in here)
         raise UsageError(f"several runtimes run here; name one with --url: {listed}", code="DN906")
+    if here and here[0].waits_for_us:
+        raise UsageError(
+            f"{here[0].url} is the runtime of the notebook that runs this command, and its kernel waits for "
+            "the command: run it in a terminal, or use a magic such as %worker",
+            code="DN906",
+        )
     file = token_file or (Path(here[0].token_file) if here and here[0].token_file else None)
     if file is None:
         return wanted or here[0].url, None

@@ -34,11 +34,11 @@ from dnworker.cli.ending import Ending
 from dnworker.cli.listen_options import add_listen_arguments
 from dnworker.cli.log_options import add_log_arguments, failed, set_up_logging
 from dnworker.cli.made_runtime import make_runtime, placed, token_of_environment
+from dnworker.cli.mcp_options import make_mcp, stopped
 from dnworker.cli.reloading import Reloader
 from dnworker.cli.restart_options import add_restart_arguments
 from dnworker.cli.retry_options import add_retry_arguments, check_retried
 from dnworker.cli.roots import roots_of
-from dnworker.cli.running import forget, forget_own, own_token_file, register
 from dnworker.cli.service_manager import ServiceManager
 from dnworker.cli.state_options import add_state_arguments, check_kept
 from dnworker.cli.stop_options import EndTimes, add_stop_arguments, end_times_of
@@ -48,9 +48,11 @@ from dnworker.cli.telemetry_options import add_telemetry_arguments
 from dnworker.core.errors import DnworkerError, UsageError
 from dnworker.engine.output import kept_output
 from dnworker.engine.own_loop import contained
+from dnworker.engine.running import forget, forget_own, own_token_file, register
 from dnworker.engine.watching import watch
 
 if TYPE_CHECKING:
+    from dnworker.mcp_server.process import Listening, McpProcess
     from dnworker.runtime import Runtime
 
 log = logging.getLogger("dnworker.serve")
@@ -185,13 +187,13 @@ async def _serve(
         file = own_token_file(runtime.tokens.main)
     known = register(runtime, file)
     tasks = [asyncio.create_task(ending.keep_signals(), name="dnworker signals")]
-    kept, left = ExitStack(), times.within
+    kept, left, mcp = ExitStack(), times.within, make_mcp(options, runtime)
     try:
         kept.enter_context(kept_output(runtime))
         kept.enter_context(contained(runtime.note_unhandled))
         if not await _is_loaded(runtime, options, stop):
             return 0
-        announce(runtime, file, as_json=options.json)
+        announce(runtime, file, as_json=options.json, mcp=await _until_listening(mcp, stop))
         ending.on_hangup(reloader.request)
         tasks.append(asyncio.create_task(reloader.run(runtime), name="dnworker reload"))
         if options.watch or options.watch_all:
@@ -206,6 +208,7 @@ async def _serve(
         manager.stopping(times.kill)
         for task in tasks:
             task.cancel()
+        await stopped(mcp)
         if not await runtime.stop(within=left):
             ending.note_left_behind()
         runtime.drain.tell_unheard(say)
@@ -260,6 +263,14 @@ async def _load(runtime: Runtime, options: argparse.Namespace) -> None:
         await runtime.discover()
     finally:
         slow.cancel()
+
+
+async def _until_listening(mcp: McpProcess | None, stop: asyncio.Task[None]) -> Listening | None:
+    """Start the process that speaks MCP; None where there is none, or the end is asked for first."""
+    if mcp is None:
+        return None
+    starting = asyncio.create_task(mcp.start(), name="dnworker mcp start")
+    return starting.result() if await _finishes_before(stop, starting) else None
 
 
 async def _is_started(runtime: Runtime, stop: asyncio.Task[None], ending: Ending) -> bool:

@@ -62,6 +62,7 @@ class Tokens:
         self._now = now
         self._stamp: Stamp | None = None
         self._of_workers: dict[str, str] = {}
+        self._of_operator: set[str] = set()
         self._tickets: dict[str, Ticket] = {}
         self._listeners: Listeners[[str]] = Listeners()
         self._problem: str | None = None
@@ -79,9 +80,19 @@ class Tokens:
         self._of_workers[token] = worker
         return token
 
+    def mint_for_operator(self) -> str:
+        """Return a fresh token that may do what the operator's may, until it is revoked.
+
+        The process that speaks MCP has one, so that the operator's own is not passed on.
+        """
+        token = secrets.token_urlsafe(32)
+        self._of_operator.add(token)
+        return token
+
     def revoke(self, token: str) -> None:
-        """Accept this worker's token no longer: its tickets die, and `on_retired` listeners are called."""
+        """Accept a minted token no longer: its tickets die, and `on_retired` listeners are called."""
         self._of_workers.pop(token, None)
+        self._of_operator.discard(token)
         self._tickets = {k: t for k, t in self._tickets.items() if t.token != token}
         self._listeners.notify(token)
 
@@ -89,7 +100,7 @@ class Tokens:
         """Return whether the token opens the API; takes the same time for every wrong one."""
         self.refresh()
         given = token.encode("utf-8", "surrogateescape")
-        known = [self.main, *self._of_workers]
+        known = [self.main, *self._of_operator, *self._of_workers]
         return any([hmac.compare_digest(given, one.encode()) for one in known])  # noqa: C419  no early end
 
     def worker_of(self, token: str) -> str | None:

@@ -21,6 +21,7 @@ from dnworker.core.locations import add_locator, remove_locator
 from dnworker.core.source import add_reader
 from dnworker.engine.left_behind import left_behind
 from dnworker.engine.state_watch import StateWatch
+from dnworker.mcp_server.process import McpProcess
 from dnworker.runtime import Runtime
 from dnworker.workers import standalone
 from dnworker_jupyter.display.attached import mark_of_trace
@@ -39,11 +40,11 @@ from dnworker_jupyter.kernel.journals import Journals, journal_file, locate_jour
 from dnworker_jupyter.kernel.kernel_end import KernelEnd, say
 from dnworker_jupyter.kernel.lab_debugger import install_lab_debugger
 from dnworker_jupyter.kernel.late_errors import LateErrors
+from dnworker_jupyter.kernel.listed import ListedRuntime
 from dnworker_jupyter.kernel.location import NotebookLocation
 from dnworker_jupyter.kernel.long_blocks import LongBlocks
 from dnworker_jupyter.kernel.loop import KernelLoop
 from dnworker_jupyter.kernel.loop_watch import LoopWatch
-from dnworker_jupyter.kernel.mcp_process import McpProcess
 from dnworker_jupyter.kernel.output import OutputRouter
 from dnworker_jupyter.kernel.pending import PendingMagics
 from dnworker_jupyter.kernel.shell_channel import answer_through_stream
@@ -240,6 +241,7 @@ def install(notebook: Notebook) -> None:
     undo(notebook.interrupts.uninstall)  # every cell installs it
     undo(notebook.unhandled.uninstall)
     undo(notebook.startup.on_loop.add(notebook.unhandled.install))
+    undo(_listed(notebook))
     undo(answer_through_stream(shell))
     notebook.hooks.install()
     undo(notebook.hooks.uninstall)
@@ -292,6 +294,19 @@ def _heed_end(notebook: Notebook) -> Callable[[], None]:
         leave_kernel()
 
     return undo
+
+
+def _listed(notebook: Notebook) -> Callable[[], None]:
+    """Have the commands of this machine find the runtime of a kernel; returns what takes it back."""
+    if getattr(notebook.shell, "kernel", None) is None:
+        return lambda: None
+    runtime = notebook.runtime
+    listed, taken = ListedRuntime(runtime, lambda: runtime.url, lambda: notebook.location.path), ExitStack()
+    taken.callback(listed.remove)
+    taken.callback(notebook.startup.on_loop.add(listed.note))
+    taken.callback(notebook.location.looked.add(listed.note))
+    taken.callback(notebook.startup.on_stopped.add(listed.remove))
+    return taken.close
 
 
 def _when_cells_run(notebook: Notebook) -> Callable[[], None]:

@@ -114,8 +114,8 @@ name: dnworker
 ...
 ```
 
-Without `--http`, an agent starts the command itself, and speaks over its standard streams. The page [A coding agent in
-your kernel](../how-to/agent-in-the-kernel.md) has the configuration.
+Without `--http`, an agent starts the command itself, and speaks over its standard streams. [Connect a coding
+agent](../how-to/connect-a-coding-agent.md) has the configurations.
 """,
     ),
     "probe": Note(

@@ -52,7 +52,7 @@ FRAMEWORK = {
     "telemetry": "core workers engine _version.py",
     "panel": "core events flow catalogue sessions workers engine",
     "server": "core events events/brokers catalogue client sessions workers engine _version.py",
-    "mcp_server": "core explain client server _version.py",
+    "mcp_server": "core explain client engine server _version.py",
     "runtime.py": "core events/brokers flow engine telemetry panel server compat.py",
     "cli/settings": "core capability",
     "cli": "cli/settings core explain events events/brokers events/brokers/sqlite events/brokers/jetstream capability flow"

@@ -39,6 +39,8 @@ class RuntimeStartup:
         """The notebook's own journal, also while events and their journal are kept in another file."""
         self.on_loop: Listeners[[]] = Listeners()
         """Called on the loop each time after a wait for the runtime."""
+        self.on_stopped: Listeners[[]] = Listeners()
+        """Called when the runtime has stopped, or is about to stop with the kernel."""
         self._engine = engine
         self._loop = loop
         self._watch = watch
@@ -71,17 +73,20 @@ class RuntimeStartup:
         """Note that the runtime was stopped, and which workers ran: the next `ready` starts both again."""
         self._started = None
         self._workers_to_start = list(running)
+        self.on_stopped.notify()
 
     async def stop(self) -> None:
         """Stop the runtime in full."""
         if self._started is not None:
             await asyncio.wait({self._started})  # unloaded before it had started: what starts must be stopped
         self._started = None
+        self.on_stopped.notify()
         await self._engine.stop()
 
     async def end(self, within: float) -> None:
         """Stop the runtime within so many seconds; it starts no more, as the kernel ends."""
         self._has_ended = True
+        self.on_stopped.notify()
         if self._started is not None:
             await asyncio.wait({self._started}, timeout=within / 2)
         for worker in self._engine.workers():

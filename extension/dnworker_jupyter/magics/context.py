@@ -10,6 +10,7 @@ from typing import Any
 
 from dnworker.core.errors import NotFound, UsageError, code_of
 from dnworker.engine.state_watch import StateWatch
+from dnworker.mcp_server.process import McpProcess
 from dnworker.runtime import Runtime
 from dnworker.workers.managed import ManagedWorker
 from dnworker_jupyter.display.panels import Panels
@@ -20,7 +21,6 @@ from dnworker_jupyter.kernel.interrupts import Interrupts
 from dnworker_jupyter.kernel.location import NotebookLocation
 from dnworker_jupyter.kernel.loop import KernelLoop
 from dnworker_jupyter.kernel.loop_watch import LoopWatch
-from dnworker_jupyter.kernel.mcp_process import McpProcess
 from dnworker_jupyter.kernel.pending import PendingMagics
 from dnworker_jupyter.kernel.startup import RuntimeStartup
 from dnworker_jupyter.live.agent_access import AgentAccess

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
+import json
+import os
 import stat
+import subprocess
+import sys
 from types import SimpleNamespace
 
 import pytest
 
-from dnworker import UsageError
-from dnworker.cli.running import forget, own_token_file, register, running
+from dnworker import Runtime, UsageError, Worker
+from dnworker.cli.main import main
+from dnworker.engine.running import forget, own_token_file, register, register_notebook, running
 from dnworker.workers.log_file import LogFiles
 
 
@@ -56,3 +62,56 @@ def test_a_home_that_is_a_file_costs_the_list_and_one_line(home, runtime, monkey
     assert caplog.text.count("nothing can be kept") == 1
     with pytest.raises(UsageError, match="--token-file or DREADNODE_RUNTIME_TOKEN"):
         own_token_file("secret")
+
+
+def test_a_notebook_is_listed_with_its_file_and_its_token_is_its_owners_alone(home):
+    file = register_notebook("http://127.0.0.1:1", "secret", home / "a.ipynb")
+    (entry,) = running()
+    assert entry.is_notebook
+    assert entry.described == f"http://127.0.0.1:1 (notebook {home}/a.ipynb)"
+    assert "secret" not in file.read_text()
+    assert stat.S_IMODE(file.with_suffix(".token").stat().st_mode) == 0o600
+    register_notebook("http://127.0.0.1:1", "secret", home / "b.ipynb")  # it was renamed
+    (entry,) = running()
+    assert entry.notebook == str(home / "b.ipynb")
+    forget(file)
+    assert list(file.parent.iterdir()) == []
+
+
+def listed_as(home, pid: int, url: str, **more) -> None:
+    entry = {"url": url, "pid": pid, "working_dir": "/here", **more}
+    directory = home / ".dreadnode" / "dnworker"
+    directory.mkdir(parents=True, exist_ok=True)
+    (directory / f"runtime-{pid}.json").write_text(json.dumps(entry))
+
+
+@pytest.fixture
+def another():
+    process = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
+    yield process.pid
+    process.communicate(b"\n")
+
+
+async def test_ps_shows_each_runtime_of_several_and_which_is_a_notebook(home, another, monkeypatch, capsys):
+    monkeypatch.delenv("DREADNODE_RUNTIME_URL", raising=False)
+    monkeypatch.setenv("DREADNODE_RUNTIME_TOKEN", "t")
+    async with Runtime(port=0, token="t") as first, Runtime(port=0, token="t") as second:
+        worker = Worker("desk")
+        worker.on_event("ask")(_nothing)
+        await second.add(worker)
+        listed_as(home, os.getpid(), first.url)
+        listed_as(home, another, second.url, is_notebook=True, notebook="/n/a.ipynb")
+        assert await asyncio.to_thread(main, ["ps"]) == 0
+        said = capsys.readouterr().out
+        assert f"{first.url} (in /here)" in said
+        assert f"{second.url} (notebook /n/a.ipynb)" in said
+        assert said.index("desk") > said.index("a.ipynb")
+        assert await asyncio.to_thread(main, ["ps", "--json"]) == 0
+        found = json.loads(capsys.readouterr().out)["runtimes"]
+        assert {one["url"]: one["is_notebook"] for one in found} == {first.url: False, second.url: True}
+    assert await asyncio.to_thread(main, ["ps"]) == 1  # neither answers any more
+    assert capsys.readouterr().out.count("no runtime answers at") == 2
+
+
+async def _nothing(event, client):
+    """Handle an event."""

@@ -17,7 +17,8 @@ from mcp.client.streamable_http import streamable_http_client
 from dnworker import Runtime, RuntimeClient, Worker
 from dnworker.core.errors import UsageError
 from dnworker.mcp_server.api import Api
-from dnworker.mcp_server.http import serve
+from dnworker.mcp_server.directories import PREFIX, OwnDirectory, remove_dead
+from dnworker.mcp_server.http import Place, serve
 from dnworker.mcp_server.server import OFFERED, make_server
 from dnworker.mcp_server.tools import _part_of_source
 from dnworker.mcp_server.untrusted import LONGEST_SOURCE, clean
@@ -262,7 +263,7 @@ async def test_over_http_the_token_is_wanted_and_only_this_machine_may_ask(tmp_p
         server = make_server(api, name=None, may_write=False)
         found, end = asyncio.get_running_loop().create_future(), asyncio.Event()
         serving = asyncio.create_task(
-            serve(server, port=0, listens=lambda *where: found.set_result(where), until=end)
+            serve(server, place=Place(), listens=lambda *where: found.set_result(where), until=end)
         )
         url, file = await found
         token = file.read_text().strip()
@@ -273,7 +274,7 @@ async def test_over_http_the_token_is_wanted_and_only_this_machine_may_ask(tmp_p
             for headers, status in (
                 ({}, 401),
                 ({"Authorization": f"Bearer {TOKEN}"}, 401),
-                (right | {"Host": "evil.example"}, 421),
+                (right | {"Host": "evil.example"}, 403),
                 (right | {"Origin": "http://evil.example"}, 403),
             ):
                 answer = await http.post(url, headers=headers, json={})
@@ -301,3 +302,47 @@ async def test_over_standard_streams_it_ends_with_its_input():
         out, _ = await asyncio.wait_for(process.communicate(b"no json\n"), 30)
         assert process.returncode == 0
         assert TOKEN.encode() not in out
+
+
+async def test_connections_without_a_token_do_not_keep_out_who_has_one():
+    async with runtime_with_worker() as runtime, asked_of(runtime.url) as api:
+        server = make_server(api, name=None, may_write=False)
+        found, end = asyncio.get_running_loop().create_future(), asyncio.Event()
+        serving = asyncio.create_task(
+            serve(server, place=Place(), listens=lambda *where: found.set_result(where), until=end)
+        )
+        url, file = await found
+        host, port = url.split("/")[2].split(":")
+        strangers = []
+        for _ in range(300):
+            strangers.append((await asyncio.open_connection(host, int(port)))[1])
+        right = {"Authorization": f"Bearer {file.read_text().strip()}"}
+        async with (
+            httpx2.AsyncClient(headers=right) as http,
+            Client(streamable_http_client(url, http_client=http)) as client,
+        ):
+            assert (await call(client, "list_workers"))["workers"]
+            for _ in range(100):  # more come, and who has shown a token stays
+                strangers.append((await asyncio.open_connection(host, int(port)))[1])
+            assert (await call(client, "list_workers"))["workers"]
+        for one in strangers:
+            one.close()
+        end.set()
+        await asyncio.wait_for(serving, 10)
+
+
+def test_directories_of_killed_processes_are_removed_and_those_of_living_ones_stay(tmp_path, monkeypatch):
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    living, dead, being_made = OwnDirectory(), tmp_path / f"{PREFIX}dead", tmp_path / f"{PREFIX}new"
+    for one in (dead, being_made):
+        one.mkdir()
+        (one / "token").write_text("t")
+    (dead / "lock").touch()
+    os.utime(dead / "lock", (0, 0))
+    (tmp_path / f"{PREFIX}link").symlink_to(tmp_path)
+    assert remove_dead() == 1
+    assert living.path.is_dir()
+    assert being_made.is_dir()
+    assert not dead.exists()
+    living.remove()
+    assert not living.path.exists()

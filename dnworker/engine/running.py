@@ -1,6 +1,6 @@
-"""The list of runtimes that run on this machine; `serve` adds to it, other commands read it.
+"""The list of runtimes that run on this machine; `serve` and notebooks add to it, other commands read it.
 
-Each `dnworker serve` has a small file in it while it runs, which names the token's file and holds no token.
+Each runtime has a small file in it while it runs, which names the token's file and holds no token.
 """
 
 from __future__ import annotations
@@ -10,17 +10,13 @@ import logging
 import os
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Any, Protocol
 
 import msgspec
 
 from dnworker.capability.reading import read_bytes
 from dnworker.core.errors import UsageError
 from dnworker.core.files import home_directory, working_directory, write_atomically
-
-if TYPE_CHECKING:
-    from dnworker.runtime import Runtime
-
 
 log = logging.getLogger("dnworker.serve")
 
@@ -34,6 +30,21 @@ class Running(msgspec.Struct, kw_only=True):
     working_dir: str = ""
     addresses: list[str] = []
     """All of its addresses; `url` is the one for this machine."""
+    is_notebook: bool = False
+    """Whether it is the runtime of a notebook's kernel."""
+    notebook: str | None = None
+    """The notebook's file, where it is known."""
+
+    @property
+    def waits_for_us(self) -> bool:
+        """Whether it is the notebook that runs this command, as by `!dnworker ps`: it cannot answer then."""
+        return self.is_notebook and self.pid in _ancestors()
+
+    @property
+    def described(self) -> str:
+        """Its address, and what it is: to be told from the others."""
+        what = f"notebook {self.notebook}" if self.notebook else f"in {self.working_dir}"
+        return f"{self.url} ({'notebook ' if self.is_notebook and not self.notebook else ''}{what})"
 
     @property
     def is_alive(self) -> bool:
@@ -45,6 +56,19 @@ class Running(msgspec.Struct, kw_only=True):
         except PermissionError:
             return True
         return True
+
+
+def _ancestors() -> set[int]:
+    """Return the processes above this one, as far as the system tells."""
+    found, pid = set[int](), os.getppid()
+    while pid > 1 and pid not in found:
+        found.add(pid)
+        try:
+            stat = Path(f"/proc/{pid}/stat").read_text(errors="replace")
+        except OSError:  # no Linux, or it has ended
+            break
+        pid = int(stat.rpartition(")")[2].split()[1])
+    return found
 
 
 def _home() -> Path:
@@ -71,7 +95,21 @@ def own_token_file(token: str) -> Path:
     return file
 
 
-def register(runtime: Runtime, token_file: Path | None) -> Path:
+class Listed(Protocol):
+    """A runtime, as far as the list says something of it."""
+
+    services: Any
+
+    @property
+    def url(self) -> str | None:
+        """Its address."""
+
+    @property
+    def server(self) -> Any:
+        """Its server, with `addresses`; None where it listens nowhere."""
+
+
+def register(runtime: Listed, token_file: Path | None) -> Path:
     """Add a runtime to the list; returns the file to `forget`.
 
     Where nothing can be written, the runtime runs all the same, and a line of the log says what it lacks.
@@ -95,6 +133,31 @@ def register(runtime: Runtime, token_file: Path | None) -> Path:
             file.parent,
             exc.strerror or exc,
         )
+    return file
+
+
+def register_notebook(url: str, token: str, notebook: Path | None) -> Path:
+    """Add the runtime of this process's notebook to the list, or say anew where its notebook is.
+
+    Returns:
+        The file to `forget`.
+
+    Raises:
+        OSError: it cannot be written; the runtime runs all the same.
+        UsageError: its token cannot be kept.
+    """
+    running()
+    file = _home() / f"runtime-{os.getpid()}.json"
+    entry = Running(
+        url=url,
+        pid=os.getpid(),
+        addresses=[url],
+        token_file=os.path.realpath(own_token_file(token)),
+        working_dir=str(working_directory()),
+        is_notebook=True,
+        notebook=None if notebook is None else str(notebook),
+    )
+    write_atomically(file, json.dumps(msgspec.to_builtins(entry)) + "\n")
     return file
 
 
