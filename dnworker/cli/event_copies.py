@@ -125,7 +125,7 @@ def _report_export(pull: Pull, masks: PayloadMasks, count: int, options: argpars
     elif options.json:
         print_json({"ok": True, "file": options.file, **answer})
     else:
-        print(printable("; ".join([f"{options.file} has {count:,} events", *notes])))
+        print(printable("; ".join([f"{options.file} has {_events(count).rpartition(' ')[0]}", *notes])))
 
 
 # -- import ----------------------------------------------------------------------------------------------
@@ -157,8 +157,13 @@ async def import_events(client: RuntimeClient, options: argparse.Namespace) -> i
         return 0
     notes = [f"{again:,} were published before"] if again else []
     notes += [f"{reserved.total():,} of reserved kinds were left out"] if reserved else []
-    print(printable("; ".join([f"{published:,} events are published", *notes])))
+    print(printable("; ".join([f"{_events(published)} published", *notes])))
     return 0
+
+
+def _events(count: int) -> str:
+    """Return a number of events with its verb."""
+    return "1 event is" if count == 1 else f"{count:,} events are"
 
 
 def _read(name: str) -> list[EventEnvelope]:

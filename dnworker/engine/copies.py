@@ -59,13 +59,13 @@ async def keep_copies(engine: Engine, copies: Sequence[Copy], *, runtime_id: str
             for place_, one in enumerate(new)
         ]
         if path is not None and numbered:
-            await asyncio.to_thread(copy_into, path, runtime_id, numbered)
+            numbered = await asyncio.to_thread(copy_into, path, runtime_id, numbered)
     except JournalError as exc:
         raise UsageError(str(exc), code=exc.code) from exc
     shown = numbered if path is None else numbered[-IN_MEMORY:]
     Context().run(_note, engine, shown, place)
     lost = 0 if path is not None else sum(not _is_whole(engine, one.event) for one in shown)
-    return Kept([one.event for one in numbered], len(copies) - len(new), lost)
+    return Kept([one.event for one in numbered], len(copies) - len(numbered), lost)
 
 
 async def places_of(engine: Engine, events: Sequence[EventEnvelope]) -> dict[str, str]:

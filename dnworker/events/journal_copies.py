@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import closing
 from datetime import UTC, datetime
 from pathlib import Path
@@ -59,8 +59,10 @@ def runtimes_of(path: Path, ids: Sequence[str]) -> dict[str, str]:
     return found
 
 
-def copy_into(path: Path, runtime_id: str, copies: Iterable[Copy]) -> None:
+def copy_into(path: Path, runtime_id: str, copies: Sequence[Copy]) -> list[Copy]:
     """Write events into a journal as those of a run of the runtime that they were published to.
+
+    Returns those that were not there; somebody else may be copying them at the same time.
 
     Raises:
         JournalError: it cannot be written; nothing was.
@@ -68,9 +70,13 @@ def copy_into(path: Path, runtime_id: str, copies: Iterable[Copy]) -> None:
     try:
         with closing(open_journal(path, is_writer=False)) as connection, connection:
             connection.execute("BEGIN IMMEDIATE")
-            run = _run_of(connection, runtime_id)
-            rows = [event_row(run, one.event, ELSEWHERE if one.is_caused else None) for one in copies]
-            insert(connection, "events", rows)
+            there = _known(connection, [one.event.event_id for one in copies])
+            new = [one for one in copies if one.event.event_id not in there]
+            if new:
+                run = _run_of(connection, runtime_id)
+                rows = [event_row(run, one.event, ELSEWHERE if one.is_caused else None) for one in new]
+                insert(connection, "events", rows)
+            return new
     except sqlite3.Error as exc:
         raise JournalError(f"journal {path} cannot be written: {exc}; nothing was kept") from exc
 

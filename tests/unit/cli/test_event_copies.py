@@ -115,7 +115,7 @@ async def test_reserved_kinds_are_counted_and_left_out_when_asked(served, tmp_pa
     assert "3 of 4 events have kinds that only a runtime publishes (turn.completed, session.created)" in error
     assert not [event for event in served.history.events(100) if event.kind == "demo.asked"]
     assert await run("import", "a", "--skip-reserved") == 0
-    assert "1 events are published; 3 of reserved kinds were left out" in capsys.readouterr().out
+    assert "1 event is published; 3 of reserved kinds were left out" in capsys.readouterr().out
 
 
 async def test_what_cannot_be_published_is_refused_before_the_first_event(served, tmp_path, capsys):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import sqlite3
 
 import pytest
@@ -63,6 +64,16 @@ async def test_a_second_copy_doubles_nothing(runtime):
     assert ([event.payload["n"] for event in kept.events], kept.known) == ([3], 4)
     shown = [event for event in runtime.history.events(100) if event.kind == "demo.asked"]
     assert len(shown) == 4
+
+
+async def test_two_copies_at_the_same_time_double_nothing(runtime):
+    made = copies(50)
+    kept = await asyncio.gather(
+        *(keep_copies(runtime, made, runtime_id="rt-other", place="http://there") for _ in range(3))
+    )
+    assert sum(len(one.events) for one in kept) == 50
+    assert sum(one.known for one in kept) == 100
+    assert len([event for event in runtime.history.events(200) if event.kind == "demo.asked"]) == 50
 
 
 async def test_copies_say_where_they_come_from(runtime):
