@@ -80,7 +80,7 @@ def is_red(attachment: ShownAttachment) -> bool:
 
 def state_text(attachment: ShownAttachment) -> str:
     """Return what is to be said of the connection; empty while events come."""
-    why = f": {attachment.detail}" if attachment.detail else ""
+    why = f": {_one_line(attachment.detail)}" if attachment.detail else ""
     match attachment.state:
         case "lost":
             since = f"{state_since(attachment).astimezone():%H:%M:%S}"
@@ -160,14 +160,14 @@ def summary(attachment: ShownAttachment) -> list[str]:
     if attachment.waiting:
         came += f", {attachment.waiting:,} under way"
     first = "nothing is compared: both do it" if attachment.is_live else score_text(attachment.score)
-    trouble = [attachment.compare_detail] if attachment.compare_detail else []
+    trouble = [_one_line(attachment.compare_detail)] if attachment.compare_detail else []
     return [f"{first}; {came}", *trouble, *_gaps(attachment)]
 
 
 def _gaps(attachment: ShownAttachment) -> Iterator[str]:
     for gap in attachment.gaps[-GAPS_SHOWN:]:
         until = "" if gap.before_seq is None else f" and before #{gap.before_seq}"
-        yield f"gap: events after #{gap.after_seq}{until} were missed: {gap.detail}"
+        yield f"gap: events after #{gap.after_seq}{until} were missed: {_one_line(gap.detail)}"
     if attachment.gaps_noted > GAPS_SHOWN:
         yield f"and {counted(attachment.gaps_noted - GAPS_SHOWN, 'earlier gap')}"
 
@@ -197,8 +197,8 @@ def attached_text(attachment: ShownAttachment, choice: Choice, *, colours: bool 
 
 def _row_lines(row: ShownRow) -> Iterator[str]:
     sign, _ = _SIGNS[row.verdict]
-    why = f": {row.why}" if row.why and row.verdict != "same" else ""
-    yield f"{sign} #{row.event.seq} {row.event.kind}  {row.worker}  {row.verdict}{why}"
+    why = f": {_one_line(row.why)}" if row.why and row.verdict != "same" else ""
+    yield f"{sign} #{row.event.seq} {_one_line(row.event.kind)}  {row.worker}  {row.verdict}{why}"
     if row.verdict == "same":
         yield from (f"      {line}" for line in _known(row.notebook))
     elif row.verdict != "pending":
@@ -214,7 +214,8 @@ def _known(lines: Sequence[str] | None) -> list[str]:
 
 
 def _one_line(text: str) -> str:
-    return " ".join(text.splitlines())
+    """Return text that breaks no line and controls no terminal: another program wrote it."""
+    return "".join(c if c.isprintable() else f"\\x{ord(c):02x}" for c in " ".join(text.splitlines()))
 
 
 # -- as HTML -------------------------------------------------------------------------------------------
@@ -254,8 +255,14 @@ def _workers_html(scores: Sequence[tuple[str, ShownScore]]) -> str:
 
 def _row_html(row: ShownRow) -> str:
     sign, colour = _SIGNS[row.verdict]
-    title = f"#{row.event.seq} <b>{escape(row.event.kind)}</b> {coloured(escape(row.worker), 'mu')}"
-    why = f"<div>{coloured(escape(row.why), colour)}</div>" if row.why and row.verdict != "same" else ""
+    title = (
+        f"#{row.event.seq} <b>{escape(_one_line(row.event.kind))}</b> {coloured(escape(row.worker), 'mu')}"
+    )
+    why = (
+        f"<div>{coloured(escape(_one_line(row.why)), colour)}</div>"
+        if row.why and row.verdict != "same"
+        else ""
+    )
     head = f"<div style='padding-top:6px'>{coloured(sign, colour, title=row.verdict)} {title}</div>{why}"
     if row.verdict == "pending":
         return head

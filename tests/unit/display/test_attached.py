@@ -113,3 +113,16 @@ def test_ten_thousand_rows_of_long_lines_take_no_time_and_little_room():
     assert html.count("<pre") == 2 * HTML_ROWS
     assert f"{HTML_ROWS} rows are stored" in html
     assert len(attached_html(attachment, Choice())) < 3_000_000
+
+
+def test_what_another_runtime_says_controls_no_terminal_and_breaks_no_line():
+    attachment = FakeAttachment()
+    evil = "a\x1b[2Jb\rc\nd"
+    attachment.compare(1, "different", deployed=[evil], notebook=[evil], why=evil)
+    attachment.gaps.append(Gap(1, None, datetime.now(UTC), evil))
+    attachment.change(state="lost", detail=evil, compare_detail=evil)
+    text = attached_text(attachment, Choice())
+    assert "\x1b" not in text
+    assert "\r" not in text
+    assert all(line[:1] not in "bcd" for line in text.splitlines() if not line.startswith("different"))
+    assert "\x1b" not in attached_html(attachment, Choice())
