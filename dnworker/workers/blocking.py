@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import functools
+import inspect
 from collections.abc import Iterator
 from typing import Any
 
@@ -35,7 +36,7 @@ SHOWN = 5
 
 def blocking_calls(function: Any) -> Iterator[str]:
     """Yield, for each known call that blocks in a handler's source, where it is and what to write."""
-    code: Any = getattr(function, "__code__", None)
+    code: Any = getattr(inspect.unwrap(function), "__code__", None)
     tree = None if code is None else tree_of(code.co_filename)
     if tree is None:
         return

@@ -8,6 +8,7 @@ that a variable held is dropped at the end of the handler: then its source says 
 from __future__ import annotations
 
 import dis
+import inspect
 import sys
 import threading
 import warnings
@@ -71,7 +72,7 @@ def _take(coro: CoroutineType[Any, Any, Any]) -> None:
     invocation, owner = current_invocation.get(), current_owner.get()
     if invocation is not None:
         function = None if owner is None else owner.function_of(invocation)
-        warning = blamed(coro, sys._getframe(1), getattr(function, "__code__", None))
+        warning = blamed(coro, sys._getframe(1), getattr(inspect.unwrap(function), "__code__", None))
         if warning is not None:
             is_over = invocation.duration is not None
             invocation.note_warning(warning)

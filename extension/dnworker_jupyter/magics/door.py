@@ -6,6 +6,7 @@ It is made when an agent calls, or `%runtime mcp` runs: a kernel without agents 
 from __future__ import annotations
 
 import asyncio
+import inspect
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -122,7 +123,9 @@ class Door:
     def _handlers(self, live: LiveWorker) -> Iterator[dict[str, Any]]:
         stale = {one.handler.key: one.why for one in self._context.stale.of(live)}
         for handler, cell in live.handlers():
-            line = getattr(getattr(handler.function, "__code__", None), "co_firstlineno", None)
+            line = getattr(
+                getattr(inspect.unwrap(handler.function), "__code__", None), "co_firstlineno", None
+            )
             where = cell.label if line is None else f"{cell.label}, line {line}"
             yield {
                 "name": handler.key.name,

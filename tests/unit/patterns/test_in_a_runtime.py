@@ -6,7 +6,8 @@ import pytest
 
 import dnworker
 from dnworker import Runtime, VirtualClock, Worker
-from dnworker.patterns import batch, debounce, limit, once
+from dnworker.events.brokers.sqlite.broker import SqliteBroker
+from dnworker.patterns import batch, debounce, limit, once, throttle
 
 
 @pytest.fixture
@@ -147,3 +148,32 @@ async def test_a_key_that_is_a_list_fails_its_event_in_one_line(runtime, worker)
     (one,) = [one for one in trace.invocations if one.handler == "build"]
     assert "the key of debounce(...) is a list, which cannot tell events apart" in one.error.summary
     assert "DN325" in one.error.summary
+
+
+async def test_what_a_stop_has_handled_does_not_come_again_and_what_it_cancelled_does(tmp_path):
+    def make_worker(seen):
+        worker = Worker("bridge")
+
+        @worker.on_event("demo.changed")
+        @batch(size=9, within=3600)
+        async def index(events, client):
+            seen.append([event.payload["n"] for event in events])
+
+        @worker.on_event("demo.wanted")
+        @throttle(rate=1, per=3600)
+        async def fetch(event, client):
+            seen.append(event.payload["n"])
+
+        return worker
+
+    lives: list[list[object]] = [[], []]
+    for seen in lives:
+        broker = SqliteBroker(tmp_path / "events.db")
+        async with Runtime(clock=VirtualClock(), broker=broker) as runtime:
+            await runtime.add(make_worker(seen))
+            if seen is lives[0]:
+                for n in range(2):
+                    await runtime.fire("demo.changed", {"n": n}, wait=False)
+                    await runtime.fire("demo.wanted", {"n": n}, wait=False)
+            await runtime.advance(1)
+    assert lives == [[0, [0, 1]], [1]]
