@@ -19,7 +19,6 @@ from dnworker.capability.yamltree import Path as Where
 from dnworker.core.errors import ManifestError
 
 MANIFEST_NAME = "capability.yaml"
-
 ROOT_REFERENCE = "${CAPABILITY_ROOT}"
 """Stands for the capability's directory in a manifest."""
 

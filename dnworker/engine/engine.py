@@ -60,7 +60,6 @@ from dnworker.engine.deliveries import Deliveries
 from dnworker.engine.digests import identify
 from dnworker.engine.direct import DirectConnection, call_app
 from dnworker.engine.drain import Drain
-from dnworker.engine.event_catalogue import EventCatalogue
 from dnworker.engine.exporting import Exporting
 from dnworker.engine.flow import FlowMeter
 from dnworker.engine.gaps import Gaps
@@ -358,9 +357,9 @@ class Engine:
         return FlowMeter(self.workers, self.history, self.side_threads)
 
     @cached_property
-    def event_catalogue(self) -> EventCatalogue:
-        """What is known of each kind of event."""
-        return EventCatalogue(self)
+    def between_pages(self) -> dict[str, Any]:
+        """What long lists keep from one page to the next, by the list."""
+        return {}
 
     @cached_property
     def payload_checks(self) -> PayloadChecks:

@@ -46,6 +46,7 @@ SAMPLE_BYTES = 8_000_000
 AT_ONCE = 500
 """Events, handlers and kinds that are looked at before the loop turns."""
 
+KEPT_AS = "catalogue"
 GATHERED_KEPT = 10.0
 """Seconds for which a list goes on with what its first page has gathered."""
 
@@ -94,6 +95,14 @@ class _Kind:
             self.last = last
 
 
+class _Gathered(NamedTuple):
+    """What was gathered for the first page of a list, and when, in seconds."""
+
+    at: float
+    kinds: dict[str, _Kind]
+    notes: list[str]
+
+
 class EventCatalogue:
     """Tells of all kinds of one engine's events. Call it on its loop.
 
@@ -105,8 +114,6 @@ class EventCatalogue:
     def __init__(self, engine: Engine, suggestions: Suggestions | None = None) -> None:
         self._engine = engine
         self._suggestions = suggestions or Suggestions(engine)
-        self._kept: tuple[float, dict[str, _Kind], list[str]] | None = None
-        """What was gathered last, and when."""
 
     async def rows(
         self,
@@ -195,8 +202,9 @@ class EventCatalogue:
 
     async def _gathered(self, *, goes_on: bool = False) -> tuple[dict[str, _Kind], list[str]]:
         """Return all kinds with who publishes and hears them, as far as memory and sources say."""
-        if goes_on and self._kept is not None and time.monotonic() - self._kept[0] < GATHERED_KEPT:
-            return self._kept[1], [*self._kept[2]]
+        kept: _Gathered | None = self._engine.between_pages.get(KEPT_AS)
+        if goes_on and kept is not None and time.monotonic() - kept.at < GATHERED_KEPT:
+            return kept.kinds, [*kept.notes]
         kinds: dict[str, _Kind] = {name: _Kind() for name in KINDS}
         facts = await self._engine.flow.facts(RECENT)
         await _turning(_note_facts(kinds, facts))
@@ -209,7 +217,7 @@ class EventCatalogue:
                     kinds.setdefault(kind, _Kind())
             except JournalError as exc:
                 notes.append(f"kinds of the journal are not looked at: {exc}")
-        self._kept = time.monotonic(), kinds, [*notes]
+        self._engine.between_pages[KEPT_AS] = _Gathered(time.monotonic(), kinds, [*notes])
         return kinds, notes
 
     def _note_handlers(self, kinds: dict[str, _Kind]) -> Iterator[None]:

@@ -7,6 +7,7 @@ from typing import Annotated
 from msgspec import Meta
 
 from dnworker.catalogue.entries import KindEntry, KindList
+from dnworker.engine.event_catalogue import EventCatalogue
 from dnworker.server.api import ApiCall, Fields, endpoint
 from dnworker.server.rights import Right
 
@@ -29,7 +30,7 @@ class KindsQuery(Fields):
 async def list_kinds(call: ApiCall) -> object:
     """List the kinds of events, with who publishes and hears each, and when it was seen first and last."""
     query: KindsQuery = call.query
-    return await call.engine.event_catalogue.rows(
+    return await EventCatalogue(call.engine).rows(
         limit=min(query.limit, WHOLE) if query.whole else query.limit,
         after=query.after,
         prefix=query.prefix,
@@ -40,7 +41,7 @@ async def list_kinds(call: ApiCall) -> object:
 @endpoint("GET", "/api/catalogue/{kind}", answer=KindEntry, right=Right.LOGS, errors=(404,))
 async def kind(call: ApiCall) -> object:
     """Return all that is known of a kind: its schema, fields, drift and examples."""
-    return await call.engine.event_catalogue.entry(call.path["kind"])
+    return await EventCatalogue(call.engine).entry(call.path["kind"])
 
 
 endpoints = [list_kinds, kind]

@@ -20,19 +20,25 @@ from dnworker.workers.registry import HandlerRegistry, handlers_of
 MOST_BYTES = 300_000
 """Bytes of schemas in one report; handlers beyond are named with their types only."""
 
+MOST_NAMED = 500
+"""Handlers beyond it that are named; a report that is too long would be none."""
+
 MOST_NOTED = 20
 """Fields of one handler's events that are noted, each once."""
 
 
 def declared_payloads(registry: HandlerRegistry) -> list[DeclaredPayload]:
     """Return what the handlers of a worker declare, with schemas as far as a report has room for them."""
-    found, room = list[DeclaredPayload](), MOST_BYTES
+    found, room, named = list[DeclaredPayload](), MOST_BYTES, 0
     for key, function, _ in handlers_of(registry):
         if key.decorator != "on_event" or (declared := declared_by(function)) is None:
             continue
         one = describe_declared(key.trigger, key.name, declared)
         room -= len(msgspec.json.encode(one))
         if room < 0:
+            named += 1
+            if named > MOST_NAMED:
+                break
             note = "the types of this worker take too much room for all to be reported"
             one = msgspec.structs.replace(one, schema=None, note=note)
         found.append(one)

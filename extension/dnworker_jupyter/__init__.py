@@ -73,6 +73,7 @@ def worker(
     restart: bool = False,
     quiet: bool = False,
     keep_state: bool = False,
+    check_payloads: bool = False,
 ) -> LiveHandle:
     """Return a live worker, whose decorators register for the cell that runs: `%%worker` in plain Python.
 
@@ -85,6 +86,7 @@ def worker(
         restart: start anew, with empty state.
         quiet: print nothing when all is well.
         keep_state: keep `worker.state` over restarts of worker and runtime.
+        check_payloads: refuse what it publishes that breaks the type declared for its kind.
 
     Returns:
         A `LiveHandle`: a `Worker` with the `state` and the `generation` of the live one.
@@ -104,8 +106,8 @@ def worker(
     """
     from dnworker_jupyter.syntax.options import Options
 
-    is_given = bool(when or env or keep_state)
-    options = Options(tuple(when), dict(env or {}), keep_state=keep_state) if is_given else None
+    given = Options(tuple(when), dict(env or {}), keep_state=keep_state, check_payloads=check_payloads)
+    options = given if given != Options() else None
     return _active().transactions.handle(name, options, restart=restart, quiet=quiet)
 
 

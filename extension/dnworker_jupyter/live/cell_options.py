@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 from dnworker.capability.environment import UnsetVariable, interpolate
-from dnworker.capability.manifest import AUTHORITATIVE, ROOT_REFERENCE
+from dnworker.capability.manifest import AUTHORITATIVE, ROOT_REFERENCE, WorkerDefinition
 from dnworker.core.retry_policies import parse_retry
 from dnworker.engine.engine import Engine
 from dnworker_jupyter.syntax.options import Options, merged
@@ -25,6 +25,13 @@ def retried(engine: Engine, worker: str, options: Options) -> Iterator[None]:
     except BaseException:
         engine.retries.put(name, before)
         raise
+
+
+def definition_of(worker: str, options: Options) -> WorkerDefinition:
+    """Return what options say of a worker whose handlers run in this process."""
+    return WorkerDefinition(
+        worker, when=options.when, keep_state=options.keep_state, check_payloads=options.check_payloads
+    )
 
 
 class CellOptions:

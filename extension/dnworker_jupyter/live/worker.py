@@ -9,7 +9,6 @@ from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import replace
 from typing import Any
 
-from dnworker.capability.manifest import WorkerDefinition
 from dnworker.core.causes import because
 from dnworker.core.errors import UsageError, WorkerFailed
 from dnworker.core.lifecycle import WorkerState
@@ -21,7 +20,7 @@ from dnworker.workers.inprocess_worker import InProcessWorker
 from dnworker.workers.runner import NotStarted, to_its_end
 from dnworker.workers.worker import Worker
 from dnworker_jupyter.live.capability_head import check_not_set_aside
-from dnworker_jupyter.live.cell_options import retried
+from dnworker_jupyter.live.cell_options import definition_of, retried
 from dnworker_jupyter.live.exchange import AddressInUse, bring_up, take_back
 from dnworker_jupyter.live.generations import Generation, change_between, clashes, life_cycle, namesakes
 from dnworker_jupyter.live.kept_generations import KeptGenerations
@@ -430,12 +429,7 @@ class LiveWorker:
         def begun() -> None:
             self._generations, self.state = generations, state
 
-        definition = WorkerDefinition(
-            self.name,
-            when=options.when,
-            keep_state=options.keep_state,
-            check_payloads=options.check_payloads,
-        )
+        definition = definition_of(self.name, options)
         return inprocess_worker.Generation(generation.number, definition, make, make_now, begun)
 
     # -- shadows ---------------------------------------------------------------------------------------

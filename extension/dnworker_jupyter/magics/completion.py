@@ -13,7 +13,7 @@ from dnworker_jupyter.display.tables import WORKER_VERBS
 from dnworker_jupyter.magics.clock import VERBS
 from dnworker_jupyter.magics.context import MagicContext
 from dnworker_jupyter.magics.dead import VERBS as DEAD_VERBS
-from dnworker_jupyter.magics.events import VERBS as EVENT_VERBS
+from dnworker_jupyter.magics.events import VERBS as EVENTS_VERBS
 from dnworker_jupyter.magics.loaded import flags_by_name
 from dnworker_jupyter.magics.magics import parsers
 from dnworker_jupyter.syntax.options import Parser
@@ -94,10 +94,8 @@ def _offered(context: MagicContext, magic: str, words: list[str], word: str, par
             return VERBS
         case "%dead", given:
             return _of_dead(context, given)
-        case "%events", []:
-            return EVENT_VERBS
-        case "%events", ["schema"]:
-            return context.suggestions.kinds_known()
+        case "%events", given:
+            return _of_events(context, given)
         case "%capability", [verb, *given]:
             return _of_capability(context, verb, given)
         case _, []:
@@ -117,6 +115,15 @@ def _of_worker(context: MagicContext, given: list[str], words: list[str], word: 
             return _workers(context)
         case ["topology", _]:
             return TOPOLOGIES
+    return []
+
+
+def _of_events(context: MagicContext, given: list[str]) -> Iterable[str]:
+    match given:
+        case []:
+            return EVENTS_VERBS
+        case ["schema"]:
+            return context.suggestions.kinds_known()
     return []
 
 

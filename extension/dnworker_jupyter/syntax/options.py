@@ -154,15 +154,7 @@ def read_worker_line(line: str) -> WorkerLine:
         _check_file(options.file, is_python=options.command is None)
     return WorkerLine(
         name,
-        Options(
-            tuple(options.when),
-            env,
-            options.topology,
-            options.file,
-            options.keep_state,
-            options.check_payloads,
-            tuple(options.retry),
-        ),
+        _of_worker(options, env),
         options.shared,
         options.restart,
         options.quiet,
@@ -170,6 +162,19 @@ def read_worker_line(line: str) -> WorkerLine:
         options.test,
         options.debug,
         options.wait,
+    )
+
+
+def _of_worker(options: argparse.Namespace, env: dict[str, str]) -> Options:
+    """Return the options of a line that belong to the worker."""
+    return Options(
+        when=tuple(options.when),
+        env=env,
+        topology=options.topology,
+        file=options.file,
+        keep_state=options.keep_state,
+        check_payloads=options.check_payloads,
+        retry=tuple(options.retry),
     )
 
 

@@ -141,3 +141,60 @@ async def test_the_catalogue_needs_the_right_to_read_what_happened(runtime):
     async with httpx.AsyncClient(base_url=runtime.url, trust_env=False) as client:
         assert (await client.get("/api/catalogue")).status_code == 401
         assert (await client.get("/api/catalogue/order.placed")).status_code == 401
+
+
+class Other(TypedDict):
+    amount: str
+
+
+async def test_handlers_that_disagree_are_both_shown_and_that_they_disagree(runtime, http):
+    other = Worker("other")
+
+    @other.on_event("order.placed")
+    async def on_other(event: EventEnvelope[Other], client) -> None:
+        pass
+
+    await runtime.add(other)
+    found = await entry(http, "order.placed")
+    assert [one["type"] for one in found["heard_by"]] == ["OrderPlaced", "Other"]
+    assert found["disagreements"] == [
+        "`amount` is a number for notebook:billing.on_placed and text for notebook:other.on_other"
+    ]
+    assert len(found["schema"]["anyOf"]) == 2
+
+
+async def test_a_payload_with_very_many_keys_and_one_that_is_deep_have_small_entries(runtime, http):
+    deep: dict = {}
+    inner = deep
+    for _ in range(300):
+        inner["x"] = inner = {}
+    await runtime.fire("odd", {f"key_{number}": number for number in range(50_000)})
+    await runtime.fire("odd", deep)
+    answer = await http.get("/api/catalogue/odd")
+    assert answer.status_code == 200
+    assert len(answer.content) < 60_000
+    assert answer.json()["notes"]
+
+
+async def test_whole_entries_come_page_by_page_and_are_those_of_each_kind(runtime, http):
+    await runtime.fire("order.placed", {"order_id": "a", "amount": 2})
+    page = await listed(http, prefix="order.", whole="true")
+    assert [one["kind"] for one in page["entries"]] == [one["kind"] for one in page["kinds"]]
+    whole = next(one for one in page["entries"] if one["kind"] == "order.placed")
+    assert whole == await entry(http, "order.placed")
+
+
+async def test_a_value_that_is_named_like_a_secret_is_in_no_answer(runtime, http):
+    await runtime.fire("login", {"password": "hunter2", "in": [{"api_key": "hunter2"}]})
+    for path in ("/api/catalogue", "/api/catalogue/login", "/api/catalogue?prefix=login&whole=true"):
+        assert "hunter2" not in (await http.get(path)).text
+
+
+async def test_a_list_goes_on_with_what_its_first_page_has_gathered(runtime, http):
+    for number in range(5):
+        await runtime.fire(f"many.{number}")
+    first = await listed(http, prefix="many.", limit=2)
+    await runtime.fire("many.9")
+    rest = await listed(http, prefix="many.", after=first["next"])
+    assert [one["kind"] for one in rest["kinds"]] == ["many.2", "many.3", "many.4"]
+    assert (await listed(http, prefix="many."))["total"] == 6

@@ -109,7 +109,7 @@ def test_a_worker_line_is_read():
         ("", "needs the worker's name"),
         ("Bridge", "'Bridge' is not allowed"),
         ("bridge --wen x", "unknown option '--wen'; did you mean --when?"),
-        ("bridge --zzz", "unknown option '--zzz'; options: --command, --debug"),
+        ("bridge --zzz", "unknown option '--zzz'; options: --check-payloads, --command, --debug"),
         ("bridge other", "unexpected 'other'"),
         ("bridge --env K", "not of the form NAME=value"),
         ("bridge --when", "expected one argument"),

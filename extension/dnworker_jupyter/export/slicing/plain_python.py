@@ -108,7 +108,12 @@ def _made(node: ast.stmt) -> tuple[str, WorkerLine] | None:
         return None
     when = tuple(str(flag) for flag in _literal(fields.get("when"), ()))
     env = {str(key): str(value) for key, value in dict(_literal(fields.get("env"), {})).items()}
-    options = Options(when, env, keep_state=_literal(fields.get("keep_state"), False) is True)
+    options = Options(
+        when,
+        env,
+        keep_state=_literal(fields.get("keep_state"), False) is True,
+        check_payloads=_literal(fields.get("check_payloads"), False) is True,
+    )
     return variable, WorkerLine(name.value, options, shared=False, restart=False, quiet=False)
 
 

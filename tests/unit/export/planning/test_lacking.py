@@ -221,3 +221,18 @@ def test_the_command_to_copy_names_the_directory_of_the_export_and_the_target_th
     (warning,), (note,) = planned.warnings, planned.notes
     assert warning.remedy == f"start it by: dnworker serve '{into}' --keep-state demo:bridge"
     assert note.endswith(f"here it is: dnworker serve '{into}' --retry demo:bridge=2")
+
+
+@pytest.mark.parametrize(
+    "cells",
+    [
+        ["%%worker bridge --check-payloads\n@worker.task\nasync def t(client): ..."],
+        ['bridge = dn.worker("bridge", check_payloads=True)\n\n@bridge.task\nasync def t(client): ...'],
+    ],
+)
+def test_the_export_warns_of_payloads_that_are_checked_here_with_a_command_that_can_be_copied(cells):
+    (warning,) = plan(*cells).warnings
+    assert str(warning) == (
+        "cell [1]: --check-payloads of worker 'bridge': no manifest says so, and the reference checks no payloads; "
+        "export with --target dnworker, and start it by: dnworker serve --check-payloads demo:bridge"
+    )
