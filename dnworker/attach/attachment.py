@@ -6,7 +6,6 @@ import asyncio
 import logging
 from collections.abc import Callable
 from dataclasses import replace
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
@@ -290,7 +289,7 @@ class Attachment:
         """Note events that were missed and cannot be had."""
         if self._matching is not None:
             self._matching.miss()
-        gap = Gap(after_seq, before_seq, datetime.now(UTC), shorten(detail, 300))
+        gap = Gap(after_seq, before_seq, self._engine.clock.now(), shorten(detail, 300))
         last = self.gaps[-1] if self.gaps else None
         if last is not None and (last.before_seq, last.detail) == (after_seq + 1, gap.detail):
             self.gaps[-1] = replace(last, before_seq=before_seq)  # one after the other, for the same reason

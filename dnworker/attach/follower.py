@@ -171,6 +171,7 @@ class Follower:
                 await self._read(socket)
                 if self._next is None:
                     return
+                await socket.close()
                 (socket, kinds), self._next = self._next, None
         finally:
             following, self._next = self._next, None

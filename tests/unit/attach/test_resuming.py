@@ -211,3 +211,25 @@ async def test_comparisons_go_on_over_cuts(here, there, seed):
         await settled(attachment)
     assert (attachment.score.different, attachment.score.same) == (expected, 120 - expected)
     assert attachment.score.unknown == 0
+
+
+async def test_kinds_that_come_during_a_flood_lose_and_leak_nothing(here, there, monkeypatch):
+    monkeypatch.setattr("dnworker.attach.delivery.MOST_WAITING", 30)
+    first, got_first = listener("one", "order.placed")
+    await here.add(first)
+    async with attached(here, there):
+        sockets = len([*there.bus._subscribers.of_kind("order.placed")])
+        got = {}
+        for number in range(4):
+            for n in range(100):
+                there.publish("order.placed", {"n": 100 * number + n})
+            worker, got[number] = listener(f"more{number}", f"order.kind{number}")
+            await here.add(worker)
+            await asyncio.sleep(0.02)
+        await until(lambda: len(got_first) == 400)
+        await until(lambda: here.attachment.kinds == here.attachment._follower.kinds)
+        for number in range(4):
+            there.publish(f"order.kind{number}", {"n": number})
+        await until(lambda: all(len(one) == 1 for one in got.values()))
+        await until(lambda: len([*there.bus._subscribers.of_kind("order.placed")]) == sockets)
+    assert numbers(got_first) == [*range(400)]
