@@ -32,19 +32,17 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 __all__ = [
-    *(
-        "advance",
-        "agent",
-        "attach",
-        "detach",
-        "events",
-        "fire",
-        "map",
-        "panel",
-        "replay",
-        "runtime",
-        "settle",
-    ),
+    "advance",
+    "agent",
+    "attach",
+    "detach",
+    "events",
+    "fire",
+    "map",
+    "panel",
+    "replay",
+    "runtime",
+    "settle",
     "worker",
 ]
 

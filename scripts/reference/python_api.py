@@ -284,6 +284,11 @@ trace.ok
         _plain("dnworker_jupyter.advance", "dnworker_jupyter.settle"),
     ),
     Group(
+        "Events of another runtime",
+        "See [Judge a change on live traffic](../how-to/judge-a-change.md).",
+        _plain("dnworker_jupyter.attach", "dnworker_jupyter.detach"),
+    ),
+    Group(
         "See what runs",
         "`dn.last_failure` is the exception that a handler raised last, with its traceback; None where there is none.",
         _plain("dnworker_jupyter.panel", "dnworker_jupyter.map", "dnworker_jupyter.runtime"),

@@ -263,3 +263,22 @@ def test_a_function_attaches_and_detaches_as_the_magic_does(kernel, served):
     detached = kernel.run("await dn.detach()\nprint(view.attachment.state)")
     assert detached.streams["stdout"].strip() == "ended"
     assert "1 same" in detached.displays[-1]["text/plain"]  # it stays where the widget was
+
+
+def test_cells_run_workers_restart_and_are_exported_meanwhile_and_what_cannot_be_is_refused(kernel, served):
+    attach(kernel, served)
+    assert kernel.run("%worker restart pricer").status == "ok"
+    assert kernel.run(CHANGED, "c1").status == "ok"
+    assert kernel.run("%capability export again --topology in-process --target dnworker").status == "ok"
+    for line in ("%clock virtual", "%runtime durable", "%runtime join nats://127.0.0.1:1 --namespace n"):
+        refused = kernel.run(line)
+        assert refused.status == "error"
+        assert "first: %runtime detach" in refused.text
+    served.place(20)
+    until(kernel, f"{A}.score.different == 1")
+    assert [one["total"] for one in recorded(served, "order.priced")] == [60]
+    new_kind = "%%worker audit\n@worker.on_event('order.priced')\nasync def on_priced(event, client): print(event.payload)\n"
+    assert kernel.run(new_kind, "c2").status == "ok"
+    served.place(1)  # the follower is told that another kind is listened to
+    until(kernel, f"any(row.worker.endswith(':audit') for row in {A}.rows())")
+    kernel.run("%runtime detach")

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import re
 import sys
+import threading
 
 import pexpect
 import pytest
+
+from dnworker import Runtime
 
 pytestmark = [pytest.mark.kernel, pytest.mark.timeout(120)]
 
@@ -196,3 +200,44 @@ def test_what_is_shown_right_after_load_ext_waits_for_the_runtime(tmp_path):
         assert "Error" not in shown
     finally:
         terminal.child.close(force=True)
+
+
+def test_a_terminal_shows_both_sides_as_text_and_says_that_it_is_live(terminal, tmp_path):
+    async def place(n):
+        await remote.fire("demo.asked", {"n": n})
+
+    def do(coro):
+        return asyncio.run_coroutine_threadsafe(coro, loop).result(60)
+
+    loop = asyncio.new_event_loop()
+    thread = threading.Thread(target=loop.run_forever)
+    thread.start()
+    remote = Runtime(port=0, token="s3cret-of-the-other")
+    try:
+        do(remote.start())
+        (tmp_path / "token").write_text("s3cret-of-the-other")
+        (tmp_path / "token").chmod(0o600)
+        terminal.send(
+            "@bee.on_event('demo.asked')\nasync def h(event, client): await client.publish('demo.b', {})\n"
+        )
+        shown = terminal.send(f"%runtime attach {remote.url} --token-file token")
+        assert f"attached to {remote.url} in shadow" in shown
+        terminal.send(until("state == 'following'"))
+        do(place(1))
+        terminal.send(until("score.total == 1 and not dn.runtime().attachment.score.pending"))
+        assert "+ publishes demo.b {}" in terminal.send("%runtime attach")
+        assert "was attached to" in terminal.send("%runtime detach")
+        terminal.send(f"%runtime attach {remote.url} --token-file token --live")
+        for line in ("%panel", "%worker", "%runtime", "%fire demo.none"):
+            assert f"LIVE at {remote.url}" in terminal.send(line)
+        terminal.send("%runtime detach")
+    finally:
+        do(remote.stop())
+        loop.call_soon_threadsafe(loop.stop)
+        thread.join(60)
+        loop.close()
+
+
+def until(condition):
+    """Return the lines that wait at the prompt until something holds of the attachment."""
+    return f"import time\nwhile not (dn.runtime().attachment.{condition}): time.sleep(0.01)\n"

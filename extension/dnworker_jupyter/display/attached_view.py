@@ -25,12 +25,20 @@ class AttachedView:
     Args:
         attachment: what is shown.
         choice: which rows.
-        is_terminal: whether nothing live can be shown; then it is text with the mark in colours.
+        is_terminal: whether nothing live can be shown; then it is text.
+        colours: whether that has colours.
     """
 
-    def __init__(self, attachment: ShownAttachment, choice: Choice, *, is_terminal: bool = False) -> None:
+    def __init__(
+        self,
+        attachment: ShownAttachment,
+        choice: Choice,
+        *,
+        is_terminal: bool = False,
+        colours: bool = False,
+    ) -> None:
         self.attachment = attachment
-        self._still = Attached(attachment, choice, colours=is_terminal)
+        self._still = Attached(attachment, choice, colours=colours)
         self._choice = choice
         self._is_terminal = is_terminal
         self._shown: list[tuple[attached_widget.Attached, Any]] = []

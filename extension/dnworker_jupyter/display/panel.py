@@ -13,6 +13,7 @@ from html import escape
 from typing import Any
 
 import anywidget
+from IPython import get_ipython
 from traitlets import Unicode
 
 from dnworker.engine.watchdog import Block
@@ -21,6 +22,7 @@ from dnworker.panel.log_rows import plain_text
 from dnworker.runtime import Runtime
 from dnworker_jupyter.display.attached import mark
 from dnworker_jupyter.display.tables import workers_table
+from dnworker_jupyter.display.traces import has_colours
 from dnworker_jupyter.kernel.cells import CellBook
 from dnworker_jupyter.kernel.loop import KernelLoop
 
@@ -164,7 +166,7 @@ class StaticPanel:
         self._only = only
 
     def _repr_mimebundle_(self, **kwargs: Any) -> dict[str, str]:
-        return static_panel(self._runtime, self._only, colours=True)
+        return static_panel(self._runtime, self._only, colours=has_colours(get_ipython()))
 
 
 def static_panel(runtime: Runtime, only: str | None, *, colours: bool = False) -> dict[str, str]:

@@ -15,6 +15,7 @@ from dnworker.panel.attached import attachment_of, mode_of
 from dnworker_jupyter.display.attached import MOST_ROWS, ROWS_SHOWN, Attached, Choice
 from dnworker_jupyter.display.attached_view import AttachedView, Telling
 from dnworker_jupyter.display.tables import Note
+from dnworker_jupyter.display.traces import has_colours
 from dnworker_jupyter.magics.context import MagicContext
 
 if TYPE_CHECKING:
@@ -68,7 +69,7 @@ async def run_detach(context: MagicContext) -> object:
     if attachment is None:
         return Note(f"nothing changes: {NOTHING}")
     await attachment.detach()
-    return Attached(attachment, Choice(), colours=context.loop.has_thread)
+    return Attached(attachment, Choice(), colours=has_colours(context.shell))
 
 
 async def attach_notebook(
@@ -108,7 +109,12 @@ async def attach_notebook(
 
 def view_of(context: MagicContext, attachment: ShownAttachment, choice: Choice | None = None) -> AttachedView:
     """Return what shows an attachment in this notebook or terminal."""
-    return AttachedView(attachment, choice or Choice(), is_terminal=context.loop.has_thread)
+    return AttachedView(
+        attachment,
+        choice or Choice(),
+        is_terminal=context.loop.has_thread,
+        colours=has_colours(context.shell),
+    )
 
 
 # -- what cannot be ------------------------------------------------------------------------------------

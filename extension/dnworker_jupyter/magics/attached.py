@@ -6,6 +6,7 @@ from dnworker.core.errors import UsageError
 from dnworker.panel.attached import attachment_of
 from dnworker_jupyter.display.attached import Marked, mark, mark_of, summary
 from dnworker_jupyter.display.tables import Note
+from dnworker_jupyter.display.traces import has_colours
 from dnworker_jupyter.magics.context import MagicContext
 
 
@@ -26,7 +27,7 @@ def mark_here(context: MagicContext) -> Marked | None:
     """Return the line over what a magic shows of the runtime; None where that is attached to nothing."""
     if attachment_of(context.runtime) is None:
         return None
-    return mark(context.runtime, colours=context.loop.has_thread)
+    return mark(context.runtime, colours=has_colours(context.shell))
 
 
 def check_agent_may_fire(context: MagicContext) -> None:
@@ -62,5 +63,5 @@ def with_mark(context: MagicContext, text: str) -> Note | Marked:
         mark_of(attachment),
         "\n".join(lines),
         is_live=attachment.is_live,
-        colours=context.loop.has_thread,
+        colours=has_colours(context.shell),
     )

@@ -37,6 +37,7 @@ class Notebook:
             MagicContext,
             SimpleNamespace(
                 runtime=runtime,
+                shell=None,
                 loop=SimpleNamespace(has_thread=False),
                 panels=SimpleNamespace(widgets=hub),
                 worker=runtime.worker,
