@@ -106,7 +106,9 @@ class _Steps:
             "gen_ai.usage.output_tokens": _count(usage, "output_tokens"),
             "dnworker.turn.step": _count(data, "step"),
         }
-        return self._span(f"chat {model}", f"step {data.get('step')}", Span.SPAN_KIND_CLIENT, started, ended, values)
+        return self._span(
+            f"chat {model}", f"step {data.get('step')}", Span.SPAN_KIND_CLIENT, started, ended, values
+        )
 
     def _call(self, started: int, ended: int, data: dict[str, Any]) -> Span:
         call = data["tool_call"]
