@@ -8,6 +8,7 @@ from typing import Any
 import httpx
 
 from dnworker import Runtime, Worker
+from dnworker.core.clock import RealClock
 from dnworker.testing import SharedBroker, SharedStore
 
 from .receiver import receiving
@@ -27,7 +28,7 @@ def step(name: str, kind: str, then: str | None) -> Worker:
 
 async def test_a_trace_goes_on_over_nodes_and_nothing_is_sent_twice() -> None:
     trace, parent = "ab" * 16, "cd" * 8
-    store = SharedStore()
+    store = SharedStore(RealClock())
     with receiving() as receiver:
         one = Runtime(port=0, broker=SharedBroker(store), node="a", telemetry=receiver.url)
         two = Runtime(port=None, broker=SharedBroker(store), node="b", telemetry=receiver.url)
