@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from contextlib import closing
 
 import pytest
@@ -21,10 +22,12 @@ async def on_go(event, client): ...
 def test_a_kernel_with_the_variables_sends_its_traces_and_says_so(monkeypatch):
     with receiving() as receiver:
         monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", receiver.url)
-        with closing(KernelSession()) as kernel:
-            kernel.run("%load_ext dnworker_jupyter")
-            assert kernel.run(CELL).status == "ok"
-            assert kernel.run("await dn.fire('demo.go')").status == "ok"
+        with closing(KernelSession(sys.executable)) as kernel:
+            kernel.run("%load_ext dnworker")
+            made = kernel.run(CELL)
+            assert made.status == "ok", made
+            fired = kernel.run("await dn.fire('demo.go')")
+            assert fired.status == "ok", fired
             said = kernel.run("%runtime").text
             assert "telemetry:" in said
             assert "traces sent" in said
