@@ -10,7 +10,9 @@ import asyncio
 import contextlib
 import gzip
 import logging
+import os
 import random
+import socket
 import ssl
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -195,8 +197,9 @@ def _why(exc: Exception) -> str:
     root = _root(exc)
     if isinstance(root, ssl.SSLError):
         return f"TLS fails: {getattr(root, 'verify_message', '') or root.reason or 'no handshake'}"
-    if isinstance(root, OSError) and root.strerror:
-        return root.strerror.lower() if root.strerror.isascii() else type(root).__name__
+    if isinstance(root, OSError) and root.errno:
+        is_of_name = isinstance(root, socket.gaierror)  # its numbers are its own
+        return (str(root.strerror) if is_of_name else os.strerror(root.errno)).lower()
     return f"{type(exc).__name__}"
 
 

@@ -140,7 +140,9 @@ def _of_run(invocation: Invocation) -> dict[str, Value]:
     if invocation.error is not None:
         found["error.type"] = invocation.error.type
         if invocation.error.frames:
-            found["code.file.path"] = invocation.error.frames[-1].place
+            path, _, line = invocation.error.frames[-1].place.rpartition(", line ")
+            found["code.file.path"] = path or invocation.error.frames[-1].place
+            found["code.line.number"] = int(line) if path and line.isdecimal() and len(line) < 10 else None
     elif invocation.outcome == "cancelled":
         found["error.type"] = "cancelled"
     return found
