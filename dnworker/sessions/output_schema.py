@@ -6,7 +6,7 @@ It is a `TypedDict`, a dataclass, a msgspec `Struct` or a pydantic model, or a J
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
@@ -145,32 +145,24 @@ def _of_schema(
         Invalid: it is none, or not of an object, or the library that checks by it is missing.
     """
     try:
-        from jsonschema import Draft202012Validator
-        from jsonschema.exceptions import SchemaError, best_match
-        from referencing import Registry
-        from referencing.exceptions import Unresolvable
+        import jsonschema_rs
     except ImportError:
         raise Invalid(
-            "an output by JSON Schema needs jsonschema; install it with: pip install jsonschema, or give a "
-            "dataclass",
+            "an output by JSON Schema needs a library: pip install 'dnworker[schemas]'; or give a dataclass",
             code="DN973",
         ) from None
     title = str(schema.get("title") or name or "output")
     try:
-        Draft202012Validator.check_schema(schema)
-    except SchemaError as exc:
-        raise Invalid(f"{clip(title, 60)} is no JSON Schema: {clip(exc.message, 200)}", code="DN973") from exc
+        validator = jsonschema_rs.validator_for(schema, retriever=_refuse)
+    except ValueError as exc:
+        why = clip(str(exc).partition("\n")[0], 200)
+        raise Invalid(f"{clip(title, 60)} is no JSON Schema: {why}", code="DN973") from exc
     if _object(schema).get("type") != "object":
         raise Invalid(f"{clip(title, 60)} describes no object; {FORMS}", code="DN973")
-    validator = Draft202012Validator(schema, registry=Registry())
 
     def validate(data: bytes) -> None:
-        try:
-            error = best_match(validator.iter_errors(json.loads(data)))
-        except Unresolvable as exc:  # it leads out of the schema, and nothing is fetched
-            raise Misfit(clip(f"the schema refers to what is not in it: {exc.ref}", LONGEST_WHY)) from None
-        if error is not None:
-            raise Misfit(clip(f"{error.message} - at `{error.json_path}`", LONGEST_WHY))
+        for error in validator.iter_errors(json.loads(data)):
+            raise Misfit(clip(f"{error.message} - at `${_path(error.instance_path)}`", LONGEST_WHY))
 
     return title, schema, validate, _encode
 
@@ -184,5 +176,13 @@ def _by_pydantic(model: Any, data: bytes) -> object:
         if not callable(errors):
             raise
         first = errors()[0]
-        place = "".join(f"[{one}]" if isinstance(one, int) else f".{one}" for one in first["loc"])
-        raise Misfit(clip(f"{first['msg']} - at `${place}`", LONGEST_WHY)) from None
+        raise Misfit(clip(f"{first['msg']} - at `${_path(first['loc'])}`", LONGEST_WHY)) from None
+
+
+def _path(steps: Iterable[str | int]) -> str:
+    return "".join(f"[{one}]" if isinstance(one, int) else f".{one}" for one in steps)
+
+
+def _refuse(address: str) -> Any:
+    """Fetch nothing: a schema may name any address."""
+    raise LookupError(f"{address} is not in it")

@@ -10,7 +10,7 @@ import time
 from collections import deque
 from collections.abc import Callable
 
-from dnworker.core.envelope import EventEnvelope, bytes_of_payload, payload_json
+from dnworker.core.envelope import EventEnvelope, bytes_of_payload, is_noise, payload_json
 from dnworker.core.invocation import Invocation, current_invocation, published_elsewhere, published_with
 from dnworker.core.logs import LogLine
 from dnworker.telemetry.contexts import Context, read_parent, running, sending, trace_of
@@ -67,7 +67,7 @@ class Recorder:
                 return
         elif (ran := self._running.get(invocation) or self._ended.get(invocation)) is None:
             return
-        if envelope.kind in _NO_MESSAGES:
+        if envelope.kind in _NO_MESSAGES or is_noise(envelope.kind):
             if self._turns and envelope.kind == "turn.event":
                 self._note_piece(envelope)
             return

@@ -72,7 +72,8 @@ def _take(coro: CoroutineType[Any, Any, Any]) -> None:
     invocation, owner = current_invocation.get(), current_owner.get()
     if invocation is not None:
         function = None if owner is None else owner.function_of(invocation)
-        warning = blamed(coro, sys._getframe(1), getattr(inspect.unwrap(function), "__code__", None))
+        handler = None if function is None else inspect.unwrap(function)
+        warning = blamed(coro, sys._getframe(1), getattr(handler, "__code__", None))
         if warning is not None:
             is_over = invocation.duration is not None
             invocation.note_warning(warning)

@@ -136,3 +136,8 @@ def test_a_schema_checks_as_the_type_does_and_hides_secrets():
 def test_a_schema_that_is_none_is_said():
     with pytest.raises(ValueError, match="nonsense"):
         check_of_schema({"type": "nonsense"})
+
+
+def test_a_schema_of_a_process_that_names_another_machine_is_not_followed():
+    with pytest.raises(ValueError, match="retrieving it failed"):
+        check_of_schema({"properties": {"a": {"$ref": "http://127.0.0.1:9/s.json"}}})
