@@ -134,7 +134,10 @@ class _Converted:
             definitions |= found if isinstance(found, dict) else {}
         self._names = {one: f"{name}.{two}" for one, two in _names(map(str, definitions)).items()}
         for one, inner in definitions.items():
-            components[self._names[str(one)]] = self._of(inner)
+            made = self._of(inner)
+            if isinstance(made, bool):  # of components, only objects are schemas
+                made = {} if made else {"not": {}}
+            components[self._names[str(one)]] = made
         self.schema = self._of(schema)
 
     def _of(self, schema: Any, depth: int = 0) -> Any:

@@ -6,10 +6,10 @@ import json
 
 import pytest
 
-from dnworker.cli import running
 from dnworker.cli.doctor import broker, capability
 from dnworker.cli.main import main
 from dnworker.core.files import write_atomically
+from dnworker.engine import running
 
 from ..capabilities import ECHO, make_capability
 

@@ -294,7 +294,10 @@ def test_several_runtimes_must_be_told_apart(tmp_path):
     root = make_capability(tmp_path / "cap", "echo: {path: echo.py}", {"echo.py": ECHO})
     with Served(tmp_path, str(root)) as one, Served(tmp_path, str(root)) as two:
         urls = [one.told()["url"], two.told()["url"]]
-        answer = one.run("ps")
+        listed = one.run("ps")
+        assert listed.returncode == 0
+        assert all(url in listed.stdout for url in urls)
+        answer = one.run("fire", "demo.ping")
         assert answer.returncode == 1
         assert all(url in answer.stderr for url in urls)
         assert "demo:echo" in one.run("ps", "--url", urls[1]).stdout

@@ -124,6 +124,9 @@ async def test_a_hundred_runs_are_a_few_changes_of_a_trait(runtime, hub, bridge)
 
 
 async def test_the_last_widget_that_closes_leaves_no_listener_and_no_task(runtime, hub, bridge):
+    await runtime.fire(
+        "demo.ping", {"n": 0}
+    )  # what the runtime listens to by itself from then on is no widget's
     before, tasks = listeners(runtime), asyncio.all_tasks()
     made = [
         widgets.WorkerState("bridge"),

@@ -199,7 +199,9 @@ def _of(setting):
     if setting.shape == "flag":
         return st.booleans()
     one = _text.filter(lambda text: "://" not in text)
-    if setting.choices:
+    if setting.dest == "mcp":
+        one = st.integers(0, 65_535)
+    elif setting.choices:
         one = st.sampled_from(setting.choices)
     elif setting.type is int:
         one = st.integers()
