@@ -21,6 +21,7 @@ from dnworker.sessions.cassette_models import RecordingModels, ReplayingModels, 
 from dnworker.sessions.model_agent import ModelAgent
 from dnworker.sessions.model_endpoint import BadKey, ModelEndpoint
 from dnworker.sessions.model_pool import ModelPool
+from dnworker.sessions.output_schema import OutputSchema
 from dnworker.sessions.tools import Tool, Tools
 from dnworker.sessions.transcript import ToolCall
 from dnworker.sessions.turn import TurnFailure
@@ -81,18 +82,28 @@ class Agents:
         self._models: dict[str, _Model] = {}
         self._default: Reply | None = None
         self._cassettes: dict[str, Cassette] = {}
+        self._outputs: dict[str, OutputSchema] = {}
         self.changed: Listeners[[]] = Listeners()
         """Called when somebody else answers from now on."""
 
-    def register(self, name: str, reply: Reply) -> None:
+    def register(self, name: str, reply: Reply, *, output: Any = None) -> None:
         """Let `reply` answer the turns of the agent `name`, in place of any other.
+
+        Args:
+            name: the agent.
+            reply: a function of the turn.
+            output: the form of its answers: a `TypedDict`, dataclass, msgspec `Struct` or pydantic model, or
+                a JSON Schema as a dict. A turn whose answer is no JSON of it fails, and names the field.
 
         Raises:
             TypeError: it cannot be called.
+            Invalid: `output` describes no object.
         """
+        form = None if output is None else OutputSchema.of(output)
         self._scripts[name] = _check(reply)
         self._models.pop(name, None)
         self._cassettes.pop(name, None)
+        self._give_form(name, form)
         self.changed.notify()
 
     def register_model(
@@ -103,6 +114,7 @@ class Agents:
         base_url: str | None = None,
         api_key: str | None = None,
         prompt: str = "",
+        output: Any = None,
     ) -> None:
         """Let a model answer the turns of the agent `name`, in place of any script.
 
@@ -112,15 +124,26 @@ class Agents:
             base_url: as in `use_model`.
             api_key: as in `use_model`.
             prompt: the system prompt.
+            output: the form of its answers, as in `register`; one of another form is asked for again.
 
         Raises:
             BadKey: a ValueError: the key cannot be sent.
+            Invalid: `output` describes no object.
         """
         endpoint = ModelEndpoint.from_environment(model=model, base_url=base_url, api_key=api_key)
+        form = None if output is None else OutputSchema.of(output)
         self._models[name] = _Model(endpoint, model, prompt)
         self._scripts.pop(name, None)
         self._cassettes.pop(name, None)
+        self._give_form(name, form)
         self.changed.notify()
+
+    def _give_form(self, name: str, form: OutputSchema | None) -> None:
+        """Have the answers of an agent a form from now on, or none."""
+        if form is None:
+            self._outputs.pop(name, None)
+        else:
+            self._outputs[name] = form
 
     def default(self, reply: Reply | None) -> None:
         """Let `reply` answer for every agent without a script of its own; None takes it back.
@@ -136,6 +159,7 @@ class Agents:
         self._scripts.pop(name, None)
         self._models.pop(name, None)
         self._cassettes.pop(name, None)
+        self._outputs.pop(name, None)
 
     def record(self, name: str, path: str | os.PathLike[str]) -> None:
         """Keep in a file what the agent `name` is asked and answers, until it is registered anew.
@@ -286,7 +310,7 @@ class Agents:
         script = self.script_for(turn)
         cassette = self._cassettes.get(turn.agent)
         if script is not None:
-            run = partial(turn.run_script, script)
+            run = partial(turn.run_script, script, self._outputs.get(turn.agent))
             if cassette is None or cassette.is_replay:
                 return run
             return partial(record_script, cassette, turn, run)
@@ -318,10 +342,15 @@ class Agents:
         tools = self._tools_of(definition)
         own = self._models.get(turn.agent)
         prompt = own.prompt if own is not None else definition.prompt if definition is not None else ""
-        return self.plain_model(turn.agent, turn.model, prompt, tools)
+        return self.plain_model(turn.agent, turn.model, prompt, tools, self._outputs.get(turn.agent))
 
     def plain_model(
-        self, agent: str, model: str | None, prompt: str = "", tools: Sequence[Tool] = ()
+        self,
+        agent: str,
+        model: str | None,
+        prompt: str = "",
+        tools: Sequence[Tool] = (),
+        output: OutputSchema | None = None,
     ) -> ModelAgent:
         """Return a model to ask on behalf of an agent.
 
@@ -333,7 +362,15 @@ class Agents:
         if cassette is not None and cassette.is_replay:
             asked = model or (own and own.model) or cassette.model or ""
             models: Models = ReplayingModels(cassette, agent, asked)
-            return ModelAgent(models, self.endpoint, asked, prompt=prompt, tools=tools, clock=self._clock)
+            return ModelAgent(
+                models,
+                self.endpoint,
+                asked,
+                prompt=prompt,
+                tools=tools,
+                clock=self._clock,
+                output=output,
+            )
         endpoint, model = (self.endpoint, model) if own is None else (own.endpoint, model or own.model)
         if model is None or (own is None and endpoint.is_unset_for(model)):
             raise TurnFailure(
@@ -345,7 +382,7 @@ class Agents:
             )
         there, name = endpoint.of(model)
         models = self._pool if cassette is None else RecordingModels(self._pool, cassette, model)
-        return ModelAgent(models, there, name, prompt=prompt, tools=tools, clock=self._clock)
+        return ModelAgent(models, there, name, prompt=prompt, tools=tools, clock=self._clock, output=output)
 
     async def judge(self, model: str, turn: Turn, call: ToolCall) -> bool:
         """Ask a model whether a tool may be called (policy `guard`); anything but `allow` is a no."""

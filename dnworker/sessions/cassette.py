@@ -42,7 +42,7 @@ class Entry(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     """One request and what came of it.
 
     Attributes:
-        request: of a script the `message`; of a model `model`, `messages`, `tools` and `parameters`.
+        request: of a script the `message`; of a model `model`, `messages`, `tools`, `parameters`, `output`.
         answer: what came, as JSON; for a turn that failed `failure` with `type` and `message`.
     """
 

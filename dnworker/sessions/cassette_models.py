@@ -18,6 +18,7 @@ from dnworker.sessions.turn import TurnFailure
 if TYPE_CHECKING:
     from dnworker.sessions.model_answer import AskedModel, Models, Talk
     from dnworker.sessions.model_endpoint import ModelEndpoint
+    from dnworker.sessions.output_schema import OutputSchema
     from dnworker.sessions.tools import Tool
     from dnworker.sessions.turn import Turn
 
@@ -80,11 +81,12 @@ class _RecordingModel:
         *,
         tools: Sequence[Tool] = (),
         parameters: Mapping[str, Any] | None = None,
+        output: OutputSchema | None = None,
     ) -> AsyncGenerator[Piece, None]:
         reasoning = ""
-        request = _request(self._name, conversation, tools, parameters)
+        request = _request(self._name, conversation, tools, parameters, output)
         async with aclosing(
-            self._asked.stream(conversation.inner, answer, tools=tools, parameters=parameters)
+            self._asked.stream(conversation.inner, answer, tools=tools, parameters=parameters, output=output)
         ) as pieces:
             async for piece in pieces:
                 reasoning += piece.reasoning
@@ -129,13 +131,14 @@ class ReplayingModels:
         *,
         tools: Sequence[Tool] = (),
         parameters: Mapping[str, Any] | None = None,
+        output: OutputSchema | None = None,
     ) -> AsyncGenerator[Piece, None]:
         """Yield the recorded answer.
 
         Raises:
             TurnFailure: it is not recorded, or is no answer of a model.
         """
-        request = _request(self._model, conversation, tools, parameters)
+        request = _request(self._model, conversation, tools, parameters, output)
         recorded = self._cassette.answer(self._agent, request)
         answer.has_begun = True
         if reasoning := recorded.get("reasoning"):
@@ -152,10 +155,19 @@ class ReplayingModels:
 
 
 def _request(
-    model: str, talk: PlainTalk, tools: Sequence[Tool], parameters: Mapping[str, Any] | None
+    model: str,
+    talk: PlainTalk,
+    tools: Sequence[Tool],
+    parameters: Mapping[str, Any] | None,
+    output: OutputSchema | None,
 ) -> Request:
-    named = sorted(tool.name for tool in tools)
-    request = {"model": model, "messages": list(talk.messages), "tools": named, "parameters": parameters}
+    request = {
+        "model": model,
+        "messages": list(talk.messages),
+        "tools": sorted(tool.name for tool in tools),
+        "parameters": parameters,
+        "output": None if output is None else output.schema,
+    }
     return {name: value for name, value in request.items() if value}
 
 

@@ -11,11 +11,14 @@ from typing import TYPE_CHECKING, Any
 
 from dnworker.core.handler_error import message_of, type_name
 from dnworker.sessions.model_answer import Answer, Retry
+from dnworker.sessions.output_schema import Misfit
+from dnworker.sessions.turn import misfit
 
 if TYPE_CHECKING:
     from dnworker.core.clock import Clock
     from dnworker.sessions.model_answer import AskedModel, Models, Talk
     from dnworker.sessions.model_endpoint import ModelEndpoint
+    from dnworker.sessions.output_schema import OutputSchema
     from dnworker.sessions.session import Message
     from dnworker.sessions.tools import Tool
     from dnworker.sessions.turn import Turn
@@ -24,6 +27,9 @@ ATTEMPTS = 4
 FIRST_WAIT = 1.0
 LONGEST_WAIT = 30.0
 """Attempts of one request, and the seconds of the first and of the longest wait between them."""
+
+CORRECTIONS = 2
+"""How often a model is told that its answer does not have the form that is wanted."""
 
 MAX_STEPS = 50
 """Generations of a turn whose policy names no bound."""
@@ -39,6 +45,7 @@ class ModelAgent:
         prompt: the system prompt.
         tools: what the model may call.
         clock: for the waits between attempts.
+        output: the form that its answers have; one of another form is asked for again, `CORRECTIONS` times.
     """
 
     def __init__(
@@ -50,6 +57,7 @@ class ModelAgent:
         prompt: str,
         tools: Sequence[Tool],
         clock: Clock,
+        output: OutputSchema | None = None,
     ) -> None:
         self._models = models
         self._endpoint = endpoint
@@ -57,12 +65,14 @@ class ModelAgent:
         self._prompt = prompt
         self._tools = list(tools)
         self._clock = clock
+        self._output = output
 
     async def answer(self, turn: Turn, max_steps: int | None = None) -> None:
         """Answer the turn, reporting every step to its transcript.
 
         Raises:
-            TurnFailure: the provider refused, broke off, or could not be reached; names the way out.
+            TurnFailure: the provider refused, broke off, or could not be reached, names the way out; or the
+                answer does not have its form, names the field.
         """
         steps = max_steps or MAX_STEPS
         names = [tool.name for tool in self._tools]
@@ -70,14 +80,24 @@ class ModelAgent:
         model = await self._models.get(self._endpoint, self._model)
         conversation = _opening(model.conversation(), self._prompt, turn.history)
         conversation.say("user", turn.message)
-        for _ in range(steps):
+        corrections = 0
+        for step in range(1, steps + 1):
             done = await self._generate(model, turn, conversation)
             if not done.calls:
+                wrong = self._misfit(turn, done)
                 turn.transcript.end_generation(done.stop_reason or "stop", done.usage, done.cost_usd)
-                turn.transcript.end()
-                return
+                if wrong is None or self._output is None:
+                    turn.transcript.end()
+                    return
+                corrections += 1
+                if corrections > CORRECTIONS or step == steps:
+                    raise misfit(turn.agent, self._output, wrong)
+                _correct(conversation, done, wrong)
+                continue
             await self._call_tools(turn, conversation, done)
             turn.transcript.end_generation(done.stop_reason or "tool_calls", done.usage, done.cost_usd)
+        if self._output is not None:
+            raise misfit(turn.agent, self._output, f"it had no answer within {steps} steps")
         turn.transcript.end("max_steps_reached")
         turn.transcript.stop_reason = "max_steps_reached"
 
@@ -98,6 +118,16 @@ class ModelAgent:
         except Retry as exc:
             raise exc.failure from exc
         return done.text
+
+    def _misfit(self, turn: Turn, done: Answer) -> Misfit | None:
+        """Return why an answer does not have its form, and keep one that has; None where there is no form."""
+        if self._output is None:
+            return None
+        try:
+            turn.transcript.output = self._output.check(done.text)
+        except Misfit as exc:
+            return exc
+        return None
 
     async def _call_tools(self, turn: Turn, conversation: Talk, done: Answer) -> None:
         results = []
@@ -121,6 +151,7 @@ class ModelAgent:
                         done,
                         tools=self._tools,
                         parameters=turn.request.generate_params_extra,
+                        output=self._output,
                     )
                 ) as pieces:
                     async for piece in pieces:
@@ -150,6 +181,16 @@ class ModelAgent:
         }
         turn.transcript.emit("generationretry", data)
         await self._clock.sleep(wait)
+
+
+def _correct(conversation: Talk, done: Answer, wrong: Misfit) -> None:
+    """Tell the model what is wrong with its answer."""
+    if done.text:  # providers refuse an answer without text
+        conversation.go_on(done, [])
+    conversation.say(
+        "user",
+        f"Your answer does not have the wanted form: {wrong}. Answer again, with the JSON object alone.",
+    )
 
 
 def _opening(conversation: Talk, prompt: str, history: Sequence[Message]) -> Talk:

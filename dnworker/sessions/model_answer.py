@@ -11,6 +11,7 @@ from dnworker.sessions.turn import TurnFailure
 
 if TYPE_CHECKING:
     from dnworker.sessions.model_endpoint import ModelEndpoint
+    from dnworker.sessions.output_schema import OutputSchema
     from dnworker.sessions.tools import Tool
 
 
@@ -95,6 +96,7 @@ class AskedModel(Protocol):
         *,
         tools: Sequence[Tool] = (),
         parameters: Mapping[str, Any] | None = None,
+        output: OutputSchema | None = None,
     ) -> AsyncGenerator[Piece, None]:
         """Yield the pieces of an answer as they come, adding everything up in `answer`."""
 

@@ -8,10 +8,12 @@ docs/decisions/0055-models-by-a-library.md.
 from __future__ import annotations
 
 import json
+import re
 import warnings
 from collections.abc import AsyncGenerator, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from contextvars import ContextVar
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, cast
 from urllib.parse import urlsplit
 
@@ -34,6 +36,7 @@ from pydantic_ai.messages import (
     UserPromptPart,
 )
 from pydantic_ai.models import Model, ModelRequestParameters, create_async_httpx2_client
+from pydantic_ai.output import OutputObjectDefinition
 from pydantic_ai.settings import ModelSettings
 from pydantic_ai.tools import ToolDefinition
 
@@ -43,6 +46,7 @@ from dnworker.sessions.transcript import Usage
 
 if TYPE_CHECKING:
     from dnworker.sessions.model_endpoint import ModelEndpoint
+    from dnworker.sessions.output_schema import OutputSchema
     from dnworker.sessions.tools import Tool
 
 CONNECT, READ = 10.0, 300.0
@@ -66,6 +70,9 @@ _SETTINGS = {
     "reasoning_effort": "thinking",
 }
 """Parameters of a turn, in OpenAI's words, and what the library calls them."""
+
+_NO_FORM_WITH_TOOLS = {"google", "groq"}
+"""Providers whose API takes either tools or a form of the answer."""
 
 _SAME_WORDS = {"openai", "ollama", "groq"}
 """Providers that have OpenAI's words: they get parameters as they are given."""
@@ -259,6 +266,7 @@ class LibraryModel:
         *,
         tools: Sequence[Tool] = (),
         parameters: Mapping[str, Any] | None = None,
+        output: OutputSchema | None = None,
     ) -> AsyncGenerator[Piece, None]:
         """Yield the pieces of an answer as they come, adding everything up in `answer`.
 
@@ -267,6 +275,7 @@ class LibraryModel:
             answer: an empty one.
             tools: what the model may call.
             parameters: of the turn, in OpenAI's words.
+            output: the form that its answer is to have.
 
         Raises:
             TurnFailure: the provider refuses, or breaks off; says what to do.
@@ -280,7 +289,7 @@ class LibraryModel:
                     self._model,
                     conversation.messages,
                     model_settings=self._settings(parameters or {}),
-                    model_request_parameters=_offered(tools),
+                    model_request_parameters=self._wanted(tools, output),
                     instrument=False,
                 ) as stream,
             ):
@@ -307,6 +316,20 @@ class LibraryModel:
         answer.cost_usd = _cost(response)
         answer.stop_reason = _STOP_REASONS.get(response.finish_reason, response.finish_reason)
 
+    def _wanted(self, tools: Sequence[Tool], output: OutputSchema | None) -> ModelRequestParameters:
+        """Return what the model may call, and the form of its answer: as its API has it, else in words."""
+        wanted = _offered(tools)
+        if output is None:
+            return wanted
+        has_forms = bool(self._model.profile.get("supports_json_schema_output", False))
+        is_native = has_forms and not (tools and self._provider in _NO_FORM_WITH_TOOLS)
+        return replace(
+            wanted,
+            output_mode="native" if is_native else "prompted",
+            output_object=OutputObjectDefinition(output.schema, name=_name_of(output)),
+            allow_text_output=True,
+        )
+
     def _settings(self, parameters: Mapping[str, Any]) -> ModelSettings:
         has_none = self._is_without_retries or self._provider == "bedrock"
         settings: dict[str, Any] = {} if has_none else {"max_retries": 0}
@@ -325,6 +348,11 @@ class LibraryModel:
         if extra:
             settings["extra_body"] = extra
         return cast(ModelSettings, settings)
+
+
+def _name_of(output: OutputSchema) -> str:
+    """Return a name that every API takes."""
+    return re.sub(r"[^A-Za-z0-9_-]", "_", output.name)[:64] or "output"
 
 
 def _offered(tools: Sequence[Tool]) -> ModelRequestParameters:

@@ -88,6 +88,8 @@ class Transcript:
         self._model = model
         self._clock = clock
         self._open = False
+        self.output: Any = None
+        """The answer as JSON, where the agent's has a form."""
 
     @property
     def text(self) -> str:
@@ -172,7 +174,12 @@ class Transcript:
         self.emit("generationend", data)
         self.emit(
             "generationstep",
-            data | {"usage": tokens | {"cost_usd": cost_usd}, "failed": False, "extra": {}},
+            data
+            | {
+                "usage": tokens | {"cost_usd": cost_usd},
+                "failed": False,
+                "extra": {} if self.output is None else {"output": self.output},
+            },
         )
 
     def _add_cost(self, used: Usage, cost_usd: float | None) -> None:

@@ -17,6 +17,7 @@ from dnworker.core.errors import Invalid
 from dnworker.core.handler_error import message_of, type_name
 from dnworker.core.text import valid_text
 from dnworker.sessions.checks import check_names
+from dnworker.sessions.output_schema import Misfit, OutputSchema
 from dnworker.sessions.prompts import (
     Decision,
     HumanPrompt,
@@ -46,6 +47,13 @@ class TurnFailure(Exception):
     def __init__(self, message: str, type_: str = "AgentError") -> None:
         super().__init__(message)
         self.type = type_
+
+
+def misfit(agent: str, output: OutputSchema, why: object) -> TurnFailure:
+    """Return what ends a turn whose answer does not have its form."""
+    return TurnFailure(
+        f"agent {agent!r} answered what is no {output.name}: {valid_text(str(why))} (DN974)", "OutputMismatch"
+    )
 
 
 def new_turn_id() -> str:
@@ -355,11 +363,15 @@ class Turn:
 
     # -- for those who run it --------------------------------------------------------------------------
 
-    async def run_script(self, reply: Callable[[Turn], Any]) -> None:
+    async def run_script(self, reply: Callable[[Turn], Any], output: OutputSchema | None = None) -> None:
         """Run a scripted agent: an async function that returns text, or a generator that yields it.
 
         Args:
             reply: the script, a function of the turn.
+            output: the form that its answer has; it may return a value of it.
+
+        Raises:
+            TurnFailure: the answer has another form; names the field.
         """
         self.transcript.begin(self.message, self._session.session_id, self._session.policy.max_steps, [])
         made = reply(self)
@@ -373,8 +385,22 @@ class Turn:
         else:
             text = await made if isinstance(made, Awaitable) else made
             if text is not None:
-                self.say(text)
+                self.say(text if output is None else self._text_of(output, text))
+        if output is not None:
+            self._fit(output)
         self.transcript.end()
+
+    def _text_of(self, output: OutputSchema, value: Any) -> str:
+        try:
+            return output.text_of(value)
+        except Misfit as exc:
+            raise misfit(self.agent, output, exc) from None
+
+    def _fit(self, output: OutputSchema) -> None:
+        try:
+            self.transcript.output = output.check(self.transcript.text)
+        except Misfit as exc:
+            raise misfit(self.agent, output, exc) from None
 
     async def _get_permission(self, call: ToolCall) -> None:
         if self._session.policy.judge_model is not None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import inspect
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from typing import Any
 from dnworker.core.errors import ApiError, UsageError, code_of
 from dnworker.runtime import Runtime
 from dnworker.sessions.cassette import Cassette
+from dnworker.sessions.output_schema import OutputSchema
 from dnworker_jupyter.display.tables import Note
 from dnworker_jupyter.magics.context import MagicContext
 from dnworker_jupyter.syntax.cell import Cell
@@ -44,6 +46,12 @@ def agent_parser() -> Parser:
     parser.add_argument(
         "--replay", metavar="FILE", help="answer from such a file: no model is asked, and no key needed"
     )
+    parser.add_argument(
+        "--output",
+        metavar="FORM",
+        help="the form of its answers: a TypedDict, dataclass, msgspec or pydantic model of the notebook, or "
+        "a JSON Schema, a dict or a file",
+    )
     return parser
 
 
@@ -57,6 +65,34 @@ class AgentOptions:
     key_env: str | None
     record: str | None = None
     replay: str | None = None
+    output: str | None = None
+
+
+def form_of(options: AgentOptions, names: Mapping[str, Any]) -> OutputSchema | None:
+    """Return the form of the answers that a line names.
+
+    Raises:
+        UsageError: there is no such name or file, or it describes no object.
+    """
+    if options.output is None:
+        return None
+    if options.name == EVERYBODY:
+        raise UsageError("%%agent: --output is for one agent; name it, as in: %%agent triage", code="DN103")
+    named = options.output
+    if named in names:
+        form = names[named]
+    elif (file := Path(named).expanduser()).is_file():
+        form = file
+    else:
+        raise UsageError(
+            f"%%agent {options.name}: --output {named}: the notebook has no such name, and there is no such "
+            "file; define a TypedDict or a dataclass of this name before",
+            code="DN973",
+        )
+    try:
+        return OutputSchema.of(form, "" if isinstance(form, Path) else named)
+    except ApiError as exc:
+        raise UsageError(f"%%agent {options.name}: {exc}", code=code_of(exc) or "DN973") from None
 
 
 def check_cassette(options: AgentOptions) -> None:
@@ -90,12 +126,12 @@ def use_cassette(runtime: Runtime, options: AgentOptions) -> str:
     return ""
 
 
-def register_agent(runtime: Runtime, name: str, reply: Any) -> None:
+def register_agent(runtime: Runtime, name: str, reply: Any, output: OutputSchema | None = None) -> None:
     """Let a function answer the turns of an agent; as `default`, those of every agent without a script."""
     if name == EVERYBODY:
         runtime.agents.default(reply)
     else:
-        runtime.agents.register(name, reply)
+        runtime.agents.register(name, reply, output=output)
 
 
 @dataclass(frozen=True)
@@ -127,12 +163,14 @@ class AgentCell:
                 f"%%agent {self.name}: {chosen} must take one argument, the turn: async def {chosen}(turn)",
                 code="DN115",
             )
-        register_agent(self.context.runtime, self.name, reply)
+        output = form_of(self.options, self.context.names)
+        register_agent(self.context.runtime, self.name, reply, output)
         if self.name == EVERYBODY:
             return f"every agent without a script is answered for by {chosen}"
         cassette = use_cassette(self.context.runtime, self.options)
         beside = beside_files(self.context.runtime, self.name)
-        return f"agent {self.name} answers by {chosen}{beside}{cassette}"
+        form = "" if output is None else f", as {output.name}"
+        return f"agent {self.name} answers by {chosen}{form}{beside}{cassette}"
 
     def _functions(self) -> list[str]:
         """Return the names of the functions that the cell defines at its top level, async ones last."""
@@ -176,6 +214,7 @@ async def run_agent(context: MagicContext, options: AgentOptions, prompt: str) -
             "%%agent needs a name and a model here, as in: %%agent triage --model gpt-x", code="DN115"
         )
     check_cassette(options)
+    output = form_of(options, context.names)
     key = None
     if options.key_env is not None:
         key = os.environ.get(options.key_env)
@@ -186,12 +225,13 @@ async def run_agent(context: MagicContext, options: AgentOptions, prompt: str) -
             )
     url = None if options.base_url is None else str(read_value(options.base_url, context.names))
     context.runtime.agents.register_model(
-        options.name, options.model, base_url=url, api_key=key, prompt=prompt.strip()
+        options.name, options.model, base_url=url, api_key=key, prompt=prompt.strip(), output=output
     )
     where = url or os.environ.get("OPENAI_BASE_URL") or "OpenAI"
     beside = beside_files(context.runtime, options.name)
     cassette = use_cassette(context.runtime, options)
-    return Note(f"agent {options.name} is answered for by {options.model} at {where}{beside}{cassette}")
+    form = "" if output is None else f", as {output.name}"
+    return Note(f"agent {options.name} is answered for by {options.model} at {where}{form}{beside}{cassette}")
 
 
 def beside_files(runtime: Runtime, name: str) -> str:
