@@ -202,11 +202,12 @@ class Attachment:
 
     async def _last_round(self) -> None:
         """Decide once more on what the other side has settled by now."""
-        if self.is_live or not self._comparing.waiting():
+        if self.is_live or not (self._comparing.waiting() or self._comparing.second_looks()):
             return
         try:
             async with asyncio.timeout(CANCELLED_END):
-                await self._round()
+                while await self._round(is_last=True):
+                    pass
         except (TimeoutError, *CAUGHT) as exc:
             log.info("the last rows were not compared: %s", exc)
 
@@ -338,9 +339,9 @@ class Attachment:
             self.compare_detail = detail
             self._notify()
 
-    async def _round(self) -> bool:
+    async def _round(self, *, is_last: bool = False) -> bool:
         if self._deployed is not None:
-            return await self._deployed.round()
+            return await self._deployed.round(is_last=is_last)
         if self._matching is not None:
             self._matching.round()
         return False

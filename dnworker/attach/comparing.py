@@ -7,10 +7,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from dnworker.attach.facts import ComparedEvent, Score, Verdict
-from dnworker.attach.likeness import ids_in
+from dnworker.attach.likeness import ids_in, known_in
 from dnworker.attach.shadow_connection import Effect, Effects
 from dnworker.attach.sides import Act, Run, Side, act_of, judge, raised
 from dnworker.core.envelope import EventEnvelope, size_of
+from dnworker.core.text import shorten
 
 if TYPE_CHECKING:
     from dnworker.core.invocation import Invocation
@@ -24,6 +25,12 @@ LINES_KEPT = 200
 
 ROW_BYTES = 1_000
 """Bytes of a row beside its payload and its lines."""
+
+SECOND_LOOK = 2.0
+"""Seconds after a verdict when both sides are compared again: tasks that handlers start go on after them."""
+
+SECOND_LOOKS_KEPT = 10_000
+"""Rows that wait for that; beyond, the oldest are compared once."""
 
 WAITS_FOR_HANDLERS = "its handlers run"
 WAITS_FOR_DEPLOYED = "waits for what the deployed worker does"
@@ -44,6 +51,8 @@ class Pending:
     """How often the other runtime was asked, and had not settled."""
     due: float = 0.0
     """When it is asked next."""
+    is_decided: bool = False
+    """Whether it has a verdict, and is compared a second time."""
 
     @property
     def seq(self) -> int:
@@ -52,9 +61,9 @@ class Pending:
 
     @property
     def known(self) -> set[str]:
-        """The ids that mean the same on both sides."""
+        """The ids and times that mean the same on both sides."""
         event = self.row.event
-        return ids_in(event.payload) | ids_in([event.session_id or "", event.turn_id or ""])
+        return known_in(event.payload) | ids_in([event.session_id or "", event.turn_id or ""])
 
 
 class Comparing:
@@ -79,6 +88,8 @@ class Comparing:
         self._sizes: dict[tuple[str, str], int] = {}
         self._bytes = 0
         self._pending: dict[tuple[str, str], Pending] = {}
+        self._again: dict[tuple[str, str], Pending] = {}
+        effects.late = self._note_late
 
     def add(self, envelope: EventEnvelope, copy: EventEnvelope, workers: Iterable[str]) -> None:
         """Begin to compare what workers do with an event."""
@@ -109,6 +120,10 @@ class Comparing:
         """Return rows whose handlers have ended, in the order of their events, the oldest first."""
         return [one for one in self._pending.values() if one.here is not None]
 
+    def second_looks(self) -> list[Pending]:
+        """Return rows that have a verdict and are compared once more when they are due, the oldest first."""
+        return [*self._again.values()]
+
     def decide(self, pending: Pending, there: Side | None, why: str = "") -> None:
         """Give a row its verdict.
 
@@ -122,7 +137,48 @@ class Comparing:
             self.settle(pending, None, "unknown", why)
             return
         verdict, reason = judge(there, pending.here, pending.known)
+        if pending.is_decided:
+            self._again.pop((pending.row.local_event_id, pending.row.worker), None)
+            self._revise(pending.row, there.lines, verdict, reason)
+            return
         self.settle(pending, there.lines, verdict, reason)
+        if verdict != "unknown":
+            pending.is_decided, pending.due = True, self._now() + SECOND_LOOK
+            self._again[pending.row.local_event_id, pending.row.worker] = pending
+            if len(self._again) > SECOND_LOOKS_KEPT:
+                del self._again[next(iter(self._again))]
+
+    def leave(self, pending: Pending) -> None:
+        """Let a verdict stand: the other runtime tells no more about it."""
+        self._again.pop((pending.row.local_event_id, pending.row.worker), None)
+
+    def _revise(self, row: ComparedEvent, deployed: list[str] | None, verdict: Verdict, why: str) -> None:
+        self._count(row.worker, row.verdict, -1)
+        self._count(row.worker, verdict, 1)
+        before = sum(map(len, row.deployed or ()))
+        row.deployed, row.verdict, row.why = None if deployed is None else _shown(deployed), verdict, why
+        self._grow((row.local_event_id, row.worker), sum(map(len, row.deployed or ())) - before)
+        self._on_change()
+
+    def _note_late(self, worker: str, invocation: Invocation, effect: Effect) -> bool:
+        """Add what a task did after the handler that started it had ended."""
+        key = "" if invocation.event is None else invocation.event.event_id, worker
+        pending = self._pending.get(key) or self._again.get(key)
+        if pending is not None and pending.here is None:
+            return False  # other handlers of the event run; it is read at their end
+        if (row := self._rows.get(key)) is None:
+            return False
+        act = act_of(effect)
+        if len(row.notebook) < LINES_KEPT:
+            row.notebook = [*row.notebook, act.line]
+            self._grow(key, len(act.line))
+        if pending is not None and pending.here is not None:
+            pending.here = pending.here.with_act(invocation.handler, act)
+        elif row.verdict != "pending":
+            why = shorten(f"a task here did more after this was compared: {act.line}", 200)
+            self._revise(row, row.deployed, "unknown", why)
+        self._on_change()
+        return True
 
     def settle(self, pending: Pending, deployed: list[str] | None, verdict: Verdict, why: str) -> None:
         """Note the verdict on a row."""

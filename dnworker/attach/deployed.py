@@ -95,14 +95,15 @@ class Deployed:
         self._now = now
         self._counterparts = counterparts
 
-    async def round(self) -> bool:
-        """Ask for what is due; returns whether more is due already.
+    async def round(self, *, is_last: bool = False) -> bool:
+        """Ask for what is due, in the last round for all; returns whether more is due already.
 
         Raises:
             httpx.HTTPError, msgspec.MsgspecError, OSError, ValueError: it cannot be asked now.
         """
         now = self._now()
-        due = sorted((one for one in self._comparing.waiting() if one.due <= now), key=lambda one: one.seq)
+        waiting = [*self._comparing.waiting(), *self._comparing.second_looks()]
+        due = sorted((one for one in waiting if one.due <= now or is_last), key=lambda one: one.seq)
         groups = [*_groups(due)]
         for group in groups[:REQUESTS_AT_ONCE]:
             await self._ask(group)
@@ -121,7 +122,7 @@ class Deployed:
                 if (why := _REFUSED.get(exc.response.status_code)) is None:
                     raise
                 for one in group:
-                    self._comparing.decide(one, None, why)
+                    self._without_answer(one, why)
                 return
             page = msgspec.convert(answer, _Page)
             reached = last if page.next is None else page.next
@@ -137,15 +138,26 @@ class Deployed:
         for pending in group:
             found = events.get(pending.seq)
             if found is None or found.id != pending.row.event.event_id:
-                self._comparing.decide(pending, None, "that runtime keeps what it did no more")
+                self._without_answer(pending, "that runtime keeps what it did no more")
             elif found.settled:
-                self._comparing.decide(pending, *self._side(pending.row.worker, found, page.workers))
+                there, why = self._side(pending.row.worker, found, page.workers)
+                if there is None:
+                    self._without_answer(pending, why)
+                else:
+                    self._comparing.decide(pending, there)
             elif self._now() - pending.since > GIVEN_UP:
                 text = f"the deployed worker has not ended within {GIVEN_UP:g} s"
-                self._comparing.decide(pending, None, text)
+                self._without_answer(pending, text)
             else:
                 delay = min(AGAIN_FIRST * 2 ** min(pending.asked, 10), AGAIN_LONGEST)
                 pending.asked, pending.due = pending.asked + 1, self._now() + delay
+
+    def _without_answer(self, pending: Pending, why: str) -> None:
+        """Note that the other side is not known; a verdict that was given before stands."""
+        if pending.is_decided:
+            self._comparing.leave(pending)
+        else:
+            self._comparing.decide(pending, None, why)
 
     def _side(self, worker: str, event: _Event, workers: dict[str, _Worker]) -> tuple[Side | None, str]:
         name, why = self._counterpart(worker, workers)

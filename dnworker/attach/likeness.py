@@ -37,6 +37,36 @@ def ids_in(value: Any) -> set[str]:
     return {found[0].lower() for text in texts for found in _IDS.finditer(text)}
 
 
+def known_in(value: Any) -> set[str]:
+    """Return the ids and times in the payload of an event: where one side has one of them, both must."""
+    known = ids_in(value)
+    for text in _texts(value):
+        if len(text) <= LONGEST_MASKED:
+            known.update(found[1] for found in _VARYING.finditer(text) if found[1] is not None)
+    return known | {_epoch(number) for number in _numbers(value) if _is_epoch(number)}
+
+
+def _is_epoch(number: float) -> bool:
+    """Return whether it may be a moment; a small number in an event equals a duration by chance."""
+    return not isinstance(number, bool) and 1e8 <= abs(number) <= 1e19
+
+
+def _epoch(number: float) -> str:
+    return f"number {float(number)!r}"
+
+
+def _numbers(value: Any) -> Iterator[float]:
+    waiting = [value]
+    while waiting:
+        match waiting.pop():
+            case int() | float() as number:
+                yield number
+            case dict() as fields:
+                waiting += fields.values()
+            case list() as items:
+                waiting += items
+
+
 def _texts(value: Any) -> Iterator[str]:
     waiting = [value]
     while waiting:
@@ -50,11 +80,11 @@ def _texts(value: Any) -> Iterator[str]:
 
 
 def masked(text: str, known: set[str]) -> str:
-    """Return a text with marks in place of times and ids, but for the ids that are known."""
+    """Return a text with marks in place of times and ids, but for those that are known."""
 
     def mark(found: re.Match[str]) -> str:
         if found[1] is not None:
-            return "(time)"
+            return found[0] if found[0] in known else "(time)"
         return found[0] if found[0].lower() in known else "(id)"
 
     return _VARYING.sub(mark, text)
@@ -66,7 +96,7 @@ def difference(there: Any, here: Any, known: set[str], path: str = "") -> str | 
     Args:
         there: the value of the deployed worker.
         here: that of the notebook's.
-        known: ids that mean something: those of the event that both handled.
+        known: ids and times that mean something: those of the event that both handled.
         path: where the values are, such as `items[0].id`.
     """
     if isinstance(there, dict) and isinstance(here, dict):
@@ -80,7 +110,7 @@ def difference(there: Any, here: Any, known: set[str], path: str = "") -> str | 
     if isinstance(there, str) and isinstance(here, str):
         is_same = there == here or _is_like_text(there, here, known)
     else:
-        is_same = _is_same_number_or_none(there, here, path)
+        is_same = _is_same_number_or_none(there, here, path, known)
     return None if is_same else f"{path or 'the value'} is {_shown(here)}, and {_shown(there)} there"
 
 
@@ -90,12 +120,15 @@ def _is_like_text(there: str, here: str, known: set[str]) -> bool:
     return masked(there, known) == masked(here, known)
 
 
-def _is_same_number_or_none(there: Any, here: Any, path: str) -> bool:
+def _is_same_number_or_none(there: Any, here: Any, path: str, known: set[str]) -> bool:
     if isinstance(there, bool) or isinstance(here, bool) or there is None or here is None:
         return there is here
     if isinstance(there, int | float) and isinstance(here, int | float):
         name = path.rpartition(".")[2].partition("[")[0]
-        return there == here or name in OWN_FIELDS or _TIME_FIELD.search(name) is not None
+        if there == here or name in OWN_FIELDS:
+            return True
+        is_known = any(_is_epoch(one) and _epoch(one) in known for one in (there, here))
+        return _TIME_FIELD.search(name) is not None and not is_known
     return type(there) is type(here) and bool(there == here)
 
 

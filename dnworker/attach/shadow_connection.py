@@ -70,6 +70,8 @@ class Effects:
         self._dropped: OrderedDict[str, None] = OrderedDict()
         self.count = 0
         """How many there were in all."""
+        self.late: Callable[[str, Invocation, Effect], bool] = lambda *_: False
+        """Called with what an invocation does after its end; returns whether that is dealt with."""
 
     def note(self, worker: str, effect: Effect) -> None:
         """Write one down, with the invocation that runs here; what no event has caused is not compared."""
@@ -78,6 +80,8 @@ class Effects:
         self._tell(worker, effect.line, invocation)
         if invocation is None or invocation.event is None:
             return
+        if invocation.duration is not None and self.late(worker, invocation, effect):
+            return  # a task that it started has done it; nobody takes the others any more
         kept, sizes = self._of.setdefault(invocation.id, ([], []))
         if len(kept) >= EFFECTS_KEPT:
             self._drop(invocation.id)

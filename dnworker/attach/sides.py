@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from dnworker.attach.facts import Verdict
@@ -19,6 +20,12 @@ SESSION_MADE, TURN_TAKEN = "session.created", "turn.accepted"
 """The kinds by which a runtime tells that a handler made a session, and started a turn."""
 
 LONGEST_LINE = 4_000
+
+_CUT = re.compile(r" \[cut: [\d,]+ more characters\]\Z")
+"""The end of a message that was cut."""
+
+LATE_ACTS = 1_000
+"""Things that handlers of one event did, after which what their tasks do is not added."""
 
 
 @dataclass(frozen=True)
@@ -63,6 +70,17 @@ class Side:
         """The same as text."""
         return [act.line for act in self.acts]
 
+    def with_act(self, handler: str, act: Act) -> Side:
+        """Return it with one thing more that a run of a handler did."""
+        if len(self.acts) >= LATE_ACTS:
+            return replace(self, lacks=self.lacks or "a handler here did too much to keep all of it")
+        runs = [*self.runs]
+        place = next((n for n, run in enumerate(runs) if run.handler == handler), None)
+        if place is None:
+            return replace(self, lacks=self.lacks or "a run here is not kept any more")
+        runs[place] = Run(handler, (*runs[place].acts, act))
+        return replace(self, runs=tuple(runs))
+
 
 def act_of(effect: Effect) -> Act:
     """Return what a shadow would have done."""
@@ -106,11 +124,14 @@ def judge(there: Side, here: Side, known: set[str]) -> tuple[Verdict, str]:
     """
     if why := there.lacks or here.lacks:
         return "unknown", why
+    if _is_cut_alike(there, here, known):
+        return "unknown", "both raise an error that is too long to be compared whole"
     compared = ("publishes", "raises")
     left = [[act for act in run.acts if act.what in compared] for run in there.runs]
     right = [[act for act in run.acts if act.what in compared] for run in here.runs]
     flat = [act for run in left for act in run], [act for run in right for act in run]
-    if (found := _of_lists(*flat, known)) is not None:
+    has_once = any(act.what == "once" for act in here.acts)
+    if (found := _of_lists(*flat, known, has_once=has_once)) is not None:
         return found
     for what, name in (("session", "sessions"), ("turn", "turns")):
         counts = [sum(act.what == what for act in side.acts) for side in (there, here)]
@@ -123,7 +144,20 @@ def judge(there: Side, here: Side, known: set[str]) -> tuple[Verdict, str]:
     return "same", "" if flat[0] else "neither does anything"
 
 
-def _of_lists(there: Sequence[Act], here: Sequence[Act], known: set[str]) -> tuple[Verdict, str] | None:
+def _is_cut_alike(there: Side, here: Side, known: set[str]) -> bool:
+    """Return whether an error of the deployed worker was cut, and one here begins like it."""
+    texts = [act.text for act in here.acts if act.what == "raises"]
+    for act in there.acts:
+        if act.what == "raises" and (cut := _CUT.search(act.text)) is not None:
+            begin = act.text[: cut.start()]
+            if any(difference(begin, text[: len(begin)], known) is None for text in texts):
+                return True
+    return False
+
+
+def _of_lists(
+    there: Sequence[Act], here: Sequence[Act], known: set[str], *, has_once: bool
+) -> tuple[Verdict, str] | None:
     """Return the verdict on what is there or here alone; None where each has its like."""
     left = [*there]
     alone = list[Act]()
@@ -137,6 +171,8 @@ def _of_lists(there: Sequence[Act], here: Sequence[Act], known: set[str]) -> tup
         return None
     if not left and all(act.is_deduped for act in alone):
         return "unknown", f"{alone[0].kind} has a key, and may have been published before, there"
+    if not left and has_once:
+        return "unknown", "it asks once(), which may have let it do so only before, there"
     return "different", shorten(_why(left, alone, known), 300)
 
 
