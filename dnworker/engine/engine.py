@@ -274,6 +274,7 @@ class Engine:
         self.agents.changed.add(self._release_turns)
         self._listeners.add(self._release_turns)
         self._listeners.add(self.nodes.notify)
+        self._listeners.add(self._forget_checks)
         self.holdings.moves = self.nodes
         self.bus.tap(self.history.note_event)
         self.bus.tap(self.flow.published.note_event)
@@ -364,9 +365,11 @@ class Engine:
     @cached_property
     def payload_checks(self) -> PayloadChecks:
         """Refuses payloads that break what is declared of their kind, of workers that want it."""
-        checks = PayloadChecks(self.workers, self.services.check_payloads)
-        self._listeners.add(checks.forget)
-        return checks
+        return PayloadChecks(self.workers, self.services.check_payloads)
+
+    def _forget_checks(self) -> None:
+        if "payload_checks" in self.__dict__:  # else nothing was published yet
+            self.payload_checks.forget()
 
     @cached_property
     def usage(self) -> Usage:

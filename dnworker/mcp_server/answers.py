@@ -79,7 +79,7 @@ class Tested(Answer, total=False):
     """Of `run_test`."""
 
     passed: bool
-    status: str | None
+    status: int | None
 
 
 class Checked(Answer, total=False):

@@ -277,8 +277,8 @@ dnworker events import orders.jsonl
 ```
 
 ```text
-orders.jsonl has ... events
-... events are published
+orders.jsonl has 1 event
+1 event is published
 ```
 
 A kind that is called `export` or `import` is named by an option: `dnworker events --kind export`. [Take events home](../how-to/take-events-home.md) has more.

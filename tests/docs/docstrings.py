@@ -35,7 +35,7 @@ MADE_BY_US = {"Trace", "Turn", "LiveHandle", "Panel", "StaticPanel"}
 PARTS = {
     "Runtime": set(
         "actions app catalog commands connection declare deduped feed flow listen look_again loop make_target "
-        "drain node_reloads nodes note_unhandled once server thread_id usage use_broker".split()
+        "between_pages drain node_reloads nodes note_unhandled once payload_checks server thread_id usage use_broker".split()
     )
 }
 """Parts of a runtime that its server, the panel, a cluster and the extension use; no page shows them."""

@@ -283,7 +283,7 @@ def test_the_plain_functions_do_what_their_magics_do(kernel):
     )
     assert "make it virtual first: %clock virtual" in kernel.run("await dn.advance(5)").error
     assert "dnworker_jupyter/" not in kernel.run("await dn.advance(5)").text
-    assert kernel.run("dir(dn)").result["text/plain"].count("'") == 24
+    assert kernel.run("dir(dn)").result["text/plain"].count("'") == 28
 
 
 def test_a_users_own_dn_survives_unloading(kernel):

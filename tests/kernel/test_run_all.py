@@ -11,6 +11,8 @@ pytestmark = [pytest.mark.kernel, pytest.mark.timeout(120)]
 CALLS = {
     "advance": "%clock virtual\nprint(await dn.advance(1))",
     "agent": "@dn.agent('parrot')\nasync def reply(turn):\n    yield 'hello'",
+    "attach": "try:\n    await dn.attach('http://127.0.0.1:9')\nexcept Exception as exc:\n    print(exc)",
+    "detach": "try:\n    await dn.detach()\nexcept Exception as exc:\n    print(exc)",
     "events": "print(await dn.events())",
     "fire": "print((await dn.fire('demo.ping')).ok)",
     "map": "dn.map(0)",
