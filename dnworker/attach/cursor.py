@@ -15,11 +15,11 @@ class Cursor:
     newer ones of others.
     """
 
-    def __init__(self, start: int = 0) -> None:
+    def __init__(self, start: int = 0, start_id: str | None = None) -> None:
         self.last = start
         """The newest event that was taken, or the newest when following began."""
-        self.last_id: str | None = None
-        """Its id, where it was taken."""
+        self.last_id = start_id
+        """Its id, where that is known."""
         self._floor = start
         self._by_kind: dict[str, int] = {}
         self._resume: int | None = None

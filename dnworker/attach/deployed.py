@@ -11,7 +11,7 @@ import msgspec
 from dnworker.attach.catching_up import can_be_asked
 from dnworker.attach.comparing import Comparing, Pending
 from dnworker.attach.handshake import read_json
-from dnworker.attach.sides import Act, Run, Side, published, raised
+from dnworker.attach.sides import Act, Run, Side, published, raised, requested
 from dnworker.client.http import HttpConnection
 
 ASKED_AT_ONCE = 500
@@ -52,6 +52,7 @@ class _Run(msgspec.Struct, kw_only=True):
     delivery: int = 1
     errors: list[str] = []
     published: list[_Effect] = []
+    requests: list[str] = []
 
 
 class _Event(msgspec.Struct, kw_only=True):
@@ -217,4 +218,6 @@ def _lack(run: _Run) -> str | None:
 
 def _run(run: _Run) -> Run:
     acts: list[Act] = [published(one.kind, one.payload, one.session_id) for one in run.published]
+    known = {act.line for act in acts}
+    acts += [requested(line) for line in run.requests if line not in known]
     return Run(run.handler, (*acts, *map(raised, run.errors)))

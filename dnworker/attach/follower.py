@@ -89,7 +89,7 @@ class Follower:
         # Where it is.
         self._greeting = greeting
         self._identity = greeting.identity
-        self._cursor = Cursor(greeting.latest_seq)
+        self._cursor = Cursor(greeting.latest_seq, greeting.latest_id)
         self._was_connected = greeting.has_envelopes
         """Whether there is something to go on after: what a runtime has recorded, or an earlier stream."""
         self._sessions: OrderedDict[str, None] = OrderedDict()
@@ -270,7 +270,7 @@ class Follower:
         """Take what was missed since the last event, as far as it is kept."""
         identity = await identity_of(self._connection)
         is_same, cursor = identity == self._identity, self._cursor
-        if self._greeting.has_envelopes and cursor.last:
+        if self._greeting.has_envelopes and cursor.last and (cursor.last_id is not None or is_same):
             is_same = await is_continued(self._connection, cursor.last, cursor.last_id)
         self._identity = identity
         if not is_same:

@@ -53,6 +53,8 @@ class Greeting:
     """Whether it gives recorded events as a whole, so that none is missed after a lost connection."""
     latest_seq: int
     """The number of its newest event, where it says so; else 0."""
+    latest_id: str | None = None
+    """The id of that event, by which another run that counts as far is told from this one."""
 
 
 def connection_to(
@@ -136,13 +138,14 @@ async def greet(connection: HttpConnection) -> Greeting:
     if not isinstance(info, dict) or not isinstance(info.get("capabilities"), list):
         raise UsageError(_no_runtime(url, "/api/runtime", info), code="DN941")
     is_ours = "limits" in info
-    latest = await latest_seq(connection) if is_ours else None
+    latest = await _latest(connection) if is_ours else None
     return Greeting(
         kind="dnworker" if is_ours else "reference",
         identity=_identity(health, info),
         version=shorten(str(info.get("version")), 40),
         has_envelopes=latest is not None,
-        latest_seq=latest or 0,
+        latest_seq=0 if latest is None else latest[0],
+        latest_id=None if latest is None else latest[1],
     )
 
 
@@ -162,18 +165,23 @@ def _identity(health: object, info: object) -> Identity:
     return Identity(runtime_id if isinstance(runtime_id, str) else None, started)
 
 
-async def latest_seq(connection: HttpConnection) -> int | None:
-    """Return the number of the newest event; None of a runtime that gives no recorded events.
+async def _latest(connection: HttpConnection) -> tuple[int, str | None] | None:
+    """Return number and id of the newest event; None of a runtime that gives no recorded events.
 
     Raises:
         UsageError, RuntimeUnavailable: as of `greet`.
     """
     try:
-        answer = await _get(connection, "/api/history/envelopes", {"last": 1, "limit": 1})
+        answer = await _get(connection, "/api/history/envelopes", {"last": 1, "limit": 1, "noise": "true"})
     except _Lacking:
         return None
     latest = answer.get("latest_seq") if isinstance(answer, dict) else None
-    return latest if isinstance(latest, int) else None
+    if not isinstance(answer, dict) or not isinstance(latest, int):
+        return None
+    found = answer.get("envelopes")
+    newest = found[-1] if isinstance(found, list) and found and isinstance(found[-1], dict) else {}
+    event_id = newest.get("event_id")
+    return latest, event_id if newest.get("seq") == latest and isinstance(event_id, str) else None
 
 
 class _Lacking(UsageError):

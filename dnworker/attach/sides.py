@@ -16,8 +16,8 @@ from dnworker.workers.effects import effect_line, published_line
 
 What = Literal["publishes", "raises", "session", "turn", "once", "other"]
 
-SESSION_MADE, TURN_TAKEN = "session.created", "turn.accepted"
-"""The kinds by which a runtime tells that a handler made a session, and started a turn."""
+SESSION_MADE, TURN_TAKEN, SESSION_DELETED = "session.created", "turn.accepted", "session.deleted"
+"""The kinds by which a runtime tells that a handler made a session, started a turn, deleted a session."""
 
 LONGEST_LINE = 4_000
 
@@ -104,12 +104,19 @@ def raised(text: str) -> Act:
     return Act("raises", shorten(f"raised {text}", LONGEST_LINE), text=text)
 
 
+def requested(line: str) -> Act:
+    """Return what it is to have a runtime change something that is not compared."""
+    return Act("other", shorten(line, LONGEST_LINE))
+
+
 def published(kind: str, payload: Any, session_id: str | None) -> Act:
     """Return what it is to have published an event; sessions and turns are told by events, too."""
     if kind == SESSION_MADE:
         return Act("session", effect_line("create_session", session_id=session_id))
     if kind == TURN_TAKEN:
         return Act("turn", effect_line("run_turn", session_id=session_id))
+    if kind == SESSION_DELETED:
+        return requested(f"requests DELETE /api/sessions/{session_id}")
     line = shorten(published_line(kind, payload, session_id), LONGEST_LINE)
     return Act("publishes", line, kind, payload, session_id)
 
@@ -137,6 +144,9 @@ def judge(there: Side, here: Side, known: set[str]) -> tuple[Verdict, str]:
         counts = [sum(act.what == what for act in side.acts) for side in (there, here)]
         if counts[0] != counts[1]:
             return "different", f"it makes {counts[1]} {name}, and {counts[0]} there"
+    others = [[act for act in side.acts if act.what == "other"] for side in (there, here)]
+    if others[0] and not others[1]:
+        return "different", shorten(f"only the deployed one {others[0][0].line}", 300)
     if (first := next((act for act in here.acts if act.what not in (*compared, "once")), None)) is not None:
         return "unknown", shorten(f"nobody knows whether this was done there, too: {first.line}", 200)
     if not _has_same_order(left, right, known):

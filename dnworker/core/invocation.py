@@ -46,6 +46,9 @@ UNHANDLED_KEPT = 100
 NOTES_KEPT = 10
 """What rules did with its event that an invocation keeps."""
 
+REQUESTS_KEPT = 50
+"""What it had the runtime change that an invocation keeps; the first."""
+
 WARNINGS_KEPT = 20
 """Warnings that an invocation keeps; those that say the same count as one."""
 
@@ -111,6 +114,8 @@ class Invocation(msgspec.Struct, eq=False, gc=False):
     """What it has changed in its worker's state, such as `count 1 -> 2`; empty where nobody looked."""
     notes: Sequence[str] = ()
     """What rules of `dnworker.patterns` did with its event: which others one run has handled with it."""
+    requests: Sequence[str] = ()
+    """What it had the runtime change, such as the title of a session; not publishing and turns."""
     _lines: deque[LogLine | ref[LogLine]] | None = None
     _muted_size: int = 0
 
@@ -173,6 +178,11 @@ class Invocation(msgspec.Struct, eq=False, gc=False):
         """Keep what a rule did with its event; the oldest goes first."""
         self.notes = (*self.notes[1 - NOTES_KEPT :], text)
 
+    def note_request(self, text: str) -> None:
+        """Keep what it had the runtime change, up to a number."""
+        if len(self.requests) < REQUESTS_KEPT:
+            self.requests = (*self.requests, text)
+
     def note_published(self, envelope: EventEnvelope) -> None:
         """Keep an event that it published; the oldest events go first."""
         if not isinstance(self.published, deque):
@@ -208,6 +218,7 @@ class Invocation(msgspec.Struct, eq=False, gc=False):
             and not self.warnings
             and not self.state_changes
             and not self.notes
+            and not self.requests
         )
 
     def bytes_used(self) -> int:
@@ -222,6 +233,8 @@ class Invocation(msgspec.Struct, eq=False, gc=False):
             used += sum(map(getsizeof, self.state_changes))
         if self.notes:
             used += sum(map(getsizeof, self.notes))
+        if self.requests:
+            used += sum(map(getsizeof, self.requests))
         return used + sum(map(bytes_of_error, errors)) if errors else used
 
     def end(self, outcome: Outcome, error: HandlerError | None = None) -> None:
@@ -242,6 +255,14 @@ current_invocation: contextvars.ContextVar[Invocation | None] = contextvars.Cont
     "dnworker_invocation", default=None
 )
 """The invocation whose handler is running here; output and published events get it as their cause."""
+
+
+def note_request(text: str) -> None:
+    """Note what is changed in the runtime here, with the invocation that asks for it."""
+    invocation = current_invocation.get()
+    if invocation is not None:
+        invocation.note_request(text if len(text) <= 300 else f"{text[:299]}…")
+
 
 feeds_handlers: contextvars.ContextVar[bool] = contextvars.ContextVar(
     "dnworker_feeds_handlers", default=False

@@ -48,6 +48,8 @@ class EffectsOfRun(msgspec.Struct, kw_only=True):
     errors: list[str] = []
     """Type and message of what it raised, and of what tasks raised that it started."""
     published: list[PublishedEffect] = []
+    requests: list[str] = []
+    """What else it had the runtime change, such as `requests POST /api/sessions/s-1/title`."""
 
 
 class EffectsOfEvent(msgspec.Struct, kw_only=True):
@@ -152,6 +154,7 @@ def _of_run(run: Invocation) -> tuple[EffectsOfRun, int]:
         delivery=run.delivery,
         errors=[f"{one.type}: {clip(one.message, LONGEST_ERROR)}" for one in errors],
         published=published,
+        requests=[*run.requests],
     )
     return answer, sum(len(bytes(one.payload)) for one in published if one.payload is not msgspec.UNSET)
 

@@ -18,7 +18,7 @@ from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
 from dnworker.core.errors import ApiError, Stopping, code_of
-from dnworker.core.invocation import current_invocation, published_with, read_traceparent
+from dnworker.core.invocation import current_invocation, note_request, published_with, read_traceparent
 from dnworker.server import diverted
 from dnworker.server.responses import invalid, read_body, read_object, send_json
 from dnworker.server.rights import Right, demand
@@ -99,6 +99,9 @@ class Endpoint:
         except ApiError as exc:
             status, answer, code = exc.status, {"detail": exc.detail}, code_of(exc)
             retry_after = exc.retry_after if isinstance(exc, Stopping) else None
+        else:
+            if self.method != "GET" and not self.path.startswith(_TOLD):
+                note_request(f"requests {self.method} {scope['path']}")
         if isinstance(answer, Response):
             await answer(scope, receive, send)
         else:
@@ -230,6 +233,10 @@ _TYPES = {
     "bool": "bool_type",
     "null": "none_required",
 }
+
+
+_TOLD = ("/api/events", "/api/once", "/api/state", "/api/ws/", "/api/session-groups")
+"""Paths of what is told in another way, or done for a worker by its process."""
 
 
 def _note_cause(scope: Scope, traceparent: str) -> None:

@@ -15,6 +15,7 @@ from urllib.parse import unquote_to_bytes
 import msgspec
 
 from dnworker.core.errors import Invalid, NotFound
+from dnworker.core.invocation import note_request
 from dnworker.sessions.prompts import Response
 from dnworker.sessions.shared import SharedSessions
 from dnworker.sessions.snapshots import snapshot
@@ -88,6 +89,7 @@ class SessionCommands:
     async def watch(self, session_id: str) -> Session:
         """Return the session of this id as `open` does, as soon as it is kept."""
         session = await self.open(session_id)
+        note_request(f"subscribe_session {session_id}")
         if session.is_here:
             await self._store.kept(session)
         return session
@@ -125,6 +127,7 @@ class SessionCommands:
     async def cancel(self, session_id: str, turn_id: str | None = None, *, drop_queued: bool = False) -> str:
         """Cancel a turn; raises as `Turns.cancel`."""
         await self.shared.find(session_id)
+        note_request(f"cancel_session {session_id}")
         fields = {"turn_id": turn_id, "drop_queued": drop_queued}
         return str(
             await self.shared.call(
@@ -135,6 +138,7 @@ class SessionCommands:
     async def respond(self, session_id: str, response: Response) -> None:
         """Answer a question or a permission; raises as `Turns.respond`."""
         await self.shared.find(session_id)
+        note_request(f"respond {session_id}")
         fields = msgspec.to_builtins(response)
         await self.shared.call(
             session_id, "prompt.respond", fields, lambda: self._respond(session_id, response)

@@ -125,3 +125,46 @@ def test_a_long_error_is_like_itself_and_never_like_another_that_was_cut():
     assert judge(side([cut]), side([raised(f"{long[:-1]}y")]), set())[0] == "unknown"
     assert judge(side([cut]), side([raised("KeyError: 1")]), set())[0] == "different"
     assert judge(side([raised(long)]), side([raised(long)]), set())[0] == "same"
+
+
+CALLS = {
+    "title": lambda client: client.set_session_title("s-1", "flagged"),
+    "delete": lambda client: client.delete_session("s-1"),
+    "cancel": lambda client: client.cancel_session("s-1"),
+    "subscribe": lambda client: client.subscribe_session("s-1"),
+    "policy": lambda client: client.set_session_policy("s-1", "headless"),
+}
+
+
+def caller(call) -> Worker:
+    async def handler(event, client) -> None:
+        await call(client)
+
+    return worker_of(handler)
+
+
+@pytest.mark.parametrize("name", CALLS)
+async def test_what_only_the_deployed_worker_has_its_runtime_change_is_different(here, there, name):
+    await there.client().create_session(session_id="s-1")
+    await there.add(caller(CALLS[name]))
+    await here.add(worker_of(nothing))
+    async with attached(here, there) as attachment:
+        there.publish("order.placed", {"id": 1})
+        await until(lambda: attachment.received == 1)
+        await settled(attachment)
+    (row,) = attachment.rows()
+    assert (row.verdict, row.why.startswith("only the deployed one ")) == ("different", True)
+    assert len(row.deployed) == 1
+
+
+@pytest.mark.parametrize("name", CALLS)
+async def test_what_both_have_the_runtime_change_is_unknown(here, there, name):
+    await there.client().create_session(session_id="s-1")
+    await there.add(caller(CALLS[name]))
+    await here.add(caller(CALLS[name]))
+    async with attached(here, there) as attachment:
+        there.publish("order.placed", {"id": 1})
+        await until(lambda: attachment.received == 1)
+        await settled(attachment)
+    (row,) = attachment.rows()
+    assert (row.verdict, row.why.startswith("nobody knows")) == ("unknown", True)

@@ -108,6 +108,29 @@ async def test_a_runtime_that_was_started_anew_is_followed_from_its_beginning(he
     assert (gap.before_seq, "started anew" in gap.detail) == (None, True)
 
 
+async def test_another_run_that_counts_as_far_is_told_though_nothing_was_taken_before(here):
+    worker, got = listener()
+    await here.add(worker)
+    first = Runtime(port=0, token=TOKEN)
+    await first.start()
+    for n in range(3):
+        first.publish("order.old", {"n": n})
+    async with Proxy(first.url) as proxy:
+        attachment = await attach(here, proxy.url, token=TOKEN)
+        await until(lambda: attachment.state == "following")
+        await first.stop()
+        await until(lambda: attachment.state == "lost")
+        async with Runtime(port=0, token=TOKEN) as second:
+            for n in range(20):
+                second.publish("order.placed", {"n": n})
+            proxy.aim(second.url)
+            await until(lambda: len(got) == 20)
+            await attachment.detach()
+    assert numbers(got) == [*range(20)]
+    (gap,) = attachment.gaps
+    assert "started anew" in gap.detail
+
+
 async def test_a_durable_runtime_that_was_started_again_goes_on_without_a_gap(here, tmp_path):
     worker, got = listener()
     await here.add(worker)
