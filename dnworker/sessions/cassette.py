@@ -7,10 +7,13 @@ in these the values of variables whose names say that they are secret are replac
 from __future__ import annotations
 
 import asyncio
+import fcntl
 import json
 import logging
 import os
+from collections import Counter
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -67,6 +70,8 @@ class Cassette:
     entries: list[Entry] = field(default_factory=list)
     _earlier: list[Entry] = field(default_factory=list)
     """Those of earlier recordings, until the same is asked again."""
+    _written: Counter[str] = field(default_factory=Counter)
+    """The entries of ours that are in the file: others there are of somebody who records into it, too."""
     _given: dict[str, int] = field(default_factory=dict)
     """How many answers to each request were given."""
     _secrets: set[str] = field(default_factory=set)
@@ -81,8 +86,8 @@ class Cassette:
             Invalid: it is there and no such file, or cannot be written.
         """
         file = Path(path)
-        made = cls(file, is_replay=False, _earlier=_read(file) if file.exists() else [])
-        made._write()
+        made = cls(file, is_replay=False)
+        made._write(begins=True)
         return made
 
     @classmethod
@@ -153,15 +158,62 @@ class Cassette:
 
     # -- the file --------------------------------------------------------------------------------------
 
-    def _write(self) -> None:
-        entries = [msgspec.to_builtins(entry) for entry in [*self._earlier, *self.entries]]
-        text = json.dumps({"cassette": FORMAT, "entries": entries}, indent=1, ensure_ascii=False)
+    def _write(self, *, begins: bool = False) -> None:
+        """Write the file, with what others have added to it since; at the beginning, what is there is earlier.
+
+        Raises:
+            Invalid: it is something else by now, or cannot be written.
+        """
         try:
-            write_atomically(self.path, f"{text}\n", mode=0o644)
+            directory = Path(os.path.realpath(self.path)).parent
+            directory.mkdir(parents=True, exist_ok=True)
+            with _held(directory):
+                there = _read(self.path) if self.path.exists() else []
+                if begins:
+                    self._earlier = there
+                ours = [*self._earlier, *self.entries]
+                others = [] if begins else _without_ours(there, self._written)
+                entries = [msgspec.to_builtins(one) for one in [*self._earlier, *others, *self.entries]]
+                text = json.dumps({"cassette": FORMAT, "entries": entries}, indent=1, ensure_ascii=False)
+                write_atomically(self.path, f"{text}\n", mode=0o644)
+                self._written = Counter(map(_text_of, ours))
         except OSError as exc:
             raise Invalid(
                 f"cassette {self.path} cannot be written: {exc.strerror or exc}", code="DN994"
             ) from exc
+
+
+@contextmanager
+def _held(directory: Path) -> Iterator[None]:
+    """Let nobody else write a cassette of a directory meanwhile: the lock is on that, and leaves no file.
+
+    Raises:
+        OSError: it cannot be opened.
+    """
+    descriptor = os.open(directory, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+        except OSError as exc:  # a file system without locks: one records at a time there, as mostly
+            log.debug("%s cannot be locked: %s", directory, exc)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def _without_ours(there: list[Entry], written: Counter[str]) -> list[Entry]:
+    """Return the entries of a file that somebody else has written."""
+    left, found = Counter(written), []
+    for entry in there:
+        if left[text := _text_of(entry)]:
+            left[text] -= 1
+        else:
+            found.append(entry)
+    return found
+
+
+def _text_of(entry: Entry) -> str:
+    return json.dumps(msgspec.to_builtins(entry), sort_keys=True)
 
 
 def _read(path: Path) -> list[Entry]:

@@ -115,7 +115,7 @@ async def run_events(context: MagicContext, options: EventsOptions) -> object:
                 masks.check()
             count = await asyncio.to_thread(partial(write_events, path, found, cloud=options.cloudevents))
             return Note(f"{count} events are in {path}; fire them again with: %replay {path}")
-    hint = nearest(options.words[0], VERBS)
+    hint = "" if options.words[0] in VERBS else nearest(options.words[0], VERBS)
     raise UsageError(
         f"%events takes: save FILE, test #SEQ, pull URL, or schema KIND; not "
         f"{' '.join(options.words)!r}{hint}",

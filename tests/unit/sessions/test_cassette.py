@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import logging
+import sys
 from contextlib import asynccontextmanager
 
 import pytest
@@ -221,3 +223,41 @@ async def test_every_request_gets_its_answers_in_their_order_and_others_get_a_re
 
 def _same(one, two):
     return json.dumps(one, sort_keys=True) == json.dumps(two, sort_keys=True)
+
+
+async def test_two_who_record_into_one_file_lose_nothing_of_each_other(tmp_path):
+    file = tmp_path / "triage.json"
+    one, two = Cassette.to_record(file), Cassette.to_record(file)
+    for number in range(5):
+        await one.record({"message": f"a{number}"}, {"text": "A"})
+        await two.record({"message": f"b{number}"}, {"text": "B"})
+    asked = sorted(entry.request["message"] for entry in Cassette.to_replay(file).entries)
+    assert asked == [f"{who}{number}" for who in "ab" for number in range(5)]
+
+
+async def test_processes_that_record_into_one_file_at_once_lose_nothing(tmp_path):
+    file = tmp_path / "triage.json"
+    code = (
+        "import asyncio, sys\nfrom dnworker.sessions.cassette import Cassette\n"
+        "made = Cassette.to_record(sys.argv[1])\n"
+        "async def record():\n    for n in range(20):\n"
+        "        await made.record({'message': f'{sys.argv[2]}{n}'}, {'text': 'x'})\nasyncio.run(record())"
+    )
+    running = [
+        await asyncio.create_subprocess_exec(sys.executable, "-c", code, str(file), who) for who in "abc"
+    ]
+    assert [await process.wait() for process in running] == [0, 0, 0]
+    assert len(Cassette.to_replay(file).entries) == 60
+
+
+async def test_what_is_asked_again_replaces_what_is_recorded_also_beside_another(tmp_path):
+    file = tmp_path / "triage.json"
+    first = Cassette.to_record(file)
+    await first.record({"message": "m"}, {"text": "old"})
+    again, other = Cassette.to_record(file), Cassette.to_record(file)
+    await again.record({"message": "m"}, {"text": "new"})
+    await other.record({"message": "n"}, {"text": "N"})
+    await again.record({"message": "o"}, {"text": "O"})
+    found = {entry.request["message"]: entry.answer["text"] for entry in Cassette.to_replay(file).entries}
+    assert found["n"] == "N"
+    assert found["o"] == "O"
