@@ -7,10 +7,11 @@ import ssl
 from typing import TYPE_CHECKING
 
 from dnworker.attach.attachment import Attachment
-from dnworker.attach.handshake import connection_to, greet
+from dnworker.attach.handshake import connection_to, greet, is_attached_to
 from dnworker.core.errors import UsageError
 
 if TYPE_CHECKING:
+    from dnworker.client.http import HttpConnection
     from dnworker.engine.engine import Engine
 
 
@@ -49,11 +50,32 @@ async def attach(
             )
         _check_free(engine)  # another may have attached meanwhile
         attachment = Attachment(engine, connection, greeting, live=live)
+        await _check_no_ring(engine, connection)
+        _check_free(engine)
         attachment.begin()
     except BaseException:
         await connection.close()
         raise
+    await _stay(engine, connection, attachment)
     return attachment
+
+
+async def _stay(engine: Engine, connection: HttpConnection, attachment: Attachment) -> None:
+    """Detach again where the other runtime has attached to this one at the same moment, and raise."""
+    try:
+        await _check_no_ring(engine, connection)
+    except BaseException:
+        await attachment.detach()
+        raise
+
+
+async def _check_no_ring(engine: Engine, connection: HttpConnection) -> None:
+    if await is_attached_to(connection, engine.runtime_id):
+        raise UsageError(
+            f"{connection.server_url} is attached to this runtime, and each event would go round for ever; "
+            "detach it there first",
+            code="DN942",
+        )
 
 
 def _check_free(engine: Engine) -> None:

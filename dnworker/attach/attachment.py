@@ -55,6 +55,7 @@ class Attachment:
             where not.
         kind_of_runtime: `dnworker`, or `reference` for the SDK's.
         version: of that runtime.
+        runtime_id: of that runtime; None where it has none.
         received: events that came.
         skipped: those among them that no worker here listens to any more.
         gaps: the newest events that were missed and cannot be had.
@@ -67,6 +68,7 @@ class Attachment:
         self.is_live = live
         self.kind_of_runtime: RuntimeKind = greeting.kind
         self.version = greeting.version
+        self.runtime_id = greeting.identity.runtime_id
         self.received = 0
         self.skipped = 0
         self.gaps: list[Gap] = []

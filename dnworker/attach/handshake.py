@@ -149,6 +149,16 @@ async def greet(connection: HttpConnection) -> Greeting:
     )
 
 
+async def is_attached_to(connection: HttpConnection, runtime_id: str) -> bool:
+    """Return whether a runtime gets the events of the named one: each would get its own back, without an end.
+
+    Raises:
+        UsageError, RuntimeUnavailable: as of `greet`.
+    """
+    info = await _get(connection, "/api/runtime")
+    return isinstance(info, dict) and info.get("attached_to") == runtime_id
+
+
 async def identity_of(connection: HttpConnection) -> Identity:
     """Return which run of which runtime answers now.
 

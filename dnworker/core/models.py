@@ -160,7 +160,8 @@ class TelemetryUse(msgspec.Struct, kw_only=True):
 class RuntimeInfo(msgspec.Struct, kw_only=True):
     """The runtime and its capabilities (contract 6.3).
 
-    `limits` and `telemetry` are ours, None of another runtime; `telemetry` also where it is off.
+    `limits`, `telemetry` and `attached_to` are ours, None of another runtime; `telemetry` also where it is
+    off. `attached_to` is the id of the runtime whose events it gets, where that has one.
     """
 
     status: str = "ok"
@@ -172,6 +173,7 @@ class RuntimeInfo(msgspec.Struct, kw_only=True):
     capabilities: list[CapabilityInfo] = msgspec.field(default_factory=list)
     limits: dict[str, LimitUse] | None = None
     telemetry: list[TelemetryUse] | None = None
+    attached_to: str | None = None
 
 
 class SessionListResult(msgspec.Struct, kw_only=True):

@@ -908,6 +908,7 @@ class Engine:
             ),
             limits=self.usage.read(),
             telemetry=[] if self.telemetry is None else self.telemetry.state(),
+            attached_to=None if self.attachment is None else self.attachment.runtime_id,
         )
 
     # -- events ----------------------------------------------------------------------------------------

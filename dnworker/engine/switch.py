@@ -18,6 +18,7 @@ class Attached(Protocol):
 
     url: str
     is_live: bool
+    runtime_id: str | None
 
     async def detach(self) -> None:
         """End it, and restore all clients."""

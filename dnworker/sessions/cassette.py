@@ -159,7 +159,7 @@ class Cassette:
     # -- the file --------------------------------------------------------------------------------------
 
     def _write(self, *, begins: bool = False) -> None:
-        """Write the file, with what others have added to it since; at the beginning, what is there is earlier.
+        """Write the file, with what others have added to it since; what is there at the beginning is earlier.
 
         Raises:
             Invalid: it is something else by now, or cannot be written.

@@ -88,6 +88,24 @@ async def test_a_second_attachment_is_refused_and_the_first_goes_on(here, there)
         assert attachment.state == "following"
 
 
+async def test_two_runtimes_are_not_attached_to_each_other(there):
+    async with Runtime(port=0, token=TOKEN) as here:
+        async with attached(here, there):
+            with pytest.raises(UsageError, match="is attached to this runtime") as refused:
+                await attach(there, here.url, token=TOKEN)
+            assert (refused.value.code, there.attachment) == ("DN942", None)
+        async with attached(there, here) as attachment:
+            assert attachment.state == "following"
+
+
+async def test_two_runtimes_that_attach_at_the_same_moment_do_not_both_stay(there):
+    async with Runtime(port=0, token=TOKEN) as here:
+        both = attach(here, there.url, token=TOKEN), attach(there, here.url, token=TOKEN)
+        answers = await asyncio.gather(*both, return_exceptions=True)
+        assert any(isinstance(one, UsageError) for one in answers)
+        assert here.attachment is None or there.attachment is None
+
+
 async def test_a_runtime_that_does_not_run_is_not_attached(there):
     with pytest.raises(UsageError, match="this runtime does not run"):
         await attach(Runtime(port=None), there.url, token=TOKEN)
