@@ -105,8 +105,9 @@ def ensure_provider(ratio: float) -> None:
         """Hands over spans that have ended."""
 
         def on_end(self, span: Any) -> None:
-            if _takers and span.context.trace_flags.sampled:
-                _takers[-1](span)
+            if span.context.trace_flags.sampled:
+                for take in _takers[-1:]:  # a copy: another thread may end the last one meanwhile
+                    take(span)
 
     _provider = TracerProvider(sampler=ParentBased(TraceIdRatioBased(ratio)), shutdown_on_exit=False)
     _provider.add_span_processor(Ended())

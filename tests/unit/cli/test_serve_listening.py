@@ -218,10 +218,13 @@ async def test_connections_that_come_before_the_service_are_served_when_it_is_th
         unix.listen()
         waiting = asyncio.create_task(home.handled(f"unix:{short / 's'}"))
         await asyncio.sleep(0)
-        with home.serving(sockets=(unix,)) as process:
-            told(process)
-            await waiting
-            end(process)
+        try:
+            with home.serving(sockets=(unix,)) as process:
+                told(process)
+                await waiting
+                end(process)
+        finally:
+            waiting.cancel()
 
 
 async def test_the_socket_of_a_killed_runtime_is_taken_over_by_the_next(home, short):
