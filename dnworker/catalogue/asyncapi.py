@@ -7,6 +7,7 @@ that it has not are left out.
 from __future__ import annotations
 
 import hashlib
+import json
 import re
 from collections.abc import Iterable, Sequence
 from typing import Any
@@ -181,6 +182,8 @@ class _Converted:
 
 def _is_plain(key: str, value: Any) -> bool:
     """Return whether a keyword is one of draft 7 without schemas inside, with a value that it may have."""
+    if isinstance(value, list) and not _is_distinct(value):
+        return False
     if key == "type":
         named = value if isinstance(value, list) else [value]
         return bool(named) and all(isinstance(one, str) and one in _TYPES for one in named)
@@ -194,4 +197,11 @@ def _is_plain(key: str, value: Any) -> bool:
         return isinstance(value, int) and not isinstance(value, bool) and value >= 0
     if key == "required":
         return isinstance(value, list) and all(isinstance(one, str) for one in value)
-    return key in _VALUES or (key in _LIST_VALUES and isinstance(value, list) and bool(value))
+    return key in _VALUES or (
+        key in _LIST_VALUES and isinstance(value, list) and bool(value) and _is_distinct(value)
+    )
+
+
+def _is_distinct(values: list[Any]) -> bool:
+    """Return whether no value of a list is there twice, as draft 7 wants of `enum` and `required`."""
+    return len({json.dumps(value, sort_keys=True, default=str) for value in values}) == len(values)

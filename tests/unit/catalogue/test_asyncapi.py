@@ -60,8 +60,9 @@ def _check_references(part: Any, whole: dict[str, Any]) -> None:
             found: Any = whole
             for step in reference.removeprefix("#/").split("/"):
                 found = found[step.replace("~1", "/").replace("~0", "~")]
-        for one in part.values():
-            _check_references(one, whole)
+        for word, one in part.items():
+            if word not in ("default", "const", "enum", "examples"):  # values, and no schemas
+                _check_references(one, whole)
 
 
 def entry(kind: str, schema: dict[str, Any] | None = None, **more: Any) -> KindEntry:

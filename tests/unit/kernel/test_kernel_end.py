@@ -82,7 +82,8 @@ async def test_a_request_reaches_the_kernel_whatever_the_stop_raises(broken, qui
 
 
 def test_an_interrupt_that_comes_with_the_signal_does_not_keep_the_kernel_from_its_end(quick, monkeypatch):
-    before = signal.getsignal(signal.SIGTERM)
+    before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # another test may have left another one
     _, end = kernel_that_hangs("none", done := [])
     begin = end._begin
     monkeypatch.setattr(end, "_begin", lambda: (signal.raise_signal(signal.SIGINT), begin()))
@@ -90,9 +91,10 @@ def test_an_interrupt_that_comes_with_the_signal_does_not_keep_the_kernel_from_i
         with pytest.raises(KeyboardInterrupt):  # it means what it means, once the end has begun
             end._on_signal(signal.SIGTERM, None)
     finally:
-        signal.signal(signal.SIGTERM, before)
-    for thread in threading.enumerate():
-        if thread.name == "dnworker end":
-            thread.join(10)
+        for number, handler in before.items():
+            signal.signal(number, handler)
+        for thread in threading.enumerate():  # before its signal is a real one again
+            if thread.name == "dnworker end":
+                thread.join()
     assert quick == [signal.SIGTERM]
     assert done == ["last"]
