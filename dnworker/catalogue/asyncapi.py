@@ -197,9 +197,7 @@ def _is_plain(key: str, value: Any) -> bool:
         return isinstance(value, int) and not isinstance(value, bool) and value >= 0
     if key == "required":
         return isinstance(value, list) and all(isinstance(one, str) for one in value)
-    return key in _VALUES or (
-        key in _LIST_VALUES and isinstance(value, list) and bool(value) and _is_distinct(value)
-    )
+    return key in _VALUES or (key in _LIST_VALUES and isinstance(value, list) and bool(value))
 
 
 def _is_distinct(values: list[Any]) -> bool:
