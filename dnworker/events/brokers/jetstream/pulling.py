@@ -10,6 +10,7 @@ import asyncio
 import logging
 import time
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -165,6 +166,14 @@ def room(client: Client, wanted: int) -> int:
     return max(wanted, client.max_payload + ENVELOPE_BYTES)
 
 
+NOT_HEARD_OF = (0.02, 0.05, 0.1, 0.2, 0.4, 0.8)
+"""Seconds before a new consumer is asked again of which the server that we ask has not heard yet."""
+
+
+class _NotHeardOf(Away):
+    """Nobody answers for a consumer, which was made just now."""
+
+
 async def pull(
     api: Api, stream: str, filters: list[str], start: dict[str, Any], *, most: int, max_bytes: int
 ) -> tuple[list[Raw], bool]:
@@ -173,21 +182,37 @@ async def pull(
     Raises:
         Away, Refused: they cannot be read now.
     """
-    client, inbox, pulled = api.client, api.client.new_inbox(), _Pulled(stream, most)
     name, waiting = await create(api, stream, filters, start)
-    if not waiting:
-        await remove(client, stream, name)
-        return [], True
+    try:
+        if not waiting:
+            return [], True
+        request = {"batch": most, "no_wait": True, "max_bytes": room(api.client, max_bytes)}
+        for seconds in NOT_HEARD_OF:
+            with suppress(_NotHeardOf):
+                return await _pull_from(api, stream, name, request, most)
+            await asyncio.sleep(seconds)
+        return await _pull_from(api, stream, name, request, most)
+    finally:
+        await remove(api.client, stream, name)
+
+
+async def _pull_from(
+    api: Api, stream: str, name: str, request: dict[str, Any], most: int
+) -> tuple[list[Raw], bool]:
+    """Ask a consumer once; see `pull`.
+
+    Raises:
+        Away, Refused: they cannot be read now.
+    """
+    client, inbox, pulled = api.client, api.client.new_inbox(), _Pulled(stream, most)
     subscription = await client.subscribe(inbox, cb=pulled.take)
     api.waiting.add(pulled.done)
     try:
-        request = {"batch": most, "no_wait": True, "max_bytes": room(client, max_bytes)}
         await ask_for(client, stream, name, inbox, request)
         return await pulled.result()
     finally:
         api.waiting.discard(pulled.done)
         await end_subscription(subscription)
-        await remove(client, stream, name)
 
 
 class _Pulled:
@@ -223,7 +248,8 @@ class _Pulled:
             self.done.set_result(False)
         else:
             said = f"{end.status} {end.text}".strip()
-            self.done.set_exception(Away(f"{self._stream} cannot be read now ({said})"))
+            kind = _NotHeardOf if end.status == 503 and not self._found else Away
+            self.done.set_exception(kind(f"{self._stream} cannot be read now ({said})"))
 
     async def result(self) -> tuple[list[Raw], bool]:
         """Return all that came, and whether the server has no more.
