@@ -7,7 +7,7 @@ it, with annotations of the standard library. What is not understood may be anyt
 from __future__ import annotations
 
 import ast
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
 from dnworker.core.declared import REFUSE, DeclaredPayload
@@ -32,6 +32,9 @@ _PLAIN: dict[str, dict[str, Any]] = {
     "date": {"type": "string", "format": "date"},
     "UUID": {"type": "string", "format": "uuid"},
 }
+ENVELOPES_IN = ("list", "List", "Sequence", "Iterable", "Collection")
+"""Of events that a handler takes together."""
+
 _LISTS = ("list", "List", "set", "frozenset", "Sequence", "Iterable", "Collection", "Set", "FrozenSet")
 _MAPS = ("dict", "Dict", "Mapping", "MutableMapping")
 
@@ -43,11 +46,11 @@ def declared_in(tree: ast.Module, beside: Mapping[str, ast.Module] | None = None
         tree: its source, parsed.
         beside: the files beside it by module name.
     """
-    classes = _classes(tree, beside or {})
+    classes, names = _classes(tree, beside or {}), _envelope_names(tree)
     found = []
     for kind, function in event_handlers(tree, beside):
         arguments = [*function.args.posonlyargs, *function.args.args]
-        written = _payload_of(arguments[0].annotation) if arguments else None
+        written = _payload_of(arguments[0].annotation, names) if arguments else None
         if written is None:
             continue
         shown, refuses = _without_metadata(written)
@@ -66,14 +69,28 @@ def declared_in(tree: ast.Module, beside: Mapping[str, ast.Module] | None = None
     return found
 
 
-def _payload_of(annotation: ast.expr | None) -> ast.expr | None:
-    """Return what stands in the brackets of `EventEnvelope[...]`, also where the annotation is text."""
-    annotation = _parsed(annotation)
-    match annotation:
-        case ast.Subscript(value=base, slice=inner) if _name(base) == "EventEnvelope":
+def _envelope_names(tree: ast.Module) -> set[str]:
+    """Return the names that the envelope has in a file: an import may give it another one."""
+    aliases = [alias for node in ast.walk(tree) if isinstance(node, ast.ImportFrom) for alias in node.names]
+    return {"EventEnvelope", *(one.asname for one in aliases if one.name == "EventEnvelope" and one.asname)}
+
+
+def _payload_of(annotation: ast.expr | None, names: Collection[str]) -> ast.expr | None:
+    """Return what stands in the brackets of `EventEnvelope[...]`, also where the annotation is text.
+
+    It may be in a list, as handlers below `@batch` take one, and None may be its alternative.
+    """
+    match _parsed(annotation):
+        case ast.Subscript(value=base, slice=inner) if _name(base) in names:
             return _parsed(inner)
         case ast.Subscript(value=base, slice=ast.Tuple(elts=[first, *_])) if _name(base) == "Annotated":
-            return _payload_of(first)
+            return _payload_of(first, names)
+        case ast.Subscript(value=base, slice=inner) if _name(base) in (*ENVELOPES_IN, "Optional"):
+            return _payload_of(inner, names)
+        case ast.BinOp(left=one, op=ast.BitOr(), right=ast.Constant(value=None)):
+            return _payload_of(one, names)
+        case ast.BinOp(left=ast.Constant(value=None), op=ast.BitOr(), right=one):
+            return _payload_of(one, names)
     return None
 
 

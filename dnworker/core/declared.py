@@ -10,8 +10,9 @@ import contextlib
 import importlib
 import inspect
 import sys
-from collections.abc import Callable, Mapping
-from typing import Annotated, Any, NamedTuple, get_args, get_origin, get_type_hints
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from types import UnionType
+from typing import Annotated, Any, NamedTuple, Union, get_args, get_origin, get_type_hints
 
 import msgspec
 
@@ -21,6 +22,11 @@ from dnworker.core.text import shorten
 
 REFUSE = "refuse"
 """As in `EventEnvelope[Annotated[OrderPlaced, "refuse"]]`: an event that breaks the type is not handled."""
+
+DEEPEST = 5
+"""How far within other annotations that of the envelope may be."""
+
+_ENVELOPES_IN = (list, Sequence, Iterable, Collection)
 
 LONGEST_SCHEMA = 60_000
 """Bytes of a type's JSON Schema; of a larger one only the name is kept."""
@@ -105,14 +111,26 @@ def _is_plain(annotation: str) -> bool:
 
 
 def _subscripted(annotation: Any) -> Any:
-    """Return an annotation as `EventEnvelope[...]`; None where it is another."""
-    if get_origin(annotation) is Annotated:
-        annotation = annotation.__origin__
-    origin = get_origin(annotation)
-    return annotation if isinstance(origin, type) and issubclass(origin, EventEnvelope) else None
+    """Return an annotation as `EventEnvelope[...]`; None where it is another.
+
+    It may be in a list, as handlers below `@batch` take one, and None may be its alternative.
+    """
+    for _ in range(DEEPEST):
+        origin, args = get_origin(annotation), get_args(annotation)
+        if isinstance(origin, type) and issubclass(origin, EventEnvelope):
+            return annotation
+        others = [one for one in args if one is not type(None)]
+        if origin is Annotated or (
+            len(others) == 1 and (origin in (Union, UnionType) or origin in _ENVELOPES_IN)
+        ):
+            annotation = others[0]
+        else:
+            return None
+    return None
 
 
 def _of_annotation(annotation: Any, function: Any) -> Declared | None:
+    outer = annotation
     if (annotation := _subscripted(annotation)) is None:
         return None
     (declared, *more) = get_args(annotation)
@@ -126,7 +144,7 @@ def _of_annotation(annotation: Any, function: Any) -> Declared | None:
             declared = _evaluated(written, function)
         except Exception as exc:
             return _unresolved(written, exc)
-    refuses = get_origin(declared) is Annotated and REFUSE in declared.__metadata__
+    refuses = any(get_origin(one) is Annotated and REFUSE in one.__metadata__ for one in (outer, declared))
     shown = declared.__origin__ if get_origin(declared) is Annotated else declared
     return Declared(_name(shown), declared, refuses=refuses)
 
@@ -145,7 +163,9 @@ def _evaluated(written: str, function: Any) -> Any:
 
 def _unresolved(written: str, exc: Exception) -> Declared:
     name = shorten(written, LONGEST_NAME)
-    return Declared(name, note=shorten(f"{name} is not known: {_said(exc)}", LONGEST_NOTE))
+    note = shorten(f"{name} is not known: {_said(exc)}", LONGEST_NOTE)
+    refuses = any(f"{quote}{REFUSE}{quote}" in written for quote in "'\"")
+    return Declared(name, note=note, refuses=refuses)
 
 
 def _name(declared: Any) -> str:
@@ -259,10 +279,12 @@ def check_of_type(declared: Any) -> Check | None:
 
     def check(payload: dict[str, Any]) -> str | None:
         try:
-            msgspec.convert(payload, declared)
+            msgspec.convert(payload, declared, str_keys=True)  # JSON has no others
         except msgspec.ValidationError as exc:
-            text, _, path = str(exc).partition(" - at `$")
-            return _broken(path.rstrip("`").lstrip("."), text)
+            text, _, path = str(exc).partition(" - at ")
+            return _broken(path.replace("`", "").replace("$", "").lstrip("."), text)
+        except Exception as exc:  # of the type's own code, such as __post_init__
+            return _broken("", f"its check raised {_said(exc)}")
         return None
 
     return check
@@ -284,6 +306,8 @@ def _pydantic_check(declared: Any, pydantic: Any) -> Check | None:
             if first["type"] != "missing":
                 text = f"{text}; got {shown_value(first.get('input'), steps)}"
             return _broken(".".join(steps), text)
+        except Exception as exc:  # of the type's own code, such as a validator
+            return _broken("", f"its check raised {_said(exc)}")
         return None
 
     return check

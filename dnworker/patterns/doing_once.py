@@ -8,13 +8,15 @@ import re
 from collections.abc import Awaitable, Callable, Coroutine, Hashable
 from typing import Any
 
-from dnworker.core.errors import BadRule
+from dnworker.core.errors import BadRule, KeyNotHashable
 from dnworker.patterns.parts import (
     KEYS,
     Key,
     P,
     PerLoop,
     R,
+    called,
+    check_key_function,
     key_of,
     log,
     no_arguments,
@@ -78,14 +80,20 @@ def once(
             f"once(key={key!r:.60}) is not possible; key is a function of the event: "
             'key=lambda e: e.payload["order"]'
         )
+    check_key_function("once", key)
     seconds = _seconds(within)
     rule = f"once(key=..., within={within!r})"
 
     def decorate(handler: Callable[P, Awaitable[R]]) -> Callable[P, Coroutine[Any, Any, R | None]]:
-        known, name = PerLoop(_Known), handler.__name__
+        known, name = PerLoop(_Known), called(handler)
 
         async def call(*args: Any, **fields: Any) -> R | None:
             found = key_of("once", key, args)
+            if found is None:  # as payload.get(...) gives for events without it: those are not the same
+                raise KeyNotHashable(
+                    "the key of once(...) is None, which cannot tell events apart; return text or a number, "
+                    "or a tuple of them"
+                )
             client_once = getattr(args[1], "once", None) if seconds == DAY and len(args) > 1 else None
             if client_once is not None and not getattr(client_once, "forgets", False):
                 async with client_once(_as_text(name, found)) as is_first:

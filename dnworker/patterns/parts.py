@@ -11,7 +11,6 @@ import contextvars
 import functools
 import inspect
 import logging
-import math
 import sys
 import weakref
 from collections.abc import Awaitable, Callable, Coroutine, Hashable
@@ -107,7 +106,7 @@ def check_number(rule: str, name: str, value: Any, least: float, *, whole: bool 
         BadRule: it is none, or too small.
     """
     kinds = int if whole else int | float
-    is_number = isinstance(value, kinds) and not isinstance(value, bool) and math.isfinite(value)
+    is_number = isinstance(value, kinds) and not isinstance(value, bool) and abs(value) <= sys.float_info.max
     if not is_number or (value < least if whole else value <= least):
         wanted = f"a whole number from {least:g}" if whole else f"a number above {least:g}"
         raise BadRule(f"{rule}({name}={value!r:.60}) is not possible; {name} is {wanted}")
@@ -117,24 +116,38 @@ def check_key_function(rule: str, key: Any) -> None:
     """Check what a rule is given as its key.
 
     Raises:
-        BadRule: it cannot be called.
+        BadRule: it cannot be called, or is awaited.
     """
     if key is not None and not callable(key):
         raise BadRule(
             f"{rule}(key={key!r:.60}) is not possible; key is a function of the event: "
             "key=lambda e: e.session_id"
         )
+    if any(inspect.iscoroutinefunction(one) for one in (key, getattr(key, "__call__", None))):  # noqa: B004
+        raise BadRule(f"{rule}(key={called(key)}) is not possible; key is no async function: make it 'def'")
+
+
+def called(function: Any) -> str:
+    """Return the name of a function; of a partial, that of what it calls."""
+    while isinstance(function, functools.partial):
+        function = function.func
+    return str(getattr(function, "__name__", type(function).__name__))
 
 
 def key_of(rule: str, key: Key | None, args: tuple[Any, ...]) -> Hashable:
     """Return what an event counts for; None where all count for the same.
 
     Raises:
-        KeyNotHashable: the key function gives a list, a dict or the like.
+        KeyNotHashable: the key function gives a list, a dict or the like, or something to be awaited.
     """
     if key is None or not args:
         return None
     found = key(args[0])
+    if inspect.isawaitable(found):
+        getattr(found, "close", bool)()  # else Python warns that nobody has awaited it
+        raise KeyNotHashable(
+            f"the key of {rule}(...) would have to be awaited; return text or a number, or a tuple of them"
+        )
     try:
         hash(found)
     except TypeError:
@@ -182,16 +195,18 @@ def ruled(
         key: what the rule is given as its key.
 
     Raises:
-        RuleMisplaced: it is no `async def` function, or a worker has it already, without the rule.
+        RuleMisplaced: it is no `async def` function, a worker has it already, without the rule, or `limit`
+            lets through less than the rule below it gathers.
     """
     name = rule.partition("(")[0]
     if not inspect.iscoroutinefunction(handler):
-        what = getattr(handler, "__name__", type(handler).__name__)
-        raise RuleMisplaced(f"@{name} takes an async def function, and {what!r} is none; make it 'async def'")
+        raise RuleMisplaced(
+            f"@{name} takes an async def function, and {called(handler)!r} is none; make it 'async def'"
+        )
     # Carried by an export, this may meet a dnworker of another version.
     if handler in getattr(sys.modules.get("dnworker.core.handlers"), "registered", ()):
         raise RuleMisplaced(
-            f"@{name} stands above the decorator of the worker, which has {handler.__name__!r} without it "
+            f"@{name} stands above the decorator of the worker, which has {called(handler)!r} without it "
             f"then; write @{name}(...) below @worker.on_event(...)"
         )
 
@@ -200,5 +215,11 @@ def ruled(
         return await call(*args, **fields)
 
     below: tuple[str, ...] = getattr(handler, "rules", ())
+    gathers = next((one.partition("(")[0] for one in below if one.startswith(("batch(", "debounce("))), None)
+    if name == "limit" and gathers is not None:
+        raise RuleMisplaced(
+            f"@limit stands above @{gathers}, which then gets only so many events to wait with; "
+            f"write @limit(...) below @{gathers}(...)"
+        )
     vars(under_rule).update(rules=(rule, *below), rule_key=key, anew=anew)
     return under_rule

@@ -13,6 +13,7 @@ from dnworker.core.declared import (
     declared_by,
     describe_declared,
     may_declare,
+    schema_of_type,
 )
 from dnworker.core.errors import WrongPayload
 from dnworker.workers.registry import HandlerRegistry, handlers_of
@@ -58,6 +59,8 @@ class PayloadCheck:
         self._is_ready = False
         self._name = ""
         self._noted: set[str] = set()
+        self._note: str | None = None
+        self._is_told = False
         self.refuses = False
         """Whether the handler is not run for an event that breaks the type."""
 
@@ -70,6 +73,11 @@ class PayloadCheck:
         found = self._check(payload)
         return None if found is None else f"the payload breaks {self._name}: {found}"
 
+    def take_note(self) -> str | None:
+        """Return, once, why nothing is refused though the handler asks for it; else None."""
+        note, self._note = self._note, None
+        return note
+
     def is_news(self, problem: str) -> bool:
         """Return whether a problem's field was not noted before; each is once, and only so many are."""
         field = problem.split(": ", 2)[1]
@@ -81,9 +89,15 @@ class PayloadCheck:
     def _look_up(self) -> None:
         self._is_ready = True
         declared = declared_by(self._function)
-        if declared is not None and not declared.note:
-            self._name, self.refuses = declared.name, declared.refuses
-            self._check = check_of_type(declared.type)
+        if declared is None:
+            return
+        self._name, self.refuses = declared.name, declared.refuses
+        self._check = None if declared.note else check_of_type(declared.type)
+        self._is_ready = not declared.note  # a later cell may define what it names
+        if self._check is None and self.refuses and not self._is_told:
+            self._is_told = True
+            why = declared.note or schema_of_type(declared.type)[1]
+            self._note = f"no event is refused, as none can be checked: {why}"
 
 
 def check_of(function: Any) -> PayloadCheck | None:

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from types import CoroutineType
 from typing import Any, TypeVar
 
-from dnworker.core.errors import HandlerNotAsync, UnknownAttribute, WrongUse
+from dnworker.core.errors import HandlerNotAsync, RuleMisplaced, UnknownAttribute, WrongUse
 from dnworker.core.handlers import DECORATORS, handler_name, registered
 from dnworker.core.locations import location_of
 from dnworker.core.text import closest, kind_of, shorten
@@ -143,8 +143,11 @@ def check_async(handler: Any, decorator: str) -> Any:
 
     Raises:
         HandlerNotAsync: it is none; says where it is, and how it becomes one.
+        RuleMisplaced: a rule of `dnworker.patterns` on it goes by events, and it gets none.
     """
     if inspect.iscoroutinefunction(handler):
+        if not decorator.startswith("on_event"):
+            _check_rules(handler, decorator)
         with contextlib.suppress(TypeError):  # an object that no weak reference can name
             registered.add(handler)
         return handler
@@ -168,6 +171,18 @@ def check_async(handler: Any, decorator: str) -> Any:
             "publish what it yields: await client.publish(...)"
         )
     raise HandlerNotAsync(f"@worker.{decorator}: {name!r}{where} must be 'async def {name}(...)'")
+
+
+def _check_rules(handler: Any, decorator: str) -> None:
+    """Refuse rules that go by events on a handler that gets none."""
+    for rule in getattr(handler, "rules", ()):
+        name = rule.partition("(")[0]
+        if name in ("batch", "debounce", "once") or "key=..." in rule:
+            what = f"{name}(key=...)" if name in ("limit", "throttle") else name
+            raise RuleMisplaced(
+                f"@{what} goes by events, and @worker.{decorator} gives {_name_of(handler)!r} none; "
+                "take it away, or use @worker.on_event(...)"
+            )
 
 
 def how_called(function: Any, decorator: str) -> str | None:

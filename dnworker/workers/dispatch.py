@@ -241,6 +241,8 @@ class Dispatch:
     ) -> Any:
         """Return what is run for an event: the handler, or what refuses an event that breaks its type."""
         problem = check.problem(event.payload)
+        if (note := check.take_note()) is not None:
+            self._invoker.hint(invocation, note)
         if problem is None:
             return bound.handler
         if check.refuses:

@@ -120,3 +120,27 @@ def test_a_capability_on_disk_has_its_kinds_with_schemas(tmp_path):
     assert entries["order.billed"].publishers == ["shop:billing"]
     assert entries["plain"].schema_source == "reads"
     assert "size" in entries["plain"].reads
+
+
+@pytest.mark.parametrize(
+    "annotation",
+    [
+        "Event[OrderPlaced]",
+        "'Event[OrderPlaced] | None'",
+        "Optional[Event[OrderPlaced]]",
+        "'list[Event[OrderPlaced]]'",
+        "None | Event[OrderPlaced]",
+    ],
+)
+def test_the_envelope_has_another_name_stands_in_a_list_or_may_be_none(annotation):
+    source = f"""
+from dnworker import EventEnvelope as Event, Worker
+worker = Worker(name="billing")
+class OrderPlaced(TypedDict):
+    amount: float
+@worker.on_event("order.placed")
+async def on_placed(event: {annotation}, client): ...
+"""
+    (declared,) = declared_in(ast.parse(source))
+    assert declared.type == "OrderPlaced"
+    assert declared.schema is not None

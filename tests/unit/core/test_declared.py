@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pickle
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, Generic, NotRequired, TypedDict, TypeVar
 
@@ -228,3 +229,34 @@ def test_subscripting_leaves_the_envelope_as_it_was():
     assert pickle.loads(pickle.dumps(event)) == event
     with pytest.raises(msgspec.ValidationError, match=r"Expected `object`, got `int` - at `\$.payload`"):
         msgspec.json.decode(b'{"seq": 1, "kind": "x", "payload": 3}', type=EventEnvelope)
+
+
+@pytest.mark.parametrize(
+    "annotation",
+    [
+        EventEnvelope[Placed] | None,
+        list[EventEnvelope[Placed]],
+        Sequence[EventEnvelope[Placed]],
+        "list[EventEnvelope[Placed]]",
+        Annotated[list[EventEnvelope[Placed]], "of a day"],
+    ],
+)
+def test_an_envelope_in_a_list_or_with_none_as_its_alternative_declares(annotation):
+    assert declared_by(handler_of(annotation)).type is Placed
+
+
+@pytest.mark.parametrize(
+    "annotation", [list[Placed], EventEnvelope[Placed] | str, dict[str, EventEnvelope[Placed]]]
+)
+def test_an_envelope_among_others_declares_nothing(annotation):
+    assert declared_by(handler_of(annotation)) is None
+
+
+def test_refuse_counts_also_around_the_envelope():
+    assert declared_by(handler_of(Annotated[EventEnvelope[Placed], "refuse"])).refuses
+
+
+def test_keys_that_json_has_as_text_are_checked_as_what_they_are_declared():
+    check = check_of_type(TypedDict("Counts", {"by_year": dict[int, int]}))
+    assert check({"by_year": {"2026": 1}}) is None
+    assert check({"by_year": {"x": 1}}).startswith("key in .by_year: expected int")

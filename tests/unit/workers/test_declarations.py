@@ -5,9 +5,12 @@ from __future__ import annotations
 from typing import Annotated, TypedDict
 
 import msgspec
+import pydantic
 import pytest
 
 from dnworker import EventEnvelope, Runtime, Worker
+from dnworker.core.errors import HandlerFailed
+from dnworker.patterns import batch
 from dnworker.workers.declarations import MOST_NAMED, declared_payloads
 
 
@@ -98,3 +101,68 @@ def test_schemas_of_many_handlers_are_reported_as_far_as_there_is_room():
     assert found[0].schema is not None
     assert found[-1].schema is None
     assert found[-1].note
+
+
+class Careless(pydantic.BaseModel):
+    """A model whose own code fails on some events."""
+
+    amount: float
+
+    @pydantic.field_validator("amount")
+    @classmethod
+    def looked_up(cls, amount: float) -> float:
+        return {1.0: amount}[amount]
+
+
+async def test_a_check_whose_own_code_raises_ends_no_worker(runtime):
+    worker, amounts = Worker("billing"), []
+
+    @worker.on_event("order.placed")
+    async def on_placed(event: EventEnvelope[Careless], client) -> None:
+        amounts.append(event.payload["amount"])
+
+    await runtime.add(worker)
+    for amount in (1, 2, 3):
+        await runtime.fire("order.placed", {"amount": amount})
+    assert amounts == [1, 2, 3]
+    (text,) = noted(runtime)
+    assert "the payload breaks Careless: the payload: its check raised KeyError: 2.0" in text
+
+
+class Unchecked:
+    """A class that says nothing of its fields."""
+
+
+@pytest.mark.parametrize(
+    "missing", ["EventEnvelope[Annotated[Unknown, 'refuse']]", EventEnvelope[Annotated[Unchecked, "refuse"]]]
+)
+async def test_a_handler_that_would_refuse_and_cannot_check_says_so_once(runtime, missing):
+    worker, amounts = Worker("billing"), []
+
+    async def on_placed(event, client) -> None:
+        amounts.append(event.payload["amount"])
+
+    on_placed.__annotations__["event"] = missing
+    worker.on_event("order.placed")(on_placed)
+    await runtime.add(worker)
+    for amount in (1, 2):
+        await runtime.fire("order.placed", {"amount": amount})
+    assert amounts == [1, 2]
+    (text,) = noted(runtime)
+    assert "no event is refused, as none can be checked: " in text
+
+
+async def test_a_handler_below_batch_declares_by_its_list_and_a_broken_event_stays_out(runtime):
+    worker, amounts = Worker("billing"), []
+
+    @worker.on_event("order.placed")
+    @batch(size=2, within=60)
+    async def on_placed(events: list[EventEnvelope[Annotated[Placed, "refuse"]]], client) -> None:
+        amounts.extend(event.payload["amount"] for event in events)
+
+    await runtime.add(worker)
+    for amount in (1, "x", 2):
+        await runtime.fire("order.placed", {"amount": amount}, wait=False)
+    with pytest.raises(HandlerFailed, match="amount: expected float, got str"):
+        await runtime.settle()
+    assert amounts == [1, 2]

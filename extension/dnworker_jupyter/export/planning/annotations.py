@@ -6,7 +6,7 @@ An annotation becomes text, which nothing evaluates there; elsewhere than in an 
 from __future__ import annotations
 
 import ast
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 
 from dnworker_jupyter.export.slicing.problems import ExportProblem
 from dnworker_jupyter.export.slicing.slice import Slice
@@ -15,16 +15,32 @@ from dnworker_jupyter.export.slicing.statements import Statement
 ENVELOPE = "EventEnvelope"
 
 
-def as_text(source: str) -> str:
-    """Return the text of a statement in which annotations that subscript the envelope are text."""
-    if f"{ENVELOPE}[" not in source:
+def envelope_names(imports: Iterable[Statement]) -> frozenset[str]:
+    """Return the names under which imports have the envelope: `import EventEnvelope as Event`."""
+    aliases = (
+        alias
+        for statement in imports
+        if isinstance(statement.node, ast.ImportFrom)
+        for alias in statement.node.names
+    )
+    return frozenset({ENVELOPE, *(one.asname for one in aliases if one.name == ENVELOPE and one.asname)})
+
+
+def as_text(source: str, names: Collection[str] = (ENVELOPE,)) -> str:
+    """Return the text of a statement in which annotations that subscript the envelope are text.
+
+    Args:
+        source: the text of the statement.
+        names: those of the envelope.
+    """
+    if not any(f"{name}[" in source for name in names):
         return source
     try:
         tree = ast.parse(source)
     except SyntaxError:  # what stood behind a magic
         return source
     lines = source.split("\n")
-    found = [one for one in _annotations(tree) if _subscripts(one)]
+    found = [one for one in _annotations(tree) if _subscripts(one, names)]
     for one in sorted(found, key=lambda one: (one.lineno, one.col_offset), reverse=True):
         _replace(lines, one, f'"{_quoted(one)}"')
     return "\n".join(lines)
@@ -32,14 +48,15 @@ def as_text(source: str) -> str:
 
 def payloads_elsewhere(piece: Slice) -> Iterator[ExportProblem]:
     """Yield a problem for each subscript of the envelope that is evaluated where a script runs."""
+    names = envelope_names(piece.imports)
     for statement in (*piece.definitions, *piece.handlers):
-        yield from _elsewhere(statement)
+        yield from _elsewhere(statement, names)
 
 
-def _elsewhere(statement: Statement) -> Iterator[ExportProblem]:
+def _elsewhere(statement: Statement, names: Collection[str]) -> Iterator[ExportProblem]:
     inside = {id(node) for one in _annotations(statement.node) for node in ast.walk(one)}
     for node in ast.walk(statement.node):
-        if isinstance(node, ast.Subscript) and _is_subscript(node) and id(node) not in inside:
+        if isinstance(node, ast.Subscript) and _is_subscript(node, names) and id(node) not in inside:
             yield ExportProblem(
                 ast.unparse(node),
                 "the reference's EventEnvelope takes no type where a script runs",
@@ -61,14 +78,14 @@ def _annotations(tree: ast.AST) -> list[ast.expr]:
     return [one for one in found if one is not None and not isinstance(one, ast.Constant)]
 
 
-def _subscripts(annotation: ast.expr) -> bool:
-    return any(map(_is_subscript, ast.walk(annotation)))
+def _subscripts(annotation: ast.expr, names: Collection[str]) -> bool:
+    return any(_is_subscript(node, names) for node in ast.walk(annotation))
 
 
-def _is_subscript(node: ast.AST) -> bool:
+def _is_subscript(node: ast.AST, names: Collection[str]) -> bool:
     match node:
         case ast.Subscript(value=ast.Name(id=name) | ast.Attribute(attr=name)):
-            return name == ENVELOPE
+            return name in names
     return False
 
 

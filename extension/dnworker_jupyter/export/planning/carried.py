@@ -15,6 +15,7 @@ from types import ModuleType
 from dnworker.core import errors
 from dnworker_jupyter.export.slicing.problems import ExportProblem
 from dnworker_jupyter.export.slicing.slice import Slice
+from dnworker_jupyter.export.slicing.statements import names_of_star
 
 RULES = "dnworker.patterns"
 CARRIED = "dnworker_patterns"
@@ -28,12 +29,13 @@ _HEAD = (
 def rules_used(pieces: Iterable[Slice]) -> set[str]:
     """Return the names of `dnworker.patterns` that scripts import."""
     return {
-        alias.name
+        name
         for piece in pieces
         for statement in piece.imports
         if isinstance(node := statement.node, ast.ImportFrom) and node.module == RULES
         for alias in node.names
-        if (alias.asname or alias.name) in piece.import_names
+        for name in (names_of_star(node) if alias.name == "*" else (alias.name,))
+        if (alias.asname or name) in piece.import_names
     }
 
 

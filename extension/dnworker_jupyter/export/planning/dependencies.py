@@ -12,7 +12,7 @@ from pathlib import Path
 from dnworker.core.topology import Topology
 from dnworker_jupyter.export.planning.local_files import find_local_files
 from dnworker_jupyter.export.planning.types import TargetName
-from dnworker_jupyter.export.planning.validation import foreign_imports
+from dnworker_jupyter.export.planning.validation import foreign_imports, foreign_in_local, foreign_within
 from dnworker_jupyter.export.slicing.asked import Asked
 from dnworker_jupyter.export.slicing.cells import SourceCell
 from dnworker_jupyter.export.slicing.imports import Choice, dotted_modules
@@ -83,6 +83,8 @@ def find_needs(
     importing |= {name: s for s in code for choice in s.modules[0] for part in choice for name in part}
     problems = [*_missing(needs, importing)]
     problems += [problem for s in piece.imports for problem in foreign_imports(s, piece, target)]
+    problems += [problem for s in dict.fromkeys(code) for problem in foreign_within(s, target)]
+    problems += foreign_in_local(needs, target)
     if topology == "in-process":
         problems += _not_importable_in_process(needs, piece, importing)
     return needs, problems

@@ -7,7 +7,7 @@ import json
 from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
 
-from dnworker_jupyter.export.planning.annotations import as_text
+from dnworker_jupyter.export.planning.annotations import as_text, envelope_names
 from dnworker_jupyter.export.planning.carried import CARRIED, RULES
 from dnworker_jupyter.export.slicing.requirements import Requirement, is_sdk_module
 from dnworker_jupyter.export.slicing.shared_module import Script, SharedModule
@@ -75,7 +75,7 @@ def script(
         *([f"\n{completion}"] if completion else []),
         "\n".join([f'{own} = Worker(name="{piece.worker}")', *(f"{other} = {own}" for other in others), ""]),
     ]
-    edit = _edit(target, has_future=piece.has_future)
+    edit = _edit(target, piece.imports, has_future=piece.has_future)
     parts += _blocks(piece.body, lambda s: "".join(_imports([s], s.defines, target, local)), edit)
     parts.append(f'\nif __name__ == "__main__":\n    {own}.run()\n')
     return "\n".join(parts)
@@ -99,7 +99,11 @@ def shared_module(shared: SharedModule, target: Target, local: Collection[str] =
         *([_FUTURE] if has_future else []),
         *_imports(shared.imports, shared.import_names, target, local),
         *([f"from {target.module} import {', '.join(sorted(used))}\n"] if used else []),
-        *_blocks(shared.definitions, lambda s: f"{s.source}\n", _edit(target, has_future=has_future)),
+        *_blocks(
+            shared.definitions,
+            lambda s: f"{s.source}\n",
+            _edit(target, shared.imports, has_future=has_future),
+        ),
     ]
     return "\n".join(parts)
 
@@ -219,9 +223,12 @@ def _comments_above(statement: Statement) -> str:
     return "".join(f"{comment}\n" for comment in statement.comments_above)
 
 
-def _edit(target: Target, *, has_future: bool) -> Callable[[str], str]:
+def _edit(target: Target, imports: Iterable[Statement], *, has_future: bool) -> Callable[[str], str]:
     """Return what is done to the text of a statement: for the reference, some annotations become text."""
-    return as_text if target.module == SDK_MODULE and not has_future else lambda source: source
+    if target.module != SDK_MODULE or has_future:
+        return lambda source: source
+    names = envelope_names(imports)
+    return lambda source: as_text(source, names)
 
 
 def _blocks(

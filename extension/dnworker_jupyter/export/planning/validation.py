@@ -6,7 +6,7 @@ import ast
 import re
 import sys
 from collections import Counter
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import PurePosixPath
 
 from dnworker.capability.manifest import MANIFEST_NAME
@@ -16,14 +16,15 @@ from dnworker.core.topology import Topology
 from dnworker.events.cases import Case
 from dnworker.project.record import RECORD
 from dnworker_jupyter.export.planning.carried import RULES
+from dnworker_jupyter.export.planning.local_files import local_code
 from dnworker_jupyter.export.planning.render import PROVIDED_NAMES
 from dnworker_jupyter.export.planning.types import TargetName
 from dnworker_jupyter.export.slicing.cases import read_case
 from dnworker_jupyter.export.slicing.cells import SourceCell, options_of
-from dnworker_jupyter.export.slicing.imports import imports_by_name
+from dnworker_jupyter.export.slicing.imports import choices_in, dotted_modules, imports_by_name
 from dnworker_jupyter.export.slicing.problems import ExportProblem
 from dnworker_jupyter.export.slicing.programs import has_file
-from dnworker_jupyter.export.slicing.requirements import SDK_MODULES, is_sdk_module
+from dnworker_jupyter.export.slicing.requirements import SDK_MODULES, Needs, is_sdk_module
 from dnworker_jupyter.export.slicing.shared_module import split_shared
 from dnworker_jupyter.export.slicing.slice import Slice
 from dnworker_jupyter.export.slicing.statements import Statement
@@ -140,6 +141,55 @@ def foreign_imports(statement: Statement, piece: Slice, target: TargetName) -> l
                 remedy = f"import its names: from {RULES} import debounce"
             found.append(ExportProblem(repr(name), why, remedy, statement.cell.cell, node.lineno))
     return found
+
+
+def foreign_within(statement: Statement, target: TargetName) -> Iterator[ExportProblem]:
+    """Refuse imports within functions and blocks from the SDK that the script does not have.
+
+    Those with an `except ImportError` are left as they are: their author says what happens without it.
+    """
+    if isinstance(statement.node, ast.Import | ast.ImportFrom):
+        return  # at the top level, where the script has its own
+    for name in sorted(_foreign(statement.modules[1], target)):
+        package = name.partition(".")[0]
+        is_rule = name.startswith(f"{RULES}.") and target == "dreadnode"
+        remedy = (
+            f"import it at the top of a cell: from {RULES} import {name.rpartition('.')[2]}"
+            if is_rule
+            else f"import it at the top of a cell, or export with --target {package}"
+        )
+        line = _line_of(name, statement.nodes) or statement.node.lineno
+        yield ExportProblem(
+            repr(name),
+            f"is imported within code, and comes from {package}, which a script for {target} lacks",
+            remedy,
+            statement.cell.cell,
+            line,
+        )
+
+
+def foreign_in_local(needs: Needs, target: TargetName) -> Iterator[ExportProblem]:
+    """Refuse local modules, which are exported as they are, that import the SDK that a script lacks."""
+    for file, module, tree in local_code(needs):
+        for name in sorted(_foreign(choices_in([tree])[1], target))[:1]:
+            package = name.partition(".")[0]
+            line = _line_of(name, ast.walk(tree))
+            yield ExportProblem(
+                f"module {module!r}",
+                f"imports {name} ({file.name}, line {line}), which comes from {package}, and a script for "
+                f"{target} lacks that",
+                f"put the code that needs it into a cell, or export with --target {package}",
+            )
+
+
+def _foreign(modules: Collection[str], target: TargetName) -> set[str]:
+    return {name for name in modules if is_sdk_module(name) and name.partition(".")[0] != target}
+
+
+def _line_of(module: str, nodes: Iterable[ast.AST]) -> int | None:
+    """Return the line in which code imports a module."""
+    importing = (n for n in nodes if isinstance(n, ast.Import | ast.ImportFrom | ast.Call))
+    return next((n.lineno for n in importing if module in dotted_modules([n])), None)
 
 
 def imported_by_value(statement: Statement) -> Iterator[ExportProblem]:

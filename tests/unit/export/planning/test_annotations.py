@@ -98,3 +98,11 @@ def test_elsewhere_than_in_an_annotation_it_is_a_problem_with_its_line():
     assert "cell [2], line 2: EventEnvelope[OrderPlaced]: the reference's EventEnvelope takes no type" in str(
         refused.value
     )
+
+
+def test_an_envelope_under_another_name_is_text_too():
+    renamed = BILLING.replace("import EventEnvelope", "import EventEnvelope as Event").replace(
+        "EventEnvelope[", "Event["
+    )
+    assert 'event: "Event[OrderPlaced]", client)' in script(PLACED, renamed)
+    assert "event: Event[OrderPlaced], client)" in script(PLACED, renamed, target="dnworker")

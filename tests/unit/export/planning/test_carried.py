@@ -12,6 +12,7 @@ import pytest
 
 from dnworker import patterns
 from dnworker_jupyter.export.planning.carried import carried_module
+from dnworker_jupyter.export.slicing.problems import NotExportable
 from tests.unit.export.builders import plan, problems, script
 
 IMPORT = "from dnworker.patterns import batch, debounce, limit, once, throttle"
@@ -46,6 +47,45 @@ def test_a_script_without_rules_has_nothing_beside_it():
 def test_a_rule_under_another_name_keeps_that():
     cells = "from dnworker.patterns import debounce as calm", WORKER.replace("@debounce", "@calm")
     assert "from dnworker_patterns import debounce as calm" in script(*cells)
+
+
+def test_rules_of_a_star_import_are_beside_the_script():
+    exported = plan("from dnworker.patterns import *", WORKER)
+    assert "from dnworker_patterns import debounce\n" in exported.files["workers/bridge.py"].decode()
+    assert "def debounce(" in exported.files["workers/dnworker_patterns.py"].decode()
+
+
+@pytest.mark.parametrize(
+    ("helper", "name"),
+    [
+        ("    from dnworker.patterns import limit", "dnworker.patterns.limit"),
+        (
+            "    import importlib\n    limit = importlib.import_module('dnworker.patterns').limit",
+            "dnworker.patterns",
+        ),
+        ("    from dnworker import limit", "dnworker.limit"),
+    ],
+)
+def test_an_import_within_code_of_what_no_script_has_is_refused(helper, name):
+    cell = f"def gentle(handler):\n{helper}\n    return limit(at_once=1)(handler)"
+    worker = WORKER.replace("@debounce(seconds=5, key=lambda e: e.session_id)", "@gentle")
+    (problem,) = problems(cell, worker)
+    assert problem.startswith(f"cell [1], line {2 + helper.count('importlib') // 2}: {name!r}")
+    assert "import it at the top of a cell" in problem
+    assert "gentle" in script(cell, worker, target="dnworker")
+
+
+def test_a_local_module_that_needs_what_no_script_has_is_refused(tmp_path):
+    (tmp_path / "manners.py").write_text("\nfrom dnworker.patterns import limit\ngentle = limit(at_once=1)\n")
+    worker = WORKER.replace("@debounce(seconds=5, key=lambda e: e.session_id)", "@gentle")
+    with pytest.raises(NotExportable) as refused:
+        plan("from manners import gentle", worker, beside=tmp_path)
+    (problem,) = refused.value.problems
+    assert "module 'manners': imports dnworker.patterns.limit (manners.py, line 2)" in str(problem)
+    assert (
+        "workers/manners.py"
+        in plan("from manners import gentle", worker, beside=tmp_path, target="dnworker").files
+    )
 
 
 @pytest.mark.parametrize(
