@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from dnworker.capability.reading import Budget, UnreadableFile, is_directory, is_file, read_bytes, shown
+from dnworker.core.parsing import parse
 
 _SDK = "dreadnode"
 _SDK_TOOLS = "dreadnode.tools"
@@ -175,7 +176,7 @@ class Modules:
             self._left -= len(source)
             if self._left < 0:
                 return f"{name}: is not read, as those before it have {MOST_SOURCE:,} bytes together"
-            return ast.parse(source, str(file))
+            return parse(source, str(file))
         except UnreadableFile as exc:
             return str(exc)
         except SyntaxError as exc:

@@ -11,6 +11,7 @@ from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
 from dnworker.core.declared import REFUSE, DeclaredPayload
+from dnworker.core.parsing import parse
 from dnworker.flow.reading import event_handlers
 
 DEEPEST, MOST_CLASSES = 20, 200
@@ -97,7 +98,7 @@ def _payload_of(annotation: ast.expr | None, names: Collection[str]) -> ast.expr
 def _parsed(written: ast.expr | None) -> ast.expr | None:
     if isinstance(written, ast.Constant) and isinstance(written.value, str):
         try:
-            return ast.parse(written.value, mode="eval").body
+            return parse(written.value, mode="eval").body
         except (SyntaxError, ValueError, RecursionError, MemoryError):
             return None
     return written

@@ -8,6 +8,8 @@ import textwrap
 from collections.abc import Iterable
 from typing import Any
 
+from dnworker.core.parsing import parse
+
 _NUMBERS = ("count", "number", "ms", "seconds", "size", "total", "tokens", "n", "port", "attempt", "index")
 _FLAGS = ("is_", "has_", "can_", "should_")
 _UNKNOWN = object()
@@ -25,7 +27,7 @@ def guess_payload(sources: Iterable[str]) -> dict[str, Any]:
     found: dict[Path, Any] = {}
     for source in sources:
         try:
-            tree = ast.parse(textwrap.dedent(source))
+            tree = parse(textwrap.dedent(source))
         except (SyntaxError, ValueError):
             continue  # what IPython ran was Python; a text cut from elsewhere may not be
         for node in ast.walk(tree):

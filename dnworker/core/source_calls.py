@@ -9,6 +9,7 @@ from pathlib import Path
 from types import CodeType
 from typing import NamedTuple
 
+from dnworker.core.parsing import parse
 from dnworker.core.text import shorten
 
 LONGEST_SOURCE = 200_000
@@ -49,7 +50,7 @@ def _parsed(source: str) -> ast.Module | None:
     if not source or len(source) > LONGEST_SOURCE:
         return None
     try:
-        return ast.parse(source)
+        return parse(source)
     except (SyntaxError, ValueError, RecursionError, MemoryError):
         return None
 

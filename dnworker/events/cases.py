@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from dnworker.core.parsing import parse
+
 if TYPE_CHECKING:
     from dnworker.events.trace import Trace
 
@@ -117,7 +119,7 @@ def cases_of(module: str) -> tuple[str, list[Case]] | None:
     A module that was changed by hand is any other module.
     """
     try:
-        tree = ast.parse(module)
+        tree = parse(module)
     except (SyntaxError, ValueError, RecursionError, MemoryError):
         return None
     match = _TITLE.fullmatch(ast.get_docstring(tree) or "")

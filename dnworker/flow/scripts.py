@@ -10,6 +10,7 @@ from pathlib import Path
 
 from dnworker.capability.manifest import CapabilityManifest, WorkerDefinition
 from dnworker.capability.reading import UnreadableFile, read_bytes
+from dnworker.core.parsing import parse
 from dnworker.core.source_calls import LONGEST_SOURCE
 from dnworker.flow.graph import Facts, Flow, WorkerFacts
 from dnworker.flow.reading import Handled, event_handlers, handlers_in
@@ -95,6 +96,6 @@ def beside(file: Path, tree: ast.Module) -> dict[str, ast.Module]:
 def parsed(file: Path) -> ast.Module | None:
     """Return the parsed text of a file; None where there is none, or it cannot be read or parsed."""
     try:
-        return ast.parse(read_bytes(file, LONGEST_SOURCE))
+        return parse(read_bytes(file, LONGEST_SOURCE))
     except (UnreadableFile, SyntaxError, ValueError, RecursionError, MemoryError):
         return None

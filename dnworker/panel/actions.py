@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from dnworker.core.errors import UsageError
 from dnworker.core.locations import location_of
+from dnworker.core.parsing import parse
 from dnworker.core.source import text_of
 from dnworker.engine.suggest import Suggestions
 from dnworker.panel.code_diff import Code, Section
@@ -208,7 +209,7 @@ def _code_in(script: Path | None, name: str) -> HandlerSource | None:
     """Return the source of the function of a name in a script."""
     lines = text_of(str(script)) if script is not None else []
     try:
-        tree = ast.parse("\n".join(lines))
+        tree = parse("\n".join(lines))
     except (SyntaxError, ValueError, RecursionError):
         return None
     for one in ast.walk(tree):

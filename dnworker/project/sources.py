@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import PurePosixPath
 
 from dnworker.capability.manifest import CapabilityManifest, WorkerDefinition
+from dnworker.core.parsing import parse
 from dnworker.flow.reading import Handled, handlers_in
 
 _REFERENCE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)(:-[^}]*)?\}")
@@ -61,7 +62,7 @@ def _parsed(path: str, data: bytes) -> ast.Module | None:
     if not path.endswith(".py"):
         return None
     try:
-        return ast.parse(data)
+        return parse(data)
     except (SyntaxError, ValueError, RecursionError, MemoryError):
         return None
 
