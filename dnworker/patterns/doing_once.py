@@ -61,6 +61,7 @@ def once(
 
     Raises:
         BadRule, RuleMisplaced: the time is too short or too long, or the decorator is used in another way.
+        KeyNotHashable: at an event, where the key function gives None, a list or something to be awaited.
 
     Examples:
         >>> from dnworker.patterns import once
