@@ -184,6 +184,17 @@ def bytes_of_payload(envelope: EventEnvelope) -> int:
     return len(memoryview(held)) if held.__class__ is msgspec.Raw and held is not _NOT_KEPT else 0
 
 
+_OVERHEAD = 700  # bytes of an event without its payload, kind and ids
+
+
+def bytes_without_payload(envelope: EventEnvelope) -> int:
+    """Return about how many bytes of memory an event takes whose payload is dropped."""
+    size = _OVERHEAD + envelope.kind.__sizeof__()
+    if envelope.session_id is not None:
+        size += envelope.session_id.__sizeof__()
+    return size if envelope.turn_id is None else size + envelope.turn_id.__sizeof__()
+
+
 def payload_json(envelope: EventEnvelope) -> bytes:
     """Return the JSON of a payload, without parsing it where the envelope holds it as that."""
     held = _get_payload(envelope)

@@ -11,7 +11,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator
 from dnworker.core.envelope import EventEnvelope
 from dnworker.core.limits import Limits
 from dnworker.events.backlog import Timers
-from dnworker.events.brokers.base import DeliveryWatcher
+from dnworker.events.brokers.base import BacklogWatcher
 from dnworker.events.bus import EventBus
 from dnworker.events.fed_stream import Acknowledges, FedStream
 from dnworker.events.feed import Feed, Spawn
@@ -45,7 +45,7 @@ class FedQueue(WorkerQueue):
         *,
         spawn: Spawn,
         heard: Callable[[], Collection[str]] = tuple,
-        watcher: Callable[[], DeliveryWatcher | None] = lambda: None,
+        watcher: Callable[[], BacklogWatcher | None] = lambda: None,
         timers: Timers | None = None,
     ) -> None:
         super().__init__(bus, owner, limits, self._lose, timers=timers)
@@ -175,7 +175,7 @@ def queue_of(
     *,
     spawn: Spawn,
     heard: Callable[[], Collection[str]],
-    watcher: Callable[[], DeliveryWatcher | None],
+    watcher: Callable[[], BacklogWatcher | None],
 ) -> WorkerQueue:
     """Return the queue of one run of a worker process, as the broker of the bus has it."""
     if bus.broker.capabilities.redelivers:

@@ -16,7 +16,7 @@ from msgspec.structs import replace
 from dnworker.core.envelope import EventEnvelope, size_of, without_payload
 from dnworker.core.limits import Limits
 from dnworker.events.backlog import Timers
-from dnworker.events.brokers.base import NOW, Broker, Consumer, DeliveryWatcher
+from dnworker.events.brokers.base import NOW, BacklogWatcher, Broker, Consumer
 from dnworker.events.fed_stream import FedStream
 from dnworker.events.streams import OnLost, WorkerStream
 
@@ -78,7 +78,7 @@ class Feed:
         *,
         spawn: Spawn,
         heard: Callable[[], Collection[str]],
-        watcher: Callable[[], DeliveryWatcher | None],
+        watcher: Callable[[], BacklogWatcher | None],
         timers: Timers,
         on_lost: OnLost,
     ) -> None:
@@ -94,7 +94,7 @@ class Feed:
         self._start = broker.expect(owner)
         self._spawn = spawn
         self._get_watcher = watcher
-        self._watcher: DeliveryWatcher | None = None
+        self._watcher: BacklogWatcher | None = None
         self._consumer: Consumer | None = None
         self._pumping: asyncio.Task[None] | None = None
         # Which kinds it asks for.

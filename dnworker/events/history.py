@@ -8,7 +8,13 @@ from itertools import islice
 
 from msgspec.structs import replace
 
-from dnworker.core.envelope import EventEnvelope, bytes_of_payload, drop_payload, without_payload
+from dnworker.core.envelope import (
+    EventEnvelope,
+    bytes_of_payload,
+    bytes_without_payload,
+    drop_payload,
+    without_payload,
+)
 from dnworker.core.handler_error import HandlerError, describe
 from dnworker.core.invocation import INVOCATION_BYTES, Invocation, Outcome, current_invocation
 from dnworker.core.limits import Limits
@@ -26,8 +32,6 @@ from dnworker.events.waiters import Waiters
 EVENTS_KEPT = 10_000
 INVOCATIONS_KEPT = 20_000
 """Events and ended invocations that are kept; older ones are dropped."""
-
-_OVERHEAD = 700  # bytes of an event without its payload, kind and ids
 
 
 class History(EventNotes):
@@ -52,15 +56,14 @@ class History(EventNotes):
         # Invocations, and events that no worker has taken yet.
         self._ended: deque[Invocation] = deque()
         self._running: dict[Invocation, None] = {}
-        self._undelivered: dict[str, int] = {}
+        self._undelivered, self._reading = dict[str, int](), 0
         self._unseen = UnseenFailures()
         self.failures = Failures()
         """What the newest failed invocations raised; none is kept unless somebody asks for it."""
         self.series, self.next_tries = Series(), NextTries()
         # What that takes, and what had to go.
         self.limit = limit
-        self._event_bytes = 0
-        self._invocation_bytes = 0
+        self._event_bytes = self._invocation_bytes = 0
         self.dropped = Dropped()
         # Who waits, and who listens.
         self._waiters = Waiters()
@@ -99,7 +102,7 @@ class History(EventNotes):
         self._events[event_id] = kept
         self._order.append(event_id)
         self._with_payload.append((kept, size))
-        self._event_bytes += size + _bytes_of(kept)
+        self._event_bytes += size + bytes_without_payload(kept)
         if len(self._order) > EVENTS_KEPT:
             self._drop_event()
         self.causes.note(event_id, invocation := current_invocation.get())
@@ -137,7 +140,7 @@ class History(EventNotes):
         kept = self._events.pop(oldest)
         if self._with_payload and self._with_payload[0][0] is kept:
             self._drop_payload()  # whose handler published it has the rest still
-        self._event_bytes -= _bytes_of(kept)
+        self._event_bytes -= bytes_without_payload(kept)
         self.dropped.events += 1
         self.causes.forget(oldest)
         if self._lost_runs:
@@ -195,6 +198,11 @@ class History(EventNotes):
             self.reported.note_queue(envelope.event_id)
         if self._waiters:
             self._waiters.wake()
+
+    def note_reading(self, change: int) -> None:
+        """Note that one worker more (1) or less (-1) reads what it has not handled: some may come soon."""
+        self._reading += change
+        self._waiters.wake()
 
     def begin(self, invocation: Invocation) -> None:
         """Note that an invocation is under way."""
@@ -381,7 +389,7 @@ class History(EventNotes):
 
     def is_idle(self, asleep: Container[Invocation] = ()) -> bool:
         """Return whether no event is queued and no handler runs here, but for tasks and who is asleep."""
-        return not self._undelivered and all(
+        return not (self._undelivered or self._reading) and all(
             i.cause == "task" or i.is_elsewhere or i in asleep or self.waits_for_sleeper(i, asleep)
             for i in self._running
         )
@@ -440,11 +448,3 @@ class History(EventNotes):
     def look_again(self) -> None:
         """Let all waiters check again: something changed that is not noted here."""
         self._waiters.wake()
-
-
-def _bytes_of(kept: EventEnvelope) -> int:
-    """Return the bytes of an event that stay when its payload is dropped."""
-    size = _OVERHEAD + kept.kind.__sizeof__()
-    if kept.session_id is not None:
-        size += kept.session_id.__sizeof__()
-    return size if kept.turn_id is None else size + kept.turn_id.__sizeof__()

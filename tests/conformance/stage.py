@@ -56,6 +56,7 @@ class Watcher:
     def __init__(self) -> None:
         self.expected: set[str] = set()
         self.ever: list[str] = []
+        self.reading = 0
 
     def expect(self, envelope: EventEnvelope) -> None:
         assert envelope.event_id not in self.ever, "expected twice"
@@ -65,6 +66,10 @@ class Watcher:
     def delivered(self, envelope: EventEnvelope) -> None:
         assert envelope.event_id in self.expected, "delivered without having been expected, or twice"
         self.expected.discard(envelope.event_id)
+
+    def note_reading(self, change: int) -> None:
+        self.reading += change
+        assert self.reading in (0, 1), "one consumer reads once"
 
 
 class Stage:

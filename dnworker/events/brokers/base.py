@@ -22,7 +22,6 @@ from dnworker.events.brokers.partitions import Partitions
 
 NOW = -1
 """Where a worker begins that the broker does not know: with what is published from now on."""
-
 BEGINNING = 0
 """With the oldest event that is kept; any other number is the `seq` after which it begins."""
 
@@ -69,6 +68,13 @@ class DeliveryWatcher(Protocol):
 
     def delivered(self, envelope: EventEnvelope) -> None:
         """Note that the worker took the event, or will never take it."""
+
+
+class BacklogWatcher(DeliveryWatcher, Protocol):
+    """Counts also the workers that still read what was there before them; the history is one."""
+
+    def note_reading(self, change: int) -> None:
+        """Note that one worker more (1) or less (-1) reads what it has not handled."""
 
 
 class Subscriber(Protocol):
@@ -343,7 +349,7 @@ class Broker(Protocol):
         kinds: Collection[str] | None,
         *,
         start: int | None = None,
-        watcher: DeliveryWatcher | None = None,
+        watcher: BacklogWatcher | None = None,
     ) -> Consumer:
         """Return the events of a worker that it has not handled, and those that are published from now on.
 

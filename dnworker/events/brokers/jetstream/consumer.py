@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
-from dnworker.events.brokers.base import DeliveryWatcher
+from dnworker.events.brokers.base import BacklogWatcher
 from dnworker.events.brokers.kept.consumer import KeptConsumer
 from dnworker.events.brokers.kept.cursors import Cursor, Outstanding
 from dnworker.events.brokers.kept.delays import Delays
@@ -17,7 +17,7 @@ class SharedConsumer(KeptConsumer):
     What is published meanwhile waits behind.
     """
 
-    def __init__(self, desk: Desk, cursor: Cursor, watcher: DeliveryWatcher | None) -> None:
+    def __init__(self, desk: Desk, cursor: Cursor, watcher: BacklogWatcher | None) -> None:
         self._has_begun = False
         self.claimed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         """Is done when the cursor is this runtime's; fails with `NotStored` where it will not be."""

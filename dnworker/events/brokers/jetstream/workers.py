@@ -14,7 +14,7 @@ from dnworker.core.clock import Clock
 from dnworker.core.envelope import new_id
 from dnworker.core.errors import BrokerError, Conflict, NotFound, NotStored
 from dnworker.core.members import Share, family_of
-from dnworker.events.brokers.base import CursorInfo, DeliveryWatcher, Outlet
+from dnworker.events.brokers.base import BacklogWatcher, CursorInfo, Outlet
 from dnworker.events.brokers.jetstream.backlog import Backlog
 from dnworker.events.brokers.jetstream.connecting import Connected
 from dnworker.events.brokers.jetstream.consumer import SharedConsumer
@@ -101,7 +101,7 @@ class Workers(Divided):
         kinds: Collection[str] | None,
         *,
         start: int | None = None,
-        watcher: DeliveryWatcher | None = None,
+        watcher: BacklogWatcher | None = None,
     ) -> SharedConsumer:
         """Return the events of a worker that it has not handled, and those that are published from now on.
 

@@ -13,10 +13,11 @@ from msgspec.structs import replace
 
 from dnworker.core.envelope import EventEnvelope
 from dnworker.core.errors import BrokerError, NotStored
-from dnworker.events.brokers.base import NOW, DeliveryWatcher
+from dnworker.events.brokers.base import NOW, BacklogWatcher
 from dnworker.events.brokers.kept.cursors import Cursor, Outstanding
 from dnworker.events.brokers.kept.given import Desk, Given, GivenEvents
 from dnworker.events.brokers.kept.pages import Stored
+from dnworker.events.brokers.kept.watched import Watched
 
 log = logging.getLogger("dnworker.broker")
 
@@ -50,14 +51,14 @@ class KeptConsumer(GivenEvents):
     counts_ends = True
 
     def __init__(
-        self, desk: Desk, cursor: Cursor, watcher: DeliveryWatcher | None, *, is_new: bool = False
+        self, desk: Desk, cursor: Cursor, watcher: BacklogWatcher | None, *, is_new: bool = False
     ) -> None:
         super().__init__(desk, cursor)
         # What it wants, and for whom.
         self.kinds = cursor.names
         self.session_id: str | None = None
         self.goes_by_seq = False
-        self._watcher = watcher
+        self._watched = Watched(watcher)
         # Where it is: all events up to `_seen` were queued, or are not for it.
         self._seen = cursor.handled_to
         self._replay_to = desk.latest_seq
@@ -67,8 +68,6 @@ class KeptConsumer(GivenEvents):
         self._tail_bytes = 0
         self._left: EventEnvelope | None = None
         """The newest event that was left in the file."""
-        self._promised: EventEnvelope | None = None
-        """One of these that the watcher expects, so that it sees that more is to come."""
         self._turn = 0
         """How often it has gone back to an earlier event."""
         # What is queued, what comes again, and what does once it is let go.
@@ -82,6 +81,7 @@ class KeptConsumer(GivenEvents):
         self._empty: asyncio.Future[None] | None = None
         self._sort_aside()
         if not is_new:
+            self._watched.note_reading(is_reading=True)
             self._fill()
 
     def _sort_aside(self) -> None:
@@ -115,10 +115,10 @@ class KeptConsumer(GivenEvents):
             return self._put_in_place(envelope, size)
         if self._mode is _Mode.LIVE and _has_room(self._queue, self._bytes):
             self._seen = seq
-            self._expect(envelope)
+            self._watched.expect(envelope)
             self._enqueue(self._give(envelope, size))
         elif self._mode is _Mode.CATCHING_UP and _has_room(self._tail, self._tail_bytes) and not self._left:
-            self._expect(envelope)
+            self._watched.expect(envelope)
             self._tail.append((envelope, size))
             self._tail_bytes += size
         else:
@@ -132,7 +132,7 @@ class KeptConsumer(GivenEvents):
         """Take an event that a storm lets go: before later ones waiting, where the file does not have it."""
         if envelope.seq <= self._upto:
             return False  # it comes with those of the file
-        self._expect(envelope)
+        self._watched.expect(envelope)
         bisect.insort(self._tail, (envelope, size), key=lambda waiting: waiting[0].seq)
         self._tail_bytes += size
         return True
@@ -159,23 +159,16 @@ class KeptConsumer(GivenEvents):
         if self._mode is _Mode.LIVE:
             self._mode = _Mode.BEHIND
         self._left = envelope
-        if self._promised is None:
-            self._expect(envelope)
-            self._promised = envelope
+        self._watched.promise(envelope)
 
-    def _break_promise(self) -> None:
-        """Have the watcher expect no event that is left in the file."""
-        promised, self._promised = self._promised, None
-        if promised is not None and self._watcher is not None:
-            self._watcher.delivered(promised)
+    def _take_back(self, untaken: list[Given]) -> None:
+        events = [*(one.envelope for one in untaken), *(envelope for envelope, _ in self._tail)]
+        self._watched.take_back(events)
+        self._watched.break_promise()
 
     def _clear_tail(self) -> None:
         self._tail.clear()
         self._tail_bytes = 0
-
-    def _expect(self, envelope: EventEnvelope) -> None:
-        if self._watcher is not None and envelope is not self._promised:
-            self._watcher.expect(envelope)
 
     def _enqueue(self, given: Given) -> None:
         self._queue.append(given)
@@ -208,6 +201,7 @@ class KeptConsumer(GivenEvents):
                     await asyncio.sleep(RETRY_SECONDS)
         except NotStored as exc:  # and never will be
             log.error("%s gets no more events: %s", self.owner, exc)
+            self._watched.note_reading(is_reading=False)
         finally:
             self._filling = None
         if self._waiter is not None:
@@ -259,18 +253,17 @@ class KeptConsumer(GivenEvents):
         if found.reached >= self._upto and not self._closed:
             for envelope, size in self._tail:
                 if envelope.seq <= self._seen:  # it was handled elsewhere, as is known by now
-                    if self._watcher is not None:
-                        self._watcher.delivered(envelope)
+                    self._watched.take_back([envelope])
                     continue
                 self._seen = envelope.seq
                 self._enqueue(self._give(envelope, size))
             self._clear_tail()
             self._mode = _Mode.BEHIND if self._left else _Mode.LIVE
         if self._mode is _Mode.LIVE:
-            self._break_promise()  # of a kind that it listens to no more
-        if self._left is not None and self._promised is None and self._left.seq > self._seen:
-            self._expect(self._left)
-            self._promised = self._left
+            self._watched.note_reading(is_reading=False)
+            self._watched.break_promise()  # of a kind that it listens to no more
+        if self._left is not None and self._left.seq > self._seen:
+            self._watched.promise(self._left)
 
     async def _give_out(self, rows: list[Stored], *, out_of_order: bool = False) -> None:
         """Give events to the worker once it is on disk that they were."""
@@ -283,10 +276,7 @@ class KeptConsumer(GivenEvents):
             envelope = stored.envelope
             if envelope.seq <= self._replay_to:
                 envelope = replace(envelope, replay=True)
-            if self._promised is not None and self._promised.seq == envelope.seq:
-                self._promised = None
-            else:
-                self._expect(envelope)
+            self._watched.expect(envelope)
             given.append(self._give(envelope, stored.size))
             given[-1].is_out_of_order = out_of_order
         await asyncio.shield(self._desk.write(self._cursor))
@@ -380,10 +370,7 @@ class KeptConsumer(GivenEvents):
         self._turn += 1
         self._seen, self._mode = self._cursor.handled_to, _Mode.BEHIND
         untaken = [given for given in self._open.values() if not given.is_taken]
-        if self._watcher is not None:
-            for envelope in [*(one.envelope for one in untaken), *(envelope for envelope, _ in self._tail)]:
-                self._watcher.delivered(envelope)
-        self._break_promise()
+        self._take_back(untaken)
         self._queue.clear()
         self._clear_tail()
         self._bytes = 0
@@ -408,10 +395,8 @@ class KeptConsumer(GivenEvents):
         untaken = [given for given in self._open.values() if not given.is_taken]
         if self._filling is not None:
             self._filling.cancel()
-        if self._watcher is not None:
-            for envelope in [*(one.envelope for one in untaken), *(envelope for envelope, _ in self._tail)]:
-                self._watcher.delivered(envelope)
-        self._break_promise()
+        self._take_back(untaken)
+        self._watched.note_reading(is_reading=False)
         self.note_position()
         for given in untaken:  # was not given after all
             self._by_id.pop(given.envelope.event_id, None)

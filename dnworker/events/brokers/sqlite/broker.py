@@ -24,9 +24,9 @@ from dnworker.core.errors import BrokerError, Conflict, NotFound, NotStored
 from dnworker.events.brokers.base import (
     NOW,
     Accepted,
+    BacklogWatcher,
     BrokerCapabilities,
     CursorInfo,
-    DeliveryWatcher,
     Outlet,
 )
 from dnworker.events.brokers.kept.consumer import KeptConsumer
@@ -283,7 +283,7 @@ class SqliteBroker(Marks, Store, FilePages):
         kinds: Collection[str] | None,
         *,
         start: int | None = None,
-        watcher: DeliveryWatcher | None = None,
+        watcher: BacklogWatcher | None = None,
     ) -> KeptConsumer:
         """Return the events of a worker that it has not handled, and those that are published from now on.
 
