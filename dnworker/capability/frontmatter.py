@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from dnworker.capability.reading import UnreadableFile, read_text, shown
-from dnworker.capability.yamltree import YamlError, parse
+from dnworker.capability.yamltree import YamlError
 
 _FIRST = re.compile(r"---\s*\n")
 _SECOND = re.compile(r"\n---\s*\n")
@@ -38,6 +38,8 @@ def read_front_matter(file: Path) -> FrontMatter:
     Raises:
         FrontMatterError: the file cannot be read.
     """
+    from dnworker.capability.yaml_reading import parse
+
     try:
         text = read_text(file)
     except UnreadableFile as exc:

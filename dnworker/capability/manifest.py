@@ -14,7 +14,7 @@ from dnworker.capability.near_paths import way_out
 from dnworker.capability.presence import component_problems
 from dnworker.capability.problems import DocumentChecker, at_most, kind_of
 from dnworker.capability.reading import UnreadableFile, read_text, resolved, shown
-from dnworker.capability.yamltree import KEY, YamlError, parse
+from dnworker.capability.yamltree import KEY, YamlError
 from dnworker.capability.yamltree import Path as Where
 from dnworker.core.errors import ManifestError
 
@@ -115,6 +115,8 @@ def parse_manifest(
     Raises:
         ManifestError: rules are broken; each message names file, line, column, field and code.
     """
+    from dnworker.capability.yaml_reading import parse  # which takes long to import
+
     source = source or str(root / MANIFEST_NAME)
     try:
         document = parse(text)
@@ -127,8 +129,7 @@ def parse_manifest(
         raise ManifestError([str(exc)], code="DN402") from exc
     manifest = checker.manifest(is_head)
     if checker.unlisted:
-        more = f"and {checker.unlisted:,} more problems, which are not listed"
-        checker.problems.append(f"{shown(source)}: {more}")
+        checker.problems.append(f"{shown(source)}: {checker.unlisted:,} more problems are not listed")
     if checker.problems:
         raise ManifestError(checker.problems)
     return manifest

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Collection, Mapping
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 from urllib.parse import quote
 
-import httpx
 import msgspec
 
 from dnworker.core.envelope import EventEnvelope
 from dnworker.core.errors import CODE_HEADER, Invalid
 from dnworker.core.not_json import why_not_json
 from dnworker.core.text import is_valid_text, shorten
+
+if TYPE_CHECKING:
+    import httpx
 
 
 class TurnEvents(Protocol):
@@ -159,6 +161,8 @@ def read_answer(response: httpx.Response) -> Any:
         detail = f"this leads to {where}, and no runtime sends a client elsewhere; is it a runtime's address?"
     else:
         detail = _detail(response)
+    import httpx  # where it is not yet: it takes long
+
     code = response.headers.get(CODE_HEADER)
     message = f"{response.status_code} from {request.method} {request.url.path}: {detail}"
     message += "" if code is None else f" ({code})"

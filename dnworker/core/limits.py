@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import re
 from collections.abc import Iterable
 from typing import Literal, get_args
@@ -74,6 +73,8 @@ def parse_limits(given: Iterable[str]) -> Limits:
         name, equals, value = text.partition("=")
         name = name.strip().replace("-", "_")
         if not equals or name not in names:
+            import difflib  # only for a mistake
+
             near = difflib.get_close_matches(name, names, 1)
             meant = f"; did you mean {near[0]}?" if near and equals else ""
             raise UsageError(

@@ -7,14 +7,13 @@ from contextlib import contextmanager
 from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol
 
-import httpx
-
 from dnworker.client.connection import TurnEvents, checked, encode_fields, read_answer
 from dnworker.core.envelope import EventEnvelope, check_publishable, own
 from dnworker.core.errors import CODE_HEADER, ApiError, CommandError, code_of, with_code
 from dnworker.events.brokers.subscription import Subscription
 
 if TYPE_CHECKING:
+    import httpx
     from starlette.types import ASGIApp
 
     from dnworker.engine.dedupe import Deduped
@@ -99,6 +98,8 @@ class DirectConnection:
     ) -> Any:
         """Call the API's application in this process."""
         if self._http is None:
+            import httpx  # it takes long
+
             transport = httpx.ASGITransport(app=self._callee.app)
             self._http = httpx.AsyncClient(transport=transport, base_url="http://in-process")
         content = None if body is None else encode_fields(body)
@@ -211,6 +212,8 @@ async def call_app(app: ASGIApp, request: dict[str, Any]) -> dict[str, Any]:
         app: the API of this runtime.
         request: method, path with query, and body as text.
     """
+    import httpx
+
     transport = httpx.ASGITransport(app=app)
     async with httpx.AsyncClient(transport=transport, base_url="http://in-process", timeout=None) as http:  # noqa: S113
         headers = {"Content-Type": "application/json"} if request["body"] else {}
@@ -225,6 +228,8 @@ def _as_http() -> Iterator[None]:
     try:
         yield
     except ApiError as exc:
+        import httpx
+
         request = httpx.Request("POST", "http://in-process/")
         headers = {CODE_HEADER: code} if (code := code_of(exc)) is not None else None
         response = httpx.Response(exc.status, json={"detail": exc.detail}, request=request, headers=headers)

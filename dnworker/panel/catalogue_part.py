@@ -16,7 +16,6 @@ import msgspec
 from dnworker.catalogue.entries import FieldRow, KindEntry, KindRow, Moment
 from dnworker.core.errors import NotFound
 from dnworker.core.text import clip
-from dnworker.engine.event_catalogue import EventCatalogue
 
 if TYPE_CHECKING:
     from dnworker.panel.model import PanelModel
@@ -35,6 +34,8 @@ LONGEST_TEXT = 16_000
 
 async def catalogue_to_json(model: PanelModel, wanted: dict[str, Any], pace: Pace) -> dict[str, Any]:
     """Return the kinds that a text finds, and the chosen one; see the fields of the dictionary."""
+    from dnworker.engine.event_catalogue import EventCatalogue  # not before the view is open
+
     catalogue = EventCatalogue(model.engine)
     text = str(wanted.get("text") or "")[:LONGEST_KIND]
     found = await catalogue.rows(limit=KINDS_SHOWN, text=text)

@@ -11,13 +11,16 @@ import sys
 import time
 from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING
 
 import msgspec
-import regex
 
 from dnworker.core.errors import UsageError
 from dnworker.core.logs import LogBook, LogLine
 from dnworker.engine.runtime_log import LEVELS
+
+if TYPE_CHECKING:
+    import regex
 
 CHUNK = 2_000
 CHUNK_SECONDS = 0.005
@@ -120,6 +123,8 @@ class TextFinder:
             raise UsageError(
                 f"the text has {len(text):,} characters; {LONGEST_TEXT:,} is the most", code="DN915"
             )
+        import regex  # it takes long, and most logs are shown whole
+
         self._wanted = None if is_regex else text.casefold()
         self._marks = True  # until the pattern took too long
         try:
@@ -166,6 +171,8 @@ def _utf16_length(text: str) -> int:
 
 def literal_pattern(text: str) -> regex.Pattern[str]:
     """Return the pattern of a text as it stands, in any case."""
+    import regex
+
     return regex.compile(regex.escape(text), regex.IGNORECASE)
 
 
@@ -178,6 +185,8 @@ def compile_pattern(text: str, seconds: float = COMPILE_SECONDS) -> regex.Patter
         regex.error: it is no regular expression; also RecursionError and OverflowError.
         TimeoutError: it takes longer than that, or would take too long.
     """
+    import regex
+
     if len(_REPEATED.findall(text)) > REPEATED_GROUPS or _COSTLY.search(text):
         raise TimeoutError
     ends, before = time.perf_counter() + seconds, sys.getprofile()

@@ -7,7 +7,6 @@ from typing import Annotated
 from msgspec import Meta
 
 from dnworker.catalogue.entries import KindEntry, KindList
-from dnworker.engine.event_catalogue import EventCatalogue
 from dnworker.server.api import ApiCall, Fields, endpoint
 from dnworker.server.rights import Right
 
@@ -29,6 +28,8 @@ class KindsQuery(Fields):
 @endpoint("GET", "/api/catalogue", query=KindsQuery, answer=KindList, right=Right.LOGS)
 async def list_kinds(call: ApiCall) -> object:
     """List the kinds of events, with who publishes and hears each, and when it was seen first and last."""
+    from dnworker.engine.event_catalogue import EventCatalogue  # not before it is asked for
+
     query: KindsQuery = call.query
     return await EventCatalogue(call.engine).rows(
         limit=min(query.limit, WHOLE) if query.whole else query.limit,
@@ -41,6 +42,8 @@ async def list_kinds(call: ApiCall) -> object:
 @endpoint("GET", "/api/catalogue/{kind}", answer=KindEntry, right=Right.LOGS, errors=(404,))
 async def kind(call: ApiCall) -> object:
     """Return all that is known of a kind: its schema, fields, drift and examples."""
+    from dnworker.engine.event_catalogue import EventCatalogue
+
     return await EventCatalogue(call.engine).entry(call.path["kind"])
 
 

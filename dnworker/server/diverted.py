@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-import httpx
 import msgspec
 from starlette.types import Receive, Scope
 
@@ -12,6 +11,8 @@ from dnworker.core.errors import ApiError, Invalid, Unavailable
 from dnworker.server.responses import read_body
 
 if TYPE_CHECKING:
+    import httpx
+
     from dnworker.client.connection import Connection, TurnEvents
 
 OWN = (
@@ -52,6 +53,8 @@ async def answer(route: Connection, scope: Scope, receive: Receive) -> Any:
     path = (scope.get("raw_path") or scope["path"].encode()).partition(b"?")[0].decode("latin-1")
     if query := scope["query_string"]:
         path += "?" + query.decode("latin-1")
+    import httpx  # it takes long, and few runtimes are attached
+
     try:
         return await route.request(scope["method"], path, body=body)
     except httpx.HTTPStatusError as exc:

@@ -11,8 +11,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import unquote, urlsplit, urlunsplit
 
-import httpx
-
 from dnworker.core.errors import UsageError
 
 SIGNALS = ("traces", "metrics", "logs")
@@ -194,6 +192,8 @@ def _endpoint(signal: str, url: str | None, environ: Mapping[str, str]) -> Endpo
 
 def _address(signal: str, url: str | None, environ: Mapping[str, str]) -> tuple[str, dict[str, str]]:
     """Return where a signal is posted to; user and password of an URL become a header."""
+    import httpx  # it takes long, and most runtimes have no telemetry
+
     own = environ.get(f"OTEL_EXPORTER_OTLP_{signal.upper()}_ENDPOINT")
     if url is None and own:
         name, text, is_whole = f"OTEL_EXPORTER_OTLP_{signal.upper()}_ENDPOINT", own, True

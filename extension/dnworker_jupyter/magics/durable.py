@@ -11,7 +11,6 @@ from dnworker.core.lifecycle import WorkerState
 from dnworker.engine.placement import Place
 from dnworker.events.brokers.base import Broker
 from dnworker.events.brokers.memory import MemoryBroker
-from dnworker.events.brokers.sqlite.broker import SqliteBroker
 from dnworker.flow.words import counted
 from dnworker_jupyter.display.tables import Note
 from dnworker_jupyter.magics.attached import check_not_attached
@@ -42,13 +41,19 @@ async def make_durable(context: MagicContext, mode: str | None) -> Note:
     if _is_same(file, kept):
         return Note(f"nothing changes: {before.failure or f'{_where(file)} already'}")
     left = await _left_in(context, kept)
-    await use_broker(context, MemoryBroker() if file is None else await tried(context, SqliteBroker(file)))
+    await use_broker(context, MemoryBroker() if file is None else await tried(context, _broker_in(file)))
     if file is None:
         return Note(f"{_where(file)} again, and are lost when the kernel ends{left}")
     return Note(
         f"{_where(file)} until workers have handled them; what they had not when the kernel ends, they get "
         f"when `%runtime durable {_quoted(file)}` runs again{left}"
     )
+
+
+def _broker_in(file: Path) -> Broker:
+    from dnworker.events.brokers.sqlite.broker import SqliteBroker
+
+    return SqliteBroker(file)
 
 
 async def stop_workers(context: MagicContext) -> list[str]:

@@ -7,23 +7,24 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from dnworker.client.pulling import PullQuery, masked
 from dnworker.core.envelope import EventEnvelope, has_payload
 from dnworker.core.errors import NotFound, UsageError
 from dnworker.core.payload_masks import PayloadMasks
 from dnworker.engine.copies import places_of
-from dnworker.engine.event_catalogue import EventCatalogue
 from dnworker.engine.replay import recorded
 from dnworker.events.event_files import write_events
 from dnworker.runtime import Runtime
-from dnworker_jupyter.display.kinds import KindView
 from dnworker_jupyter.display.tables import Note, Table
 from dnworker_jupyter.magics.attached import mark_here
 from dnworker_jupyter.magics.case import offer_case
 from dnworker_jupyter.magics.context import MagicContext
-from dnworker_jupyter.magics.pull import PullOptions, run_pull
 from dnworker_jupyter.syntax.options import Parser, nearest
+
+if TYPE_CHECKING:
+    from dnworker_jupyter.display.kinds import KindView
+    from dnworker_jupyter.magics.pull import PullOptions
 
 VERBS = ("save", "test", "pull", "schema")
 SHOWN = 20
@@ -92,6 +93,8 @@ async def run_events(context: MagicContext, options: EventsOptions) -> object:
         UsageError: the line is wrong, or the file cannot be written.
     """
     if options.words[:1] == ["pull"]:
+        from dnworker_jupyter.magics.pull import run_pull
+
         return await run_pull(context, _pull_options(options))
     _check(options)
     match options.words:
@@ -103,14 +106,13 @@ async def run_events(context: MagicContext, options: EventsOptions) -> object:
         case ["test", event]:
             return await offer_case(context, event, options.worker)
         case ["schema", kind]:
-            try:
-                return KindView(await EventCatalogue(context.runtime, context.suggestions).entry(kind))
-            except NotFound as exc:
-                raise UsageError(str(exc), code="DN227") from exc
+            return await _schema_of(context, kind)
         case ["save", file]:
             path, masks, last = Path(file).expanduser(), PayloadMasks(options.mask), options.last or SHOWN
             found = await recorded(context.runtime, last, kind=options.kind, everything=options.all)
             if options.mask:
+                from dnworker.client.pulling import masked
+
                 found = [masked(event, masks) for event in found]
                 masks.check()
             count = await asyncio.to_thread(partial(write_events, path, found, cloud=options.cloudevents))
@@ -121,6 +123,21 @@ async def run_events(context: MagicContext, options: EventsOptions) -> object:
         f"{' '.join(options.words)!r}{hint}",
         code="DN101",
     )
+
+
+async def _schema_of(context: MagicContext, kind: str) -> KindView:
+    """Return what a kind looks like.
+
+    Raises:
+        UsageError: there is no such kind.
+    """
+    from dnworker.engine.event_catalogue import EventCatalogue  # what follows is imported where it is used
+    from dnworker_jupyter.display.kinds import KindView
+
+    try:
+        return KindView(await EventCatalogue(context.runtime, context.suggestions).entry(kind))
+    except NotFound as exc:
+        raise UsageError(str(exc), code="DN227") from exc
 
 
 def _pull_options(options: EventsOptions) -> PullOptions:
@@ -134,6 +151,9 @@ def _pull_options(options: EventsOptions) -> PullOptions:
     if options.worker is not None or options.all:
         flag = "--all" if options.all else "--worker"
         raise UsageError(f"{flag} does not go with pull; leave it out", code="DN103")
+    from dnworker.client.pulling import PullQuery
+    from dnworker_jupyter.magics.pull import PullOptions
+
     return PullOptions(
         options.words[1],
         PullQuery(options.last, (options.kind,) if options.kind else (), options.since, options.session),

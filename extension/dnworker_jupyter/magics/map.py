@@ -7,7 +7,6 @@ from pathlib import Path
 
 from dnworker.core.errors import UsageError
 from dnworker.core.files import write_atomically
-from dnworker.flow.flow_map import OPTIONS, form_of
 from dnworker_jupyter.display.tables import Note
 from dnworker_jupyter.magics.context import MagicContext
 from dnworker_jupyter.syntax.options import Parser
@@ -47,6 +46,8 @@ async def run_map(context: MagicContext, options: MapOptions) -> object:
     Raises:
         UsageError: there is no such worker, the options do not go together, or the file cannot be written.
     """
+    from dnworker.flow.flow_map import OPTIONS, form_of  # not before a map is drawn
+
     wanted = [name for name in OPTIONS if getattr(options, name)]
     form = form_of(wanted, options.output)
     only = None if options.name is None else context.worker(options.name).qualified_name

@@ -11,7 +11,6 @@ from dnworker_jupyter.display.tables import Note
 from dnworker_jupyter.magics.attached import with_mark
 from dnworker_jupyter.magics.cluster import Joining, join_cluster, leave_cluster
 from dnworker_jupyter.magics.context import MagicContext
-from dnworker_jupyter.magics.doctor import diagnose
 from dnworker_jupyter.magics.durable import make_durable, stop_workers
 from dnworker_jupyter.magics.storms import show_or_set
 from dnworker_jupyter.syntax.options import Parser
@@ -173,6 +172,8 @@ async def run_runtime(context: MagicContext, options: RuntimeOptions) -> object:
         case "url":
             return Note(str(context.runtime.url))
         case "doctor":
+            from dnworker_jupyter.magics.doctor import diagnose  # it asks over HTTP, and takes long to import
+
             return await diagnose(context)
         case "stop":
             return await _stop(context)

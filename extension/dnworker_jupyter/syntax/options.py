@@ -392,7 +392,8 @@ def read_body(body: str, what: str = "payload") -> dict[str, Any]:
                     f"{what}, {location}: {exc.msg}; a {what} is a JSON object, a Python dict or YAML",
                     code="DN205",
                 ) from None
-    from dnworker.capability.yamltree import YamlError, parse
+    from dnworker.capability.yaml_reading import parse
+    from dnworker.capability.yamltree import YamlError
 
     try:
         return _object(parse(body).value, text)

@@ -18,7 +18,8 @@ from dnworker.capability.components import Components, read_components
 from dnworker.capability.discovery import capability_roots
 from dnworker.capability.manifest import CapabilityManifest, load_manifest, parse_manifest
 from dnworker.capability.reading import Budget
-from dnworker.capability.yamltree import YamlError, parse
+from dnworker.capability.yaml_reading import parse
+from dnworker.capability.yamltree import YamlError
 from dnworker.core.errors import ManifestError
 
 pytestmark = pytest.mark.timeout(120)

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from dnworker.capability.problems import DocumentChecker, kind_of
-from dnworker.capability.yamltree import parse
+from dnworker.capability.yaml_reading import parse
 
 
 def checker(text="a: 1\nb:\n- x\n- 2\n", first_line=1, root=Path("/demo")):

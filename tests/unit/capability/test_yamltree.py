@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 import yaml
 
-from dnworker.capability.yamltree import KEY, YamlError, parse
+from dnworker.capability.yaml_reading import parse
+from dnworker.capability.yamltree import KEY, YamlError
 
 
 def test_values_and_keys_have_their_line_and_column():

@@ -10,7 +10,8 @@ from pathlib import Path
 import yaml
 
 from dnworker.capability.manifest import MANIFEST_NAME, ROOT_REFERENCE, CapabilityManifest, parse_manifest
-from dnworker.capability.yamltree import YamlError, parse
+from dnworker.capability.yaml_reading import parse
+from dnworker.capability.yamltree import YamlError
 from dnworker.core.errors import ManifestError, UsageError
 from dnworker.core.topology import Topology
 from dnworker_jupyter.export.slicing.cells import SourceCell
