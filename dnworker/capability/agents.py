@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
+
+import msgspec
 
 from dnworker.capability.frontmatter import FrontMatterError, read_front_matter
 from dnworker.capability.reading import shown
@@ -17,8 +18,7 @@ _SUMMARY = 120
 """Characters of a first line that serves as a description."""
 
 
-@dataclass(frozen=True)
-class AgentDefinition:
+class AgentDefinition(msgspec.Struct, frozen=True):
     """One agent of a capability; `model` is `inherit` when it has none of its own."""
 
     name: str

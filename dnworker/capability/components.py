@@ -6,9 +6,10 @@ They are found, named and judged as the reference's loader does (contract 4.1), 
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+
+import msgspec
 
 from dnworker.capability.agents import AgentDefinition, read_agent
 from dnworker.capability.exports import Export, agent_files, exports, python_files, skill_directories
@@ -25,16 +26,15 @@ from dnworker.core.models import ComponentInfo
 _PYTHON: tuple[tuple[PartKind, str], ...] = (("tool", "tools"), ("hook", "hooks"), ("policy", "policies"))
 
 
-@dataclass
-class Components:
+class Components(msgspec.Struct):
     """The components of one capability that are no workers; `others` are those that cannot be used here."""
 
-    agents: list[AgentDefinition] = field(default_factory=list)
-    skills: list[Skill] = field(default_factory=list)
-    skills_paths: list[Path] = field(default_factory=list)
+    agents: list[AgentDefinition] = msgspec.field(default_factory=list)
+    skills: list[Skill] = msgspec.field(default_factory=list)
+    skills_paths: list[Path] = msgspec.field(default_factory=list)
     """The directories of which each subdirectory is a skill."""
-    mcp: dict[str, McpServer] = field(default_factory=dict)
-    others: list[ComponentInfo] = field(default_factory=list)
+    mcp: dict[str, McpServer] = msgspec.field(default_factory=dict)
+    others: list[ComponentInfo] = msgspec.field(default_factory=list)
 
 
 def read_capability(root: Path) -> tuple[CapabilityManifest, Components]:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
+
+import msgspec
 
 _REFERENCE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)(?::-([^}]*))?\}")
 
@@ -15,8 +16,7 @@ class UnsetVariable(ValueError):
     """A `${VAR}` without a default names a variable that is not set."""
 
 
-@dataclass(frozen=True)
-class RuntimeAddress:
+class RuntimeAddress(msgspec.Struct, frozen=True):
     """Where a worker process finds its runtime; the three variables nothing may override."""
 
     url: str

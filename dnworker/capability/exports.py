@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 from pathlib import Path, PurePath
+
+import msgspec
 
 from dnworker.capability.reading import Budget, UnreadableFile, exists, is_directory, resolved
 
 MARKDOWN = (".md", ".markdown")
 
 
-@dataclass(frozen=True)
-class Export:
+class Export(msgspec.Struct, frozen=True):
     """A directory or file with components of one kind."""
 
     path: Path

@@ -6,9 +6,10 @@ import errno
 import json
 import logging
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
+
+import msgspec
 
 from dnworker.capability.manifest import CapabilityManifest
 from dnworker.capability.reading import NotText, UnreadableFile, read_json
@@ -19,8 +20,7 @@ log = logging.getLogger("dnworker.flags")
 _WORDS = {"1": True, "true": True, "on": True, "0": False, "false": False, "off": False}
 
 
-@dataclass(frozen=True)
-class Flag:
+class Flag(msgspec.Struct, frozen=True):
     """A flag with its value, and the layer that set it."""
 
     name: str

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+import msgspec
 
 from dnworker.capability.reading import UnreadableFile, read_text, shown
 from dnworker.capability.yamltree import YamlError
@@ -21,8 +22,7 @@ class FrontMatterError(ValueError):
         super().__init__(shown(message))
 
 
-@dataclass(frozen=True)
-class FrontMatter:
+class FrontMatter(msgspec.Struct, frozen=True):
     """A Markdown file, taken apart."""
 
     fields: dict[str, Any] | None

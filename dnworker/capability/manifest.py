@@ -6,9 +6,10 @@ Engine, validation, export and import use it. A broken rule is reported with lin
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+
+import msgspec
 
 from dnworker.capability.near_paths import way_out
 from dnworker.capability.presence import component_problems
@@ -32,8 +33,7 @@ _SECRET_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _WORKER_KEYS = ("path", "command", "args", "env", "when")
 
 
-@dataclass(frozen=True)
-class FlagDefinition:
+class FlagDefinition(msgspec.Struct, frozen=True):
     """One flag that a capability declares."""
 
     name: str
@@ -41,8 +41,7 @@ class FlagDefinition:
     default: bool = False
 
 
-@dataclass(frozen=True)
-class WorkerDefinition:
+class WorkerDefinition(msgspec.Struct, frozen=True):
     """One entry of the `workers` map.
 
     Either `path` (in-process) or `command` is set. `${CAPABILITY_ROOT}` is replaced already, other `${VAR}`s
@@ -53,7 +52,7 @@ class WorkerDefinition:
     path: Path | None = None
     command: str | None = None
     args: tuple[str, ...] = ()
-    env: dict[str, str] = field(default_factory=dict)
+    env: dict[str, str] = msgspec.field(default_factory=dict)
     when: tuple[str, ...] = ()
     problem: str | None = None
     keep_state: bool = False  # what a cell says, never a manifest
@@ -61,29 +60,27 @@ class WorkerDefinition:
     members: int = 1
 
 
-@dataclass(frozen=True)
-class CheckDefinition:
+class CheckDefinition(msgspec.Struct, frozen=True):
     """A shell command that succeeds if the capability can work on this machine."""
 
     name: str
     command: str
 
 
-@dataclass(frozen=True)
-class CapabilityManifest:
+class CapabilityManifest(msgspec.Struct, frozen=True):
     """A manifest that breaks no rule; `raw` is all of its YAML."""
 
     root: Path
     name: str
     version: str
     description: str
-    workers: dict[str, WorkerDefinition] = field(default_factory=dict)
-    flags: dict[str, FlagDefinition] = field(default_factory=dict)
+    workers: dict[str, WorkerDefinition] = msgspec.field(default_factory=dict)
+    flags: dict[str, FlagDefinition] = msgspec.field(default_factory=dict)
     checks: tuple[CheckDefinition, ...] = ()
     path_entries: tuple[str, ...] = ()
     author: dict[str, str] | None = None
     license: str | None = None
-    raw: dict[str, Any] = field(default_factory=dict)
+    raw: dict[str, Any] = msgspec.field(default_factory=dict)
     notes: tuple[str, ...] = ()
     """What breaks no rule and is hardly meant, with file, line and column: a key that stands twice."""
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from typing import Any
+
+import msgspec
 
 from dnworker.capability.flags import Flag, gate_is_open
 from dnworker.core.models import ComponentInfo
@@ -13,21 +14,19 @@ CHECK = "Check server command/URL and authentication credentials"
 """What the reference says of a server that cannot be connected."""
 
 
-@dataclass
-class McpState:
+class McpState(msgspec.Struct):
     """What became of a server: the status of its component, its tools, and the last lines of its log."""
 
     status: str = "stopped"
     error: str | None = None
     detail: str | None = None
-    tools: list[dict[str, Any]] = field(default_factory=list)
+    tools: list[dict[str, Any]] = msgspec.field(default_factory=list)
     """Each with `name`, `description` and `input_schema`, by the server's own names."""
-    recent_stderr: list[str] = field(default_factory=list)
+    recent_stderr: list[str] = msgspec.field(default_factory=list)
     log_path: str | None = None
 
 
-@dataclass(frozen=True)
-class McpServer:
+class McpServer(msgspec.Struct, frozen=True):
     """One declared MCP server; `problem` is why it can never be connected."""
 
     name: str

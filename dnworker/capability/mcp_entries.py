@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+
+import msgspec
 
 from dnworker.capability.reading import UnreadableFile, exists, is_number, read_json, shown
 from dnworker.core.models import ComponentInfo
@@ -14,8 +15,7 @@ MCP_FILES = (".mcp.json", "mcp.json")
 _ROOT_REFERENCE = "${CAPABILITY_ROOT}"
 
 
-@dataclass(frozen=True)
-class McpEntry:
+class McpEntry(msgspec.Struct, frozen=True):
     """One declared server; `problem` is why it can never be connected."""
 
     name: str
@@ -24,12 +24,11 @@ class McpEntry:
     problem: str | None = None
 
 
-@dataclass
-class McpEntries:
+class McpEntries(msgspec.Struct):
     """The servers of one capability; `dropped` are the parts of its declaration that are not read."""
 
-    servers: dict[str, McpEntry] = field(default_factory=dict)
-    dropped: list[ComponentInfo] = field(default_factory=list)
+    servers: dict[str, McpEntry] = msgspec.field(default_factory=dict)
+    dropped: list[ComponentInfo] = msgspec.field(default_factory=list)
 
 
 def read_mcp(declared: object, root: Path, flags: Collection[str]) -> McpEntries:

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
+
+import msgspec
 
 from dnworker.capability.python_modules import Modules, called, constant, decorators
 from dnworker.capability.reading import shown
@@ -25,8 +26,7 @@ _POLICIES = {"HeadlessSessionPolicy": "headless", "InteractiveSessionPolicy": "i
 """The names that policies of the SDK have."""
 
 
-@dataclass(frozen=True)
-class _Part:
+class _Part(msgspec.Struct, frozen=True):
     """One tool, hook or policy; `origin` tells two of one name apart, and sees one that is imported again."""
 
     name: str

@@ -13,9 +13,10 @@ import os
 import re
 import stat
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+
+import msgspec
 
 from dnworker.core.text import is_valid_text
 
@@ -162,13 +163,12 @@ def resolved(path: Path) -> Path:
         raise UnreadableFile(path, f"cannot be followed: {exc}") from exc
 
 
-@dataclass
-class Budget:
+class Budget(msgspec.Struct):
     """What may be looked at for components of one kind; `problems` says what was left out, and why."""
 
     entries: int = MOST_ENTRIES
     size: int = MOST_BYTES
-    problems: list[str] = field(default_factory=list)
+    problems: list[str] = msgspec.field(default_factory=list)
 
     def may_read(self, file: Path) -> bool:
         """Return whether the bytes of a file are within what is left; what is no file takes none."""

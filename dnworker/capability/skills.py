@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
+
+import msgspec
 
 from dnworker.capability.frontmatter import FrontMatterError, read_front_matter
 from dnworker.capability.reading import Budget, exists, is_file, shown
@@ -19,8 +20,7 @@ _FILES_LISTED = 20
 """Files beside a skill that its text names."""
 
 
-@dataclass(frozen=True)
-class Skill:
+class Skill(msgspec.Struct, frozen=True):
     """Instructions that an agent may load."""
 
     name: str

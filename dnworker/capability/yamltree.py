@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from typing import Any
+
+import msgspec
 
 Path = tuple[str | int, ...]
 """Keys and list indexes from the root to a value; `(*path, KEY)` is the key itself."""
@@ -20,15 +21,14 @@ class YamlError(ValueError):
         self.column = column
 
 
-@dataclass(frozen=True, slots=True)
-class YamlDocument:
+class YamlDocument(msgspec.Struct, frozen=True):
     """A parsed document: its value, its nodes for positions, and the keys that stand twice in a mapping."""
 
     value: Any
     node: Any = None
     doubled: tuple[tuple[str, int, int], ...] = ()
     """Each key that stands twice, with line and column of the one that counts, the last."""
-    _indexes: dict[int, dict[str, tuple[Any, Any]]] = field(default_factory=dict)
+    _indexes: dict[int, dict[str, tuple[Any, Any]]] = msgspec.field(default_factory=dict)
 
     def position(self, path: Path) -> tuple[int, int]:
         """Return line and column of `path`, or of the nearest part above it that has one."""

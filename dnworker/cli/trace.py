@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import argparse
 import json
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
+
+from msgspec.structs import replace
 
 from dnworker.cli.remote import add_address, with_client
 from dnworker.cli.terminal import fitted, is_coloured, is_terminal, width

@@ -10,11 +10,12 @@ import linecache
 import sys
 from collections import deque
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from sys import getsizeof
 from types import CodeType, FrameType, TracebackType
 from typing import Any, NamedTuple
+
+import msgspec
 
 from dnworker.core.locations import known_location, location_of
 from dnworker.core.short_values import LONGEST_VALUE, is_code, short_value
@@ -42,8 +43,7 @@ _NOTE_OF_CUT = 60  # characters that `clip` adds to what it has cut
 _LONGEST_NOTE, _NOTES_KEPT = 2_000, 5  # of what is not shown before a frame
 
 
-@dataclass(frozen=True, slots=True)
-class Frame:
+class Frame(msgspec.Struct, frozen=True):
     """One of the user's frames of a traceback."""
 
     place: str

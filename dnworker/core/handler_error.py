@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
 from sys import getsizeof
 from typing import Any, Literal, NamedTuple
+
+import msgspec
+from msgspec.structs import replace
 
 from dnworker.core.detail import Detail, detail
 from dnworker.core.errors import code_of, coded
@@ -68,8 +70,7 @@ class ErrorLine(NamedTuple):
     text: str
 
 
-@dataclass(frozen=True, slots=True)
-class HandlerError:
+class HandlerError(msgspec.Struct, frozen=True):
     """An exception of a handler as text, with the frames of the user's code only."""
 
     type: str
@@ -237,7 +238,7 @@ class _Description:
         for number in range(len(chain) - 1, 0, -1):
             is_cause = chain[number][1]
             kept = {"cause": error} if is_cause else {"context": error}
-            error = replace(made[number - 1], **kept)  # type: ignore[arg-type]  # of two fields of one type
+            error = replace(made[number - 1], **kept)
         return error
 
     def _note(self, exc: BaseException) -> None:

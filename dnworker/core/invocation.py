@@ -12,12 +12,12 @@ import time
 from collections import deque
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
 from sys import getsizeof
 from typing import Literal
 from weakref import ref
 
 import msgspec
+from msgspec.structs import replace
 
 from dnworker.core.envelope import EventEnvelope, new_id
 from dnworker.core.handler_error import HandlerError, bytes_of_error
@@ -53,8 +53,7 @@ WARNINGS_KEPT = 20
 """Warnings that an invocation keeps; those that say the same count as one."""
 
 
-@dataclass(frozen=True, slots=True)
-class HandlerWarning:
+class HandlerWarning(msgspec.Struct, frozen=True):
     """A mistake in a handler, with the one way out; `place` is where it is, such as `cell [3], line 7`."""
 
     place: str

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import msgspec
@@ -18,8 +17,7 @@ Path = tuple[str | int, ...]
 """Keys and places that lead to a part of a value."""
 
 
-@dataclass(frozen=True, slots=True)
-class Bounds:
+class Bounds(msgspec.Struct, frozen=True):
     """How much is looked for: levels, differences, steps of aligning one list, seconds."""
 
     depth: int = 60
@@ -28,16 +26,14 @@ class Bounds:
     seconds: float = 0.05
 
 
-@dataclass(frozen=True, slots=True)
-class Same:
+class Same(msgspec.Struct, frozen=True):
     """Parts that follow each other and are equal in both; `keys` are None in a list."""
 
     values: list[Any]
     keys: list[str] | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Changed:
+class Changed(msgspec.Struct, frozen=True):
     """A part that is another value; `key` is None in a list, and at the top."""
 
     left: Any
@@ -45,24 +41,21 @@ class Changed:
     key: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Removed:
+class Removed(msgspec.Struct, frozen=True):
     """Parts of the left value only, which follow each other."""
 
     values: list[Any]
     keys: list[str] | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Added:
+class Added(msgspec.Struct, frozen=True):
     """Parts of the right value only, which follow each other."""
 
     values: list[Any]
     keys: list[str] | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Inside:
+class Inside(msgspec.Struct, frozen=True):
     """An object or a list, on both sides, that has differences within it."""
 
     is_list: bool

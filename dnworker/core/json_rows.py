@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from itertools import takewhile
 from typing import Any, Literal
 
@@ -47,8 +46,7 @@ class DiffRow(msgspec.Struct, frozen=True, omit_defaults=True):
     after: str = ""
 
 
-@dataclass(frozen=True)
-class Difference:
+class Difference(msgspec.Struct, frozen=True):
     """Two values, shown: the rows, how many differences there are, and where in words."""
 
     rows: list[DiffRow]

@@ -10,8 +10,9 @@ from __future__ import annotations
 import enum
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from datetime import UTC, datetime
+
+import msgspec
 
 from dnworker.core.errors import InvalidTransition
 from dnworker.core.listeners import Listeners
@@ -76,12 +77,11 @@ RECORD_KEPT = 200
 LONGEST_REASON = 200
 
 
-@dataclass(frozen=True, slots=True)
-class Transition:
+class Transition(msgspec.Struct, frozen=True):
     """A step that a worker took: into which state, when by the time of day, and why where that is known."""
 
     state: WorkerState
-    at: datetime = field(default_factory=lambda: datetime.now(UTC))
+    at: datetime = msgspec.field(default_factory=lambda: datetime.now(UTC))
     reason: str | None = None
 
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 import contextvars
 import logging
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
+import msgspec
 
-@dataclass
-class Emission:
+
+class Emission(msgspec.Struct):
     """A record that is being written: its level in lower case, how many writes of it were seen, itself."""
 
     level: str

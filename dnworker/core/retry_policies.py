@@ -10,6 +10,8 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
+import msgspec
+
 from dnworker.core.errors import UsageError, code_of
 from dnworker.core.schedule import FIRST_DELAY, LONGEST_DELAY
 
@@ -77,8 +79,7 @@ def _is_named(name: str, wanted: str) -> bool:
     return not module or not wanted_module or module == wanted_module or module[0] == wanted_module[0]
 
 
-@dataclass(frozen=True)
-class RetryPolicies:
+class RetryPolicies(msgspec.Struct, frozen=True):
     """The policies of one worker: of some of its kinds, and of all others."""
 
     of_kinds: tuple[tuple[str | None, RetryPolicy], ...]

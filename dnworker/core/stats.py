@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterable
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple
+
+import msgspec
 
 if TYPE_CHECKING:
     from dnworker.core.handler_error import HandlerError
@@ -26,8 +27,7 @@ class Quantiles(NamedTuple):
     longest: float
 
 
-@dataclass(slots=True)
-class HandlerStats:
+class HandlerStats(msgspec.Struct):
     """The counts, errors and durations of one handler so far."""
 
     calls: int = 0
@@ -49,7 +49,7 @@ class HandlerStats:
     runs: deque[tuple[float, float | None, str]] | None = None
     """The latest runs by its schedule: when each began, in seconds of the monotonic clock, its duration,
     and its outcome; None before the first has ended."""
-    _durations: deque[float] = field(default_factory=lambda: deque(maxlen=DURATIONS_KEPT))
+    _durations: deque[float] = msgspec.field(default_factory=lambda: deque(maxlen=DURATIONS_KEPT))
 
     def began(self) -> None:
         """Count a run that is under way."""

@@ -8,7 +8,6 @@ from __future__ import annotations
 import time
 from collections import deque
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Any
 
 import msgspec
@@ -22,8 +21,7 @@ LONGEST_VALUE = 200
 """Characters of a key and of a value that are shown."""
 
 
-@dataclass(frozen=True)
-class Bounds:
+class Bounds(msgspec.Struct, frozen=True):
     """How much of a value is shown: levels, parts of one thing, parts of all, bytes of text, seconds."""
 
     depth: int = 6
@@ -62,8 +60,7 @@ class Node(msgspec.Struct, omit_defaults=True):
         return f"… {self.more:,} more" if self.more > 0 else "…"
 
 
-@dataclass
-class _Waiting:
+class _Waiting(msgspec.Struct):
     """A node whose parts are to be added, with the value and what it is within."""
 
     node: Node

@@ -9,8 +9,9 @@ import asyncio
 import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, nullcontext
-from dataclasses import replace
 from pathlib import Path
+
+from msgspec.structs import replace
 
 from dnworker.capability.agents import AgentDefinition
 from dnworker.capability.components import Components, read_capability, read_components, real_root

@@ -5,10 +5,11 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+from msgspec.structs import asdict
 
 from dnworker.capability.components import Components, read_components
 from dnworker.capability.flags import Flag, gate_is_open, read_persisted, resolve_flags, write_persisted

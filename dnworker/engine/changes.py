@@ -5,7 +5,8 @@ from __future__ import annotations
 import time
 from collections import OrderedDict, deque
 from collections.abc import Callable
-from dataclasses import dataclass, field
+
+import msgspec
 
 from dnworker.core.lifecycle import WorkerState
 from dnworker.core.text import shorten
@@ -16,8 +17,7 @@ WORKERS_REMEMBERED = 10_000
 LONGEST_TEXT = 200
 
 
-@dataclass(slots=True)
-class WorkerChange:
+class WorkerChange(msgspec.Struct):
     """A step of a worker, or a new generation of it (`is_generation`)."""
 
     worker: str
@@ -26,7 +26,7 @@ class WorkerChange:
     is_generation: bool
     text: str
     """What is to be said beside the state or the number; empty for nothing."""
-    monotonic: float = field(default_factory=time.monotonic)
+    monotonic: float = msgspec.field(default_factory=time.monotonic)
     """When, in seconds of the monotonic clock."""
 
 

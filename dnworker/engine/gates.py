@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import replace
+
+from msgspec.structs import replace
 
 from dnworker.core.errors import NotFound
 from dnworker.engine.agreed_flags import AgreedFlags

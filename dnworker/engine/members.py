@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import replace
+
+from msgspec.structs import replace
 
 from dnworker.capability.manifest import CapabilityManifest, WorkerDefinition
 from dnworker.core.errors import Conflict

@@ -7,10 +7,10 @@ end of a struct: an earlier one leaves it aside.
 from __future__ import annotations
 
 import math
-from dataclasses import replace
 from typing import Any
 
 import msgspec
+from msgspec.structs import replace
 
 from dnworker.core.envelope import EventEnvelope, without_payload
 from dnworker.core.handler_error import HandlerError, bytes_of_error

@@ -8,8 +8,9 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
 from pathlib import Path
+
+import msgspec
 
 from dnworker.capability.components import Components, read_components
 from dnworker.capability.manifest import CapabilityManifest
@@ -25,8 +26,7 @@ from dnworker.workers.managed import ManagedWorker
 from dnworker.workers.side_by_side import start_all
 
 
-@dataclass(frozen=True)
-class Declared:
+class Declared(msgspec.Struct, frozen=True):
     """What a head has changed when it was declared."""
 
     name: str
@@ -38,8 +38,7 @@ class Declared:
     """The workers that were stopped, and started under the new name."""
 
 
-@dataclass(frozen=True)
-class Replacement:
+class Replacement(msgspec.Struct, frozen=True):
     """Own workers that are set aside, because a loaded capability runs in their place."""
 
     workers: tuple[ManagedWorker, ...]

@@ -6,6 +6,8 @@ from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
+import msgspec
+
 from dnworker.core.invocation import Invocation
 from dnworker.engine.node_reports import Batch
 
@@ -31,8 +33,7 @@ CANCELLED_KNOWN = 1_000
 """Cancelled invocations of one node of which it is known when that was heard."""
 
 
-@dataclass(frozen=True, slots=True)
-class Arrived:
+class Arrived(msgspec.Struct, frozen=True):
     """One batch of a node, as it came here."""
 
     batch: Batch

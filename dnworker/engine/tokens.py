@@ -9,9 +9,10 @@ import secrets
 import stat
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
+
+import msgspec
 
 from dnworker.core.errors import UsageError
 from dnworker.core.files import write_atomically
@@ -27,8 +28,7 @@ WorkerScope = Literal["operator", "worker"]
 """What the token of a worker process may do: all that the operator's may, or what a worker needs."""
 
 
-@dataclass(frozen=True, slots=True)
-class Ticket:
+class Ticket(msgspec.Struct, frozen=True):
     """A right to open one socket, soon."""
 
     token: str

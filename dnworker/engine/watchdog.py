@@ -13,9 +13,10 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
 from types import FrameType
 from typing import Any
+
+import msgspec
 
 from dnworker.core.invocation import Invocation, current_invocation
 from dnworker.core.locations import known_location, location_of
@@ -36,8 +37,7 @@ INTERVAL = 0.25
 BLOCKS_KEPT = 50
 
 
-@dataclass
-class Block:
+class Block(msgspec.Struct):
     """One time that the loop stood still: since when, where, and in which handler, if in one.
 
     `seconds` grows until it is over.
@@ -46,7 +46,7 @@ class Block:
     location: str
     source: str
     invocation: Invocation | None
-    began: float = field(default_factory=time.monotonic)
+    began: float = msgspec.field(default_factory=time.monotonic)
     seconds: float = 0.0
     over: bool = False
     is_long: bool = False

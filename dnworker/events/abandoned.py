@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+
+import msgspec
 
 from dnworker.core.envelope import EventEnvelope
 from dnworker.events.bus import EventBus
@@ -15,8 +16,7 @@ KINDS_COUNTED = 10_000
 """Kinds of forgotten streams; beyond, those that were forgotten first are counted no longer."""
 
 
-@dataclass(slots=True)
-class _Forgotten:
+class _Forgotten(msgspec.Struct):
     """A stream that was given up, and how many events it has lost."""
 
     kinds: frozenset[str] | None

@@ -5,9 +5,10 @@ from __future__ import annotations
 import random
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
 from functools import partial
 from typing import Any
+
+import msgspec
 
 from dnworker.core.errors import UsageError
 from dnworker.core.invocation import current_invocation
@@ -18,8 +19,7 @@ _PREFIX = "client."
 _SEEDS = 2**32
 
 
-@dataclass(frozen=True)
-class Delivery:
+class Delivery(msgspec.Struct, frozen=True):
     """One delivery of one of the events; `delay` is in seconds after the delivery before."""
 
     index: int
@@ -27,8 +27,7 @@ class Delivery:
     is_copy: bool = False
 
 
-@dataclass(frozen=True)
-class Fault:
+class Fault(msgspec.Struct, frozen=True):
     """Which calls of a client's method fail: the `number`-th, or each with a probability."""
 
     method: str
@@ -40,8 +39,7 @@ class Fault:
         return f"{when} of {_PREFIX}{self.method}"
 
 
-@dataclass(frozen=True)
-class FaultPlan:
+class FaultPlan(msgspec.Struct, frozen=True):
     """The faults of one run; the same seed gives the same faults.
 
     `duplicate` is the probability that an event comes twice, `delay` the longest time in seconds before each.

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from itertools import groupby, islice
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -84,8 +83,7 @@ class Span(msgspec.Struct, kw_only=True):
     """Where it ran, of a runtime that shares its broker with others."""
 
 
-@dataclass(slots=True)
-class Found:
+class Found(msgspec.Struct):
     """A row before its times are known: the events or the call, and the call above."""
 
     id: str

@@ -8,7 +8,6 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
 from typing import Protocol
 
 import msgspec
@@ -77,8 +76,7 @@ class _Gap:
 _Entry = tuple[EventEnvelope | _Gap, int]
 
 
-@dataclass(frozen=True, slots=True)
-class Resumed:
+class Resumed(msgspec.Struct, frozen=True):
     """What a stream goes on with after its socket broke."""
 
     after_seq: int | None

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass, fields
 from itertools import islice
 from typing import TYPE_CHECKING, Literal
 
@@ -37,8 +36,7 @@ CHANGES_SHOWN = 10
 """Changes of a worker's state that a trace shows of one run; the run itself has more."""
 
 
-@dataclass(frozen=True, slots=True)
-class TracedError(HandlerError):
+class TracedError(HandlerError, frozen=True):
     """An error somewhere in a trace, and which handler of which event raised it."""
 
     worker: str = ""
@@ -150,7 +148,7 @@ class TracedInvocation:
         """Yield its error, and those of tasks that it started."""
         run, seq = self._invocation, self._invocation.event.seq if self._invocation.event else 0
         for error in (*([run.error] if run.error is not None else []), *run.unhandled):
-            values = {field.name: getattr(error, field.name) for field in fields(HandlerError)}
+            values = {name: getattr(error, name) for name in HandlerError.__struct_fields__}
             yield TracedError(
                 **values,
                 worker=run.worker,

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
+
+import msgspec
 
 if TYPE_CHECKING:
     from dnworker.core.invocation import Outcome
@@ -17,8 +18,7 @@ LONGEST_ALIGNED = 96
 """Characters of the longest line that the bars are aligned after."""
 
 
-@dataclass(frozen=True)
-class Row:
+class Row(msgspec.Struct, frozen=True):
     """One line of a trace, as text and HTML show it.
 
     `depth` counts the invocations and events above it. `bar` is the begin and the end of an invocation as

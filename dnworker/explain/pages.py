@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
+
+import msgspec
 
 from dnworker.core.errors import UsageError
 from dnworker.core.text import closest, shorten
@@ -30,8 +31,7 @@ _COMMENT = re.compile(r"^ *<!--.*?-->\n{0,2}", re.MULTILINE | re.DOTALL)
 _FENCE = re.compile(r"^(`{3,}).*?\n(.*?)^\1 *$", re.MULTILINE | re.DOTALL)
 
 
-@dataclass(frozen=True)
-class Page:
+class Page(msgspec.Struct, frozen=True):
     """The page of one code.
 
     Attributes:
@@ -137,8 +137,7 @@ def _asked(words: list[str]) -> list[Page]:
     )
 
 
-@dataclass(frozen=True)
-class Answer:
+class Answer(msgspec.Struct, frozen=True):
     """What is shown for some words: pages, or only their titles where several have the words.
 
     Attributes:

@@ -6,9 +6,10 @@ import os
 import re
 import shutil
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+import msgspec
 
 from dnworker.capability.environment import UnsetVariable, interpolate, with_entries
 from dnworker.capability.flags import Flag, flag_variables
@@ -41,8 +42,7 @@ class CannotConnect(Exception):
         self.needs_auth = needs_auth
 
 
-@dataclass(frozen=True)
-class Settings:
+class Settings(msgspec.Struct, frozen=True):
     """What to connect to, how long a call may take, and which texts no log or error may show."""
 
     connect: Connect

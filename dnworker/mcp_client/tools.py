@@ -5,8 +5,9 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
 from typing import Any
+
+import msgspec
 
 from dnworker.mcp_client.frames import LONGEST_ARGUMENTS, ToolDescription
 
@@ -36,8 +37,7 @@ Calls = Callable[[str, dict[str, Any]], Awaitable[str]]
 """Calls a tool of the server by its own name, and returns its answer as text."""
 
 
-@dataclass(frozen=True)
-class McpTool:
+class McpTool(msgspec.Struct, frozen=True):
     """One tool; `name` is what models call, `bare_name` what the server calls it."""
 
     name: str

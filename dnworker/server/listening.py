@@ -6,8 +6,9 @@ import ipaddress
 import os
 import re
 from collections.abc import Collection
-from dataclasses import dataclass
 from pathlib import Path
+
+import msgspec
 
 from dnworker.core.errors import UsageError
 from dnworker.core.text import shorten
@@ -26,8 +27,7 @@ Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 
-@dataclass(frozen=True, slots=True)
-class TlsFiles:
+class TlsFiles(msgspec.Struct, frozen=True):
     """The files of TLS, all PEM.
 
     Attributes:
@@ -41,8 +41,7 @@ class TlsFiles:
     client_ca: Path | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Listening:
+class Listening(msgspec.Struct, frozen=True):
     """Where a server listens, and whom it believes.
 
     Attributes:

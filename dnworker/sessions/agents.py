@@ -7,9 +7,10 @@ import json
 import logging
 import os
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
+
+import msgspec
 
 from dnworker.capability.agents import INHERIT, AgentDefinition
 from dnworker.core.errors import Conflict
@@ -46,8 +47,7 @@ ADDED = "notebook"
 """The capability that agents added by hand are listed in, until it has a name of its own."""
 
 
-@dataclass(frozen=True)
-class _Model:
+class _Model(msgspec.Struct, frozen=True):
     """A model that answers for one agent."""
 
     endpoint: ModelEndpoint

@@ -14,7 +14,6 @@ import os
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -58,8 +57,7 @@ class _File(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     entries: list[Entry]
 
 
-@dataclass
-class Cassette:
+class Cassette(msgspec.Struct):
     """The entries of one file; use `to_record` or `to_replay`.
 
     Entries that ask the same are answered in the order of their recording, and then from the first again.
@@ -67,15 +65,15 @@ class Cassette:
 
     path: Path
     is_replay: bool
-    entries: list[Entry] = field(default_factory=list)
-    _earlier: list[Entry] = field(default_factory=list)
+    entries: list[Entry] = msgspec.field(default_factory=list)
+    _earlier: list[Entry] = msgspec.field(default_factory=list)
     """Those of earlier recordings, until the same is asked again."""
-    _written: Counter[str] = field(default_factory=Counter)
+    _written: Counter[str] = msgspec.field(default_factory=Counter)
     """The entries of ours that are in the file: others there are of somebody who records into it, too."""
-    _given: dict[str, int] = field(default_factory=dict)
+    _given: dict[str, int] = msgspec.field(default_factory=dict)
     """How many answers to each request were given."""
-    _secrets: set[str] = field(default_factory=set)
-    _writing: asyncio.Lock = field(default_factory=asyncio.Lock)
+    _secrets: set[str] = msgspec.field(default_factory=set)
+    _writing: asyncio.Lock = msgspec.field(default_factory=asyncio.Lock)
     _has_failed: bool = False
 
     @classmethod

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
+
+import msgspec
 
 from dnworker.sessions.transcript import Usage
 from dnworker.sessions.turn import TurnFailure
@@ -15,16 +16,14 @@ if TYPE_CHECKING:
     from dnworker.sessions.tools import Tool
 
 
-@dataclass(frozen=True, slots=True)
-class Piece:
+class Piece(msgspec.Struct, frozen=True):
     """One piece of an answer: text, or the reasoning before it."""
 
     text: str = ""
     reasoning: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class WantedCall:
+class WantedCall(msgspec.Struct, frozen=True):
     """A tool that the model wants called; arguments that are no object stay text."""
 
     id: str
@@ -32,8 +31,7 @@ class WantedCall:
     arguments: dict[str, Any] | str
 
 
-@dataclass(slots=True)
-class Answer:
+class Answer(msgspec.Struct):
     """One streamed answer, as far as it has come.
 
     Attributes:
@@ -48,8 +46,8 @@ class Answer:
 
     text: str = ""
     has_begun: bool = False
-    calls: list[WantedCall] = field(default_factory=list)
-    usage: Usage = field(default_factory=Usage)
+    calls: list[WantedCall] = msgspec.field(default_factory=list)
+    usage: Usage = msgspec.field(default_factory=Usage)
     cost_usd: float | None = None
     stop_reason: str | None = None
     whole: Any = None

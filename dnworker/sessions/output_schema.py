@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
@@ -26,8 +25,7 @@ class Misfit(ValueError):
     """An answer does not have the form; the text names the field, and what is wrong with it."""
 
 
-@dataclass(frozen=True)
-class OutputSchema:
+class OutputSchema(msgspec.Struct, frozen=True):
     """The form of an answer.
 
     Attributes:

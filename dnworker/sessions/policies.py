@@ -6,11 +6,11 @@ the permission of a person, or of the model named as `judge_model`.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+import msgspec
+from msgspec.structs import replace
 
 
-@dataclass(frozen=True, slots=True)
-class Policy:
+class Policy(msgspec.Struct, frozen=True):
     """One policy; `asks` is whether every tool call needs permission."""
 
     name: str

@@ -7,7 +7,6 @@ import json
 import re
 from collections.abc import Callable, Iterable
 from copy import copy
-from dataclasses import dataclass
 from functools import partial
 from typing import Any, Protocol, get_type_hints
 
@@ -45,8 +44,7 @@ class Tool(Protocol):
         """
 
 
-@dataclass(frozen=True)
-class FunctionTool:
+class FunctionTool(msgspec.Struct, frozen=True):
     """One function an agent may call."""
 
     name: str

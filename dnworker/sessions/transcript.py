@@ -8,7 +8,6 @@ from __future__ import annotations
 import json
 import uuid
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -37,13 +36,12 @@ class Usage(msgspec.Struct, kw_only=True):
         )
 
 
-@dataclass(slots=True)
-class ToolCall:
+class ToolCall(msgspec.Struct):
     """One call of a tool; `result` is None until it has ended."""
 
     name: str
     arguments: dict[str, Any] | str
-    id: str = field(default_factory=lambda: f"call_{new_id()[:24]}")
+    id: str = msgspec.field(default_factory=lambda: f"call_{new_id()[:24]}")
     result: str | None = None
     error: str | None = None
     error_type: str | None = None
@@ -58,12 +56,11 @@ class ToolCall:
         return {"name": self.name, "arguments": mask(self.arguments)}
 
 
-@dataclass(slots=True)
-class Generation:
+class Generation(msgspec.Struct):
     """One answer of the model: text, then the tools that it wants called."""
 
     text: str = ""
-    calls: list[ToolCall] = field(default_factory=list)
+    calls: list[ToolCall] = msgspec.field(default_factory=list)
     stop_reason: str | None = None
 
 

@@ -9,8 +9,9 @@ from __future__ import annotations
 import json
 import socket
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
+
+import msgspec
 
 from dnworker.core.errors import UsageError
 
@@ -24,8 +25,7 @@ WARNING = (
 )
 
 
-@dataclass
-class ProcessDebug:
+class ProcessDebug(msgspec.Struct):
     """How one worker's processes are debugged; a restart keeps the port where it is free."""
 
     wait: bool = False

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Sized
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, cast
+
+import msgspec
 
 from dnworker.core.envelope import RedeliveredEvent, own, redelivered
 from dnworker.core.handler_error import message_of, type_name
@@ -25,8 +26,7 @@ DISPATCH_BATCH = 64
 EventSource = Callable[[frozenset[str]], AsyncIterator["EventEnvelope"]]
 
 
-@dataclass(slots=True, frozen=True)
-class _Bound:
+class _Bound(msgspec.Struct, frozen=True):
     """An event handler with all that its invocations have in common."""
 
     handler: Any

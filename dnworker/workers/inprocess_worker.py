@@ -5,9 +5,10 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
+
+import msgspec
 
 from dnworker.capability.flags import gate_is_open
 from dnworker.capability.manifest import WorkerDefinition
@@ -31,8 +32,7 @@ from dnworker.workers.runner import NotStarted, Starting, WorkerRunner, to_its_e
 from dnworker.workers.services import Home, Services
 
 
-@dataclass(frozen=True)
-class Generation:
+class Generation(msgspec.Struct, frozen=True):
     """One version of a worker's handlers, and of what is declared of it."""
 
     number: int

@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import time
 from collections import OrderedDict, deque
-from dataclasses import dataclass, field
 from pathlib import Path
+
+import msgspec
 
 from dnworker.capability.reading import read_bytes
 from dnworker.core.errors import DnworkerError
@@ -36,8 +37,7 @@ FAILURE_STEP = 15
 """Failed calls are counted by so many seconds: 120 of these are 30 minutes."""
 
 
-@dataclass(slots=True)
-class Version:
+class Version(msgspec.Struct):
     """One text of a worker's file, as it was read at a start."""
 
     number: int
@@ -52,15 +52,14 @@ class Version:
     """The hash of what was read: the same text is the same version."""
 
 
-@dataclass(slots=True)
-class Life:
+class Life(msgspec.Struct):
     """What is kept of one worker."""
 
-    transitions: deque[Transition] = field(default_factory=lambda: deque(maxlen=RECORD_KEPT))
+    transitions: deque[Transition] = msgspec.field(default_factory=lambda: deque(maxlen=RECORD_KEPT))
     """The steps of all that has run under its name, oldest first."""
-    versions: deque[Version] = field(default_factory=lambda: deque(maxlen=VERSIONS_KEPT))
+    versions: deque[Version] = msgspec.field(default_factory=lambda: deque(maxlen=VERSIONS_KEPT))
     """The texts of its file, oldest first; none for a worker that is read from no file."""
-    failures: deque[list[int]] = field(default_factory=lambda: deque(maxlen=FAILURES_KEPT))
+    failures: deque[list[int]] = msgspec.field(default_factory=lambda: deque(maxlen=FAILURES_KEPT))
     """Failed calls: the number of the 15 seconds since 1970, and how many."""
 
     def note_failure(self, now: float) -> None:

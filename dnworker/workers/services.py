@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
+
+import msgspec
 
 from dnworker.capability.environment import RuntimeAddress
 from dnworker.capability.flags import Flag
@@ -177,15 +178,13 @@ class WorkerTokens(Protocol):
         """Accept this token no longer."""
 
 
-@dataclass(slots=True)
-class Observation:
+class Observation(msgspec.Struct):
     """Whether worker processes that start from now on are observed, where they run the reference's SDK."""
 
     is_on: bool = True
 
 
-@dataclass(frozen=True, slots=True)
-class Services:
+class Services(msgspec.Struct, frozen=True):
     """The parts of a runtime that its workers use; an engine makes one for all its workers."""
 
     bus: EventBus
@@ -212,27 +211,27 @@ class Services:
     """Remembers when schedules ran."""
     why_not_retried: Callable[[str, str | None], str | None] = lambda *_: None
     """Returns why a worker that is a process is given nothing again, though it is to be."""
-    holding: Holding = field(default_factory=HoldsAll)
+    holding: Holding = msgspec.field(default_factory=HoldsAll)
     """Says which workers run here."""
-    lives: Lives = field(default_factory=Lives)
+    lives: Lives = msgspec.field(default_factory=Lives)
     """What is kept of each worker over restarts and reloads."""
-    around: Around = field(default_factory=Around)
+    around: Around = msgspec.field(default_factory=Around)
     """What is put around the handlers of workers in this process."""
     process_locals: bool = False
     """Whether errors of worker processes have the values of variables."""
-    observation: Observation = field(default_factory=Observation)
+    observation: Observation = msgspec.field(default_factory=Observation)
     """Whether worker processes that run the reference's SDK are made to report."""
-    debugged: Debugged = field(default_factory=Debugged)
+    debugged: Debugged = msgspec.field(default_factory=Debugged)
     """Which worker processes start with debugpy."""
     restart: RestartPolicy | None = None
     """Whether worker processes that fail are started again; None if not."""
-    keep_state: set[str] = field(default_factory=set)
+    keep_state: set[str] = msgspec.field(default_factory=set)
     """The qualified names of workers whose state outlives them; cells say it of others."""
-    check_payloads: set[str] = field(default_factory=set)
+    check_payloads: set[str] = msgspec.field(default_factory=set)
     """The qualified names of workers that publish only what meets the declared types; cells say it, too."""
-    partitions: dict[str, Partition] = field(default_factory=dict)
+    partitions: dict[str, Partition] = msgspec.field(default_factory=dict)
     """How workers of several members are divided, by their qualified names."""
-    cgroups: Cgroups = field(default_factory=Cgroups)
+    cgroups: Cgroups = msgspec.field(default_factory=Cgroups)
     """Make a cgroup for each run of a worker process, where that is possible."""
 
     def use(

@@ -11,9 +11,11 @@ import contextvars
 import difflib
 from collections.abc import Callable, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
+
+import msgspec
 
 from dnworker.core.envelope import EventEnvelope, check_publishable, snapshot
 from dnworker.core.handler_error import describe
@@ -124,12 +126,11 @@ class ShadowClient:
         self.effects.append(effect_line(what, *args, **fields))
 
 
-@dataclass
-class Observation:
+class Observation(msgspec.Struct):
     """What one generation did with one event, as lines; `event` is None for its startup."""
 
     event: EventEnvelope | None
-    lines: list[str] = field(default_factory=list)
+    lines: list[str] = msgspec.field(default_factory=list)
 
 
 @dataclass(repr=False)

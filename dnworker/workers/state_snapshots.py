@@ -8,6 +8,8 @@ from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
+import msgspec
+
 from dnworker.core import values
 from dnworker.core.envelope import EventEnvelope
 from dnworker.core.errors import UsageError
@@ -42,8 +44,7 @@ _OVERHEAD = 500
 _CONTAINERS = ("dict", "list", "tuple", "set", "frozenset", "deque")
 
 
-@dataclass(frozen=True)
-class Missing:
+class Missing(msgspec.Struct, frozen=True):
     """A top-level key that a snapshot does not have."""
 
     key: str

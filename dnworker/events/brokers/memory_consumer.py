@@ -9,6 +9,7 @@ from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
 from typing import Protocol
 
+import msgspec
 from msgspec.structs import replace
 
 from dnworker.core.clock import Clock
@@ -17,8 +18,7 @@ from dnworker.events.brokers.base import DeliveryWatcher, Outcome, Outlet
 from dnworker.events.brokers.subscription import Subscription
 
 
-@dataclass(slots=True)
-class Unhandled:
+class Unhandled(msgspec.Struct):
     """An event that a worker has not handled, how often it was given it, and which handlers are done."""
 
     envelope: EventEnvelope

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
 from html import escape
 from typing import Any
+
+import msgspec
 
 from dnworker.core.errors import UsageError
 from dnworker.core.logs import LINES_KEPT, LogBook, LogLine
@@ -20,8 +21,7 @@ PAGED = 200
 """Lines above which `--all` shows the log in a pager."""
 
 
-@dataclass(frozen=True)
-class LogQuery:
+class LogQuery(msgspec.Struct, frozen=True):
     """Which lines of a log are wanted.
 
     `before` is the number of a line; `grep` is found anywhere in a line, in any case; `event` is an id.

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
 from html import escape
 from statistics import fmean
+
+import msgspec
 
 from dnworker.core.envelope import EventEnvelope
 from dnworker.core.short_values import short_value
@@ -26,8 +27,7 @@ ROWS_SHOWN = 500
 """Rows that are stored in the notebook; the object has all."""
 
 
-@dataclass(frozen=True)
-class Score:
+class Score(msgspec.Struct, frozen=True):
     """What became of one event.
 
     Attributes:
@@ -39,7 +39,7 @@ class Score:
 
     event: EventEnvelope
     trace: Trace
-    values: Mapping[str, float] = field(default_factory=dict)
+    values: Mapping[str, float] = msgspec.field(default_factory=dict)
     problem: str | None = None
 
 

@@ -7,10 +7,12 @@ import sys
 import threading
 from collections.abc import Callable
 from contextvars import ContextVar
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 from types import FrameType
 from typing import Any
+
+from msgspec.structs import replace
 
 from dnworker_jupyter.syntax.cell import Cell
 

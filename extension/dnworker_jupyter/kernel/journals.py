@@ -15,8 +15,10 @@ import logging
 import os
 import re
 from collections.abc import Collection, Iterator
-from dataclasses import dataclass, replace
 from pathlib import Path
+
+import msgspec
+from msgspec.structs import replace
 
 from dnworker.capability.reading import read_json
 from dnworker.core.files import home_directory, working_directory, write_atomically
@@ -35,8 +37,7 @@ FIND_LIMIT = 2.0
 """Seconds that the start of a kernel's runtime waits for disks to say which journal is its."""
 
 
-@dataclass(frozen=True)
-class Owner:
+class Owner(msgspec.Struct, frozen=True):
     """The notebook of a journal: where it was last, and the ids of its cells; none where they are unknown."""
 
     journal: Path

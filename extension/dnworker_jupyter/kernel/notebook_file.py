@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import dataclass
 from pathlib import Path
+
+import msgspec
 
 LONG_TEXT = 30
 """Characters from which on a cell's text says which notebook it is of; shorter ones are in many."""
 
 
-@dataclass(frozen=True)
-class SavedNotebook:
+class SavedNotebook(msgspec.Struct, frozen=True):
     """The notebook as it is saved: the sources of its code cells by id, and when, in seconds since 1970."""
 
     sources: dict[str, str]

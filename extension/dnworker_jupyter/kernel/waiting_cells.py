@@ -10,8 +10,9 @@ import asyncio
 from collections.abc import Callable, Coroutine, Iterator
 from contextlib import AbstractContextManager, contextmanager, suppress
 from contextvars import ContextVar, copy_context
-from dataclasses import dataclass
 from typing import Any, TypeVar
+
+import msgspec
 
 from dnworker.core.envelope import EventEnvelope
 from dnworker.core.invocation import Cause, Invocation, current_invocation
@@ -38,8 +39,7 @@ LONGEST_CHAIN = 1_000
 """Events above an invocation that are followed."""
 
 
-@dataclass(frozen=True)
-class Request:
+class Request(msgspec.Struct, frozen=True):
     """The request of a front end that a cell runs for, as ipykernel keeps it; `ident` says who answers."""
 
     ident: Any

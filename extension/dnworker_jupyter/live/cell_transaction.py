@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Coroutine
-from dataclasses import dataclass, field
 from typing import Any
+
+import msgspec
 
 from dnworker.workers.registry import Registered
 from dnworker.workers.worker import Worker
@@ -15,15 +16,14 @@ from dnworker_jupyter.syntax.cell import Cell
 from dnworker_jupyter.syntax.options import Options
 
 
-@dataclass
-class Draft:
+class Draft(msgspec.Struct):
     """What the running cell has registered so far."""
 
-    handlers_before: dict[int, tuple[Registered, ...]] = field(default_factory=dict)
+    handlers_before: dict[int, tuple[Registered, ...]] = msgspec.field(default_factory=dict)
     """The Workers that were there when it began, by identity, and which handlers they had."""
-    transactions: dict[str, CellTransaction] = field(default_factory=dict)
+    transactions: dict[str, CellTransaction] = msgspec.field(default_factory=dict)
     """By the worker's name."""
-    variables: dict[str, dict[str, str | None]] = field(default_factory=dict)
+    variables: dict[str, dict[str, str | None]] = msgspec.field(default_factory=dict)
     """By the worker's name, the variables that were set for it, with what they were before."""
     commit: Callable[[], Coroutine[Any, Any, str]] | None = None
     """What ends the cell instead of a registration, and returns its output."""

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping
-from dataclasses import dataclass, field, replace
 from typing import Any
+
+import msgspec
+from msgspec.structs import replace
 
 from dnworker.workers.registry import Registered
 from dnworker.workers.worker import Worker
@@ -14,13 +16,12 @@ from dnworker_jupyter.syntax.cell import Cell
 from dnworker_jupyter.syntax.options import Options
 
 
-@dataclass(frozen=True)
-class Generation:
+class Generation(msgspec.Struct, frozen=True):
     """One version of a worker: what its cells have registered, by the key of the cell, in their order."""
 
     number: int = 0
-    registrations: Mapping[str, Registration] = field(default_factory=dict)
-    options: Options = field(default_factory=Options)
+    registrations: Mapping[str, Registration] = msgspec.field(default_factory=dict)
+    options: Options = msgspec.field(default_factory=Options)
     at: float = 0.0
     """When it took effect, in seconds since 1970."""
     why: str = ""

@@ -5,8 +5,10 @@ from __future__ import annotations
 import inspect
 import time
 from collections.abc import Collection, Iterable
-from dataclasses import dataclass, field, replace
 from typing import Any
+
+import msgspec
+from msgspec.structs import replace
 
 from dnworker.core.handlers import HandlerKey, handler_name, numbered
 from dnworker.core.schedule import ScheduleSpec
@@ -16,8 +18,7 @@ from dnworker.workers.worker import Worker
 from dnworker_jupyter.syntax.cell import Cell
 
 
-@dataclass(frozen=True)
-class Handler:
+class Handler(msgspec.Struct, frozen=True):
     """One handler as a cell registered it."""
 
     key: HandlerKey
@@ -46,13 +47,12 @@ class Handler:
         return (self.key, self.source, self.enclosed)
 
 
-@dataclass(frozen=True)
-class Registration:
+class Registration(msgspec.Struct, frozen=True):
     """What one run of one cell registered for a worker."""
 
     cell: Cell
     handlers: tuple[Handler, ...]
-    seeds: dict[str, Any] = field(default_factory=dict)
+    seeds: dict[str, Any] = msgspec.field(default_factory=dict)
     removed: frozenset[str] = frozenset()
     """Keys that its cell took out of the state."""
     twice: tuple[str, ...] = ()
@@ -60,7 +60,7 @@ class Registration:
     shared: bool = False
     left_out: tuple[Handler, ...] = ()
     """Handlers that its cell registers, and that `%worker remove` took out since."""
-    at: float = field(default_factory=time.time)
+    at: float = msgspec.field(default_factory=time.time)
     """When it took effect, in seconds since 1970."""
 
     def without(self, handlers: Collection[Handler]) -> Registration:
@@ -73,8 +73,7 @@ class Registration:
         return replace(self, handlers=left, left_out=(*self.left_out, *handlers))
 
 
-@dataclass(frozen=True)
-class Change:
+class Change(msgspec.Struct, frozen=True):
     """What a commit changed, for the report to the user."""
 
     added: tuple[Handler, ...]

@@ -6,9 +6,10 @@ import ast
 import inspect
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+import msgspec
 
 from dnworker.core.errors import ApiError, UsageError, code_of
 from dnworker.runtime import Runtime
@@ -55,8 +56,7 @@ def agent_parser() -> Parser:
     return parser
 
 
-@dataclass(frozen=True)
-class AgentOptions:
+class AgentOptions(msgspec.Struct, frozen=True):
     """The options of an `%%agent` line."""
 
     name: str | None
@@ -134,8 +134,7 @@ def register_agent(runtime: Runtime, name: str, reply: Any, output: OutputSchema
         runtime.agents.register(name, reply, output=output)
 
 
-@dataclass(frozen=True)
-class AgentCell:
+class AgentCell(msgspec.Struct, frozen=True):
     """A scripted agent's cell, while it runs."""
 
     context: MagicContext

@@ -5,11 +5,12 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import msgspec
 from IPython.display import display
+from msgspec.structs import asdict
 
 from dnworker.core.errors import UsageError
 from dnworker.core.topology import TOPOLOGIES, Topology
@@ -35,8 +36,7 @@ if TYPE_CHECKING:  # the exporter is imported when the first export needs it
 VERBS = ("export", "check", "diff", "load", "reload", "unload", "flag")
 
 
-@dataclass(frozen=True)
-class CapabilityOptions:
+class CapabilityOptions(msgspec.Struct, frozen=True):
     """The options of a `%capability` line."""
 
     verb: str
@@ -87,8 +87,7 @@ def capability_parser() -> Parser:
 # -- requests: the fields of each are the options that it takes ----------------------------------------
 
 
-@dataclass(frozen=True)
-class Diff:
+class Diff(msgspec.Struct, frozen=True):
     """Compare what an export would write with the last one."""
 
     path: Path
@@ -96,16 +95,14 @@ class Diff:
     topology: Topology
 
 
-@dataclass(frozen=True)
-class Check(Diff):
+class Check(Diff, frozen=True):
     """Run what an export would write, and compare it with the notebook."""
 
     events: Path | None
     sdk: str | None
 
 
-@dataclass(frozen=True)
-class Write(Diff):
+class Write(Diff, frozen=True):
     """Write an export; with `check` only if it passes."""
 
     force: bool
@@ -138,7 +135,7 @@ def read_request(options: CapabilityOptions, default: str) -> Request:
         raise UsageError(
             f"%capability {verb} takes one word, not {options.path!r} and {options.value!r}", code="DN101"
         )
-    taken = {field.name for field in fields(kind)}
+    taken = set(kind.__struct_fields__)
     of_checks = {"events", "sdk"}
     meant = taken - of_checks if kind is Write and not options.check else taken
     if verb != options.verb:
@@ -150,7 +147,7 @@ def read_request(options: CapabilityOptions, default: str) -> Request:
         raise UsageError(
             "%capability load: --replace and --beside exclude each other; leave one out", code="DN103"
         )
-    given: dict[str, Any] = vars(options) | {
+    given: dict[str, Any] = asdict(options) | {
         "name": options.path,
         "path": Path(options.path or default).expanduser(),
         "events": None if options.events is None else Path(options.events).expanduser(),

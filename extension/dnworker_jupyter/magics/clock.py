@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from datetime import datetime
+
+import msgspec
 
 from dnworker.core.clock import SwitchClock, turn_loop
 from dnworker.core.errors import UsageError
@@ -23,8 +24,7 @@ _UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0, "d": 86400
 _PART = re.compile(r"(\d+(?:\.\d+)?)(ms|min|[smhdw])")
 
 
-@dataclass(frozen=True)
-class ClockOptions:
+class ClockOptions(msgspec.Struct, frozen=True):
     """The options of a `%clock` line."""
 
     words: list[str]

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
+
+import msgspec
 
 from dnworker.core.errors import UsageError, code_of
 from dnworker.core.files import working_directory
@@ -21,8 +22,7 @@ from dnworker_jupyter.magics.durable import tried, use_broker
 WAY = "%runtime join"
 
 
-@dataclass(frozen=True)
-class Joining:
+class Joining(msgspec.Struct, frozen=True):
     """How a notebook joins others."""
 
     url: str | None

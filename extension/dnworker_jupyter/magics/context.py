@@ -5,8 +5,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
+
+import msgspec
 
 from dnworker.core.errors import NotFound, UsageError, code_of
 from dnworker.engine.state_watch import StateWatch
@@ -39,8 +40,7 @@ class Interrupted(UsageError):
     code = "DN109"
 
 
-@dataclass(kw_only=True)
-class MagicContext:
+class MagicContext(msgspec.Struct, kw_only=True):
     """The parts of a notebook that magics use, and the workers by name."""
 
     # the kernel and the runtime on its loop

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
+import msgspec
 
 from dnworker.core.errors import ApiError, UsageError, code_of
 from dnworker.engine import dead_letters
@@ -21,8 +22,7 @@ VERBS = ("list", "show", "retry", "drop")
 ROWS_SHOWN = 100
 
 
-@dataclass(frozen=True)
-class DeadOptions:
+class DeadOptions(msgspec.Struct, frozen=True):
     """The options of a `%dead` line."""
 
     words: list[str]

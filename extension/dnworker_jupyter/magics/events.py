@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+import msgspec
 
 from dnworker.core.envelope import EventEnvelope, has_payload
 from dnworker.core.errors import NotFound, UsageError
@@ -31,8 +32,7 @@ SHOWN = 20
 """Events that are shown or saved, where nobody says how many."""
 
 
-@dataclass(frozen=True)
-class EventsOptions:
+class EventsOptions(msgspec.Struct, frozen=True):
     """The options of an `%events` line."""
 
     words: list[str]

@@ -8,8 +8,9 @@ import json
 import math
 import time
 from collections.abc import Callable, Coroutine
-from dataclasses import dataclass
 from typing import Any
+
+import msgspec
 
 from dnworker.core.errors import ApiError, Invalid, NotFound, UsageError, code_of
 from dnworker.core.text import shorten
@@ -28,8 +29,7 @@ LONGEST_SHOWN = 80
 """Characters of a suggested payload that are shown."""
 
 
-@dataclass(frozen=True)
-class FireOptions:
+class FireOptions(msgspec.Struct, frozen=True):
     """The options of a `%fire` line."""
 
     kind: str

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import msgspec
@@ -23,8 +22,7 @@ from dnworker_jupyter.magics.context import MagicContext
 from dnworker_jupyter.magics.state import what_is_kept
 
 
-@dataclass(frozen=True)
-class _Chosen:
+class _Chosen(msgspec.Struct, frozen=True):
     """The event, the worker, and its state before the event."""
 
     event: EventEnvelope

@@ -5,9 +5,10 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from contextlib import ExitStack
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+
+import msgspec
 
 from dnworker.capability.manifest import CapabilityManifest, parse_manifest
 from dnworker.core.errors import Conflict, ManifestError, UsageError, WorkerFailed
@@ -26,8 +27,7 @@ from dnworker_jupyter.syntax.cell import Cell
 from dnworker_jupyter.syntax.options import Parser, split
 
 
-@dataclass(frozen=True)
-class HeadOptions:
+class HeadOptions(msgspec.Struct, frozen=True):
     """The options of a `%%capability` line."""
 
     dir: str | None

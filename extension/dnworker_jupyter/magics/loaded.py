@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
+
+import msgspec
 
 from dnworker.capability.components import real_root
 from dnworker.capability.flags import Flag, flag_variable, parse_word
@@ -20,8 +21,7 @@ from dnworker_jupyter.live.workers import LiveWorkers
 from dnworker_jupyter.syntax.options import nearest
 
 
-@dataclass(frozen=True)
-class Load:
+class Load(msgspec.Struct, frozen=True):
     """Load a capability from its directory: in place of the notebook's workers that it doubles, or beside."""
 
     path: Path
@@ -29,22 +29,19 @@ class Load:
     beside: bool = False
 
 
-@dataclass(frozen=True)
-class Reload:
+class Reload(msgspec.Struct, frozen=True):
     """Read a capability again."""
 
     name: str | None
 
 
-@dataclass(frozen=True)
-class Unload:
+class Unload(msgspec.Struct, frozen=True):
     """End a loaded capability."""
 
     name: str | None
 
 
-@dataclass(frozen=True)
-class SetFlag:
+class SetFlag(msgspec.Struct, frozen=True):
     """Show flags, or set one."""
 
     name: str | None

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
+
+import msgspec
 
 from dnworker.core.errors import UsageError
 from dnworker.core.files import write_atomically
@@ -12,8 +13,7 @@ from dnworker_jupyter.magics.context import MagicContext
 from dnworker_jupyter.syntax.options import Parser
 
 
-@dataclass(frozen=True)
-class MapOptions:
+class MapOptions(msgspec.Struct, frozen=True):
     """The options of a `%map` line."""
 
     name: str | None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import msgspec
 
 from dnworker.core.errors import UsageError
 from dnworker_jupyter.display.docks import PLACES
@@ -11,8 +11,7 @@ from dnworker_jupyter.syntax.cell import Cell
 from dnworker_jupyter.syntax.options import Parser
 
 
-@dataclass(frozen=True)
-class PanelOptions:
+class PanelOptions(msgspec.Struct, frozen=True):
     """The options of a `%panel` line."""
 
     name: str | None

@@ -6,9 +6,10 @@ import asyncio
 import math
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+import msgspec
 
 from dnworker.core.envelope import EventEnvelope
 from dnworker.core.errors import ApiError, UsageError, code_of
@@ -60,8 +61,7 @@ class Traces:
         return f"<p>{self._title()}</p>" + "".join(map(trace_html, self.traces))
 
 
-@dataclass(frozen=True)
-class ReplayOptions:
+class ReplayOptions(msgspec.Struct, frozen=True):
     """The options of a `%replay` line."""
 
     what: list[str]

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+
+import msgspec
 
 from dnworker.core.errors import UsageError
 from dnworker.core.topology import SILENT
@@ -28,8 +29,7 @@ _OF_MCP = ("allow_write", "stop", "undo")
 _OF_ATTACH = ("token_file", "ca", "shadow", "live", "only_different", "last", "worker")
 
 
-@dataclass(frozen=True)
-class RuntimeOptions:
+class RuntimeOptions(msgspec.Struct, frozen=True):
     """The options of a `%runtime` line."""
 
     what: str

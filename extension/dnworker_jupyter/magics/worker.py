@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, field
 from typing import Literal
 
+import msgspec
 from IPython.core.page import page
 
 from dnworker.core.causes import because
@@ -43,8 +43,7 @@ TRIES_SHOWN = 5
 """Events that wait for their next try of which `%worker NAME` says when that is."""
 
 
-@dataclass(frozen=True)
-class WorkerOptions:
+class WorkerOptions(msgspec.Struct, frozen=True):
     """The options of a `%worker` line."""
 
     words: list[str]
@@ -54,7 +53,7 @@ class WorkerOptions:
     trigger: str | None = None
     before: str | None = None
     restore: str | None = None
-    keep: list[str] = field(default_factory=list)
+    keep: list[str] = msgspec.field(default_factory=list)
     changes: Literal["on", "off"] | None = None
     all: bool = False
     grep: str | None = None

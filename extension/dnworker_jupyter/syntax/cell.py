@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import NamedTuple
 
+import msgspec
 
-@dataclass(frozen=True)
-class Cell:
+
+class Cell(msgspec.Struct, frozen=True):
     """One cell as it was last run.
 
     `number` is its execution count; `id` is the front end's, where it sends one.

@@ -7,9 +7,10 @@ import ast
 import json
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 from typing import Any, NoReturn, TypeVar
+
+import msgspec
 
 from dnworker.core.errors import UsageError
 from dnworker.core.handlers import check_worker_name
@@ -26,12 +27,11 @@ _UNRECOGNIZED = "unrecognized arguments: "
 _NAME_REFERENCE = re.compile(r"\{([A-Za-z_][A-Za-z0-9_]*)\}")
 
 
-@dataclass(frozen=True)
-class Options:
+class Options(msgspec.Struct, frozen=True):
     """The options of a `%%worker` line that belong to the worker."""
 
     when: tuple[str, ...] = ()
-    env: dict[str, str] = field(default_factory=dict)
+    env: dict[str, str] = msgspec.field(default_factory=dict)
     topology: str | None = None
     """How the export runs it; None for the topology of the export."""
     file: str | None = None
@@ -60,8 +60,7 @@ def merged(given: Iterable[Options]) -> Options:
     return found
 
 
-@dataclass(frozen=True)
-class WorkerLine:
+class WorkerLine(msgspec.Struct, frozen=True):
     """A `%%worker` line as it was read."""
 
     name: str

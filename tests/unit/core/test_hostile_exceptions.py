@@ -5,11 +5,11 @@ from __future__ import annotations
 import asyncio
 import os
 import types
-from dataclasses import replace
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from dnworker.core.handler_error import LONGEST_MESSAGE, describe, message_of, type_name, within_bounds
 

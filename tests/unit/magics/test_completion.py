@@ -18,7 +18,7 @@ def context():
         SimpleNamespace(worker="notebook:bridge", seq=12),
         SimpleNamespace(worker="notebook:other", seq=14),
     ]
-    parts: dict[str, Any] = dict.fromkeys(MagicContext.__dataclass_fields__)
+    parts: dict[str, Any] = dict.fromkeys(MagicContext.__struct_fields__)
     return MagicContext(**cast(Any, parts | {"states": SimpleNamespace(snapshots=kept)}))
 
 

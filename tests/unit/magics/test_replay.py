@@ -37,7 +37,7 @@ async def context():
     async with Runtime(port=None) as runtime:
         await runtime.add(generation("live"))
         await runtime.fire("ask", {"n": 1})
-        parts: dict[str, Any] = dict.fromkeys(MagicContext.__dataclass_fields__)
+        parts: dict[str, Any] = dict.fromkeys(MagicContext.__struct_fields__)
         parts |= {"runtime": runtime, "live": [live], "shell": SimpleNamespace(user_ns={})}
         yield MagicContext(**cast(Any, parts))
 

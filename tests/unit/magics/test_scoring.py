@@ -48,7 +48,7 @@ async def context():
         await runtime.add(worker)
         for n in (1, 2, 3):
             await runtime.fire("ask", {"n": n})
-        parts: dict[str, Any] = dict.fromkeys(MagicContext.__dataclass_fields__)
+        parts: dict[str, Any] = dict.fromkeys(MagicContext.__struct_fields__)
         parts |= {"runtime": runtime, "live": [], "shell": SimpleNamespace(user_ns=names)}
         yield MagicContext(**cast(Any, parts))
 

@@ -20,7 +20,7 @@ async def context():
     """As much of a context as `%worker` needs for a worker that no cells made."""
     async with Runtime(port=None) as runtime:
         await runtime.add(Worker("bridge"))
-        parts: dict[str, Any] = dict.fromkeys(MagicContext.__dataclass_fields__)
+        parts: dict[str, Any] = dict.fromkeys(MagicContext.__struct_fields__)
         parts |= {"runtime": runtime, "live": LiveWorkers(), "shell": SimpleNamespace(user_ns={})}
         parts["transactions"] = SimpleNamespace(forget=lambda managed: None)
         yield MagicContext(**cast(Any, parts))

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import dataclasses
-
 import pytest
+from msgspec import structs
 
 from dnworker import Worker
 from dnworker.core.frames import Frame
@@ -233,6 +232,6 @@ def test_a_frame_whose_place_has_no_line_marks_none():
     error = describe(ValueError("x"))
     frames = [Frame(place, "f", "") for place in ("<frozen x>", "w.py, line 12", "w.py, line x", "w.py")]
     call = Invocation("a:w", "h", "event")
-    call.error = dataclasses.replace(error, frames=tuple(frames))
+    call.error = structs.replace(error, frames=tuple(frames))
     code = HandlerSource("def f():\n  g()\n  h()", "w.py, line 11", 11)
     assert call_part._marked(call, code) == [12]

@@ -6,9 +6,9 @@ import asyncio
 import contextlib
 import random
 import sys
-from dataclasses import replace
 
 import pytest
+from msgspec.structs import replace
 
 from dnworker import Worker, WorkerState
 from dnworker.capability.manifest import WorkerDefinition

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+import msgspec
 
 from dnworker.core.errors import UsageError
 from dnworker.events.brokers.jetstream.credentials import is_seed, tls_context
@@ -17,8 +18,7 @@ if TYPE_CHECKING:
 LACKING = "needs nats-py; install it with: pip install 'dnworker[cluster]'"
 
 
-@dataclass(frozen=True, kw_only=True)
-class Files:
+class Files(msgspec.Struct, frozen=True, kw_only=True):
     """The files of a user that a node signs in with."""
 
     creds: Path | None = None

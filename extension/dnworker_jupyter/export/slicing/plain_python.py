@@ -12,6 +12,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
+from msgspec import structs
+
 from dnworker.core.handlers import DECORATORS
 from dnworker_jupyter.export.slicing.cells import SourceCell
 from dnworker_jupyter.export.slicing.reads import names_of
@@ -43,7 +45,7 @@ def unfold(cells: Sequence[SourceCell]) -> list[SourceCell]:
 def _of_magic(cell: SourceCell, nodes: list[ast.stmt], before: Handles) -> Handles:
     """Return what the name `worker` stands for, once a cell has run, if a `%%worker` cell has bound it."""
     if cell.category == "worker" and cell.line is not None:
-        return {"worker": replace(cell.line, options=Options(), shared=False)}
+        return {"worker": structs.replace(cell.line, options=Options(), shared=False)}
     return {} if before and "worker" in names_of(nodes).binds else before
 
 
