@@ -26,26 +26,31 @@ from dnworker.engine.running import running
 Action = Callable[[RuntimeClient, argparse.Namespace], Coroutine[Any, Any, int]]
 
 
-def add_commands(commands: Any, common: argparse.ArgumentParser) -> None:
-    """Declare the commands."""
-    there = argparse.ArgumentParser(add_help=False)
-    add_address(there)
+def add_restart(parser: argparse.ArgumentParser) -> None:
+    """Declare the arguments of `restart`."""
+    add_address(parser)
+    parser.add_argument("worker", nargs="+", metavar="CAPABILITY:WORKER")
+    parser.add_argument("--force", action="store_true", help="also those that are running")
+    parser.set_defaults(command=_checked_restart)
 
-    restart = commands.add_parser("restart", parents=[common, there], help="start workers again that stopped")
-    restart.add_argument("worker", nargs="+", metavar="CAPABILITY:WORKER")
-    restart.add_argument("--force", action="store_true", help="also those that are running")
-    restart.set_defaults(command=_checked_restart)
 
-    fire = commands.add_parser("fire", parents=[common, there], help="publish an event")
-    fire.add_argument("kind")
-    fire.add_argument("field", nargs="*", metavar="KEY=VALUE", help="of the payload; values are JSON or text")
-    fire.add_argument("--payload", metavar="JSON", help="the whole payload; - reads it from stdin")
-    fire.add_argument("--session", metavar="ID", help="publish to this session")
-    fire.set_defaults(command=_checked_fire)
+def add_fire(parser: argparse.ArgumentParser) -> None:
+    """Declare the arguments of `fire`."""
+    add_address(parser)
+    parser.add_argument("kind")
+    parser.add_argument(
+        "field", nargs="*", metavar="KEY=VALUE", help="of the payload; values are JSON or text"
+    )
+    parser.add_argument("--payload", metavar="JSON", help="the whole payload; - reads it from stdin")
+    parser.add_argument("--session", metavar="ID", help="publish to this session")
+    parser.set_defaults(command=_checked_fire)
 
-    panel = commands.add_parser("panel", parents=[common, there], help="open the panel in a browser")
-    panel.add_argument("--no-browser", action="store_true", help="print the address, good for 30 s")
-    panel.set_defaults(command=with_client(_panel))
+
+def add_panel(parser: argparse.ArgumentParser) -> None:
+    """Declare the arguments of `panel`."""
+    add_address(parser)
+    parser.add_argument("--no-browser", action="store_true", help="print the address, good for 30 s")
+    parser.set_defaults(command=with_client(_panel))
 
 
 def add_address(parser: argparse.ArgumentParser) -> None:
