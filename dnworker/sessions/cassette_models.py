@@ -10,7 +10,8 @@ import msgspec
 
 from dnworker.core.handler_error import message_of, type_name
 from dnworker.core.masking import mask
-from dnworker.sessions.cassette import Cassette, Request
+from dnworker.sessions.cassette import Cassette
+from dnworker.sessions.cassette_file import Request
 from dnworker.sessions.model_answer import Answer, Piece, WantedCall
 from dnworker.sessions.transcript import ToolCall, Usage
 from dnworker.sessions.turn import TurnFailure
