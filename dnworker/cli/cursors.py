@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from dnworker.cli.choosing import by_workers
 from dnworker.cli.durable_options import DEFAULT_FILE, parse_start
 from dnworker.cli.remote import add_address, with_client
 from dnworker.cli.tables import print_table
@@ -72,7 +73,7 @@ def cursors(options: argparse.Namespace) -> int:
                 )
         return asyncio.run(_in_file(options))
     try:
-        return with_client(_in_runtime)(options)
+        return with_client(_in_runtime, by_workers())(options)
     except RuntimeUnavailable as exc:
         raise UsageError(
             f"{exc}; of a runtime that is down: --file {DEFAULT_FILE}", code=code_of(exc) or "DN903"

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import httpx
 import msgspec
 
+from dnworker.cli.choosing import by_dead_letter
 from dnworker.cli.remote import add_address, with_client
 from dnworker.cli.tables import print_table
 from dnworker.cli.terminal import is_terminal, print_line
@@ -51,7 +52,7 @@ def dead(options: argparse.Namespace) -> int:
             code="DN319",
         )
     try:
-        return with_client(_dead)(options)
+        return with_client(_dead, by_dead_letter())(options)
     except RuntimeUnavailable as exc:
         raise UsageError(
             f"{exc}; `dnworker serve --durable FILE` shows those that a file keeps",

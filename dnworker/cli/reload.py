@@ -6,6 +6,7 @@ import argparse
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
+from dnworker.cli.choosing import by_capability
 from dnworker.cli.remote import add_address, with_client
 from dnworker.cli.text import print_json, printable
 from dnworker.core.errors import UsageError
@@ -40,7 +41,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help=f"do not wait, for {WAIT:g} s at most, until the workers have started or failed",
     )
     add_address(parser)
-    parser.set_defaults(command=with_client(_reload))
+    parser.set_defaults(command=with_client(_reload, by_capability()))
 
 
 async def _reload(client: RuntimeClient, options: argparse.Namespace) -> int:

@@ -15,6 +15,7 @@ from typing import Any
 
 import httpx
 
+from dnworker.cli.choosing import Named, by_listener, by_workers, choose, several
 from dnworker.cli.text import print_json
 from dnworker.client.address import resolve_url, socket_of
 from dnworker.client.client import RuntimeClient
@@ -100,12 +101,17 @@ def tls_of(url: str, options: argparse.Namespace) -> ssl.SSLContext | None:
     return None
 
 
-def with_client(action: Action) -> Callable[[argparse.Namespace], int]:
-    """Return a command that does something with the client of the runtime that is meant."""
+def with_client(action: Action, named: Named | None = None) -> Callable[[argparse.Namespace], int]:
+    """Return a command that does something with the client of the runtime that is meant.
+
+    Args:
+        action: what it does.
+        named: by what one of several runtimes is chosen; None where the user must name it.
+    """
 
     def command(options: argparse.Namespace) -> int:
         try:
-            return asyncio.run(_run(action, options))
+            return asyncio.run(_run(action, options, named))
         except KeyboardInterrupt:
             return 130
         except httpx.HTTPStatusError as exc:
@@ -118,7 +124,10 @@ def with_client(action: Action) -> Callable[[argparse.Namespace], int]:
     return command
 
 
-async def _run(action: Action, options: argparse.Namespace) -> int:
+async def _run(action: Action, options: argparse.Namespace, named: Named | None) -> int:
+    if named is not None and not is_named(options) and len(here := running()) > 1:
+        chosen = await choose(named, options, here, lambda one: _client_of(options, one.url))
+        options = argparse.Namespace(**vars(options) | {"url": chosen.url})
     async with make_client(options) as client:
         return await action(client, options)
 
@@ -138,6 +147,10 @@ def make_client(options: argparse.Namespace) -> RuntimeClient:
     return RuntimeClient(url, auth_token=token, tls=tls_of(url, options))
 
 
+def _client_of(options: argparse.Namespace, url: str) -> RuntimeClient:
+    return make_client(argparse.Namespace(**vars(options) | {"url": url}))
+
+
 def find_runtime(url: str | None, token_file: Path | None) -> tuple[str, str | None]:
     """Return where the runtime is and its token, None for that of the environment.
 
@@ -153,8 +166,7 @@ def find_runtime(url: str | None, token_file: Path | None) -> tuple[str, str | N
         raise UsageError(str(exc).replace("server_url", "--url"), code="DN906") from exc
     here = [one for one in found if wanted is None or wanted in (one.url, *one.addresses)]
     if wanted is None and len(here) > 1:
-        listed = "; ".join(one.described for one in here)
-        raise UsageError(f"several runtimes run here; name one with --url: {listed}", code="DN906")
+        raise several(here)
     if here and here[0].waits_for_us:
         raise UsageError(
             f"{here[0].url} is the runtime of the notebook that runs this command, and its kernel waits for "
@@ -217,7 +229,7 @@ def _checked_restart(options: argparse.Namespace) -> int:
             raise UsageError(
                 f"{name!r} is no worker; name it as capability:worker, as `dnworker ps` does", code="DN301"
             )
-    return with_client(_restart)(options)
+    return with_client(_restart, by_workers())(options)
 
 
 async def _restart(client: RuntimeClient, options: argparse.Namespace) -> int:
@@ -248,7 +260,7 @@ def _checked_fire(options: argparse.Namespace) -> int:
             code="DN205",
         )
     options.fields = _payload(options)
-    return with_client(_fire)(options)
+    return with_client(_fire, by_listener())(options)
 
 
 async def _fire(client: RuntimeClient, options: argparse.Namespace) -> int:

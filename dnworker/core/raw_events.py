@@ -103,7 +103,10 @@ class GenerationStep(Payload):
     stop_reason: str
     model: str | None
     failed: bool
-    extra: dict[str, Any]
+    extra: Annotated[
+        dict[str, Any],
+        Meta(description="`output` is the answer as a value, of an agent whose answers have a form"),
+    ]
 
 
 class GenerationRetry(Payload):

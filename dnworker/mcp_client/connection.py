@@ -9,6 +9,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
 
+from dnworker.core.tool_files import ToolText
 from dnworker.mcp_client.frames import (
     BadFrame,
     Call,
@@ -121,7 +122,9 @@ class Connection:
     # -- calls -----------------------------------------------------------------------------------------
 
     async def call(self, tool: str, arguments: dict[str, Any]) -> str:
-        """Call a tool and return its text; when the caller is cancelled, the server is told.
+        """Call a tool and return its text, with images as a `ToolText`.
+
+        When the caller is cancelled, the server is told.
 
         Raises:
             MCPToolError: the tool answered with an error.
@@ -155,7 +158,7 @@ class Connection:
             raise MCPServerError(f"{text} while the call ran; whether it was done is not known")
         if result.is_error:
             raise MCPToolError(text)
-        return text
+        return ToolText(text, result.files) if result.files else text
 
     async def _read(self) -> None:
         try:

@@ -12,6 +12,8 @@ from typing import Any, TypeVar
 
 import msgspec
 
+from dnworker.core.tool_files import ToolFile
+
 LONGEST_ANSWER = 1_048_576
 """Bytes of a tool's answer that a model gets; of a larger one it is told the size."""
 
@@ -110,7 +112,7 @@ class Tools(msgspec.Struct, tag="tools"):
 
 
 class Result(msgspec.Struct, tag="result"):
-    """What came of a call: the tool's text, its own error, or why there is none."""
+    """What came of a call: the tool's text and images, its own error, or why there is none."""
 
     id: int
     text: str
@@ -119,6 +121,7 @@ class Result(msgspec.Struct, tag="result"):
     """Whether the server, and not the tool, failed."""
     is_undone: bool = False
     """Whether it is certain that the tool did nothing."""
+    files: list[ToolFile] = []
 
 
 class Ended(msgspec.Struct, tag="ended"):

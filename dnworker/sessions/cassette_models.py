@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import aclosing
 from typing import TYPE_CHECKING, Any
@@ -10,7 +11,9 @@ import msgspec
 
 from dnworker.core.handler_error import message_of, type_name
 from dnworker.core.masking import mask
-from dnworker.sessions.cassette import Cassette, Request
+from dnworker.core.tool_files import files_of
+from dnworker.sessions.cassette import Cassette
+from dnworker.sessions.cassette_file import Request
 from dnworker.sessions.model_answer import Answer, Piece, WantedCall
 from dnworker.sessions.transcript import ToolCall, Usage
 from dnworker.sessions.turn import TurnFailure
@@ -40,7 +43,7 @@ class PlainTalk:
         """Add an answer of the model, and the results of the tools that it wanted called."""
         results = list(results)
         self.messages.append({"role": "assistant", "text": answer.text, "calls": _calls(answer)})
-        self.messages += [{"role": "tool", "name": call.name, "result": result} for call, result in results]
+        self.messages += [_result(call, text) for call, text in results]
         if self.inner is not None:
             self.inner.go_on(answer, results)
 
@@ -169,6 +172,13 @@ def _request(
         "output": None if output is None else output.schema,
     }
     return {name: value for name, value in request.items() if value}
+
+
+def _result(call: WantedCall, text: str) -> dict[str, Any]:
+    """Return a tool's result; of its files what tells them apart."""
+    hashes = [hashlib.sha256(file.data).hexdigest() for file in files_of(text)]
+    said = {"role": "tool", "name": call.name, "result": str(text)}
+    return said | {"files": hashes} if hashes else said
 
 
 def _calls(answer: Answer) -> list[dict[str, Any]]:

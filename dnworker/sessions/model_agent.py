@@ -133,7 +133,7 @@ class ModelAgent:
         results = []
         for call in done.calls:
             try:
-                result = await turn.call_tool(call.name, call.arguments, call_id=call.id)
+                result = await turn.run_tool(call.name, call.arguments, call_id=call.id)
             except Exception as exc:  # a tool's failure is news for the model, not the end of the turn
                 result = f"{type_name(exc)}: {message_of(exc)}"
             results.append((call, result))

@@ -1,4 +1,4 @@
-"""Models by pydantic-ai: the only files that import it are this one and `model_failures.py`.
+"""Models by pydantic-ai: this file, `model_conversation.py` and `model_failures.py` alone import it.
 
 Importing it takes a second or more: `ModelPool` does so on a thread, when the first model is asked. What is
 used of it is its layer of models; policies, tools, steps and retries are ours. Why:
@@ -8,9 +8,10 @@ docs/decisions/0055-models-by-a-library.md.
 from __future__ import annotations
 
 import json
+import logging
 import re
 import warnings
-from collections.abc import AsyncGenerator, Iterable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from contextvars import ContextVar
 from dataclasses import replace
@@ -20,20 +21,15 @@ from urllib.parse import urlsplit
 import httpx
 import httpx2
 import pydantic_ai.direct
+from pydantic_ai.exceptions import ModelHTTPError
 from pydantic_ai.messages import (
-    ModelMessage,
-    ModelRequest,
-    ModelRequestPart,
     ModelResponse,
     PartDeltaEvent,
     PartStartEvent,
-    SystemPromptPart,
     TextPart,
     TextPartDelta,
     ThinkingPart,
     ThinkingPartDelta,
-    ToolReturnPart,
-    UserPromptPart,
 )
 from pydantic_ai.models import Model, ModelRequestParameters, create_async_httpx2_client
 from pydantic_ai.output import OutputObjectDefinition
@@ -41,6 +37,7 @@ from pydantic_ai.settings import ModelSettings
 from pydantic_ai.tools import ToolDefinition
 
 from dnworker.sessions.model_answer import Answer, Piece, WantedCall
+from dnworker.sessions.model_conversation import Conversation
 from dnworker.sessions.model_failures import ENDED, Asked, failure_of
 from dnworker.sessions.transcript import Usage
 
@@ -48,6 +45,8 @@ if TYPE_CHECKING:
     from dnworker.sessions.model_endpoint import ModelEndpoint
     from dnworker.sessions.output_schema import OutputSchema
     from dnworker.sessions.tools import Tool
+
+log = logging.getLogger("dnworker.agents")
 
 CONNECT, READ = 10.0, 300.0
 """Seconds for a connection, and for the next byte of an answer."""
@@ -78,44 +77,8 @@ _SAME_WORDS = {"openai", "ollama", "groq"}
 """Providers that have OpenAI's words: they get parameters as they are given."""
 
 
-class Conversation:
-    """What a model is sent: alternating requests and answers, as all providers take them."""
-
-    def __init__(self) -> None:
-        self.messages: list[ModelMessage] = []
-
-    def say(self, role: str, text: str) -> None:
-        """Add a message of a role: `system`, `user` or `assistant`."""
-        match role:
-            case "system":
-                self._request(SystemPromptPart(text))
-            case "assistant":
-                self._respond(text)
-            case _:
-                self._request(UserPromptPart(text))
-
-    def go_on(self, answer: Answer, results: Iterable[tuple[WantedCall, str]]) -> None:
-        """Add an answer of the model, whole, and the results of the tools that it wanted called."""
-        assert isinstance(answer.whole, ModelResponse), "an answer that has ended has one"
-        self.messages.append(answer.whole)
-        for call, result in results:
-            self._request(ToolReturnPart(call.name, result, tool_call_id=call.id))
-
-    def _request(self, part: ModelRequestPart) -> None:
-        last = self.messages[-1] if self.messages else None
-        if isinstance(last, ModelRequest):
-            last.parts = [*last.parts, part]
-        else:
-            self.messages.append(ModelRequest([part]))
-
-    def _respond(self, text: str) -> None:
-        if not text:
-            return  # providers refuse an answer without text
-        last = self.messages[-1] if self.messages else None
-        if isinstance(last, ModelResponse):
-            last.parts = [*last.parts, TextPart(text)]
-        else:
-            self.messages.append(ModelResponse([TextPart(text)]))
+_REFUSALS = (400, 413, 415, 422)
+"""Statuses by which a provider refuses a request for what is in it."""
 
 
 _responses: ContextVar[list[httpx2.Response] | None] = ContextVar("responses of a model", default=None)
@@ -283,25 +246,43 @@ class LibraryModel:
         """
         asked = self._asked
         try:
-            async with (
-                _all_closed(),
-                pydantic_ai.direct.model_request_stream(
-                    self._model,
-                    conversation.messages,
-                    model_settings=self._settings(parameters or {}),
-                    model_request_parameters=self._wanted(tools, output),
-                    instrument=False,
-                ) as stream,
-            ):
-                answer.has_begun = True
-                async for event in stream:
-                    if (piece := _piece(event)) is not None:
-                        answer.text += piece.text
-                        yield piece
-            self._end(answer, stream.get())
+            wanted = self._settings(parameters or {}), self._wanted(tools, output)
+            try:
+                async for piece in self._pieces(conversation, answer, *wanted):
+                    yield piece
+            except ModelHTTPError as exc:
+                if answer.has_begun or exc.status_code not in _REFUSALS or not conversation.refuse_files():
+                    raise
+                log.warning("%s refuses images of tools, or this one: it is asked again without", asked.where)
+                async for piece in self._pieces(conversation, answer, *wanted):
+                    yield piece
         except Exception as exc:
             outcome = failure_of(exc, asked, has_begun=answer.has_begun, tools=[tool.name for tool in tools])
             raise (outcome if outcome.is_worth_repeating else outcome.failure) from exc
+
+    async def _pieces(
+        self,
+        conversation: Conversation,
+        answer: Answer,
+        settings: ModelSettings,
+        wanted: ModelRequestParameters,
+    ) -> AsyncGenerator[Piece, None]:
+        async with (
+            _all_closed(),
+            pydantic_ai.direct.model_request_stream(
+                self._model,
+                conversation.messages,
+                model_settings=settings,
+                model_request_parameters=wanted,
+                instrument=False,
+            ) as stream,
+        ):
+            answer.has_begun = True
+            async for event in stream:
+                if (piece := _piece(event)) is not None:
+                    answer.text += piece.text
+                    yield piece
+        self._end(answer, stream.get())
 
     def _end(self, answer: Answer, response: ModelResponse) -> None:
         if response.finish_reason is None or response.state == "incomplete":

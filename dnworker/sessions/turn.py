@@ -16,6 +16,7 @@ from dnworker.core.envelope import new_id, snapshot
 from dnworker.core.errors import Invalid
 from dnworker.core.handler_error import message_of, type_name
 from dnworker.core.text import valid_text
+from dnworker.core.tool_files import ToolText, files_of
 from dnworker.sessions.checks import check_names
 from dnworker.sessions.output_schema import Misfit, OutputSchema
 from dnworker.sessions.prompts import (
@@ -262,6 +263,12 @@ class Turn:
             >>> end["response_text"]
             '5'
         """
+        return str(await self.run_tool(name, arguments, result=result, call_id=call_id))
+
+    async def run_tool(
+        self, name: str, arguments: Any = None, *, result: Any = _UNSET, call_id: str | None = None
+    ) -> str:
+        """Do what `call_tool` does; the result has the tool's images, as a `ToolText`."""
         given = arguments if isinstance(arguments, str) else snapshot(arguments)[0]
         call = ToolCall(name, given, **({"id": call_id} if call_id else {}))
         self.transcript.tool_begins(call)
@@ -269,15 +276,14 @@ class Turn:
             if self._session.policy.asks and name not in self._session.allowed_tools:
                 await self._get_permission(call)
             if result is _UNSET:
-                call.result = valid_text(await self._tools.get(name).call(call.arguments))
-            else:
-                call.result = valid_text(str(result))
+                result = await self._tools.get(name).call(call.arguments)
+            call.result = valid_text(str(result))
         except Exception as exc:
             call.error, call.error_type = message_of(exc), type_name(exc)
             raise
         finally:
             self.transcript.tool_ends(call)
-        return call.result
+        return ToolText(call.result, files) if (files := files_of(result)) else call.result
 
     async def ask(
         self, prompt: str, options: Sequence[str] = (), *, header: str = "", multiple: bool = False

@@ -27,7 +27,7 @@ from dnworker.mcp_client.frames import (
     Tools,
 )
 from dnworker.mcp_client.host import sign_in
-from dnworker.mcp_client.host.answers import answer_text
+from dnworker.mcp_client.host.answers import answer_of
 from dnworker.mcp_client.host.http import Responses, http_streams
 from dnworker.mcp_client.host.link import Link
 from dnworker.mcp_client.host.notices import Notices
@@ -168,8 +168,8 @@ class Host:
     async def _call(self, session: ClientSession, call: Call) -> None:
         try:
             answer = await session.call_tool(call.tool, call.arguments)
-            text, is_error = answer_text(answer.model_dump(by_alias=True, mode="json"), call.tool)
-            result = Result(call.id, text, is_error)
+            found = answer_of(answer.model_dump(by_alias=True, mode="json"), call.tool)
+            result = Result(call.id, found.text, found.is_error, files=found.files)
         except Exception as exc:
             has_lost_session = isinstance(exc, MCPError) and self._responses.status == 404
             if has_lost_session:

@@ -95,6 +95,22 @@ async def test_a_model_is_offered_the_tools_that_its_agent_may_call_and_gets_the
     assert answers == ["5", "MCPToolError: Error executing tool fail"]
 
 
+async def test_an_image_of_a_tool_reaches_the_model_and_events_and_scripts_have_a_line(connected):
+    plan = [Calls("demo__eyes__look", {}), Says("I see a pixel")]
+    async with ModelServer(plan) as model, connected(eyes=stdio("pictures.py")) as runtime:
+        runtime.agents.register_model("eye", "x-1", base_url=model.base_url, api_key="sk-very-secret")
+        runtime.agents.register("hand", lambda turn: turn.call_tool("demo__eyes__look", {}))
+        client = runtime.client()
+        end = await client.run_turn(session_id="s", agent="eye", message="what is there?")
+        by_script = await client.run_turn(session_id="t", agent="hand", message="what is there?")
+        kinds = str([event.payload for event in runtime.history.events()])
+    text = "one pixel\n[image image/png: 70 bytes]"
+    assert [call["result"] for call in (*end["tool_calls"], *by_script["tool_calls"])] == [text, text]
+    assert by_script["response_text"] == text
+    assert "iVBORw0KGgo" not in kinds
+    assert "data:image/png;base64,iVBORw0KGgo" in str(model.requests[1]["messages"])
+
+
 async def test_whatever_comes_there_is_one_process_for_each_open_gate(connected):
     entry = stdio("hostile.py", "good", when=["remote"])
     async with connected(FLAGS, one=entry) as runtime:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import json
 import logging
+import os
 import sys
 from contextlib import asynccontextmanager
 
@@ -14,6 +16,7 @@ from hypothesis import strategies as st
 
 from dnworker import Runtime, TurnFailedError
 from dnworker.core.errors import Invalid
+from dnworker.sessions import cassette_file
 from dnworker.sessions.cassette import Cassette
 from dnworker.sessions.turn import TurnFailure
 from dnworker.testing import Calls, ModelServer, Says
@@ -261,3 +264,170 @@ async def test_what_is_asked_again_replaces_what_is_recorded_also_beside_another
     found = {entry.request["message"]: entry.answer["text"] for entry in Cassette.to_replay(file).entries}
     assert found["n"] == "N"
     assert found["o"] == "O"
+
+
+# -- large files -------------------------------------------------------------------------------------------
+
+
+async def written_by(monkeypatch, work) -> int:
+    """Return the bytes that something writes into cassettes."""
+    counts = []
+    pwrite, whole = os.pwrite, cassette_file.write_atomically
+
+    def counting(descriptor, data, at):
+        counts.append(len(data))
+        return pwrite(descriptor, data, at)
+
+    def counting_whole(file, text, **how):
+        counts.append(len(text.encode()))
+        whole(file, text, **how)
+
+    monkeypatch.setattr(cassette_file.os, "pwrite", counting)
+    monkeypatch.setattr(cassette_file, "write_atomically", counting_whole)
+    await work()
+    monkeypatch.undo()
+    return sum(counts)
+
+
+async def record_many(file, count, text="x" * 500):
+    recording = Cassette.to_record(file)
+    for number in range(count):
+        await recording.record({"message": str(number)}, {"text": text})
+
+
+async def test_what_is_written_is_what_is_added(tmp_path, monkeypatch):
+    file = tmp_path / "triage.json"
+    written = await written_by(monkeypatch, lambda: record_many(file, 200))
+    assert written < 1.1 * file.stat().st_size + 2_000
+    assert len(Cassette.to_replay(file).entries) == 200
+
+
+async def test_recording_a_large_file_again_writes_it_a_few_times_and_not_once_an_entry(
+    tmp_path, monkeypatch
+):
+    file = tmp_path / "triage.json"
+    monkeypatch.setattr(cassette_file, "TIDY", 2_000)
+    await record_many(file, 200)
+    monkeypatch.undo()
+    size = file.stat().st_size
+    monkeypatch.setattr(cassette_file, "TIDY", 2_000)
+    assert await written_by(monkeypatch, lambda: record_many_small(file, 200)) < 6 * size
+    found = Cassette.to_replay(file)
+    assert [found.answer("x", {"message": str(n)}) for n in range(200)] == [{"text": "new"}] * 200
+
+
+async def record_many_small(file, count):
+    cassette_file.TIDY = 2_000
+    await record_many(file, count, "new")
+
+
+@given(
+    sessions=st.lists(
+        st.lists(st.tuples(st.sampled_from("abcd"), st.integers(0, 9)), max_size=8), max_size=4
+    ),
+    tidy=st.sampled_from([0, 400, 10_000]),
+)
+async def test_a_recording_replaces_what_earlier_ones_have_of_the_same_whatever_the_size(
+    sessions, tidy, tmp_path_factory
+):
+    file = tmp_path_factory.mktemp("cassette") / "file.json"
+    wanted: dict[str, list[int]] = {}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(cassette_file, "TIDY", tidy)
+        for session in sessions:
+            recording = Cassette.to_record(file)
+            for asked, number in session:
+                await recording.record({"message": asked}, {"number": number})
+            wanted |= {asked: [n for other, n in session if other == asked] for asked, _ in session}
+    if sessions:
+        found: dict[str, list[int]] = {}
+        for entry in Cassette.to_replay(file).entries:
+            found.setdefault(entry.request["message"], []).append(entry.answer["number"])
+        assert found == wanted
+
+
+async def test_a_full_cassette_is_said_once_and_every_turn_goes_on(tmp_path, caplog, monkeypatch):
+    file = tmp_path / "triage.json"
+    monkeypatch.setattr(cassette_file, "LARGEST", 2_000)
+    async with Runtime(port=None) as runtime:
+        runtime.agents.register("triage", lambda turn: turn.message)
+        runtime.agents.record("triage", file)
+        messages = [f"{number} " + "m" * 200 for number in range(10)]
+        assert [(await ask(runtime, m))["response_text"] for m in messages] == messages
+    assert file.stat().st_size <= 2_000
+    assert 1 < len(Cassette.to_replay(file).entries) < 10
+    (said,) = [r.getMessage() for r in caplog.records if r.levelno == logging.ERROR]
+    assert said.startswith(f"cassette {file} is full: at most")
+    assert "record into another file: %%agent NAME --record FILE (DN994)" in said
+
+
+@pytest.mark.parametrize("cut", range(2, 90, 4))
+async def test_a_file_whose_last_entry_is_cut_off_keeps_the_others(tmp_path, caplog, cut):
+    file = tmp_path / "triage.json"
+    await record_many(file, 3, "yes")
+    before = file.read_bytes()
+    file.write_bytes(before[:-cut])
+    whole = [str(number) for number in range(before[:-cut].count(b"\n  }"))]
+    assert [entry.request["message"] for entry in Cassette.to_replay(file).entries] == whole
+    assert "ends amid an entry" in caplog.text
+    recording = Cassette.to_record(file)
+    await recording.record({"message": "3"}, {"text": "yes"})
+    assert [one["request"]["message"] for one in json.loads(file.read_text())["entries"]] == [*whole, "3"]
+
+
+async def test_a_full_disk_leaves_the_file_as_it_was(tmp_path, monkeypatch, caplog):
+    file = tmp_path / "triage.json"
+    recording = Cassette.to_record(file)
+    for number in range(2):
+        await recording.record({"message": str(number)}, {"text": "yes"})
+    before = file.read_bytes()
+    pwrite = os.pwrite
+
+    def half(descriptor, data, at):
+        if len(data) < 50:
+            return pwrite(descriptor, data, at)
+        pwrite(descriptor, data[:20], at)
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(cassette_file.os, "pwrite", half)
+    await recording.record({"message": "2"}, {"text": "yes"})
+    assert file.read_bytes() == before
+    assert "No space left on device" in caplog.text
+    monkeypatch.undo()
+    await recording.record({"message": "3"}, {"text": "yes"})
+    assert [e.request["message"] for e in Cassette.to_replay(file).entries] == ["0", "1", "2", "3"]
+
+
+@pytest.mark.parametrize("value", [float("nan"), object(), {1: 2, "a": 3}, {"\ud800": 1}])
+async def test_what_is_no_json_is_not_recorded_and_what_comes_after_is(tmp_path, caplog, value):
+    file = tmp_path / "triage.json"
+    recording = Cassette.to_record(file)
+    await recording.record({"message": value}, {"text": "one"})
+    await recording.record({"message": "2"}, {"text": "two"})
+    assert "an answer is not recorded, it is no JSON" in caplog.text
+    assert [entry.answer for entry in Cassette.to_replay(file).entries] == [{"text": "two"}]
+
+
+async def test_a_turn_that_is_cancelled_while_its_answer_is_written_has_it_in_the_file_once(tmp_path):
+    file = tmp_path / "triage.json"
+    recording = Cassette.to_record(file)
+    task = asyncio.create_task(recording.record({"message": "1"}, {"text": "one"}))
+    await asyncio.sleep(0)
+    task.cancel()
+    await asyncio.wait([task])
+    await recording.record({"message": "2"}, {"text": "two"})
+    assert [entry.request["message"] for entry in Cassette.to_replay(file).entries] == ["1", "2"]
+
+
+async def test_half_a_character_is_recorded_and_found_again(tmp_path):
+    file = tmp_path / "triage.json"
+    await Cassette.to_record(file).record({"message": "\ud83d"}, {"text": "\ude00"})
+    assert Cassette.to_replay(file).answer("x", {"message": "\ud83d"}) == {"text": "?"}
+
+
+async def test_a_file_that_may_not_be_written_to_is_replaced_as_others_are(tmp_path):
+    file = tmp_path / "triage.json"
+    await record_many(file, 1)
+    file.chmod(0o444)
+    await record_many(file, 2)
+    assert len(Cassette.to_replay(file).entries) == 2

@@ -298,8 +298,8 @@ async def test_a_model_of_one_agents_own_is_asked_for_all_that_concerns_it(runti
 async def test_without_the_extra_a_turn_says_which_command_adds_it(asked, monkeypatch):
     monkeypatch.setitem(sys.modules, "dnworker.sessions.model_library", None)
     monkeypatch.setitem(sys.modules, "pydantic_ai", None)
-    for name in ("dnworker.sessions.model_library", "dnworker.sessions.model_failures"):
-        monkeypatch.delitem(sys.modules, name, raising=False)
+    for name in ("model_library", "model_conversation", "model_failures"):
+        monkeypatch.delitem(sys.modules, f"dnworker.sessions.{name}", raising=False)
     async with asked(Says("never")) as model:
         with pytest.raises(TurnFailedError) as failed:
             await model.ask()

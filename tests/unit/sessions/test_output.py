@@ -162,6 +162,30 @@ async def test_a_model_that_does_not_learn_fails_the_turn_after_three_answers():
         assert len(server.requests) == 3
 
 
+async def extras_of(runtime: Runtime, agent: str = "triage"):
+    """Return the `extra` of each step of a turn."""
+    raw = runtime.client().stream_chat(session_id="steps", agent=agent, message="what is it?")
+    return [one["data"]["extra"] async for one in raw if one["type"] == "generationstep"]
+
+
+@each_form
+async def test_the_step_of_a_script_has_its_answer_as_a_value_and_one_without_a_form_has_none(form):
+    async with Runtime(port=None) as runtime:
+        value = form(**RIGHT) if isinstance(form, type) else RIGHT
+        runtime.agents.register("triage", lambda turn: value, output=form)
+        runtime.agents.register("plain", lambda turn: json.dumps(RIGHT))
+        assert await extras_of(runtime) == [{"output": RIGHT}]
+        assert await extras_of(runtime, "plain") == [{}]
+
+
+async def test_of_a_models_steps_the_one_with_the_right_answer_alone_has_the_value():
+    plan = [Calls("look", {}), Says('{"kind": "order"}'), Says(json.dumps(RIGHT))]
+    async with ModelServer(plan) as server, Runtime(port=None) as runtime:
+        runtime.tools.register(look)
+        runtime.agents.register_model("triage", "gpt-x", base_url=server.base_url, output=AsStruct)
+        assert await extras_of(runtime) == [{}, {}, {"output": RIGHT}]
+
+
 async def test_tools_are_called_before_the_answer():
     async with (
         ModelServer([Calls("look", {}), Says(json.dumps(RIGHT))]) as server,
