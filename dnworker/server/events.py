@@ -13,7 +13,7 @@ from starlette.routing import WebSocketRoute
 from starlette.types import Receive, Scope, Send
 from starlette.websockets import WebSocket
 
-from dnworker.client.http import ACK, AFTER_SEQ, DELIVERY, EXPLICIT, FOR, HANDLERS, STREAM
+from dnworker.client.event_stream import ACK, AFTER_SEQ, DELIVERY, EXPLICIT, FOR, HANDLERS, STREAM
 from dnworker.core.envelope import SUBSCRIBER_DROPPED, EventEnvelope, check_publishable, encode
 from dnworker.core.errors import NotFound, SubscriberTooSlow
 from dnworker.engine.tokens import TICKET_SECONDS

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dnworker.client.http import _Stream
+from dnworker.client.event_stream import EventStream
 from dnworker.core.clock import RealClock
 from dnworker.core.envelope import EventEnvelope, decode_redelivered, encode, redelivered
 from dnworker.core.handlers import HandlerKey
@@ -161,7 +161,7 @@ def test_an_event_of_a_client_that_acknowledges_is_handled_when_it_says_so(bench
 
 
 def test_an_event_that_a_client_gives_back_comes_again_marked_and_under_a_higher_seq(bench):
-    reader, client = bench.queue.open_kept(["a"], is_explicit=True), _Stream(["a"])
+    reader, client = bench.queue.open_kept(["a"], is_explicit=True), EventStream(["a"])
     client.begin()
     bench.publish(1, 2)
     first, second = take(reader)
@@ -622,7 +622,7 @@ class Process:
         self.begun: list[tuple[EventEnvelope, str]] = []
         self.frames: list[EventEnvelope] = []  # sent, and still in the socket
         self.newest, self.newest_number = 0, -1
-        self.client = _Stream(["a"])
+        self.client = EventStream(["a"])
         if self.mode == "when handled":
             self.bench.report("a")
         self.open()
