@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Collection
 from urllib.parse import urlencode
 
-from dnworker.core.envelope import RESUMED, EventEnvelope, decode, decode_redelivered, new_id
+from dnworker.core.envelope import RESUMED, EventEnvelope, decode, decode_fed, new_id
 from dnworker.core.invocation import feeds_handlers
 
 FOR, HANDLERS = "for", "handlers"
@@ -20,6 +21,10 @@ ACK, EXPLICIT = "ack", "explicit"
 DELIVERY = "delivery"
 """The one by which a client asks how often it was given an event, if more than once."""
 
+TRACES, TRACES_VARIABLE = "traces", "DNWORKER_TRACES"
+"""The one by which it asks for the `traceparent` of each event, and the variable of a process that says
+that its runtime sends traces: the share of those."""
+
 
 class EventStream:
     """What one iterator asks for, and which event it gave last."""
@@ -29,6 +34,9 @@ class EventStream:
         self._feeds_handlers = feeds_handlers.get()
         if self._feeds_handlers:  # for our runtime, as those below; any other ignores them
             self._parameters += [(FOR, HANDLERS), (DELIVERY, "1")]
+        self._is_traced = self._feeds_handlers and TRACES_VARIABLE in os.environ
+        if self._is_traced:
+            self._parameters.append((TRACES, "1"))
         self._parameters.append((STREAM, new_id()))
         self._newest = 0
         self._is_first = False
@@ -40,8 +48,10 @@ class EventStream:
 
     def read(self, frame: str | bytes) -> EventEnvelope:
         """Return the event of a frame."""
+        if self._is_traced:
+            return decode_fed(frame)
         envelope = decode(frame)
-        return decode_redelivered(frame) if envelope.replay and self._feeds_handlers else envelope
+        return decode_fed(frame) if envelope.replay and self._feeds_handlers else envelope
 
     def begin(self) -> None:
         """Note that there is a new socket."""

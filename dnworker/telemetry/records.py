@@ -7,8 +7,8 @@ from typing import Any, NamedTuple
 
 from dnworker.core.invocation import Invocation
 from dnworker.core.logs import LogLine
+from dnworker.core.span_contexts import Context
 from dnworker.engine.measuring import Measure
-from dnworker.telemetry.contexts import Context
 
 
 class Sent(NamedTuple):

@@ -8,8 +8,8 @@ from opentelemetry.proto.trace.v1.trace_pb2 import Span, Status
 
 from dnworker.core.handler_error import HandlerError
 from dnworker.core.invocation import Invocation
+from dnworker.core.span_contexts import Context, running
 from dnworker.telemetry.attributes import SYSTEM, Value, pairs
-from dnworker.telemetry.contexts import Context, running
 from dnworker.telemetry.masking import masked
 from dnworker.telemetry.records import Piece, Ran, Sent
 from dnworker.telemetry.turns import TurnSpans

@@ -11,8 +11,8 @@ from typing import Any
 
 from opentelemetry.proto.trace.v1.trace_pb2 import Span, Status
 
+from dnworker.core.span_contexts import span_of
 from dnworker.telemetry.attributes import Value, pairs
-from dnworker.telemetry.contexts import span_of
 from dnworker.telemetry.records import Piece, Ran
 
 TURNS_KEPT = 1_000

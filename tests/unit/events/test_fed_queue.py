@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from dnworker.client.event_stream import EventStream
 from dnworker.core.clock import RealClock
-from dnworker.core.envelope import EventEnvelope, decode_redelivered, encode, redelivered
+from dnworker.core.envelope import EventEnvelope, decode_fed, encode, redelivered
 from dnworker.core.handlers import HandlerKey
 from dnworker.core.limits import Limits
 from dnworker.engine.dead_letters import DeadLetters
@@ -578,10 +578,10 @@ def test_a_stream_knows_which_handlers_have_ended_well_with_what_comes_again(ben
 def test_a_frame_that_says_the_delivery_is_read_with_it():
     event = EventEnvelope(seq=1, kind="a", payload={"n": 1}, replay=True)
     fields = json.loads(encode(event)) | {"delivery": 4, "handled_by": ["on_a"]}
-    read = decode_redelivered(json.dumps(fields))
+    read = decode_fed(json.dumps(fields))
     assert (read.delivery, read.handled_by, read.payload) == (4, ("on_a",), {"n": 1})
-    assert decode_redelivered(encode(event)).handled_by == ()
-    assert decode_redelivered(encode(event)).delivery == 1
+    assert decode_fed(encode(event)).handled_by == ()
+    assert decode_fed(encode(event)).delivery == 1
 
 
 # -- all of it, in any order ---------------------------------------------------------------------------
