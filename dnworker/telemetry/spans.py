@@ -42,6 +42,11 @@ class SpanMaker:
         self._times = times
         self._turns = TurnSpans(times.of)
 
+    @property
+    def dropped(self) -> int:
+        """How many pieces of turns there was no room for; their spans are not made."""
+        return self._turns.dropped
+
     def spans(self, record: Sent | Ran | Piece) -> list[Span]:
         """Return the spans that a record makes: none, one, or those of a turn."""
         if isinstance(record, Sent):

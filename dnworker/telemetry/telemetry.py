@@ -125,7 +125,9 @@ class Telemetry:
                     signal=signal,
                     endpoint=state.endpoint,
                     sent=state.sent,
-                    dropped=state.dropped + sum(queue.dropped for queue in queues),
+                    dropped=state.dropped
+                    + sum(queue.dropped for queue in queues)
+                    + (exporter.pieces_dropped if signal == "traces" else 0),
                     limited=self._sampler.dropped if signal == "traces" else 0,
                     waiting=sum(map(len, queues)),
                     failing_since=state.failing_since,
