@@ -17,8 +17,9 @@ import trustme
 
 from dnworker import Runtime, Worker
 from dnworker.core.models import TelemetryUse
-from dnworker.telemetry.sender import PARTS
-from dnworker.telemetry.settings import read_settings
+from dnworker.telemetry.requests import Batch, rejected
+from dnworker.telemetry.sender import PARTS, Sender
+from dnworker.telemetry.settings import Endpoint, read_settings
 
 from .receiver import misbehaving, receiving
 
@@ -203,16 +204,36 @@ async def test_a_collector_for_which_everything_is_too_large_gets_a_bounded_numb
 ) -> None:
     with receiving() as receiver, caplog.at_level(logging.WARNING, "dnworker.telemetry"):
         receiver.largest = 0
-        settings = read_settings(None, only_traces(receiver.url, 5.0) | {"OTEL_BSP_SCHEDULE_DELAY": "60000"})
-        async with Runtime(port=None, telemetry=settings) as runtime:
-            await runtime.add(greeter())
-            for _ in range(200):
-                await runtime.fire("demo.greeted")
-        use = traces(runtime)
-    assert use.sent == 0
-    assert use.dropped >= 400
-    assert len(receiver.refused) <= PARTS
+        sender = Sender("traces", Endpoint(receiver.url), rejected)
+        await sender.send(Batch(range(512), lambda items: b"x" * len(items)))
+        await sender.close()
+    assert (sender.state.sent, sender.state.dropped) == (0, 512)
+    assert 9 < len(receiver.refused) <= PARTS
     assert sum("cannot be sent" in one for one in caplog.messages) == len(caplog.messages) == 1
+
+
+async def test_an_item_that_cannot_be_written_is_dropped_alone() -> None:
+    def write(items: Any) -> bytes:
+        if 7 in items:
+            raise ValueError("it has no form")
+        return b""
+
+    with receiving() as receiver:
+        sender = Sender("traces", Endpoint(receiver.url), rejected)
+        await sender.send(Batch(range(100), write))
+        await sender.close()
+    assert (sender.state.sent, sender.state.dropped) == (99, 1)
+
+
+async def test_what_waits_in_parts_is_counted_when_a_stop_ends_the_sending() -> None:
+    with misbehaving(hang) as hostile:
+        sender = Sender("traces", Endpoint(hostile.url), rejected)
+        sending = asyncio.create_task(sender.send(Batch(range(100), lambda items: b"x")))
+        await until(hostile.came.is_set)
+        sending.cancel()
+        await asyncio.wait({sending})
+        await sender.close()
+    assert sender.state.dropped == 100
 
 
 def drip_body(connection: socket.socket, ended: threading.Event) -> None:
