@@ -29,7 +29,8 @@ async def attach(
     Args:
         engine: of this process; it runs.
         url: http, https or unix address of the other runtime.
-        token: its bearer token; by default that of the file, then of `DREADNODE_RUNTIME_TOKEN`.
+        token: its bearer token; by default that of the file, then of `DREADNODE_RUNTIME_TOKEN`, which
+            goes only to this machine and to the address that the environment names.
         token_file: a file with the token.
         tls: how its certificate is checked; by default as `client_context` says.
         live: whether the clients of the workers are that runtime's; by default they write down what they

@@ -6,7 +6,6 @@ import asyncio
 import os
 import ssl
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -15,7 +14,8 @@ import msgspec
 
 from dnworker.attach.facts import RuntimeKind
 from dnworker.client.address import checked_url
-from dnworker.client.http import HttpConnection, resolve_token
+from dnworker.client.http import HttpConnection
+from dnworker.client.tokens import is_meant_for, token_in, way_to_token
 from dnworker.client.unreachable import unreachable
 from dnworker.core.errors import Invalid, RuntimeUnavailable, UsageError
 from dnworker.core.text import shorten
@@ -25,9 +25,6 @@ READY_SECONDS = 15.0
 
 ANSWER_SECONDS, ANSWER_BYTES = 15.0, 64_000_000
 """Seconds until it must have answered a request, and bytes of an answer."""
-
-LONGEST_TOKEN = 10_000
-"""Bytes of a file with a token."""
 
 API_MAJOR = "1"
 """The first part of the version of the API that is spoken here."""
@@ -80,24 +77,8 @@ def connection_to(
             code="DN940",
         )
     if token is None and token_file is not None:
-        token = _token_in(token_file)
-    return HttpConnection(address, auth_token=resolve_token(token), tls=tls)
-
-
-def _token_in(file: str | os.PathLike[str]) -> str:
-    try:
-        with Path(file).expanduser().open("rb") as stream:
-            text = stream.read(LONGEST_TOKEN + 1)
-    except (OSError, ValueError) as exc:
-        why = exc.strerror if isinstance(exc, OSError) and exc.strerror else exc
-        raise UsageError(f"--token-file {os.fspath(file)} cannot be read: {why}", code="DN907") from exc
-    token = text.decode("utf-8", "replace").strip()
-    if not token or len(text) > LONGEST_TOKEN or not token.isprintable() or " " in token:
-        raise UsageError(
-            f"--token-file {os.fspath(file)} has no token: one line of text, as `serve` writes it",
-            code="DN907",
-        )
-    return token
+        token = token_in(token_file, "--token-file")
+    return HttpConnection(address, auth_token=token, tls=tls, environment_token=is_meant_for(address))
 
 
 async def read_json(connection: HttpConnection, path: str, query: dict[str, Any] | None = None) -> Any:
@@ -215,9 +196,9 @@ async def _get(connection: HttpConnection, path: str, query: dict[str, Any] | No
 def _refused(url: str, path: str, exc: httpx.HTTPStatusError) -> Exception:
     status = exc.response.status_code
     if status == 401:
-        return UsageError(
-            f"{url} does not accept the token; name the file of its own with --token-file FILE", code="DN904"
-        )
+        refused = f"{url} does not accept the token; name the file of its own with --token-file FILE"
+        had_one = "authorization" in exc.request.headers
+        return UsageError(refused if had_one else way_to_token(url), code="DN904")
     if status == 403:
         return UsageError(
             f"{url} lets this token not read {path}; attach with a token of its operator", code="DN905"

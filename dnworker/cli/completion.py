@@ -11,9 +11,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from dnworker.cli.remote import find_runtime
+from dnworker.cli.remote import client_of, find_runtime
 from dnworker.cli.text import print_json, printable
-from dnworker.client.client import RuntimeClient
 from dnworker.core.errors import UsageError
 
 SHELLS = ("bash", "zsh", "fish")
@@ -127,12 +126,12 @@ def _values(action: argparse.Action) -> Any:
 
 
 async def _workers() -> list[str]:
-    url, token = find_runtime(None, None)
+    found = find_runtime(None, None)
     try:
-        async with asyncio.timeout(WORKERS_SECONDS), RuntimeClient(url, auth_token=token) as client:
+        async with asyncio.timeout(WORKERS_SECONDS), client_of(found) as client:
             info = await client.fetch_runtime_info()
     except TimeoutError:
-        raise UsageError(f"{url} does not answer within {WORKERS_SECONDS:g} s", code="DN903") from None
+        raise UsageError(f"{found.url} does not answer within {WORKERS_SECONDS:g} s", code="DN903") from None
     return [
         f"{capability.name}:{component.name}"
         for capability in info.capabilities

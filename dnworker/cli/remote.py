@@ -11,7 +11,7 @@ import sys
 import webbrowser
 from collections.abc import Callable, Coroutine
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import httpx
 
@@ -19,7 +19,9 @@ from dnworker.cli.choosing import Named, by_listener, by_workers, choose, severa
 from dnworker.cli.text import print_json
 from dnworker.client.address import resolve_url, socket_of
 from dnworker.client.client import RuntimeClient
+from dnworker.client.http import HttpConnection
 from dnworker.client.tls import client_context
+from dnworker.client.tokens import is_meant_for, token_in, way_to_token
 from dnworker.core.errors import CODE_HEADER, Invalid, UsageError
 from dnworker.core.redirects import redirect_file
 from dnworker.engine.running import running
@@ -115,13 +117,20 @@ def with_client(action: Action, named: Named | None = None) -> Callable[[argpars
         except KeyboardInterrupt:
             return 130
         except httpx.HTTPStatusError as exc:
-            raise UsageError(str(exc), code=exc.response.headers.get(CODE_HEADER)) from exc
+            raise UsageError(_refusal(exc), code=exc.response.headers.get(CODE_HEADER)) from exc
         except httpx.TransportError as exc:
             raise UsageError(
                 f"the runtime does not answer: {exc or type(exc).__name__}", code="DN903"
             ) from exc
 
     return command
+
+
+def _refusal(exc: httpx.HTTPStatusError) -> str:
+    if exc.response.status_code != 401 or "authorization" in exc.request.headers:
+        return str(exc)
+    url = exc.request.url
+    return f"{exc}; {way_to_token(f'{url.scheme}://{url.netloc.decode()}')}"
 
 
 async def _run(action: Action, options: argparse.Namespace, named: Named | None) -> int:
@@ -143,16 +152,34 @@ def make_client(options: argparse.Namespace) -> RuntimeClient:
     Raises:
         UsageError: as of `find_runtime` and `tls_of`.
     """
-    url, token = find_runtime(options.url, options.token_file)
-    return RuntimeClient(url, auth_token=token, tls=tls_of(url, options))
+    found = find_runtime(options.url, options.token_file)
+    return client_of(found, tls_of(found.url, options))
 
 
 def _client_of(options: argparse.Namespace, url: str) -> RuntimeClient:
     return make_client(argparse.Namespace(**vars(options) | {"url": url}))
 
 
-def find_runtime(url: str | None, token_file: Path | None) -> tuple[str, str | None]:
-    """Return where the runtime is and its token, None for that of the environment.
+class Found(NamedTuple):
+    """Where the runtime is that is meant, and its token; None for that of the environment, or none."""
+
+    url: str
+    token: str | None
+    environment_token: bool
+    """Whether the environment's token is meant for it."""
+
+
+def client_of(found: Found, tls: ssl.SSLContext | None = None) -> RuntimeClient:
+    """Return a client of a runtime; the environment's token goes to no stranger."""
+    url, token, environment_token = found
+    if environment_token or token:
+        return RuntimeClient(url, auth_token=token, tls=tls)
+    connection = HttpConnection(url, tls=tls, environment_token=False)
+    return RuntimeClient(connection.server_url, connection=connection)
+
+
+def find_runtime(url: str | None, token_file: Path | None) -> Found:
+    """Return where the runtime is, and which token it gets.
 
     Raises:
         UsageError: several run here and none was named, what was named is no address, or the token's file
@@ -174,12 +201,8 @@ def find_runtime(url: str | None, token_file: Path | None) -> tuple[str, str | N
             code="DN906",
         )
     file = token_file or (Path(here[0].token_file) if here and here[0].token_file else None)
-    if file is None:
-        return wanted or here[0].url, None
-    try:
-        return wanted or here[0].url, file.read_text(encoding="utf-8").strip()
-    except OSError as exc:
-        raise UsageError(f"token file {file} cannot be read: {exc.strerror}", code="DN907") from exc
+    where = wanted or here[0].url
+    return Found(where, None if file is None else token_in(file), bool(here) or is_meant_for(where))
 
 
 # -- the commands --------------------------------------------------------------------------------------

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+from ipaddress import ip_address
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -21,7 +22,6 @@ LONGEST_SHOWN = 200
 
 _HOST_AND_PORT = re.compile(r"[\w.-]+:\d{1,5}")
 _USER = re.compile(r"//[^/?#]*@")
-_LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
 
 def resolve_url(argument: str | None = None) -> str:
@@ -58,7 +58,13 @@ def base_of(url: str) -> str:
 
 def is_near(url: str) -> bool:
     """Return whether an address is on this machine, as far as can be seen of it."""
-    return url.startswith(UNIX) or urlsplit(url).hostname in _LOOPBACK
+    host = urlsplit(url).hostname
+    if url.startswith(UNIX) or host == "localhost":
+        return True
+    try:
+        return host is not None and ip_address(host).is_loopback
+    except ValueError:  # a name
+        return False
 
 
 def checked_url(url: str, source: str) -> str:

@@ -4,23 +4,22 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import os
 import ssl
 from collections.abc import AsyncIterator, Collection, Mapping
-from pathlib import Path
 from typing import Any
-from urllib.parse import urlencode
 
 import httpx
 
 from dnworker.client.address import base_of, is_near, resolve_url, socket_of
 from dnworker.client.connection import TurnEvents, checked, encode_fields, in_path, read_answer
+from dnworker.client.event_stream import EventStream
 from dnworker.client.socket import InteractiveSocket
 from dnworker.client.tls import client_context
+from dnworker.client.tokens import resolve_token, way_to_token
 from dnworker.client.unreachable import unreachable
-from dnworker.core.envelope import RECONNECTED, RESUMED, EventEnvelope, decode, decode_redelivered, new_id
+from dnworker.core.envelope import RECONNECTED, EventEnvelope
 from dnworker.core.errors import RuntimeUnavailable
-from dnworker.core.invocation import current_invocation, feeds_handlers
+from dnworker.core.invocation import current_invocation
 
 log = logging.getLogger("dnworker.client")
 
@@ -37,18 +36,6 @@ CLOSE_SECONDS = 1.0
 
 A worker that is behind has stopped reading these: it would wait longer than its stop may take.
 """
-
-FOR, HANDLERS = "for", "handlers"
-"""The query parameter by which an event stream names whom it feeds."""
-
-STREAM, AFTER_SEQ = "stream", "after_seq"
-"""Those by which it names itself, and the last event that it gave: a worker gets what came after that."""
-
-ACK, EXPLICIT = "ack", "explicit"
-"""The one by which a client says that it acknowledges each event by itself, over the socket."""
-
-DELIVERY = "delivery"
-"""The one by which a client asks how often it was given an event, if more than once."""
 
 NO_GROUPS = "dnworker-no-groups"
 """A header of our handshake: this runtime keeps no session groups, so that no handler asks for one first."""
@@ -73,18 +60,6 @@ whether the server has taken it.
 """
 
 
-def resolve_token(argument: str | None = None) -> str | None:
-    """Return the bearer token: argument, token file, `DREADNODE_RUNTIME_TOKEN`, the legacy variable."""
-    if argument:
-        return argument
-    if file := os.environ.get("DREADNODE_RUNTIME_TOKEN_FILE"):
-        try:
-            return Path(file).read_text(encoding="utf-8").strip() or None
-        except OSError as exc:
-            log.warning("token file cannot be read: %s; using the environment's token", exc.strerror)
-    return os.environ.get("DREADNODE_RUNTIME_TOKEN") or os.environ.get("SANDBOX_AUTH_TOKEN") or None
-
-
 class HttpConnection:
     """Talks to a runtime over its HTTP API and its event socket.
 
@@ -93,6 +68,7 @@ class HttpConnection:
         auth_token: its bearer token.
         transport: an httpx transport, for tests.
         tls: how certificates are checked; by default as `client_context` says.
+        environment_token: whether the environment's token is meant for that address, where none is given.
     """
 
     def __init__(
@@ -102,8 +78,10 @@ class HttpConnection:
         auth_token: str | None = None,
         transport: httpx.AsyncBaseTransport | None = None,
         tls: ssl.SSLContext | None = None,
+        environment_token: bool = True,
     ) -> None:
         self.server_url = resolve_url(server_url)
+        self._environment_token = environment_token
         self._tls = tls
         self._token = auth_token
         self._transport = transport
@@ -116,7 +94,7 @@ class HttpConnection:
     @property
     def token(self) -> str | None:
         """The bearer token that requests have; None where they have none."""
-        return resolve_token(self._token)
+        return resolve_token(self._token) if self._environment_token else self._token or None
 
     async def start(self) -> None:
         """Poll `/api/ready` until the runtime is ready (contract 8.2).
@@ -219,7 +197,7 @@ class HttpConnection:
         from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidStatus
 
         self._refuse_transport()
-        stream = _Stream(kinds)
+        stream = EventStream(kinds)
         delay = RECONNECT_FIRST
         connected_before = False
         told = ""
@@ -239,7 +217,8 @@ class HttpConnection:
             except InvalidStatus as exc:
                 status = exc.response.status_code
                 if status in (401, 403):  # a wrong token stays wrong (contract 13.5)
-                    text = f"{self.server_url} refused the event stream with {status}: is the token right?"
+                    hint = "is the token right?" if self.token else way_to_token(self.server_url)
+                    text = f"{self.server_url} refused the event stream with {status}: {hint}"
                     raise RuntimeUnavailable(text, code="DN904") from exc
                 if not connected_before:
                     text = f"{self.server_url} answered {status} to the event stream"
@@ -395,50 +374,15 @@ class HttpConnection:
         }
         if (unix := socket_of(self.server_url)) is not None:
             return unix_connect(unix, f"{base}{path}", **how)
-        return connect(f"{base}{path}", ssl=self._context(), **how)
+        socket: Any = connect(f"{base}{path}", ssl=self._context(), **how)
+        socket.process_redirect = lambda exc: (
+            exc
+        )  # as of requests, none is followed: the token would go along
+        return socket
 
     def _refuse_transport(self) -> None:
         if self._transport is not None:
             raise RuntimeError("an injected httpx transport carries no WebSocket; events need a real runtime")
-
-
-class _Stream:
-    """What one iterator asks for, and which event it gave last."""
-
-    def __init__(self, kinds: Collection[str]) -> None:
-        self._parameters = [("kinds", kind) for kind in kinds]
-        self._feeds_handlers = feeds_handlers.get()
-        if self._feeds_handlers:  # for our runtime, as those below; any other ignores them
-            self._parameters += [(FOR, HANDLERS), (DELIVERY, "1")]
-        self._parameters.append((STREAM, new_id()))
-        self._newest = 0
-        self._is_first = False
-
-    @property
-    def query(self) -> str:
-        """The query of the next socket."""
-        return urlencode([*self._parameters, (AFTER_SEQ, self._newest)])
-
-    def read(self, frame: str | bytes) -> EventEnvelope:
-        """Return the event of a frame."""
-        envelope = decode(frame)
-        return decode_redelivered(frame) if envelope.replay and self._feeds_handlers else envelope
-
-    def begin(self) -> None:
-        """Note that there is a new socket."""
-        self._is_first = True
-
-    def is_new(self, envelope: EventEnvelope) -> bool:
-        """Return whether the event was not given yet."""
-        if self._is_first and envelope.kind != RESUMED:
-            self._newest = 0  # it begins anew, perhaps of another runtime
-        self._is_first = False
-        if not envelope.seq:
-            return True
-        if envelope.seq <= self._newest:
-            return False
-        self._newest = envelope.seq
-        return True
 
 
 def _stage(response: httpx.Response) -> str | None:

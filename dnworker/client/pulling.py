@@ -6,7 +6,6 @@ import asyncio
 import re
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import httpx
@@ -14,6 +13,7 @@ import msgspec
 
 from dnworker.client.buffers import buffered_events
 from dnworker.client.http import HttpConnection
+from dnworker.client.tokens import way_to_token
 from dnworker.client.unreachable import unreachable
 from dnworker.core.envelope import EventEnvelope, check_kind, decode_stored, is_noise
 from dnworker.core.errors import Invalid, RuntimeUnavailable, UsageError
@@ -37,10 +37,6 @@ PULL_EVENTS = 1_000_000
 PULL_DEFAULT = 100
 SINCE_DEFAULT = 10_000
 """Events of one pull at most, and where nobody says how many: with a time, and without one."""
-
-
-LONGEST_TOKEN = 10_000
-"""Bytes of a file with a token."""
 
 PAUSE_EVERY = 100
 """Events after which others get the loop."""
@@ -256,9 +252,9 @@ class Pull:
     def _refused(self, exc: httpx.HTTPStatusError) -> RuntimeUnavailable:
         status = exc.response.status_code
         if status == 401:
-            return RuntimeUnavailable(
-                f"{self.url} refuses the token, or wants one: name its file with --token-file", code="DN904"
-            )
+            refused = f"{self.url} refuses the token: name its file with --token-file FILE"
+            text = refused if self._connection.token else way_to_token(self.url)
+            return RuntimeUnavailable(text, code="DN904")
         if status == 403:
             return RuntimeUnavailable(
                 f"{self.url}: the token may not read events: {_line(exc)}", code="DN905"
@@ -286,23 +282,6 @@ def in_utc(event: EventEnvelope) -> EventEnvelope:
     except OverflowError:  # year 1 or 9999
         at = at.replace(tzinfo=UTC)
     return msgspec.structs.replace(event, timestamp=at)
-
-
-def token_in(file: Path) -> str:
-    """Return the token that a file has.
-
-    Raises:
-        UsageError: it cannot be read, or has none; nothing of its content is in the text.
-    """
-    try:
-        with file.open("rb") as stream:
-            text = stream.read(LONGEST_TOKEN + 1)
-    except OSError as exc:
-        raise UsageError(f"token file {file} cannot be read: {exc.strerror or exc}", code="DN907") from exc
-    token = text.decode("utf-8", "replace").strip()
-    if not token or len(text) > LONGEST_TOKEN or not token.isprintable() or " " in token:
-        raise UsageError(f"token file {file} has no token; it is one line of text", code="DN907")
-    return token
 
 
 async def masked_events(pull: Pull, masks: PayloadMasks) -> AsyncIterator[PulledEvent]:

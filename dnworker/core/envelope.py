@@ -129,11 +129,18 @@ class EventEnvelope(_OfPayload[P], kw_only=True, frozen=True, gc=False):
 
 
 class RedeliveredEvent(EventEnvelope, kw_only=True, frozen=True, gc=False):
-    """An event that a worker gets again, and how often; in frames, only our own client is told."""
+    """An event that a worker gets again, and how often."""
 
     delivery: int = 1
+
+
+class FedEvent(RedeliveredEvent, kw_only=True, frozen=True, gc=False):
+    """An event with what a frame says of it to our own client alone."""
+
     handled_by: tuple[str, ...] = ()
-    """The handlers that have ended well with it at an earlier delivery, where a frame says them."""
+    """The handlers that have ended well with it at an earlier delivery."""
+    traceparent: str | None = None
+    """The span that sends it, where the runtime sends traces."""
 
 
 def redelivered(envelope: EventEnvelope, delivery: int) -> EventEnvelope:
@@ -142,6 +149,12 @@ def redelivered(envelope: EventEnvelope, delivery: int) -> EventEnvelope:
         return envelope
     fields = {name: getattr(envelope, name) for name in EventEnvelope.__struct_fields__}
     return RedeliveredEvent(**fields, delivery=delivery)
+
+
+def as_given(envelope: FedEvent) -> EventEnvelope:
+    """Return an event as handlers get it, without what its frame says to our client alone."""
+    fields = {name: getattr(envelope, name) for name in EventEnvelope.__struct_fields__}
+    return redelivered(EventEnvelope(**fields), envelope.delivery)
 
 
 _payload_slot: Any = EventEnvelope.__dict__["payload"]
@@ -231,7 +244,7 @@ class _WithPayload(msgspec.Struct):
 
 _payload_decoder = msgspec.json.Decoder(_WithPayload)
 _decoder = msgspec.json.Decoder(EventEnvelope)
-_redelivered = msgspec.json.Decoder(RedeliveredEvent)
+_fed = msgspec.json.Decoder(FedEvent)
 _encoder = msgspec.json.Encoder()
 
 
@@ -261,9 +274,9 @@ def decode(frame: str | bytes) -> EventEnvelope:
     return _decode(_decoder, frame)
 
 
-def decode_redelivered(frame: str | bytes) -> EventEnvelope:
-    """Do the same with a frame that says how often the event was given to the worker, if more than once."""
-    return _decode(_redelivered, frame)
+def decode_fed(frame: str | bytes) -> EventEnvelope:
+    """Do the same with a frame that says to a client of ours what a `FedEvent` has."""
+    return _decode(_fed, frame)
 
 
 def _decode(decoder: msgspec.json.Decoder[Any], frame: str | bytes) -> EventEnvelope:

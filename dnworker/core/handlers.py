@@ -16,6 +16,9 @@ DECORATORS = frozenset({"on_startup", "on_shutdown", "on_event", "every", "task"
 registered: weakref.WeakSet[Any] = weakref.WeakSet()
 """The functions that decorators of a worker were given: what is put around them later has no effect."""
 
+first_kinds: weakref.WeakKeyDictionary[Any, str] = weakref.WeakKeyDictionary()
+"""Of functions that listen to events, without the rules on them: the kind of their first registration."""
+
 _WORKER_NAME = re.compile(r"[a-z0-9][a-z0-9-]*")
 
 

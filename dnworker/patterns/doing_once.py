@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
+import hashlib
+import inspect
 import re
-from collections.abc import Awaitable, Callable, Coroutine, Hashable
+import sys
+from collections.abc import Awaitable, Callable, Coroutine, Hashable, Mapping
 from typing import Any
 
 from dnworker.core.errors import BadRule, KeyNotHashable
@@ -27,6 +30,9 @@ from dnworker.patterns.parts import (
 
 DAY = 86_400.0
 """Seconds for which a runtime remembers a key of `client.once`."""
+
+LONGEST_KEY = 512
+"""Characters of a key that a runtime takes; of a longer one, it gets the begin and a digest."""
 
 _UNITS = {"s": 1.0, "m": 60.0, "h": 3_600.0, "d": DAY}
 
@@ -52,8 +58,8 @@ def once(
 
     Args:
         args: none; everything is given by name.
-        key: of an event what is done once, such as `lambda e: e.payload["order"]`. It is text of 1 to 512
-            characters, or a number, or a tuple of them.
+        key: of an event what is done once, such as `lambda e: e.payload["order"]`. It is text, or a number,
+            or a tuple of them; `1` and `"1"` are two keys.
         within: for how long: seconds, or text such as `"30m"`, up to 24 hours.
 
     Returns:
@@ -86,7 +92,7 @@ def once(
     rule = f"once(key=..., within={within!r})"
 
     def decorate(handler: Callable[P, Awaitable[R]]) -> Callable[P, Coroutine[Any, Any, R | None]]:
-        known, name = PerLoop(_Known), called(handler)
+        known = PerLoop(_Known)
 
         async def call(*args: Any, **fields: Any) -> R | None:
             found = key_of("once", key, args)
@@ -97,7 +103,7 @@ def once(
                 )
             client_once = getattr(args[1], "once", None) if seconds == DAY and len(args) > 1 else None
             if client_once is not None and not getattr(client_once, "forgets", False):
-                async with client_once(_as_text(name, found)) as is_first:
+                async with client_once(_as_text(_of_handler(handler, args[0]), found)) as is_first:
                     return await _handle(is_first, rule, found, handler, args, fields)
             async with _Body(known.here(), found, seconds) as is_first:
                 return await _handle(is_first, rule, found, handler, args, fields)
@@ -151,9 +157,29 @@ class _Body:
             self._known.running.pop(self._key).set()
 
 
-def _as_text(name: str, key: Hashable) -> str:
-    """Return a key of `client.once`: that of another handler is another one."""
-    return f"{name}/{key}" if isinstance(key, str) else f"{name}/{key!r}"
+def _of_handler(handler: Callable[..., Any], event: object) -> tuple[str, str]:
+    """Return what tells a handler from the others of its worker: its name, and its first kind.
+
+    One function that listens to several kinds does for a key of all of them one thing. The second of its name
+    for its kind has the name with a number, as in traces.
+    """
+    handlers, runs = (sys.modules.get(f"dnworker.core.{name}") for name in ("handlers", "invocation"))
+    kinds: Mapping[Any, str] = {} if handlers is None else handlers.first_kinds
+    kind = kinds.get(inspect.unwrap(handler)) or str(getattr(event, "kind", ""))
+    key = getattr(None if runs is None else runs.current_invocation.get(), "key", None)
+    return (called(handler) if key is None or key.trigger != kind else key.name), kind
+
+
+def _as_text(of: tuple[str, str], key: Hashable) -> str:
+    """Return a key of `client.once`; those of other handlers, and of `1` and `"1"`, are others.
+
+    It is none that an earlier dnworker wrote, which was the handler's name, a slash and the key.
+    """
+    text = repr((*of, key))
+    if len(text) <= LONGEST_KEY:
+        return text
+    digest = hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
+    return f"{text[: LONGEST_KEY - len(digest) - 1]} {digest}"
 
 
 def _seconds(within: object) -> float:

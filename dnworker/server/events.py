@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -13,7 +14,7 @@ from starlette.routing import WebSocketRoute
 from starlette.types import Receive, Scope, Send
 from starlette.websockets import WebSocket
 
-from dnworker.client.http import ACK, AFTER_SEQ, DELIVERY, EXPLICIT, FOR, HANDLERS, STREAM
+from dnworker.client.event_stream import ACK, AFTER_SEQ, DELIVERY, EXPLICIT, FOR, HANDLERS, STREAM, TRACES
 from dnworker.core.envelope import SUBSCRIBER_DROPPED, EventEnvelope, check_publishable, encode
 from dnworker.core.errors import NotFound, SubscriberTooSlow
 from dnworker.engine.tokens import TICKET_SECONDS
@@ -21,12 +22,13 @@ from dnworker.events.brokers.subscription import Subscription
 from dnworker.events.bus import SUBSCRIBER_LIMIT
 from dnworker.events.causes import published_by
 from dnworker.events.fed_stream import FedStream
-from dnworker.events.streams import StreamReader
+from dnworker.events.streams import StreamReader, WorkerStream
 from dnworker.server.api import ApiCall, Fields, endpoint
 from dnworker.server.cutting import within
 from dnworker.server.hanging_up import while_there
 from dnworker.server.rights import Right
 from dnworker.server.worker_stream import ACCEPT_HEADERS, serve_worker, until_gone
+from dnworker.workers.nesting import Traces
 from dnworker.workers.subprocess_worker import SubprocessWorker
 
 if TYPE_CHECKING:
@@ -36,6 +38,10 @@ TOO_SLOW_CLOSE = 1013  # RFC 6455 registry: try again later
 
 LONGEST_NAME = 128
 """Characters of the name that a client gives its stream."""
+
+
+MakeMarks = Callable[[EventEnvelope], dict[str, object]]
+"""Returns what the frame of an event says to one client alone."""
 
 
 class NewEvent(Fields):
@@ -118,10 +124,8 @@ class EventStream:
         # Before the handshake completes, so that nothing published after it is missed.
         reader = await _worker_stream(scope["engine"], scope.get("worker"), kinds, socket.query_params)
         if reader is not None:
-            sending, stream = partial(_send, send), reader.stream
-            if socket.query_params.get(DELIVERY) == "1" and isinstance(stream, FedStream):
-                sending = partial(_send_counted, send, stream)
-            await serve_worker(socket, receive, reader, sending)
+            marks = _Marks(scope["engine"].services.traces, reader.stream, socket.query_params)
+            await serve_worker(socket, receive, reader, partial(_send, send, marks=marks.of))
         else:
             await _serve_other(socket, receive, send, kinds)
 
@@ -200,20 +204,34 @@ def _text(envelope: EventEnvelope) -> str:
     return _newest[1]
 
 
-async def _send(send: Send, envelope: EventEnvelope) -> int:
-    """Send an envelope and return its length."""
+class _Marks:
+    """What one client of ours is told of events beside what they are: what a `FedEvent` has.
+
+    Args:
+        traces: what it may be told of traces.
+        stream: of its worker.
+        params: what it asks for.
+    """
+
+    def __init__(self, traces: Traces, stream: WorkerStream, params: QueryParams) -> None:
+        self._traces = traces if params.get(TRACES) == "1" else Traces()
+        self._stream = stream if params.get(DELIVERY) == "1" and isinstance(stream, FedStream) else None
+
+    def of(self, envelope: EventEnvelope) -> dict[str, object]:
+        """Return what is said of an event: of one that comes again, how often, and whose work is done."""
+        marks: dict[str, object] = {}
+        if self._stream is not None and (number := self._stream.number(envelope)) > 1:
+            marks = {"delivery": number, "handled_by": [*self._stream.handled_by(envelope)]}
+        if self._traces.of_event is not None and envelope.seq:
+            marks["traceparent"] = self._traces.of_event(envelope)
+        return marks
+
+
+async def _send(send: Send, envelope: EventEnvelope, *, marks: MakeMarks = lambda _: {}) -> int:
+    """Send an envelope, with what is said of it to this client alone, and return its length."""
     text = _text(envelope)
-    await send({"type": "websocket.send", "text": text})
-    return len(text)
-
-
-async def _send_counted(send: Send, stream: FedStream, envelope: EventEnvelope) -> int:
-    """Send an envelope to a client of ours; of one that comes again, how often, and whose work is done."""
-    number = stream.number(envelope)
-    if number == 1:
-        return await _send(send, envelope)
-    told = {"delivery": number, "handled_by": [*stream.handled_by(envelope)]}
-    text = f"{_text(envelope)[:-1]},{msgspec.json.encode(told).decode()[1:]}"
+    if told := marks(envelope):
+        text = f"{text[:-1]},{msgspec.json.encode(told).decode()[1:]}"
     await send({"type": "websocket.send", "text": text})
     return len(text)
 

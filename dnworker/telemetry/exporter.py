@@ -17,11 +17,10 @@ from collections.abc import AsyncIterator, Callable, Mapping
 from dnworker.core.threads import untraced
 from dnworker.telemetry.metrics import metrics_of
 from dnworker.telemetry.records import Measured, Queue
-from dnworker.telemetry.requests import Requests, rejected
+from dnworker.telemetry.requests import Batch, Requests, rejected
 from dnworker.telemetry.sender import Sender
 from dnworker.telemetry.settings import TelemetrySettings
 from dnworker.telemetry.spans import SpanMaker, Times
-from dnworker.telemetry.users import encode_spans
 
 log = logging.getLogger("dnworker.telemetry")
 
@@ -63,6 +62,11 @@ class Exporter:
     def start(self) -> None:
         """Send from now on."""
         self._thread.start()
+
+    @property
+    def pieces_dropped(self) -> int:
+        """How many pieces of turns there was no room for; their spans are missing."""
+        return self._maker.dropped
 
     @property
     def is_failing(self) -> bool:
@@ -114,7 +118,7 @@ class Exporter:
             for sender in self.senders.values():
                 await sender.close()
 
-    async def _feed(self, sender: Sender, next_request: Callable[[], tuple[bytes, int] | None]) -> None:
+    async def _feed(self, sender: Sender, next_request: Callable[[], Batch | None]) -> None:
         """Send requests of a signal until the end, and what waits then."""
         while True:
             try:
@@ -124,23 +128,20 @@ class Exporter:
                 sender.state.dropped += 1
                 continue
             if request is not None:
-                await sender.send(*request)
+                await sender.send(request)
             elif self._ending.is_set():
                 return
             else:
                 async with _limit(self._seconds):
                     await self._ending.wait()
 
-    def _traces(self) -> tuple[bytes, int] | None:
+    def _traces(self) -> Batch | None:
         self._times.look()
         records, theirs = self.spans.take(BATCH), self.users.take(BATCH)
         spans = [span for record in records for span in self._maker.spans(record)]
-        if not spans and not theirs:
-            return None
-        users = encode_spans(theirs) if theirs else ()
-        return self._requests.traces(spans, users), len(spans) + len(theirs)
+        return Batch([*spans, *theirs], self._requests.traces) if spans or theirs else None
 
-    def _metrics(self) -> tuple[bytes, int] | None:
+    def _metrics(self) -> Batch | None:
         found: list[Measured] = self.measures.take(1)
         if not found:
             return None
@@ -149,11 +150,11 @@ class Exporter:
             for signal, sender in self.senders.items()
         }
         metrics = metrics_of(found[0].measure, self._times.of(found[0].at), counts)
-        return self._requests.metrics(metrics), len(metrics)
+        return Batch(metrics, self._requests.metrics)
 
-    def _logs(self) -> tuple[bytes, int] | None:
+    def _logs(self) -> Batch | None:
         lines = self.lines.take(BATCH)
-        return (self._requests.logs(lines), len(lines)) if lines else None
+        return Batch(lines, self._requests.logs) if lines else None
 
 
 @contextlib.asynccontextmanager

@@ -13,10 +13,10 @@ from collections.abc import Callable
 from dnworker.core.envelope import EventEnvelope, bytes_of_payload, is_noise, payload_json
 from dnworker.core.invocation import Invocation, current_invocation, published_elsewhere, published_with
 from dnworker.core.logs import LogLine
-from dnworker.telemetry.contexts import Context, read_parent, running, sending, trace_of
+from dnworker.core.span_contexts import Context, read_parent, running, sending, trace_of
 from dnworker.telemetry.records import Line, Piece, Queue, Ran, Sent
 from dnworker.telemetry.sampler import Sampler
-from dnworker.telemetry.users import is_used
+from dnworker.workers.nesting import is_used
 
 EVENTS_KNOWN = 50_000
 """Events that are sent, and which are remembered: workers may get to them later."""
@@ -166,6 +166,12 @@ class Recorder:
         if (ran := self._running.get(invocation)) is not None:
             return Context(ran.trace_id, running(invocation.id)), True
         return Context(trace_of(invocation.trace_id), running(invocation.id)), False
+
+    def traceparent_of(self, event: EventEnvelope) -> str:
+        """Return the `traceparent` of an event, for worker processes."""
+        if (context := self._events.get(event.event_id)) is not None:
+            return f"00-{context.trace_id}-{context.span_id}-01"
+        return f"00-{trace_of(event.event_id)}-{sending(event.event_id)}-00"
 
     # -- lines -----------------------------------------------------------------------------------------
 

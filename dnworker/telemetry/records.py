@@ -7,8 +7,8 @@ from typing import Any, NamedTuple
 
 from dnworker.core.invocation import Invocation
 from dnworker.core.logs import LogLine
+from dnworker.core.span_contexts import Context
 from dnworker.engine.measuring import Measure
-from dnworker.telemetry.contexts import Context
 
 
 class Sent(NamedTuple):
@@ -58,15 +58,20 @@ class Measured(NamedTuple):
     at: int
 
 
+PIECES_BYTES = 16_000_000
+"""Bytes of pieces of turns that wait for the thread at most."""
+
+
 class Queue:
     """Records on their way to the thread; a full one takes no more, and counts what it has not taken.
 
-    `append` and `take` may be called on different threads.
+    `append` and `take` may be called on different threads; pieces of turns are appended on one thread only.
     """
 
     def __init__(self, limit: int) -> None:
         self._records: collections.deque[Any] = collections.deque()
         self._limit = limit
+        self._appended = self._taken = 0  # bytes of pieces so far, each written by one thread
         self.dropped = 0
 
     def __len__(self) -> int:
@@ -74,9 +79,11 @@ class Queue:
 
     def append(self, record: Any) -> None:
         """Hand over a record."""
-        if len(self._records) >= self._limit:
+        size = len(record.payload) if record.__class__ is Piece else 0
+        if len(self._records) >= self._limit or self._appended - self._taken + size > PIECES_BYTES:
             self.dropped += 1
         else:
+            self._appended += size
             self._records.append(record)
 
     def take(self, most: int) -> list[Any]:
@@ -84,9 +91,12 @@ class Queue:
         found: list[Any] = []
         while len(found) < most:
             try:
-                found.append(self._records.popleft())
+                record = self._records.popleft()
             except IndexError:
                 break
+            if record.__class__ is Piece:
+                self._taken += len(record.payload)
+            found.append(record)
         return found
 
     def clear(self) -> None:

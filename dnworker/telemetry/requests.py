@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, NamedTuple
 
 from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import (
     ExportLogsServiceRequest,
@@ -20,11 +20,12 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (
 from opentelemetry.proto.logs.v1.logs_pb2 import LogRecord, SeverityNumber
 from opentelemetry.proto.metrics.v1.metrics_pb2 import Metric
 from opentelemetry.proto.resource.v1.resource_pb2 import Resource
-from opentelemetry.proto.trace.v1.trace_pb2 import ResourceSpans, Span
+from opentelemetry.proto.trace.v1.trace_pb2 import Span
 
 from dnworker.telemetry.attributes import SCHEMA_URL, any_value, pairs, scope
 from dnworker.telemetry.masking import masked
 from dnworker.telemetry.records import Line
+from dnworker.telemetry.users import encode_spans
 
 _SEVERITIES = {
     "debug": SeverityNumber.SEVERITY_NUMBER_DEBUG,
@@ -41,6 +42,13 @@ _RESPONSES: Mapping[str, tuple[type[Any], str]] = {
 }
 
 
+class Batch(NamedTuple):
+    """What one request has, and what writes it: a part of the items makes a request as well."""
+
+    items: Sequence[Any]
+    write: Callable[[Sequence[Any]], bytes]
+
+
 class Requests:
     """Makes requests that name the same resource.
 
@@ -51,15 +59,17 @@ class Requests:
     def __init__(self, resource: Mapping[str, str]) -> None:
         self._resource = Resource(attributes=pairs(resource))
 
-    def traces(self, spans: Iterable[Span], users: Sequence[ResourceSpans] = ()) -> bytes:
-        """Return a request with spans of ours, and with those that users' code has made."""
-        request = ExportTraceServiceRequest()
-        if mine := list(spans):
+    def traces(self, spans: Iterable[Any]) -> bytes:
+        """Return a request with spans: ours as protobuf, those of users' code as the SDK has them."""
+        request, mine, theirs = ExportTraceServiceRequest(), list[Span](), list[Any]()
+        for span in spans:
+            (mine if isinstance(span, Span) else theirs).append(span)
+        if mine:
             of = request.resource_spans.add(resource=self._resource, schema_url=SCHEMA_URL)
             of.scope_spans.add(scope=scope(), spans=mine, schema_url=SCHEMA_URL)
-        for theirs in users:
+        for made in encode_spans(theirs) if theirs else ():
             added = request.resource_spans.add()
-            added.CopyFrom(theirs)
+            added.CopyFrom(made)
             added.resource.CopyFrom(self._resource)
         return bytes(request.SerializeToString())
 

@@ -14,12 +14,14 @@ import os
 import random
 import socket
 import ssl
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
+from typing import Any
 
 import httpx
 
+from dnworker.telemetry.requests import Batch
 from dnworker.telemetry.settings import Endpoint, shown_url
 from dnworker.telemetry.state import SignalState
 
@@ -32,6 +34,9 @@ TRIES = 5
 LONGEST_WAIT = 30.0
 """How often a request is sent, and seconds between two tries at most, whatever the collector asks for."""
 
+PARTS = 64
+"""Requests that one batch is sent in at most, where it is too large for the collector as a whole."""
+
 _AGAIN = frozenset((429, 502, 503, 504))
 _HEADERS = {"content-type": "application/x-protobuf", "user-agent": "dnworker"}
 
@@ -43,11 +48,14 @@ class _Failed(Exception):
         text: why, in words.
         again: whether it may be taken later.
         after: seconds that the collector asks to wait.
+        is_too_large: whether a smaller request may be taken.
     """
 
-    def __init__(self, text: str, *, again: bool, after: float | None = None) -> None:
+    def __init__(
+        self, text: str, *, again: bool, after: float | None = None, is_too_large: bool = False
+    ) -> None:
         super().__init__(text)
-        self.again, self.after = again, after
+        self.again, self.after, self.is_too_large = again, after, is_too_large
 
 
 class Sender:
@@ -68,29 +76,67 @@ class Sender:
         self.ending = asyncio.Event()
         """Set when a stop waits: what is under way then is tried once more, and at once."""
 
-    async def send(self, body: bytes, items: int, tries: int = TRIES) -> None:
-        """Send a request that has so many items, again where that may help; those not taken are counted."""
+    async def send(self, batch: Batch) -> None:
+        """Send a batch, again and in parts where that may help; items that are not taken are counted."""
+        waiting, parts, taken = [batch.items], 0, 0
+        refused: _Failed | None = None
+        try:
+            while waiting:
+                parts, items = parts + 1, waiting[-1]
+                try:
+                    await self._send(self._written(batch, items), len(items))
+                    taken += len(items)
+                except _Failed as exc:
+                    if not exc.is_too_large:
+                        return  # with what waits: it fares no better now
+                    if len(items) > 1 and parts + len(waiting) < PARTS:
+                        half = len(items) // 2
+                        waiting[-1:] = [items[half:], items[:half]]
+                        continue
+                    refused, self.state.dropped = exc, self.state.dropped + len(items)
+                waiting.pop()
+        finally:
+            self.state.dropped += sum(map(len, waiting))
+            if refused is not None:
+                self._note_too_large(refused, is_all=not taken)
+
+    def _written(self, batch: Batch, items: Sequence[Any]) -> bytes:
+        """Return the request of some items.
+
+        Raises:
+            _Failed: one of them cannot be written; the others may be.
+        """
+        try:
+            return batch.write(items)
+        except Exception as exc:
+            if len(items) == 1:
+                log.exception("one of %s cannot be written", self.state.signal)
+            raise _Failed(
+                f"it cannot be written: {type(exc).__name__}", again=False, is_too_large=True
+            ) from exc
+
+    async def _send(self, body: bytes, items: int) -> None:
+        """Send one request.
+
+        Raises:
+            _Failed: it was not taken, however often it was sent.
+        """
         if self._endpoint.gzip:
             body = gzip.compress(body, 5)
-        for number in range(1, tries + 1):
+        for number in range(1, TRIES + 1):
             try:
                 answer = await self._post(body)
             except _Failed as exc:
-                self._note_failure(exc)
-                if not exc.again or number == tries:
-                    break
-                if self.ending.is_set():
-                    break
+                if not exc.is_too_large:
+                    self._note_failure(exc)
+                if not exc.again or number == TRIES or self.ending.is_set():
+                    raise
                 wait = min(LONGEST_WAIT, 2.0 ** (number - 1) * (0.75 + random.random() / 2))  # noqa: S311
                 await self._pause(wait if exc.after is None else min(exc.after, LONGEST_WAIT))
-            except asyncio.CancelledError:
-                self.state.dropped += items
-                raise
             else:
                 lost, why = self._rejected(self.state.signal, answer)
                 self._note_success(items, min(lost, items), why)
                 return
-        self.state.dropped += items
 
     async def _pause(self, seconds: float) -> None:
         """Wait, but not when a stop does."""
@@ -118,10 +164,10 @@ class Sender:
             if response.status_code // 100 != 2:
                 again = response.status_code in _AGAIN
                 after = _seconds(response.headers.get("retry-after", "")) if again else None
-                text = f"the collector answers {response.status_code}"
-                if response.status_code == 413:
-                    text += ", the request is too large for it"
-                raise _Failed(text, again=again, after=after)
+                is_too_large = response.status_code == 413
+                more = ", the request is too large for it" if is_too_large else ""
+                text = f"the collector answers {response.status_code}{more}"
+                raise _Failed(text, again=again, after=after, is_too_large=is_too_large)
             found = b""
             async for part in response.aiter_raw(ANSWER_BYTES):
                 found += part
@@ -159,6 +205,15 @@ class Sender:
                 exc,
             )
         self.state.failure = str(exc)
+
+    def _note_too_large(self, exc: _Failed, *, is_all: bool) -> None:
+        """Say what is lost of a batch that was sent in parts: once, or that nothing is taken at all."""
+        if is_all:
+            self._note_failure(exc)
+        elif not self.state.too_large_told:
+            self.state.too_large_told = True
+            text = "%s: some are dropped and counted, for %s does not take them: %s (DN951)"
+            log.warning(text, self.state.signal, self.state.endpoint, exc)
 
     def _note_success(self, items: int, lost: int, why: str) -> None:
         self.state.sent += items - lost

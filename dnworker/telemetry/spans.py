@@ -8,8 +8,8 @@ from opentelemetry.proto.trace.v1.trace_pb2 import Span, Status
 
 from dnworker.core.handler_error import HandlerError
 from dnworker.core.invocation import Invocation
+from dnworker.core.span_contexts import Context, running
 from dnworker.telemetry.attributes import SYSTEM, Value, pairs
-from dnworker.telemetry.contexts import Context, running
 from dnworker.telemetry.masking import masked
 from dnworker.telemetry.records import Piece, Ran, Sent
 from dnworker.telemetry.turns import TurnSpans
@@ -41,6 +41,11 @@ class SpanMaker:
     def __init__(self, times: Times) -> None:
         self._times = times
         self._turns = TurnSpans(times.of)
+
+    @property
+    def dropped(self) -> int:
+        """How many pieces of turns there was no room for; their spans are not made."""
+        return self._turns.dropped
 
     def spans(self, record: Sent | Ran | Piece) -> list[Span]:
         """Return the spans that a record makes: none, one, or those of a turn."""

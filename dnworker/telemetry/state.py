@@ -18,6 +18,7 @@ class SignalState:
         failing_since: since when nothing is taken; None where it goes well.
         failure: why, in words.
         rejected_told: whether it was said that a collector takes a part only.
+        too_large_told: whether it was said that items are dropped that are too large for it.
     """
 
     signal: str
@@ -27,3 +28,4 @@ class SignalState:
     failing_since: datetime | None = None
     failure: str | None = None
     rejected_told: bool = False
+    too_large_told: bool = False

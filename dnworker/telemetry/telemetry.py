@@ -60,6 +60,8 @@ class Telemetry:
             nesting = Nesting(recorder.context_of, self._take_users, self.settings.sampling.ratio)
             recorder.nest = lambda: self._undo.append(nesting.open(engine.services.around))
             self._nesting = nesting
+            traces = engine.services.traces
+            traces.of_event, traces.ratio = recorder.traceparent_of, self.settings.sampling.ratio
             self._undo = [
                 engine.bus.tap(recorder.note_event),
                 engine.history.listen(recorder.note_invocation),
@@ -86,6 +88,7 @@ class Telemetry:
         for undo in self._undo:
             undo()
         self._undo = []
+        engine.services.traces.of_event = engine.services.traces.ratio = None
         if self._measuring is not None:
             self._measuring.cancel()
             await asyncio.wait({self._measuring})
@@ -122,7 +125,9 @@ class Telemetry:
                     signal=signal,
                     endpoint=state.endpoint,
                     sent=state.sent,
-                    dropped=state.dropped + sum(queue.dropped for queue in queues),
+                    dropped=state.dropped
+                    + sum(queue.dropped for queue in queues)
+                    + (exporter.pieces_dropped if signal == "traces" else 0),
                     limited=self._sampler.dropped if signal == "traces" else 0,
                     waiting=sum(map(len, queues)),
                     failing_since=state.failing_since,

@@ -7,46 +7,100 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 from opentelemetry.proto.trace.v1.trace_pb2 import Span, Status
 
+from dnworker.core.span_contexts import span_of
 from dnworker.telemetry.attributes import Value, pairs
-from dnworker.telemetry.contexts import span_of
 from dnworker.telemetry.records import Piece, Ran
 
 TURNS_KEPT = 1_000
 PIECES_KEPT = 1_000
 """Turns that go on at the same time, and pieces of one, of which spans are made."""
 
+BYTES_KEPT = 8_000_000
+"""Bytes of what is kept of all turns; the oldest turn goes first."""
+
+LONGEST_TEXT = 256
+"""Characters of a name or an id."""
+
+_KINDS = frozenset(("generationstart", "generationend", "toolstart", "toolend"))
+
+_PROVIDERS = {
+    "azure": "azure.ai.openai",
+    "azure_ai": "azure.ai.inference",
+    "bedrock": "aws.bedrock",
+    "gemini": "gcp.gemini",
+    "google": "gcp.gemini",
+    "mistral": "mistral_ai",
+    "ollama_chat": "ollama",
+    "vertex_ai": "gcp.vertex_ai",
+    "watsonx": "ibm.watsonx.ai",
+    "xai": "x_ai",
+}
+"""The values of `gen_ai.provider.name` in the conventions, by what stands before the slash of a model."""
+
+_PIECE_BYTES = 800
+"""Bytes that a piece takes beside its texts."""
+
+
+class _Kept(NamedTuple):
+    """What a span needs of a piece: when it came, its type, and a few of its fields."""
+
+    at: int
+    kind: str
+    data: dict[str, Any]
+
+    @property
+    def size(self) -> int:
+        """Bytes that it takes, about."""
+        values = (*self.data.values(), *self.data.get("tool_call", {}).values())
+        return _PIECE_BYTES + sum(4 * len(value) for value in values if isinstance(value, str))
+
 
 class TurnSpans:
-    """Keeps what turns did until they have ended."""
+    """Keeps what turns did until they have ended: bounded in turns, pieces and bytes.
+
+    Attributes:
+        bytes_kept: what is kept takes so many bytes, about.
+        dropped: pieces that there was no room for, or that came after their turn.
+    """
 
     def __init__(self, time_of: Callable[[int], int]) -> None:
         self._time_of = time_of
-        self._pieces: dict[str, list[tuple[int, str, dict[str, Any]]]] = {}
+        self._pieces: dict[str, list[_Kept]] = {}
+        self._finished: dict[str, None] = {}
+        self.bytes_kept = 0
+        self.dropped = 0
 
     def note(self, piece: Piece) -> None:
         """Keep a piece of a turn; one that is no such piece is left out."""
-        try:
-            raw = json.loads(piece.payload)["raw_event"]
-            kind, data = str(raw["type"]), raw["data"]
-        except (ValueError, KeyError, TypeError):
+        kept = _read(piece, self._time_of(piece.at))
+        if kept is None:
             return
-        if not isinstance(data, dict):
+        if piece.turn_id in self._finished or len(self._pieces.get(piece.turn_id, ())) >= PIECES_KEPT:
+            self.dropped += 1
             return
-        pieces = self._pieces.setdefault(piece.turn_id, [])
-        if len(pieces) < PIECES_KEPT:
-            pieces.append((self._time_of(piece.at), kind, data))
-        if len(self._pieces) > TURNS_KEPT:
-            del self._pieces[next(iter(self._pieces))]
+        self._pieces.setdefault(piece.turn_id, []).append(kept)
+        self.bytes_kept += kept.size
+        while len(self._pieces) > TURNS_KEPT or self.bytes_kept > BYTES_KEPT:
+            self.dropped += len(self._take(next(iter(self._pieces))))
+
+    def _take(self, turn_id: str) -> list[_Kept]:
+        """Return what is kept of a turn, and keep it no more."""
+        pieces = self._pieces.pop(turn_id, [])
+        self.bytes_kept -= sum(kept.size for kept in pieces)
+        return pieces
 
     def finish(self, ran: Ran, span: Span) -> list[Span]:
         """Complete the span of a turn that has ended, and return those of its steps and calls."""
         event = ran.invocation.event
         turn_id = "" if event is None else event.turn_id or ""
-        pieces = self._pieces.pop(turn_id, [])
+        pieces = self._take(turn_id)
+        self._finished[turn_id] = None
+        if len(self._finished) > TURNS_KEPT:
+            del self._finished[next(iter(self._finished))]
         agent = ran.invocation.worker.removeprefix("agent ")
         model, used = None, [0, 0]
         made = _Steps(span, turn_id)
@@ -70,6 +124,28 @@ class TurnSpans:
         }
         span.attributes.extend(pairs(values))
         return made.spans
+
+
+def _read(piece: Piece, at: int) -> _Kept | None:
+    """Return what spans need of a piece; None where they need nothing of it."""
+    try:
+        raw = json.loads(piece.payload)["raw_event"]
+        kind, data = raw["type"], raw["data"]
+    except (ValueError, KeyError, TypeError, RecursionError):
+        return None
+    if kind not in _KINDS or not isinstance(data, dict):
+        return None
+    usage, call, step = data.get("usage"), data.get("tool_call"), data.get("step")
+    found: dict[str, Any] = {
+        "step": _count(data, "step") if isinstance(step, int) else _text(step),
+        "model": _text(data.get("model")),
+        "usage": {name: _count(usage, name) for name in ("input_tokens", "output_tokens")},
+        "error": True if data.get("error") is not None else None,
+        "error_type": _text(data.get("error_type")),
+    }
+    if isinstance(call, dict):
+        found["tool_call"] = {name: _text(call.get(name)) for name in ("id", "name")}
+    return _Kept(at, kind, found)
 
 
 class _Steps:
@@ -150,20 +226,19 @@ class _Steps:
 
 
 def _text(value: object) -> str | None:
-    return value if isinstance(value, str) else None
+    return value[:LONGEST_TEXT] if isinstance(value, str) else None
 
 
 def _count(data: object, name: str) -> int | None:
     value = data.get(name) if isinstance(data, dict) else None
-    return value if isinstance(value, int) and not isinstance(value, bool) else None
+    is_count = isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 1 << 50
+    return value if is_count else None
 
 
 def _provider(model: str | None) -> str | None:
-    """Return who offers a model: the word before `/` or `:` in its name."""
-    if not model:
-        return None
-    for separator in ("/", ":"):
-        before, found, _ = model.partition(separator)
-        if found:
-            return before
-    return None
+    """Return who offers a model: the word before `/` in its name, as the conventions word it.
+
+    None where the name says nothing of that: what follows a `:` is the size of a model, as in `llama3:8b`.
+    """
+    before, found, _ = (model or "").partition("/")
+    return _PROVIDERS.get(before.lower(), before.lower()) or None if found else None

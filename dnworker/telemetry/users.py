@@ -5,12 +5,12 @@ Nothing of OpenTelemetry is imported here before a handler's code has imported i
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from dnworker.core.invocation import Invocation
-from dnworker.telemetry.contexts import Context
+from dnworker.core.span_contexts import Context
+from dnworker.workers.nesting import nested
 
 if TYPE_CHECKING:
     from opentelemetry.proto.trace.v1.trace_pb2 import ResourceSpans
@@ -32,11 +32,6 @@ def encode_spans(spans: Sequence[Any]) -> Sequence[ResourceSpans]:
 
     found: Sequence[ResourceSpans] = encode_spans(spans).resource_spans
     return found
-
-
-def is_used() -> bool:
-    """Return whether code of this process has imported OpenTelemetry's API for traces."""
-    return "opentelemetry.trace" in sys.modules
 
 
 class Nesting:
@@ -66,26 +61,8 @@ class Nesting:
 
     def wrap(self, invocation: Invocation, handler: Handler) -> Handler:
         """Return what runs a handler within its span; every event pays for it."""
-        span = _span_of(*self._context_of(invocation))
-
-        async def nested(*args: Any) -> Any:
-            from opentelemetry import context, trace
-
-            token = context.attach(trace.set_span_in_context(span))
-            try:
-                return await handler(*args)
-            finally:
-                context.detach(token)
-
-        return nested
-
-
-def _span_of(context: Context, is_sampled: bool) -> Any:
-    from opentelemetry import trace
-
-    flags = trace.TraceFlags(trace.TraceFlags.SAMPLED if is_sampled else trace.TraceFlags.DEFAULT)
-    ids = int(context.trace_id, 16), int(context.span_id, 16)
-    return trace.NonRecordingSpan(trace.SpanContext(*ids, is_remote=False, trace_flags=flags))
+        span, is_sampled = self._context_of(invocation)
+        return nested(handler, span, is_sampled=is_sampled)
 
 
 def ensure_provider(ratio: float) -> None:

@@ -13,7 +13,7 @@ from types import CoroutineType
 from typing import Any, TypeVar
 
 from dnworker.core.errors import HandlerNotAsync, RuleMisplaced, UnknownAttribute, WrongUse
-from dnworker.core.handlers import DECORATORS, handler_name, registered
+from dnworker.core.handlers import DECORATORS, first_kinds, handler_name, registered
 from dnworker.core.locations import location_of
 from dnworker.core.text import closest, kind_of, shorten
 
@@ -171,6 +171,12 @@ def check_async(handler: Any, decorator: str) -> Any:
             "publish what it yields: await client.publish(...)"
         )
     raise HandlerNotAsync(f"@worker.{decorator}: {name!r}{where} must be 'async def {name}(...)'")
+
+
+def note_first_kind(handler: Any, kind: str) -> None:
+    """Note by which kind rules tell a handler from another one of its name."""
+    with contextlib.suppress(TypeError):  # an object that no weak reference can name
+        first_kinds.setdefault(inspect.unwrap(handler), kind)
 
 
 def _check_rules(handler: Any, decorator: str) -> None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import msgspec
 
-from dnworker.core.envelope import RedeliveredEvent, own, redelivered
+from dnworker.core.envelope import FedEvent, as_given, own, redelivered
 from dnworker.core.handler_error import message_of, type_name
 from dnworker.core.handlers import HandlerKey
 from dnworker.core.invocation import Invocation, feeds_handlers
@@ -210,7 +210,7 @@ class Dispatch:
         if self._is_diverted is not None and self._is_diverted(envelope):
             self._diverted.append(envelope)
             return
-        invoker, consumer, number = self._invoker, self._consumer, 1
+        invoker, consumer, number, parent = self._invoker, self._consumer, 1, None
         handlers = self._bound.get(envelope.kind, ())
         if consumer is not None and not consumer.counts_ends:
             consumer = None
@@ -219,8 +219,9 @@ class Dispatch:
             event = redelivered(event, number := consumer.number(envelope))
             done = consumer.handled_by(envelope.event_id)
             handlers = tuple(bound for bound in handlers if bound.name not in done)
-        elif isinstance(envelope, RedeliveredEvent) and (done := envelope.handled_by):
-            handlers = tuple(bound for bound in handlers if bound.name not in done)
+        elif isinstance(envelope, FedEvent):
+            handlers = tuple(bound for bound in handlers if bound.name not in envelope.handled_by)
+            event, parent = as_given(envelope), envelope.traceparent
         args = (event, invoker.client)
         for bound in handlers:
             invocation = Invocation(
@@ -228,6 +229,7 @@ class Dispatch:
             )
             if number > 1:
                 invocation.delivery = number
+            invocation.parent = parent
             invoker.recorder.begin(invocation)
             run = (
                 bound.handler if bound.check is None else self._checked(bound, bound.check, event, invocation)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from dnworker.core.handlers import DECORATORS, HandlerKey, check_worker_name, handler_name, numbered
 from dnworker.core.schedule import ScheduleSpec, make_schedule
-from dnworker.workers.decorating import check_async, check_call, unknown_attribute
+from dnworker.workers.decorating import check_async, check_call, note_first_kind, unknown_attribute
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable
@@ -136,6 +136,7 @@ class HandlerRegistry:
 
         def register(handler: H) -> H:
             checked = check_async(handler, f"on_event({kind!r})")
+            note_first_kind(checked, kind)
             self._event_handlers.setdefault(kind, []).append(checked)
             return handler
 

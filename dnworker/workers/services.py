@@ -28,6 +28,7 @@ from dnworker.workers.guard import Guard
 from dnworker.workers.last_runs import LastRuns
 from dnworker.workers.lives import Lives
 from dnworker.workers.log_file import LogFiles
+from dnworker.workers.nesting import Traces
 from dnworker.workers.recorders import OnUnhandled
 
 
@@ -217,6 +218,8 @@ class Services(msgspec.Struct, frozen=True):
     """What is kept of each worker over restarts and reloads."""
     around: Around = msgspec.field(default_factory=Around)
     """What is put around the handlers of workers in this process."""
+    traces: Traces = msgspec.field(default_factory=Traces)
+    """What worker processes are told of traces that are sent."""
     process_locals: bool = False
     """Whether errors of worker processes have the values of variables."""
     observation: Observation = msgspec.field(default_factory=Observation)

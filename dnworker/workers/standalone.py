@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from dnworker.client.client import RuntimeClient
     from dnworker.workers.recorders import Recorder
     from dnworker.workers.registry import HandlerRegistry
+    from dnworker.workers.runner import WorkerRunner
 
 
 RUN_SCHEDULES = "DNWORKER_RUN_SCHEDULES"
@@ -76,7 +77,6 @@ async def run_until(worker: HandlerRegistry, stop: asyncio.Event, recorder: Reco
     from dnworker.workers.kept_state import kept_by_runtime
     from dnworker.workers.lasting_loop import lasting
     from dnworker.workers.recorders import log_unhandled
-    from dnworker.workers.runner import WorkerRunner
 
     client = _client_of(worker.name)
     failure: list[str] = []
@@ -89,10 +89,7 @@ async def run_until(worker: HandlerRegistry, stop: asyncio.Event, recorder: Reco
     try:
         await client.start()
         kept, recorder = await kept_by_runtime(client.connection, lambda: worker.state, recorder)
-        runner = WorkerRunner(
-            worker, client, event_source=lambda kinds: client.subscribe(*kinds), recorder=recorder
-        )
-        runner.as_member(os.environ.get(MEMBER, ""))
+        runner = _runner_of(worker, client, recorder)
         runner.lifecycle.listen(on_state_change)
         with lasting(asyncio.get_running_loop(), log_unhandled), noticed():
             await runner.start()
@@ -108,6 +105,21 @@ async def run_until(worker: HandlerRegistry, stop: asyncio.Event, recorder: Reco
         await client.close()
     if failure:
         raise RuntimeError(failure[0])
+
+
+def _runner_of(worker: HandlerRegistry, client: RuntimeClient, recorder: Recorder | None) -> WorkerRunner:
+    from dnworker.workers.nesting import around_of_process
+    from dnworker.workers.runner import WorkerRunner
+
+    runner = WorkerRunner(
+        worker,
+        client,
+        event_source=lambda kinds: client.subscribe(*kinds),
+        recorder=recorder,
+        around=around_of_process(os.environ),
+    )
+    runner.as_member(os.environ.get(MEMBER, ""))
+    return runner
 
 
 def _client_of(worker: str) -> RuntimeClient:

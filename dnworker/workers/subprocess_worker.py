@@ -19,6 +19,7 @@ from dnworker.capability.environment import RuntimeAddress, interpolate, worker_
 from dnworker.capability.flags import flag_variables
 from dnworker.capability.manifest import WorkerDefinition
 from dnworker.client.client import FENCE
+from dnworker.client.event_stream import TRACES_VARIABLE
 from dnworker.core.causes import because, cause
 from dnworker.core.declared import DeclaredPayload
 from dnworker.core.handlers import HandlerKey
@@ -334,7 +335,7 @@ class SubprocessWorker(ManagedWorker[SubprocessWorkerRunner]):
         args = [interpolate(a, environ, f"{where}, args[{n}]") for n, a in enumerate(definition.args)]
         self._note_code(args)
         env = self._reporting(self._environment(environ, self._token, where), word)
-        for variable in (debugging.VARIABLE, FENCE, MEMBER):  # of a runtime within a worker
+        for variable in (debugging.VARIABLE, FENCE, MEMBER, TRACES_VARIABLE):  # of a runtime within a worker
             env.pop(variable, None)
         env |= self._own_variables()
         self._debug = services.debugged.of(name)
@@ -362,6 +363,7 @@ class SubprocessWorker(ManagedWorker[SubprocessWorkerRunner]):
         index = index_of(self.name)
         member = {MEMBER: self.qualified_name} if self.definition.members > 1 else {}
         made_up = self._schedules.variables() if index == 0 else {}
+        made_up |= self._services.traces.variables()
         return made_up | member | self._kept_state_variable() | self._fence_variable()
 
     def _fence_variable(self) -> dict[str, str]:

@@ -39,6 +39,43 @@ def test_a_batch_waits_for_the_clock_of_the_notebook(kernel):
     assert kernel.run("print(*traces)").text.count("handles 2 events in the run of") == 2
 
 
+THROTTLED = """
+%%worker bridge
+@worker.on_event("doc.changed")
+@throttle(rate=1, per=60)
+async def index(event, client):
+    print("indexed", event.payload["n"])
+""".strip()
+
+
+def test_a_series_over_a_throttle_on_a_virtual_clock_says_what_it_waits_for_and_goes_on(kernel):
+    kernel.run(IMPORT)
+    kernel.run("%clock virtual")
+    kernel.run(THROTTLED)
+    told = kernel.run("%fire doc.changed n=1 --times 1000 --timeout 2").text
+    assert "waiting for notebook:bridge.index, which sleeps on the virtual clock; %clock next" in told
+    assert (
+        "notebook:bridge.index, which sleeps on the virtual clock: the other 998 are fired without a wait"
+        in told
+    )
+    assert "fired 1000 times: 1 ok, 0 not ok, 999 under way" in told
+    assert (
+        "what is under way waits for notebook:bridge.index, which sleeps on the virtual clock; %clock next and"
+        in told
+    )
+    kernel.run("%clock advance 120")
+    assert kernel.run("%worker logs bridge").text.count("indexed 1") == 3
+
+
+def test_a_series_that_nothing_holds_up_on_a_virtual_clock_says_nothing_of_it(kernel):
+    kernel.run(IMPORT)
+    kernel.run("%clock virtual")
+    kernel.run(THROTTLED.replace("@throttle(rate=1, per=60)\n", ""))
+    told = kernel.run("%fire doc.changed n=1 --times 30").text
+    assert "fired 30 times: 30 ok, 0 not ok" in told
+    assert "clock" not in told
+
+
 def test_what_waits_in_one_generation_is_handled_by_it_after_the_next_has_come(kernel):
     kernel.run(IMPORT)
     kernel.run("%clock virtual")

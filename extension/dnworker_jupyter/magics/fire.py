@@ -8,6 +8,7 @@ import json
 import math
 import time
 from collections.abc import Callable, Coroutine
+from contextlib import nullcontext
 from typing import Any
 
 import msgspec
@@ -23,6 +24,7 @@ from dnworker.workers.inprocess_worker import InProcessWorker
 from dnworker_jupyter.display.tables import Note
 from dnworker_jupyter.magics.attached import tell_fired
 from dnworker_jupyter.magics.context import MagicContext
+from dnworker_jupyter.magics.virtual_wait import WAY_OUT, VirtualWait, sleeping
 from dnworker_jupyter.syntax.options import Parser, read_body, read_payload
 
 LONGEST_SHOWN = 80
@@ -84,15 +86,16 @@ async def run_fire(context: MagicContext, options: FireOptions, body: str | None
     if options.debug:
         check_debug(context, options.kind, options.worker)
     faults = None if options.chaos is None else read_chaos(options.chaos)
+    waits = VirtualWait(context.runtime)
     payload = await _payload(context, options, body)
     tell_fired(context)
-    fire = functools.partial(_fire, context.runtime, options, payload)
+    fire = functools.partial(_fire, context.runtime, options, payload, waits)
     if faults is None:
         deliveries = [Delivery(n, 0.0) for n in range(options.times)]
-        traces = await _deliver(context.runtime, options, fire, deliveries, together=False)
+        traces = await _deliver(context.runtime, options, fire, deliveries, waits, together=False)
     else:
-        traces = await _deliver_with_faults(context.runtime, options, fire, faults)
-    return _report(context, options, traces)
+        traces = await _deliver_with_faults(context.runtime, options, fire, waits, faults)
+    return _report(context, options, traces, waits)
 
 
 def _check(options: FireOptions) -> None:
@@ -159,17 +162,20 @@ async def _payload(context: MagicContext, options: FireOptions, body: str | None
     return payload
 
 
-async def _fire(runtime: Runtime, options: FireOptions, payload: dict[str, Any], *, wait: bool) -> Trace:
+async def _fire(
+    runtime: Runtime, options: FireOptions, payload: dict[str, Any], waits: VirtualWait, *, wait: bool
+) -> Trace:
     try:
-        return await runtime.fire(
-            options.kind,
-            payload,
-            session_id=options.session,
-            timeout=options.timeout,
-            wait=wait,
-            only=options.worker,
-            on_wait=print,
-        )
+        async with waits.telling() if wait else nullcontext():
+            return await runtime.fire(
+                options.kind,
+                payload,
+                session_id=options.session,
+                timeout=options.timeout,
+                wait=wait,
+                only=options.worker,
+                on_wait=print,
+            )
     except NotFound as exc:
         raise UsageError(f"%fire --worker: {exc}", code=code_of(exc) or "DN301") from None
     except (Invalid, ApiError) as exc:
@@ -181,11 +187,16 @@ async def _deliver(
     options: FireOptions,
     fire: Callable[..., Coroutine[Any, Any, Trace]],
     deliveries: list[Delivery],
+    waits: VirtualWait,
     *,
     together: bool,
 ) -> list[Trace]:
-    """Fire each delivery; `together`: without waiting for what the one before causes."""
+    """Fire each delivery; `together`: without waiting for what the one before causes.
+
+    Once one was waited for in vain, as it sleeps on a virtual clock, the others are not: they would, too.
+    """
     traces: list[Trace] = []
+    is_stuck = False
     due = time.monotonic()
     for number, delivery in enumerate(deliveries):
         if options.rate and number:
@@ -193,7 +204,12 @@ async def _deliver(
             await asyncio.sleep(max(0.0, due - time.monotonic()))
         if delivery.delay:
             await pause(runtime, delivery.delay)
-        traces.append(await fire(wait=not (options.no_wait or together)))
+        traces.append(await fire(wait=not (options.no_wait or together or is_stuck)))
+        if traces[-1].timed_out and number < len(deliveries) - 1 and (names := waits.sleepers()):
+            is_stuck = True
+            print(f"{sleeping(names)}: the other {len(deliveries) - 1 - number:,} are fired without a wait")  # noqa: T201
+    if is_stuck:
+        await waits.settle()
     if together and not options.no_wait:
         await wait_quiet(runtime, traces, options.timeout)
     return traces
@@ -211,6 +227,7 @@ async def _deliver_with_faults(
     runtime: Runtime,
     options: FireOptions,
     fire: Callable[..., Coroutine[Any, Any, Trace]],
+    waits: VirtualWait,
     faults: FaultPlan,
 ) -> list[Trace]:
     deliveries = faults.deliveries(options.times)
@@ -221,13 +238,13 @@ async def _deliver_with_faults(
     if faults.faults and options.no_wait:
         raise UsageError("--chaos fail=... ends with the cell; leave --no-wait out", code="DN213")
     with injector.at_work(clients):
-        traces = await _deliver(runtime, options, fire, deliveries, together=True)
+        traces = await _deliver(runtime, options, fire, deliveries, waits, together=True)
     for failed in injector.failed:
         print(f"chaos: failed {failed}")  # noqa: T201
     return traces
 
 
-def _report(context: MagicContext, options: FireOptions, traces: list[Trace]) -> Trace:
+def _report(context: MagicContext, options: FireOptions, traces: list[Trace], waits: VirtualWait) -> Trace:
     """Print how it went, and return the trace to show: one that is not ok if there is one, else the last."""
     by_outcome: dict[str, list[Trace]] = {"ok": [], "not ok": [], "under way": []}
     for trace in traces:
@@ -240,8 +257,8 @@ def _report(context: MagicContext, options: FireOptions, traces: list[Trace]) ->
     if options.no_wait:
         if shown.is_under_way:
             print(f"#{shown.event.seq} is under way; %events and the panel show what comes of it")  # noqa: T201
-    elif shown.timed_out and context.runtime.clock.can_advance:
-        print("the clock is virtual: what sleeps on it waits for %clock advance")  # noqa: T201
+    elif shown.is_under_way and (names := waits.sleepers()):
+        print(f"what is under way waits for {sleeping(names)}; {WAY_OUT}")  # noqa: T201
     elif not shown.invocations and not shown.is_under_way and not shown.not_listening:
         print(context.suggestions.why_unheard(options.kind))  # noqa: T201
     return shown

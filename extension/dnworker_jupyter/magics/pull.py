@@ -7,8 +7,9 @@ from pathlib import Path
 
 from dnworker.client.address import resolve_url
 from dnworker.client.http import HttpConnection
-from dnworker.client.pulling import Pull, PullQuery, masked_events, token_in
+from dnworker.client.pulling import Pull, PullQuery, masked_events
 from dnworker.client.tls import client_context
+from dnworker.client.tokens import is_meant_for, token_in
 from dnworker.core.errors import Conflict, Invalid, RuntimeUnavailable, UsageError, code_of
 from dnworker.core.payload_masks import PayloadMasks
 from dnworker.engine.copies import Kept, keep_copies
@@ -44,7 +45,7 @@ async def run_pull(context: MagicContext, options: PullOptions) -> Note:
     options.query.check(_CODE)
     if options.cloudevents and options.save is None:
         raise UsageError("--cloudevents goes with --save FILE", code="DN103")
-    connection = _connect(options)
+    connection = connection_of(options)
     masks = PayloadMasks(options.mask, [connection.token] if connection.token else [])
     pull = Pull(connection, options.query)
     try:
@@ -59,7 +60,7 @@ async def run_pull(context: MagicContext, options: PullOptions) -> Note:
         await connection.close()
 
 
-def _connect(options: PullOptions) -> HttpConnection:
+def connection_of(options: PullOptions) -> HttpConnection:
     """Return a connection to the runtime.
 
     Raises:
@@ -73,7 +74,7 @@ def _connect(options: PullOptions) -> HttpConnection:
         raise UsageError(f"--ca is for an https URL, and this is {url}; leave it out", code="DN938")
     tls = client_context(options.ca) if url.startswith("https:") else None
     token = None if options.token_file is None else token_in(options.token_file)
-    return HttpConnection(url, auth_token=token, tls=tls)
+    return HttpConnection(url, auth_token=token, tls=tls, environment_token=is_meant_for(url))
 
 
 async def _into_file(pull: Pull, masks: PayloadMasks, path: Path, *, cloud: bool) -> Note:

@@ -11,7 +11,8 @@ import pytest
 from dnworker import Runtime, RuntimeClient
 from dnworker.client import http
 from dnworker.client.address import resolve_url
-from dnworker.client.http import AT_ONCE, resolve_token
+from dnworker.client.http import AT_ONCE
+from dnworker.client.tokens import resolve_token
 from dnworker.core.errors import Invalid, RuntimeUnavailable
 from dnworker.server import embedded
 

@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dnworker.client.http import _Stream
+from dnworker.client.event_stream import EventStream
 from dnworker.core.clock import RealClock
-from dnworker.core.envelope import EventEnvelope, decode_redelivered, encode, redelivered
+from dnworker.core.envelope import EventEnvelope, decode_fed, encode, redelivered
 from dnworker.core.handlers import HandlerKey
 from dnworker.core.limits import Limits
 from dnworker.engine.dead_letters import DeadLetters
@@ -161,7 +161,7 @@ def test_an_event_of_a_client_that_acknowledges_is_handled_when_it_says_so(bench
 
 
 def test_an_event_that_a_client_gives_back_comes_again_marked_and_under_a_higher_seq(bench):
-    reader, client = bench.queue.open_kept(["a"], is_explicit=True), _Stream(["a"])
+    reader, client = bench.queue.open_kept(["a"], is_explicit=True), EventStream(["a"])
     client.begin()
     bench.publish(1, 2)
     first, second = take(reader)
@@ -578,10 +578,10 @@ def test_a_stream_knows_which_handlers_have_ended_well_with_what_comes_again(ben
 def test_a_frame_that_says_the_delivery_is_read_with_it():
     event = EventEnvelope(seq=1, kind="a", payload={"n": 1}, replay=True)
     fields = json.loads(encode(event)) | {"delivery": 4, "handled_by": ["on_a"]}
-    read = decode_redelivered(json.dumps(fields))
+    read = decode_fed(json.dumps(fields))
     assert (read.delivery, read.handled_by, read.payload) == (4, ("on_a",), {"n": 1})
-    assert decode_redelivered(encode(event)).handled_by == ()
-    assert decode_redelivered(encode(event)).delivery == 1
+    assert decode_fed(encode(event)).handled_by == ()
+    assert decode_fed(encode(event)).delivery == 1
 
 
 # -- all of it, in any order ---------------------------------------------------------------------------
@@ -622,7 +622,7 @@ class Process:
         self.begun: list[tuple[EventEnvelope, str]] = []
         self.frames: list[EventEnvelope] = []  # sent, and still in the socket
         self.newest, self.newest_number = 0, -1
-        self.client = _Stream(["a"])
+        self.client = EventStream(["a"])
         if self.mode == "when handled":
             self.bench.report("a")
         self.open()

@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from dnworker.client.http import _Stream
+from dnworker.client.event_stream import EventStream
 from dnworker.core.envelope import bytes_of_payload
 from dnworker.core.invocation import Invocation, current_invocation
 from dnworker.core.limits import Limits
@@ -147,7 +147,7 @@ def test_held_events_arrive_once_and_in_order_after_newer_ones(bench):
     published = []
     bench.bus.tap(lambda envelope: published.append((envelope.seq, envelope.event_id)))
     inside = bench.bus.subscribe(["a"], owner="demo:inside")
-    reader, client = bench.queue.open(["a"], "mine", 0), _Stream(["a"])
+    reader, client = bench.queue.open(["a"], "mine", 0), EventStream(["a"])
     client.begin()
     held = held_back(bench.bus, 1, 2, 3)
     bench.publish(4)

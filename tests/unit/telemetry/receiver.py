@@ -49,6 +49,10 @@ class Receiver:
         self.requests: list[tuple[str, dict[str, str], bytes]] = []
         self.answers: list[tuple[int, dict[str, str], bytes]] = []
         """What the next requests are answered; 200 afterwards."""
+        self.largest: int | None = None
+        """Bytes of a request over which it is answered 413."""
+        self.refused: list[int] = []
+        """Bytes of the requests that were."""
         self.came = threading.Event()
         self.url = ""
 
@@ -125,6 +129,9 @@ def receiving() -> Iterator[Receiver]:
             body = self.rfile.read(int(self.headers["content-length"]))
             headers = {key.lower(): value for key, value in self.headers.items()}
             status, more, answer = receiver.answers.pop(0) if receiver.answers else (200, {}, b"")
+            if receiver.largest is not None and len(body) > receiver.largest:
+                receiver.refused.append(len(body))
+                status, more, answer = 413, {}, b""
             if status == 200:
                 receiver.requests.append((self.path, headers, body))
             self.send_response(status)

@@ -10,13 +10,16 @@ import ssl
 import threading
 import time
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 import trustme
 
 from dnworker import Runtime, Worker
 from dnworker.core.models import TelemetryUse
-from dnworker.telemetry.settings import read_settings
+from dnworker.telemetry.requests import Batch, rejected
+from dnworker.telemetry.sender import PARTS, Sender
+from dnworker.telemetry.settings import Endpoint, read_settings
 
 from .receiver import misbehaving, receiving
 
@@ -133,7 +136,7 @@ async def test_nobody_at_the_port_is_a_counter_and_one_line(caplog: pytest.LogCa
     assert sum("traces cannot be sent" in one for one in caplog.messages) == 1
 
 
-@pytest.mark.parametrize(("status", "is_sent"), [(413, False), (400, False), (429, True), (503, True)])
+@pytest.mark.parametrize(("status", "is_sent"), [(404, False), (400, False), (429, True), (503, True)])
 async def test_what_may_be_taken_later_is_sent_again_after_the_time_that_is_asked_for(
     status: int, *, is_sent: bool
 ) -> None:
@@ -148,6 +151,129 @@ async def test_what_may_be_taken_later_is_sent_again_after_the_time_that_is_aske
         assert (use.dropped == 0) == is_sent
         if is_sent:
             assert use.failing_since is None
+
+
+async def test_a_batch_that_is_too_large_is_sent_in_parts_and_nothing_of_it_is_lost(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    with receiving() as receiver, caplog.at_level(logging.WARNING, "dnworker.telemetry"):
+        receiver.largest = 3_000
+        settings = read_settings(None, only_traces(receiver.url, 5.0) | {"OTEL_BSP_SCHEDULE_DELAY": "60000"})
+        async with Runtime(port=None, telemetry=settings) as runtime:
+            await runtime.add(greeter())
+            for _ in range(20):
+                await runtime.fire("demo.greeted")
+        use = traces(runtime)
+        spans = [span.name for span in receiver.spans()]
+    assert receiver.refused, "the batch was not too large"
+    assert (spans.count("process demo.greeted"), spans.count("send demo.greeted")) == (20, 20)
+    assert (use.dropped, use.sent, use.failing_since) == (0, len(spans), None)
+    assert not caplog.messages
+
+
+async def test_a_line_that_is_too_large_by_itself_is_dropped_alone_and_that_is_told_once(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    worker = Worker("talker")
+
+    @worker.on_event("say.it")
+    async def on_event(event: Any, client: Any) -> None:
+        print("x" * event.payload["size"])
+
+    variables = {"OTEL_TRACES_EXPORTER": "none", "OTEL_METRICS_EXPORTER": "none"}
+    with receiving() as receiver, caplog.at_level(logging.WARNING, "dnworker.telemetry"):
+        receiver.largest = 3_000
+        settings = read_settings(None, variables | {"OTEL_EXPORTER_OTLP_ENDPOINT": receiver.url})
+        async with Runtime(port=None, telemetry=settings) as runtime:
+            with runtime.capture_output():
+                await runtime.add(worker)
+                for size in (1, 2, 6_000, 3, 6_000, 4):
+                    await runtime.fire("say.it", {"size": size})
+        assert runtime.telemetry is not None
+        (use,) = runtime.telemetry.state()
+        said = {record.body.string_value for record in receiver.records()}
+    assert {"x" * size for size in range(1, 5)} <= said
+    assert (use.dropped, use.failing_since) == (2, None)
+    (told,) = caplog.messages
+    assert "logs: some are dropped and counted" in told
+    assert "413, the request is too large" in told
+
+
+async def test_a_collector_for_which_everything_is_too_large_gets_a_bounded_number_of_requests(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    with receiving() as receiver, caplog.at_level(logging.WARNING, "dnworker.telemetry"):
+        receiver.largest = 0
+        sender = Sender("traces", Endpoint(receiver.url), rejected)
+        await sender.send(Batch(range(512), lambda items: b"x" * len(items)))
+        await sender.close()
+    assert (sender.state.sent, sender.state.dropped) == (0, 512)
+    assert 9 < len(receiver.refused) <= PARTS
+    assert sum("cannot be sent" in one for one in caplog.messages) == len(caplog.messages) == 1
+
+
+async def test_an_item_that_cannot_be_written_is_dropped_alone() -> None:
+    def write(items: Any) -> bytes:
+        if 7 in items:
+            raise ValueError("it has no form")
+        return b""
+
+    with receiving() as receiver:
+        sender = Sender("traces", Endpoint(receiver.url), rejected)
+        await sender.send(Batch(range(100), write))
+        await sender.close()
+    assert (sender.state.sent, sender.state.dropped) == (99, 1)
+
+
+async def test_what_waits_in_parts_is_counted_when_a_stop_ends_the_sending() -> None:
+    with misbehaving(hang) as hostile:
+        sender = Sender("traces", Endpoint(hostile.url), rejected)
+        sending = asyncio.create_task(sender.send(Batch(range(100), lambda items: b"x")))
+        await until(hostile.came.is_set)
+        sending.cancel()
+        await asyncio.wait({sending})
+        await sender.close()
+    assert sender.state.dropped == 100
+
+
+def drip_body(connection: socket.socket, ended: threading.Event) -> None:
+    connection.recv(65536)
+    connection.sendall(b"HTTP/1.1 200 OK\r\ncontent-length: 100000\r\n\r\n")
+    while not ended.wait(0.02):
+        connection.sendall(b"x")
+
+
+def answer_much(connection: socket.socket, ended: threading.Event) -> None:
+    connection.recv(65536)
+    connection.sendall(b"HTTP/1.1 200 OK\r\nconnection: close\r\n\r\n")
+    for _ in range(200):
+        connection.sendall(b"x" * 65536)
+    read_whole.set()
+
+
+read_whole = threading.Event()
+
+
+def test_the_librarys_own_exporter_has_no_bound_for_an_answer_which_is_why_ours_sends() -> None:
+    """Decision 63: where this fails, that exporter can take the place of ours."""
+    exporter_of = pytest.importorskip(
+        "opentelemetry.exporter.otlp.proto.http.trace_exporter"
+    ).OTLPSpanExporter
+    from opentelemetry.sdk.trace import TracerProvider
+
+    span = TracerProvider().get_tracer("a").start_span("a")
+    span.end()
+    with misbehaving(answer_much) as hostile:
+        exporter_of(endpoint=f"{hostile.url}/v1/traces", timeout=5).export([span])
+        assert read_whole.wait(5), "it has not read 13 MB"
+    with misbehaving(drip_body) as hostile:
+        exporter = exporter_of(endpoint=f"{hostile.url}/v1/traces", timeout=0.1)
+        exporting = threading.Thread(target=exporter.export, args=([span],))
+        exporting.start()
+        exporting.join(1)
+        waits_beyond_its_limit = exporting.is_alive()
+    exporting.join(30)
+    assert waits_beyond_its_limit
 
 
 async def test_a_wait_of_an_hour_that_a_collector_asks_for_does_not_hold_up_the_stop() -> None:

@@ -84,6 +84,90 @@ async def test_one_trace_goes_through_a_worker_process(tmp_path: Path) -> None:
     assert (line.trace_id.hex(), line.span_id.hex()) == (trace, spans["process demo.ping"].span_id)
 
 
+CHARGING = """
+import os
+from dnworker import Worker
+from opentelemetry import propagate, trace
+from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+
+trace.set_tracer_provider(TracerProvider())
+exporter = OTLPSpanExporter(endpoint=os.environ["COLLECTOR"] + "/v1/traces")
+trace.get_tracer_provider().add_span_processor(SimpleSpanProcessor(exporter))
+worker = Worker(name="echo")
+
+@worker.on_startup
+async def begin(client):
+    with trace.get_tracer("shop").start_as_current_span("open the till"): ...
+
+@worker.on_event("demo.ping")
+async def on_ping(event, client):
+    with trace.get_tracer("shop").start_as_current_span("look up"): ...
+    await client.publish("demo.pong")
+
+@worker.on_event("demo.pong")
+async def on_pong(event, client):
+    carrier = {}
+    propagate.inject(carrier)
+    with trace.get_tracer("shop").start_as_current_span("charge"): ...
+    fields = sorted(vars(type(event)).get("__struct_fields__", event.__struct_fields__))
+    await client.publish("demo.done", {**carrier, "fields": fields, "class": type(event).__name__})
+
+worker.run()
+"""
+
+
+@pytest.mark.parametrize("sampled", [True, False])
+async def test_spans_of_users_nest_in_their_invocation_of_a_worker_process(
+    tmp_path: Path, *, sampled: bool
+) -> None:
+    one = "echo: {command: PYTHON, args: ['${CAPABILITY_ROOT}/echo.py']}"
+    make_capability(tmp_path / "cap", one, {"echo.py": CHARGING})
+    trace, flags = "ab" * 16, "01" if sampled else "00"
+    with receiving() as receiver:
+        process = serve("--otlp", receiver.url, cwd=tmp_path, COLLECTOR=receiver.url)
+        try:
+            assert process.stdout is not None
+            url = json.loads(process.stdout.readline())["url"]
+            import httpx
+
+            async with RuntimeClient(url, auth_token="s3cret") as client:
+                done = aiter(client.subscribe("demo.done"))
+                httpx.post(
+                    f"{url}/api/events",
+                    json={"kind": "demo.ping", "payload": {"n": 1}},
+                    headers={
+                        "authorization": "Bearer s3cret",
+                        "traceparent": f"00-{trace}-{'cd' * 8}-{flags}",
+                    },
+                    trust_env=False,
+                ).raise_for_status()
+                told = (await anext(done)).payload
+            process.send_signal(signal.SIGTERM)
+            _, err = process.communicate(timeout=30)
+            assert process.returncode == 0, err
+        finally:
+            if process.poll() is None:
+                process.kill()
+                process.communicate()
+        spans = {span.name: span for span in receiver.spans()}
+    assert (told["class"], "traceparent" in told["fields"]) == ("EventEnvelope", False)
+    startup = next(span for name, span in spans.items() if name.startswith("startup "))
+    assert (spans["open the till"].trace_id, spans["open the till"].parent) == (
+        startup.trace_id,
+        startup.span_id,
+    )
+    if not sampled:
+        assert not {"look up", "charge", "process demo.ping"} & spans.keys()
+        assert told["traceparent"].endswith("-00")
+        return
+    assert spans["look up"].parent == spans["process demo.ping"].span_id
+    assert spans["charge"].parent == spans["process demo.pong"].span_id
+    assert spans["look up"].trace_id == spans["charge"].trace_id == trace
+    assert told["traceparent"] == f"00-{trace}-{spans['process demo.pong'].span_id}-01"
+
+
 @pytest.mark.parametrize(
     ("words", "variables", "text"),
     [

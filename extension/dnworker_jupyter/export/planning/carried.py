@@ -39,6 +39,21 @@ def rules_used(pieces: Iterable[Slice]) -> set[str]:
     }
 
 
+def names_in_place_of(piece: Slice, bound: str) -> str:
+    """Return how a script imports the rules that it uses of the module, which a name is bound to."""
+    rules = importlib.import_module(RULES).__all__
+    uses = {
+        node.attr: ast.unparse(node)
+        for statement in piece.body
+        for node in statement.nodes
+        if isinstance(node, ast.Attribute)
+        if node.attr in rules and ast.unparse(node.value) in (bound, RULES)
+    }
+    names = ", ".join(sorted(uses)) or "*"
+    said = "".join(f", and write {name} for {use}" for name, use in sorted(uses.items())[:1])
+    return f"import its names: from {RULES} import {names}{said}"
+
+
 def carried_module(names: Collection[str]) -> str:
     """Return the text of a module that has these rules, and what they need."""
     home = importlib.import_module(RULES)

@@ -15,7 +15,7 @@ from dnworker.core.handlers import DECORATORS
 from dnworker.core.topology import Topology
 from dnworker.events.cases import Case
 from dnworker.project.record import RECORD
-from dnworker_jupyter.export.planning.carried import RULES
+from dnworker_jupyter.export.planning.carried import RULES, names_in_place_of
 from dnworker_jupyter.export.planning.local_files import local_code
 from dnworker_jupyter.export.planning.render import PROVIDED_NAMES
 from dnworker_jupyter.export.planning.types import TargetName
@@ -138,7 +138,7 @@ def foreign_imports(statement: Statement, piece: Slice, target: TargetName) -> l
             why = f"comes from {package}, which a script for {target} lacks"
             remedy = f"export with --target {package}, or do without it"
             if RULES in (name, f"{module}.{name}"):
-                remedy = f"import its names: from {RULES} import debounce"
+                remedy = names_in_place_of(piece, bound)
             found.append(ExportProblem(repr(name), why, remedy, statement.cell.cell, node.lineno))
     return found
 

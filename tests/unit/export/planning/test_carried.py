@@ -89,15 +89,25 @@ def test_a_local_module_that_needs_what_no_script_has_is_refused(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("line", "use"),
+    ("line", "of"),
     [
-        ("import dnworker.patterns as p", "@p.debounce"),
-        ("from dnworker import patterns", "@patterns.debounce"),
+        ("import dnworker.patterns as p", "p"),
+        ("from dnworker import patterns", "patterns"),
+        ("import dnworker.patterns", "dnworker.patterns"),
     ],
 )
-def test_a_module_that_no_script_has_is_refused_with_the_way_out(line, use):
-    (problem,) = problems(line, WORKER.replace("@debounce", use))
-    assert "import its names: from dnworker.patterns import debounce" in problem
+@pytest.mark.parametrize(
+    ("written", "names", "first"),
+    [
+        ("@{}.debounce(", "debounce", "debounce"),
+        ("@{}.once(", "once", "once"),
+        ("@{0}.throttle(rate=1, per=1)\n@{0}.limit(", "limit, throttle", "limit"),
+    ],
+)
+def test_a_module_that_no_script_has_is_refused_with_the_rules_that_are_used(line, of, written, names, first):
+    (problem,) = problems(line, WORKER.replace("@debounce(", written.format(of)))
+    wanted = f"import its names: from dnworker.patterns import {names}, and write {first} for {of}.{first}"
+    assert problem.endswith(wanted), problem
 
 
 def test_once_is_said_to_remember_less_on_the_reference():
