@@ -8,6 +8,7 @@ import sys
 from collections.abc import Callable, Sequence
 from functools import partial
 from importlib import import_module
+from importlib.util import find_spec
 from typing import Any
 
 from dnworker.cli.text import NearParser, print_json, printable
@@ -15,6 +16,12 @@ from dnworker.cli.version import Version, print_version_json
 from dnworker.core.errors import DnworkerError, UsageError, code_of, with_code
 
 Command = Callable[[argparse.Namespace], int]
+
+NEED_RUNTIME = ("init", "serve", "config", "validate", "pack", "deploy", "map")
+"""Commands that need the libraries of the extra `runtime`; the others do with those of a worker's script."""
+
+OF_RUNTIME = ("yaml", "starlette", "uvicorn")
+"""Libraries of that extra, by their modules."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -133,21 +140,19 @@ _BESIDE = {"restart": "remote", "fire": "remote", "panel": "remote", "import": "
 
 def _declare(name: str, parser: argparse.ArgumentParser) -> None:
     """Declare the arguments of a command; without the libraries that it needs its use is refused."""
-    try:
-        module = import_module(f"dnworker.cli.{_BESIDE.get(name, name)}")
-    except ModuleNotFoundError as exc:
-        lacking = exc.name
+    lacking = next((one for one in OF_RUNTIME if name in NEED_RUNTIME and find_spec(one) is None), None)
+    if lacking is not None:
         parser.add_argument("rest", nargs=argparse.REMAINDER)
-
-        def refuse(_: argparse.Namespace) -> int:
-            raise UsageError(
-                f"`dnworker {name}` needs {lacking}; install it with: pip install 'dnworker[runtime]'",
-                code="DN902",
-            )
-
-        parser.set_defaults(command=refuse)
+        parser.set_defaults(command=partial(_refuse, name, lacking))
         return
+    module = import_module(f"dnworker.cli.{_BESIDE.get(name, name)}")
     if name == "completion":
         module.add_arguments(parser, make_parser)
     else:
         getattr(module, f"add_{name}" if _BESIDE.get(name) == "remote" else "add_arguments")(parser)
+
+
+def _refuse(name: str, lacking: str, _: argparse.Namespace) -> int:
+    raise UsageError(
+        f"`dnworker {name}` needs {lacking}; install it with: pip install 'dnworker[runtime]'", code="DN902"
+    )
