@@ -12,7 +12,7 @@ import httpx
 
 from dnworker.client.address import base_of, is_near, resolve_url, socket_of
 from dnworker.client.connection import TurnEvents, checked, encode_fields, in_path, read_answer
-from dnworker.client.event_stream import EventStream
+from dnworker.client.event_stream import NO_GROUPS, EventStream
 from dnworker.client.socket import InteractiveSocket
 from dnworker.client.tls import client_context
 from dnworker.client.tokens import resolve_token, way_to_token
@@ -36,9 +36,6 @@ CLOSE_SECONDS = 1.0
 
 A worker that is behind has stopped reading these: it would wait longer than its stop may take.
 """
-
-NO_GROUPS = "dnworker-no-groups"
-"""A header of our handshake: this runtime keeps no session groups, so that no handler asks for one first."""
 
 TLS_HERE = ("this port speaks TLS", "plain HTTP request was sent to HTTPS port")
 """What our server and nginx answer to plain HTTP at a port of TLS."""

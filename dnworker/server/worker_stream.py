@@ -15,7 +15,7 @@ import msgspec
 from starlette.types import Message, Receive
 from starlette.websockets import WebSocket
 
-from dnworker.client.http import NO_GROUPS
+from dnworker.client.event_stream import NO_GROUPS
 from dnworker.core.envelope import EventEnvelope
 from dnworker.events.fed_stream import FedStream
 from dnworker.events.streams import StreamReader
