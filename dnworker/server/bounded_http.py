@@ -38,6 +38,10 @@ LINGER_BYTES = 32_000_000
 the kernel withdraw an answer that the client has not read."""
 
 
+CONTINUE = b"HTTP/1.1 100"
+"""Begins what comes before the head of an answer (RFC 9110, 15.2.1)."""
+
+
 class Phase(enum.Enum):
     """What is read next."""
 
@@ -68,7 +72,9 @@ class BoundedHttp(HttpToolsProtocol):
 
         # What is read: since when, how much of it led to nothing yet, and how much headers came to.
         self._phase = Phase.HEAD
-        self._since = self._body_at = self._connection.now()
+        self._since: float | None = None
+        self._body_at: float | None = None
+        """None until the next look: requests come by the thousand, and looks ten times in a limit's time."""
         self._pending = 0
         self._head_bytes = 0
         self._refusal: Refusal | None = None
@@ -76,6 +82,7 @@ class BoundedHttp(HttpToolsProtocol):
 
         # What is answered, and whether the connection may go on afterwards.
         self._answering: RequestResponseCycle | None = None
+        self._exit: _Exit | None = None
         self._keeps_alive = False
         self._is_leaving = False
         self._leave_at = 0.0
@@ -157,9 +164,10 @@ class BoundedHttp(HttpToolsProtocol):
         if len(self.pipeline) >= PIPELINED:
             raise self._refused(Refusal(429, f"more than {PIPELINED} requests wait for their answers"))
         self._phase, self._pending, self._head_bytes = Phase.BODY, 0, 0
-        self._since = self._body_at = self._connection.now()
+        self._since = self._body_at = None
         super().on_headers_complete()
-        self.cycle.transport = cast(asyncio.Transport, _Exit(self))
+        self._exit = _Exit(self)
+        self.cycle.transport = cast(asyncio.Transport, self._exit)
         # Until the body is there: an answer that does not wait for it ends the connection.
         self._keeps_alive = self.cycle.keep_alive and not upgrades
         self.cycle.keep_alive = False
@@ -167,7 +175,7 @@ class BoundedHttp(HttpToolsProtocol):
     def on_body(self, body: bytes) -> None:
         """Take a part of the body."""
         self._pending = 0
-        self._body_at = self._connection.now()
+        self._body_at = None
         super().on_body(body)
 
     def on_message_complete(self) -> None:
@@ -196,8 +204,10 @@ class BoundedHttp(HttpToolsProtocol):
             return
         self._is_leaving = True
         if self._phase is Phase.IDLE and not self._is_deaf:
+            self._flush()
             self.transport.close()
             return
+        self._flush()
         self._leave_at = self._connection.now() + min(LINGER_SECONDS, self._limits.header_seconds)
         self.flow.resume_reading()
         if self.transport.is_closing():
@@ -247,20 +257,28 @@ class BoundedHttp(HttpToolsProtocol):
             f"HTTP/1.1 {status.value} {status.phrase}\r\ncontent-type: application/json\r\n"
             f"content-length: {len(body)}\r\nconnection: close\r\n\r\n"
         )
+        self._flush()
         if not self.transport.is_closing():
             self.transport.write(head.encode() + body)
+
+    def _flush(self) -> None:
+        """Send the head of an answer whose body has not come yet."""
+        if self._exit is not None:
+            self._exit.flush()
 
     # -- limits ----------------------------------------------------------------------------------------
 
     def _check(self, now: float) -> None:
         """Refuse what is not complete in time."""
         limits = self._limits
+        self._since = since = now if self._since is None else self._since
+        self._body_at = body_at = now if self._body_at is None else self._body_at
         if self._is_leaving:
             if now > self._leave_at:
                 self.transport.close()
         elif self._is_deaf:
             return  # it ends with the answers under way
-        elif self._phase is Phase.HEAD and now - self._since > limits.header_seconds:
+        elif self._phase is Phase.HEAD and now - since > limits.header_seconds:
             if self._pending:
                 self._refuse(Refusal(408, f"the headers took more than {limits.header_seconds:g} s"))
             elif self._answering is None:
@@ -269,15 +287,15 @@ class BoundedHttp(HttpToolsProtocol):
             if self.flow.read_paused:  # we are the one who waits
                 self._body_at = now
             elif self._connection.has_shown_token:
-                if now - self._body_at > limits.body_seconds:
+                if now - body_at > limits.body_seconds:
                     self._refuse(Refusal(408, f"the body paused for more than {limits.body_seconds:g} s"))
-            elif now - self._since > limits.header_seconds:
+            elif now - since > limits.header_seconds:
                 self._refuse(Refusal(408, f"the body took more than {limits.header_seconds:g} s"))
 
     def _begin_head(self) -> None:
         if self._phase is Phase.HEAD:
             return
-        self._phase, self._since, self._pending, self._head_bytes = Phase.HEAD, self._connection.now(), 0, 0
+        self._phase, self._since, self._pending, self._head_bytes = Phase.HEAD, None, 0, 0
 
     def _discard(self, size: int) -> None:
         self._discarded += size
@@ -312,14 +330,35 @@ class BoundedHttp(HttpToolsProtocol):
 
 
 class _Exit:
-    """The transport as an answer uses it: its end is a `leave` of the connection."""
+    """The transport as an answer uses it: its end is a `leave` of the connection.
 
-    __slots__ = ("_protocol", "is_closing", "write")
+    Head and body go out together, where the body comes in the same turn of the loop: a system call less.
+    """
+
+    __slots__ = ("_has_begun", "_head", "_protocol", "is_closing")
 
     def __init__(self, protocol: BoundedHttp) -> None:
         self._protocol = protocol
-        self.write = protocol.transport.write
+        self._head: bytes | None = None
+        self._has_begun = False
         self.is_closing = protocol.transport.is_closing
+
+    def write(self, data: bytes) -> None:
+        """Send a part of the answer; its head with what follows, or soon."""
+        head, self._head = self._head, None
+        if head is not None:
+            self._protocol.transport.writelines((head, data))
+        elif self._has_begun or data.startswith(CONTINUE):
+            self._protocol.transport.write(data)
+        else:
+            self._has_begun, self._head = True, data
+            self._protocol.loop.call_soon(self.flush)
+
+    def flush(self) -> None:
+        """Send the head, if it waits for the body."""
+        head, self._head = self._head, None
+        if head is not None and not self.is_closing():
+            self._protocol.transport.write(head)
 
     def close(self) -> None:
         """End the connection."""
