@@ -158,5 +158,5 @@ async def read(stream: asyncio.StreamReader, of: Any) -> Any:
         return None
     try:
         return msgspec.json.decode(body, type=of)
-    except msgspec.DecodeError as exc:
+    except (msgspec.DecodeError, RecursionError) as exc:
         raise BadFrame(str(exc)) from exc

@@ -9,6 +9,7 @@ from typing import Any
 
 import msgspec
 
+from dnworker.core.text import clip
 from dnworker.mcp_client.frames import LONGEST_ARGUMENTS, ToolDescription
 
 LONGEST_NAME = 64
@@ -16,6 +17,15 @@ LONGEST_NAME = 64
 
 SHORTEST_SEGMENT = 4
 """Characters that are left of a capability's or server's name."""
+
+LONGEST_DESCRIPTION = 10_000
+"""Characters of a description that models get; the rest of a longer one is cut."""
+
+LONGEST_SCHEMA = 100_000
+"""Bytes of a schema, as JSON: each request to a model has it."""
+
+DEEPEST_SCHEMA = 64
+"""Levels of a schema within each other."""
 
 _UNSAFE = re.compile(r"[^a-zA-Z0-9_]+")
 _NAME = re.compile(r"[a-zA-Z0-9_-]{1,64}")
@@ -104,11 +114,36 @@ def tools_of(
     for one in described:
         try:
             name = wire_name(capability, server, one.name)
+            if name in offered:
+                raise ValueError(f"another tool has the name {name}")
+            _check_schema(one.schema)
         except ValueError as exc:
-            refused.append(f"{one.name[:100]}: {exc}")
+            refused.append(f"{_printable(one.name[:100])}: {exc}")
             continue
-        if name in offered:
-            refused.append(f"{one.name[:100]}: another tool has the name {name}")
-            continue
-        offered[name] = McpTool(name, one.name, one.description, one.schema, capability, server, calls)
+        text = clip(one.description, LONGEST_DESCRIPTION)
+        offered[name] = McpTool(name, one.name, text, one.schema, capability, server, calls)
     return [*offered.values()], refused
+
+
+def _check_schema(schema: dict[str, Any]) -> None:
+    """Check that every request to a model may have a schema.
+
+    Raises:
+        ValueError: it is too deep or too long.
+    """
+    level: list[Any] = [schema]
+    for _ in range(DEEPEST_SCHEMA):
+        level = [
+            inner
+            for one in level
+            if isinstance(one, dict | list)
+            for inner in (one.values() if isinstance(one, dict) else one)
+        ]
+    if any(isinstance(one, dict | list) for one in level):
+        raise ValueError(f"its schema has more than {DEEPEST_SCHEMA} levels")
+    if (size := len(json.dumps(schema))) > LONGEST_SCHEMA:
+        raise ValueError(f"its schema has {size:,} bytes; at most {LONGEST_SCHEMA:,}")
+
+
+def _printable(text: str) -> str:
+    return "".join(c if c.isprintable() else f"\\x{ord(c):02x}" for c in text)

@@ -19,8 +19,8 @@ from pydantic_ai.messages import (
 from dnworker.core.tool_files import files_of
 from dnworker.sessions.model_answer import Answer, WantedCall
 
-LARGEST_FILES = 12 * 1_048_576
-"""Bytes of files in one conversation, below what providers take of a request; the oldest go first."""
+LARGEST_FILES = 4 * 1_048_576
+"""Bytes of files in one conversation: each request has them, in base64, in copies. The oldest go first."""
 
 REFUSED = "[not sent: this model refuses it]"
 

@@ -62,5 +62,10 @@ class LineSplitter:
         self._tail, self._size = b"", 0
         if size <= self._limit:
             return line
-        found = _FIRST_ID.search(line) or _LAST_ID.search(tail)
-        return TooLong(size, int(found[1]) if found else None)
+        return TooLong(size, id_in(line, tail))
+
+
+def id_in(line: bytes, tail: bytes | None = None) -> int | None:
+    """Return the id of the request that a line answers, where it stands at the beginning or the end."""
+    found = _FIRST_ID.search(line[:EDGE]) or _LAST_ID.search((line if tail is None else tail)[-EDGE:])
+    return int(found[1]) if found else None

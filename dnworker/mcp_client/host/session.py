@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from typing import Any
 
+import pydantic
 from mcp import ClientSession, MCPError
 from mcp.types import CONNECTION_CLOSED, METHOD_NOT_FOUND, Implementation, PaginatedRequestParams
 
@@ -226,6 +227,10 @@ def _first(exc: BaseException) -> BaseException:
 
 
 def _text(exc: BaseException) -> str:
+    if isinstance(exc, pydantic.ValidationError):
+        first = exc.errors(include_url=False, include_input=False)[0]
+        place = ".".join(map(str, first["loc"]))
+        return f"its answer is not as MCP has it: {place}: {first['msg']}"
     text = str(exc) or type(exc).__name__
     if "event exceeded the" in text:  # the library's words for a message of a stream that is too long
         return f"the answer has over {LONGEST_MESSAGE:,} bytes; at most {LONGEST_ANSWER:,}"

@@ -21,7 +21,7 @@ from mcp.shared.message import SessionMessage
 from mcp.types import ErrorData, JSONRPCError, JSONRPCRequest, jsonrpc_message_adapter
 
 from dnworker.mcp_client.frames import LONGEST_ANSWER, LONGEST_MESSAGE, Connect
-from dnworker.mcp_client.host.lines import LineSplitter, TooLong
+from dnworker.mcp_client.host.lines import LineSplitter, TooLong, id_in
 from dnworker.mcp_client.host.notices import Notices
 
 CHUNK = 65_536
@@ -32,8 +32,10 @@ CLOSE_SECONDS = 2.0
 MOST_REQUESTS = 100
 """Requests of a server that are not answered yet; more are dropped."""
 
-TOO_LONG = -32001
-"""The code of the error that takes the place of an answer which is too long."""
+REFUSED = -32001
+"""The code of the error that takes the place of an answer which is too long, or no message."""
+
+TOO_DEEP = "the answer is nested too deeply"
 
 LOOK = 0.02
 
@@ -114,18 +116,24 @@ class StdioServer:
 
     def _messages(self, line: bytes | TooLong) -> list[SessionMessage]:
         if isinstance(line, TooLong):
-            return self._too_long(line)
+            return self._refused(line.id, too_long(line.size))
         if not line.strip():
             return []
+        envelope = _Envelope()
         try:
             envelope = self._decoder.decode(line)
             if envelope.method and envelope.id is None:
                 self._notices.take(envelope.method, envelope.params)
                 return []
             message = jsonrpc_message_adapter.validate_json(line, by_name=False)
-        except (msgspec.DecodeError, ValueError):
-            self._notices.note_garbage(line)
-            return []
+        except RecursionError:
+            return self._refused(id_in(line), TOO_DEEP)
+        except (msgspec.DecodeError, ValueError) as exc:
+            if envelope.method or envelope.id not in self._pending:
+                self._notices.note_garbage(line)
+                return []
+            what = TOO_DEEP if "recursion limit" in str(exc) else "the answer is no message of MCP"
+            return self._refused(envelope.id, what)
         if envelope.method:
             if self._open_requests >= MOST_REQUESTS:
                 self._notices.note_dropped("requests")
@@ -135,15 +143,16 @@ class StdioServer:
             self._pending.discard(envelope.id)
         return [SessionMessage(message)]
 
-    def _too_long(self, line: TooLong) -> list[SessionMessage]:
+    def _refused(self, answered: int | str | None, text: str) -> list[SessionMessage]:
         """Return errors in the place of an answer: of the request it belongs to, else of all."""
-        ids = [line.id] if line.id in self._pending else sorted(self._pending, key=str)
-        text = too_long(line.size)
+        ids = [answered] if answered in self._pending else sorted(self._pending, key=str)
         if not ids:
             self._notices.note_garbage(text.encode())
         self._pending.difference_update(ids)
-        error = ErrorData(code=TOO_LONG, message=text)
-        return [SessionMessage(JSONRPCError(jsonrpc="2.0", id=one, error=error)) for one in ids]
+        error = ErrorData(code=REFUSED, message=text)
+        return [
+            SessionMessage(JSONRPCError(jsonrpc="2.0", id=one, error=error)) for one in ids if one is not None
+        ]
 
     async def _write(
         self, process: asyncio.subprocess.Process, source: MemoryObjectReceiveStream[SessionMessage]

@@ -8,7 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from dnworker.mcp_client.frames import Connect
 from dnworker.mcp_client.host.lines import EDGE, LineSplitter, TooLong
+from dnworker.mcp_client.host.notices import Notices
+from dnworker.mcp_client.host.stdio import TOO_DEEP, StdioServer
 
 
 @given(st.lists(st.binary(max_size=40).filter(lambda b: b"\n" not in b), max_size=20), st.data())
@@ -44,3 +47,28 @@ def test_a_line_without_end_takes_no_memory():
         assert list(splitter.feed(b"x" * 65_536)) == []
     assert len(splitter._line) <= EDGE
     assert list(splitter.feed(b"\n")) == [TooLong(65_536_000, None)]
+
+
+DEEP = "[" * 100_000 + "]" * 100_000
+
+
+@pytest.mark.parametrize(
+    ("line", "ended", "why"),
+    [
+        (f'{{"jsonrpc":"2.0","id":2,"result":{DEEP}}}', [2], TOO_DEEP),
+        (f'{{"result":{DEEP},"jsonrpc":"2.0","id":2}}', [2], TOO_DEEP),
+        (f'{{"jsonrpc":"2.0","id":9,"result":{DEEP}}}', [1, 2], TOO_DEEP),
+        (f'{{"jsonrpc":"2.0","id":2,"result":{"[" * 300}{"]" * 300}}}', [2], TOO_DEEP),
+        ('{"jsonrpc":"2.0","id":2,"result":5}', [2], "the answer is no message of MCP"),
+        ('{"jsonrpc":"2.0","id":9,"result":5}', [], ""),
+        ('{"jsonrpc":"2.0","id":2,"method":5}', [], ""),
+        ("[1, 2", [], ""),
+    ],
+)
+def test_an_answer_that_cannot_be_read_ends_the_call_that_it_is_for(line, ended, why):
+    server = StdioServer(Connect(name="x", init_timeout=1), Notices(lambda: None), lambda why: None)
+    server._pending = {1, 2}
+    found = [item.message for item in server._messages(line.encode())]
+    assert [message.id for message in found] == ended
+    assert all(message.error.message == why for message in found)
+    assert server._pending == {1, 2} - set(ended)

@@ -52,6 +52,37 @@ def test_tools_whose_names_clash_or_cannot_be_are_named_and_not_offered():
     assert [line.partition(":")[0] for line in refused] == ["do", "a.b", "x" * 70]
 
 
+def nested(levels: int) -> dict[str, object]:
+    schema: dict[str, object] = {"type": "object"}
+    for _ in range(levels):
+        schema = {"type": "object", "properties": {"x": schema}}
+    return schema
+
+
+def test_tools_that_no_request_to_a_model_should_have_are_named_and_not_offered():
+    described = [
+        ToolDescription("good", schema=nested(30)),
+        ToolDescription("deep", schema=nested(40)),
+        ToolDescription("deeper", schema=nested(400)),
+        ToolDescription("long", schema={"type": "object", "description": "d" * 100_000}),
+        ToolDescription("a\x1b[31m\u202eb"),
+    ]
+    offered, refused = tools_of("demo", "files", described, no_calls)
+    assert [tool.bare_name for tool in offered] == ["good"]
+    assert refused == [
+        "deep: its schema has more than 64 levels",
+        "deeper: its schema has more than 64 levels",
+        "long: its schema has 100,037 bytes; at most 100,000",
+        "a\\x1b[31m\\x202eb: models take letters, digits, _ and - in names, up to 64",
+    ]
+
+
+def test_a_long_description_is_cut():
+    described = [ToolDescription("do", "d" * 2_000_000)]
+    (tool,), _ = tools_of("demo", "files", described, no_calls)
+    assert tool.description == "d" * 10_000 + " [cut: 1,990,000 more characters]"
+
+
 async def test_arguments_are_an_object_and_bounded():
     (tool,), _ = tools_of("demo", "files", [ToolDescription("do")], no_calls)
     with pytest.raises(ValueError, match="arguments of demo__files__do are a JSON object"):
