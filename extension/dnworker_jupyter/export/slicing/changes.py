@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from enum import IntEnum
 
-from dnworker_jupyter.export.slicing.facts import Call, Facts, dotted, facts_of
+from dnworker_jupyter.export.slicing.facts import Call, Facts, dotted, facts_of_call
 from dnworker_jupyter.export.slicing.functions import (
     bases,
     called_by,
@@ -38,6 +38,7 @@ from dnworker_jupyter.export.slicing.knowledge import (
     METHODS_BY_CLASS,
     PLAIN_BASES,
 )
+from dnworker_jupyter.export.slicing.nodes import find
 from dnworker_jupyter.export.slicing.reads import Function
 from dnworker_jupyter.export.slicing.statements import Statement
 
@@ -121,11 +122,10 @@ class Changes:
     def of_call(self, statement: Statement, least: Strength = Strength.PERHAPS) -> set[str]:
         """Return the global names whose objects the functions in a statement change when they are called."""
         found: set[str] = set()
-        for node in statement.nodes:
-            if isinstance(node, Function | ast.Lambda):
-                summary = self.summary(node, self._history.end)
-                changed = {name for name, strength in summary.changes.items() if strength >= least}
-                found |= changed - set(summary.parameters)
+        for node in find(statement.node, ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda):
+            summary = self.summary(node, self._history.end)
+            changed = {name for name, strength in summary.changes.items() if strength >= least}
+            found |= changed - set(summary.parameters)
         return found
 
     def _of_facts(self, facts: Facts, position: int, local: frozenset[str]) -> Changed:
@@ -392,8 +392,7 @@ class Changes:
         return self._summaries[id(node)]
 
     def _summarize(self, node: ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda, position: int) -> Summary:
-        body = [node.body] if isinstance(node, ast.Lambda) else node.body
-        facts = facts_of(body, deep=True)
+        facts = facts_of_call(node)
         parameters = parameter_names(node.args)
         local = local_names(node) - facts.global_binds
         found = self._of_facts(facts, self._history.end, frozenset(local | set(parameters)))

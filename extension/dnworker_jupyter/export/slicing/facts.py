@@ -9,8 +9,10 @@ from __future__ import annotations
 import ast
 from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass, field
+from functools import lru_cache
 
 from dnworker_jupyter.export.slicing.knowledge import HANDING_ON, ITERATORS, LOOKING_METHODS, WRAPPERS
+from dnworker_jupyter.export.slicing.nodes import KEPT, children, find
 from dnworker_jupyter.export.slicing.python_magics import timed_code
 from dnworker_jupyter.export.slicing.reads import Function
 
@@ -71,6 +73,18 @@ def facts_of(nodes: Iterable[ast.AST], *, deep: bool = False) -> Facts:
     for node in nodes:
         collector.visit(node)
     return collector.facts
+
+
+@lru_cache(maxsize=KEPT)
+def facts_of_statement(node: ast.AST) -> Facts:
+    """Return what a statement does when it runs; it is read once, and its facts must not be changed."""
+    return facts_of([node])
+
+
+@lru_cache(maxsize=KEPT)
+def facts_of_call(function: Function | ast.Lambda) -> Facts:
+    """Return what a function does when it is called, with all functions in it; as `facts_of_statement`."""
+    return facts_of([function.body] if isinstance(function, ast.Lambda) else function.body, deep=True)
 
 
 def dotted(node: ast.expr) -> tuple[str | None, tuple[str, ...]]:
@@ -147,7 +161,7 @@ def _names_in(node: ast.AST) -> set[str]:
             waiting += [*part.args, *(k.value for k in part.keywords)]
             waiting += [] if isinstance(part.func, ast.Name) else [part.func]
         elif not isinstance(part, ast.Constant):
-            waiting += ast.iter_child_nodes(part)
+            waiting += children(part)
     return names
 
 
@@ -172,6 +186,11 @@ class _Collector(ast.NodeVisitor):
         self.facts = Facts()
         self._deep = deep
         self._discarded: set[int] = set()
+
+    def generic_visit(self, node: ast.AST) -> None:
+        """Visit what is directly below a node."""
+        for child in children(node):
+            self.visit(child)
 
     # -- definitions -----------------------------------------------------------------------------------
 
@@ -350,8 +369,7 @@ class _Collector(ast.NodeVisitor):
 
 
 def _called_in(value: ast.AST) -> set[str]:
-    calls = (n.func for n in ast.walk(value) if isinstance(n, ast.Call))
-    return {called.id for called in calls if isinstance(called, ast.Name)}
+    return {call.func.id for call in find(value, ast.Call) if isinstance(call.func, ast.Name)}
 
 
 _CONTAINERS = (ast.List, ast.ListComp, ast.Set, ast.SetComp, ast.Dict, ast.DictComp)
@@ -361,7 +379,7 @@ def _is_plain_value(node: ast.expr) -> bool:
     """Return whether an expression is a number or a text by the look of it."""
     return isinstance(node, ast.Constant | ast.JoinedStr | ast.Compare) or (
         isinstance(node, ast.BinOp | ast.UnaryOp)
-        and any(isinstance(part, ast.Constant | ast.JoinedStr) for part in ast.iter_child_nodes(node))
+        and any(isinstance(part, ast.Constant | ast.JoinedStr) for part in children(node))
     )
 
 

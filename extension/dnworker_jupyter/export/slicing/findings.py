@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import ast
 from collections.abc import Collection, Iterator, Sequence
 
 from dnworker_jupyter.export.slicing.changes import MODULE, Strength
 from dnworker_jupyter.export.slicing.layout import Layout
 from dnworker_jupyter.export.slicing.name_problems import lost_effect
+from dnworker_jupyter.export.slicing.nodes import text_constants
 from dnworker_jupyter.export.slicing.notebook import Notebook
 from dnworker_jupyter.export.slicing.problems import ExportProblem
 from dnworker_jupyter.export.slicing.statements import STAR, Statement
@@ -69,9 +69,8 @@ def state_set_elsewhere(
             path[-1:] == ("state",) and (root in ("worker", *aliases) or path[:1] == ("worker",))
             for root, path in (*stores, *calls)
         )
-        named = {n.value for n in statement.nodes if isinstance(n, ast.Constant)}
         is_by_name = any(path[:1] == ("worker",) for _, path in (*stores, *calls))
-        if is_of_worker and (worker in named or not is_by_name):
+        if is_of_worker and (not is_by_name or worker in text_constants(statement.node)):
             yield lost_effect(statement, worker, None)
 
 

@@ -11,6 +11,7 @@ from bisect import bisect_left
 from collections.abc import Iterator, Sequence
 from itertools import islice
 
+from dnworker_jupyter.export.slicing.nodes import find
 from dnworker_jupyter.export.slicing.reads import Function
 from dnworker_jupyter.export.slicing.statements import STAR, Statement
 
@@ -147,8 +148,8 @@ class History:
 def _note_setters(setters: dict[str, set[str]], statement: Statement) -> None:
     """Note which names a function binds by `global`, itself or by what it calls."""
     is_function = not isinstance(statement.node, ast.Expr | ast.Import | ast.ImportFrom)
-    nodes = statement.nodes if is_function and statement.reads_later else ()
-    mine = {n for node in nodes if isinstance(node, ast.Global) for n in node.names}
+    nodes = find(statement.node, ast.Global) if is_function and statement.reads_later else []
+    mine = {n for node in nodes for n in node.names}
     mine |= {n for name in statement.reads_later for n in setters.get(name, ())}
     for name in statement.binds:
         if mine:
