@@ -8,7 +8,7 @@ from __future__ import annotations
 import ast
 from collections.abc import Collection, Iterable, Iterator, Sequence
 
-from dnworker_jupyter.export.slicing.nodes import find, nodes_in
+from dnworker_jupyter.export.slicing.nodes import find, walk
 from dnworker_jupyter.export.slicing.problems import ExportProblem
 from dnworker_jupyter.export.slicing.slice import Slice
 from dnworker_jupyter.export.slicing.statements import Statement
@@ -56,7 +56,7 @@ def payloads_elsewhere(piece: Slice) -> Iterator[ExportProblem]:
 
 def _elsewhere(statement: Statement, names: Collection[str]) -> Iterator[ExportProblem]:
     found = [node for node in find(statement.node, ast.Subscript) if _is_subscript(node, names)]
-    inside = {id(node) for one in _annotations(statement.node) for node in nodes_in(one)} if found else set()
+    inside = {id(node) for one in _annotations(statement.node) for node in walk(one)} if found else set()
     for node in found:
         if id(node) not in inside:
             yield ExportProblem(
@@ -71,7 +71,7 @@ def _elsewhere(statement: Statement, names: Collection[str]) -> Iterator[ExportP
 def _annotations(tree: ast.AST) -> list[ast.expr]:
     """Return all annotations of functions and names."""
     found: list[ast.expr | None] = []
-    for node in nodes_in(tree):
+    for node in walk(tree):
         match node:
             case ast.arg(annotation=annotation) | ast.AnnAssign(annotation=annotation):
                 found.append(annotation)

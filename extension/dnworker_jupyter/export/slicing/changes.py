@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from enum import IntEnum
 
 from dnworker_jupyter.export.slicing.facts import Call, Facts, dotted, facts_of_call
@@ -364,7 +364,7 @@ class Changes:
                 if isinstance(part, ast.Name) and part.id != call.root:
                     definition = self._history.definition(part.id, position)
                     if definition is not None:
-                        self._defined(found, replace(call, root=None), definition, position)
+                        self._defined(found, call._replace(root=None), definition, position)
                         self._made_by(found, call, definition, position)
 
     def _apply(self, found: Changed, call: Call, summary: Summary, skip: int = 0) -> None:

@@ -47,6 +47,7 @@ class History:
             for name in self._bound[-1]:
                 self._binders.setdefault(name, []).append(position)
             _note_setters(setters, statement)
+        self._latest: dict[Version, int | None] = {}
         self.methods = _methods(self.statements)
         """The methods of the notebook's classes, by name."""
         self.hidden = _hidden(self.statements)
@@ -66,7 +67,9 @@ class History:
 
     def latest(self, name: str, position: int) -> int | None:
         """Return the last of the statements that `resolve` returns; None where there is none."""
-        return next(self._backwards(name, position), None)
+        if (name, position) not in self._latest:
+            self._latest[name, position] = next(self._backwards(name, position), None)
+        return self._latest[name, position]
 
     def _backwards(self, name: str, position: int) -> Iterator[int]:
         binders = self._binders.get(name, [])

@@ -44,6 +44,11 @@ def children(node: ast.AST) -> list[ast.AST]:
 
 @lru_cache(maxsize=KEPT)
 def nodes_in(node: ast.AST) -> tuple[ast.AST, ...]:
+    """Return the same as `walk`, which is kept: for statements and functions, which many ask for."""
+    return tuple(walk(node))
+
+
+def walk(node: ast.AST) -> list[ast.AST]:
     """Return a node and all below, each level before the next one, as `ast.walk` does."""
     found = [node]
     for one in found:  # which grows
@@ -53,7 +58,7 @@ def nodes_in(node: ast.AST) -> tuple[ast.AST, ...]:
                 found += [inner for inner in value if isinstance(inner, ast.AST)]
             elif isinstance(value, ast.AST):
                 found.append(value)
-    return tuple(found)
+    return found
 
 
 @lru_cache(maxsize=KEPT)

@@ -17,7 +17,7 @@ from dnworker.core.handlers import DECORATORS
 from dnworker_jupyter.export.slicing.cells import SourceCell, first_line, last_line
 from dnworker_jupyter.export.slicing.facts import Facts, facts_of_statement
 from dnworker_jupyter.export.slicing.imports import Modules, modules_of_statement
-from dnworker_jupyter.export.slicing.nodes import KEPT, find, nodes_in, text_constants
+from dnworker_jupyter.export.slicing.nodes import KEPT, find, nodes_in, text_constants, walk
 from dnworker_jupyter.export.slicing.reads import Names, names_of_statement
 
 STAR = "*"
@@ -316,7 +316,7 @@ def is_literal(node: ast.expr) -> bool:
         return all(
             is_literal(default) for default in (*node.args.defaults, *filter(None, node.args.kw_defaults))
         )
-    return all(isinstance(part, allowed) or _is_generic(part) for part in nodes_in(node))
+    return all(isinstance(part, allowed) or _is_generic(part) for part in walk(node))
 
 
 def _is_generic(node: ast.AST) -> bool:
