@@ -148,8 +148,9 @@ def _uses(tree: ast.AST, entered: Collection[int], named: Collection[str]) -> It
         entered: the identities of nodes in what is entered: others have a `once`, too.
         named: the methods whose keyword may be in what is given by `**`, or to a method that is handed on.
     """
-    calls = {id(node.func): node for node in find(tree, ast.Call)}
-    for node in find(tree, ast.Attribute):
+    found = [node for node in find(tree, ast.Attribute) if node.attr == "once" or node.attr in _KEYWORDS]
+    calls = {id(node.func): node for node in find(tree, ast.Call)} if found else {}
+    for node in found:
         match node:
             case ast.Attribute(attr="once") if id(node) in entered:
                 yield node.lineno, "client.once(...)", "the body of the same key runs again"

@@ -12,15 +12,13 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from enum import IntEnum
 
-from dnworker_jupyter.export.slicing.facts import Call, Facts, dotted, facts_of_call
+from dnworker_jupyter.export.slicing.facts import Call, Facts, dotted
 from dnworker_jupyter.export.slicing.functions import (
     bases,
+    body_of,
     called_by,
-    held_by_locals,
     holds,
     keeps_state,
-    local_names,
-    parameter_names,
     with_default,
 )
 from dnworker_jupyter.export.slicing.history import Definition, History
@@ -392,16 +390,13 @@ class Changes:
         return self._summaries[id(node)]
 
     def _summarize(self, node: ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda, position: int) -> Summary:
-        facts = facts_of_call(node)
-        parameters = parameter_names(node.args)
-        local = local_names(node) - facts.global_binds
-        found = self._of_facts(facts, self._history.end, frozenset(local | set(parameters)))
-        reached = held_by_locals(facts, local - set(parameters))
+        facts, parameters, local, held = body_of(node)
+        found = self._of_facts(facts, self._history.end, local.union(parameters))
         changes: Changed = {}
         for name, strength in found.items():
             if name not in local or name in parameters:
                 _add(changes, name, strength)
-            for source, is_sure in reached.get(name, {}).items():
+            for source, is_sure in held.get(name, {}).items():
                 _add(changes, source, strength if is_sure else Strength.PERHAPS)
         return Summary(parameters, changes)
 

@@ -79,12 +79,6 @@ def facts_of_statement(node: ast.AST) -> Facts:
     return facts_of([node])
 
 
-@lru_cache(maxsize=KEPT)
-def facts_of_call(function: Function | ast.Lambda) -> Facts:
-    """Return what a function does when it is called, with all functions in it; as `facts_of_statement`."""
-    return facts_of([function.body] if isinstance(function, ast.Lambda) else function.body, deep=True)
-
-
 def dotted(node: ast.expr) -> tuple[str | None, tuple[str, ...]]:
     """Return the root name of an expression, and the attributes after it; items are passed over."""
     path: list[str] = []
@@ -159,7 +153,7 @@ def _names_in(node: ast.AST) -> set[str]:
         elif isinstance(part, ast.Call):
             waiting += [*part.args, *(k.value for k in part.keywords)]
             waiting += [] if isinstance(part.func, ast.Name) else [part.func]
-        else:
+        elif part.__class__ is not ast.Constant:
             waiting += children(part)
     return names
 

@@ -60,16 +60,14 @@ def state_set_elsewhere(
     notebook: Notebook, worker: str, aliases: Collection[str], taken: Collection[Statement]
 ) -> Iterator[ExportProblem]:
     """Warn of statements in other cells that filled the worker's state: a script does not run them."""
-    for statement in notebook.history.statements:
-        if statement.cell.category != "plain" or statement in taken:
+    for statement, changed in notebook.of_states:
+        if statement in taken:
             continue
-        stores = [(store.root, store.path) for store in statement.facts.stores]
-        calls = [(call.root, call.path[:-1]) for call in statement.facts.calls if call.is_discarded]
         is_of_worker = any(
             path[-1:] == ("state",) and (root in ("worker", *aliases) or path[:1] == ("worker",))
-            for root, path in (*stores, *calls)
+            for root, path in changed
         )
-        is_by_name = any(path[:1] == ("worker",) for _, path in (*stores, *calls))
+        is_by_name = any(path[:1] == ("worker",) for _, path in changed)
         if is_of_worker and (not is_by_name or worker in text_constants(statement.node)):
             yield lost_effect(statement, worker, None)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 from collections.abc import Collection
 from functools import lru_cache
+from typing import NamedTuple
 
 from dnworker_jupyter.export.slicing.facts import Facts, facts_of
 from dnworker_jupyter.export.slicing.history import Definition
@@ -73,7 +74,6 @@ def parameter_names(arguments: ast.arguments) -> tuple[str, ...]:
     return tuple(argument.arg for argument in named)
 
 
-@lru_cache(maxsize=KEPT)
 def local_names(node: ast.AST) -> frozenset[str]:
     """Return the names that a function binds, those of its parameters and inner functions among them."""
     definitions = find(node, ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
@@ -85,6 +85,26 @@ def local_names(node: ast.AST) -> frozenset[str]:
             *(one.asname or one.name.partition(".")[0] for one in find(node, ast.alias)),
         ]
     )
+
+
+class Body(NamedTuple):
+    """What the body of a function does by itself, whatever runs beside it."""
+
+    facts: Facts
+    parameters: tuple[str, ...]
+    local: frozenset[str]
+    """The names that it binds for itself, its parameters among them."""
+    held: dict[str, dict[str, bool]]
+    """See `held_by_locals`."""
+
+
+@lru_cache(maxsize=KEPT)
+def body_of(node: Function | ast.Lambda) -> Body:
+    """Return what the body of a function does, which is read once; it must not be changed."""
+    facts = facts_of([node.body] if isinstance(node, ast.Lambda) else node.body, deep=True)
+    parameters = parameter_names(node.args)
+    local = local_names(node) - facts.global_binds
+    return Body(facts, parameters, local, held_by_locals(facts, local.difference(parameters)))
 
 
 def held_by_locals(facts: Facts, local: Collection[str]) -> dict[str, dict[str, bool]]:

@@ -48,6 +48,9 @@ class History:
                 self._binders.setdefault(name, []).append(position)
             _note_setters(setters, statement)
         self._latest: dict[Version, int | None] = {}
+        self._resolved: dict[Version, tuple[int, ...]] = {}
+        self.unbinding = [(n, s) for n, s in enumerate(self.statements) if s.unbinds]
+        """The statements that take names away, by their positions."""
         self.methods = _methods(self.statements)
         """The methods of the notebook's classes, by name."""
         self.hidden = _hidden(self.statements)
@@ -63,7 +66,9 @@ class History:
         statements after a sure one that may have bound the name anew. Nothing is returned where no statement
         bound it, or where `del` has taken it away.
         """
-        return tuple(reversed([*self._backwards(name, position)]))
+        if (name, position) not in self._resolved:
+            self._resolved[name, position] = tuple(reversed([*self._backwards(name, position)]))
+        return self._resolved[name, position]
 
     def latest(self, name: str, position: int) -> int | None:
         """Return the last of the statements that `resolve` returns; None where there is none."""

@@ -51,9 +51,15 @@ def imports_by_name(call: ast.Call) -> bool:
 @lru_cache(maxsize=KEPT)
 def modules_of_statement(node: ast.AST) -> Modules:
     """Return `choices_in` one statement, which is read once; it must not be changed."""
-    if find(node, ast.Import, ast.ImportFrom, ast.Try) or any(map(imports_by_name, find(node, ast.Call))):
+    if find(node, ast.Import, ast.ImportFrom, ast.Try) or calls_that_import(node):
         return choices_in([node])
     return set(), set()
+
+
+@lru_cache(maxsize=KEPT)
+def calls_that_import(node: ast.AST) -> tuple[ast.Call, ...]:
+    """Return the calls in a statement that import the module that their argument names."""
+    return tuple(filter(imports_by_name, find(node, ast.Call)))
 
 
 def choices_in(trees: Iterable[ast.AST]) -> Modules:

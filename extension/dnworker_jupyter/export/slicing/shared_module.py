@@ -6,8 +6,9 @@ import ast
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
 
-from dnworker_jupyter.export.slicing.nodes import find, text_constants
+from dnworker_jupyter.export.slicing.nodes import KEPT, find, text_constants
 from dnworker_jupyter.export.slicing.slice import BOUND, Slice
 from dnworker_jupyter.export.slicing.statements import Statement, names_in
 
@@ -69,12 +70,12 @@ def split_shared(slices: Sequence[Slice]) -> tuple[SharedModule | None, list[Scr
 
 def _is_movable(statement: Statement, fixed: Collection[str]) -> bool:
     is_definition = statement.cell.category == "plain" and statement.category != "import"
-    return is_definition and statement.defines.isdisjoint(fixed) and not _names_its_module(statement)
+    return is_definition and statement.defines.isdisjoint(fixed) and not _names_its_module(statement.node)
 
 
-def _names_its_module(statement: Statement) -> bool:
+@lru_cache(maxsize=KEPT)
+def _names_its_module(node: ast.AST) -> bool:
     """Return whether code asks for the module that it is in, which would be another one."""
-    node = statement.node
     return (
         "__main__" in text_constants(node)
         or any(one.id in _OF_MODULE for one in find(node, ast.Name))

@@ -348,8 +348,8 @@ class _Walk:
     def _take_deletions(self) -> bool:
         """Take `del` statements that others see: of what hides a builtin, and of what is held weakly."""
         before = len(self.taken)
-        sees_all = any(_sees_deletions(statement) for statement in self.taken)
-        for position, statement in enumerate(self._history.statements):
+        sees_all = bool(self._history.unbinding) and any(map(_sees_deletions, self.taken))
+        for position, statement in self._history.unbinding:
             for name in statement.unbinds if statement.ran and statement not in self.taken else ():
                 bound = self._history.resolve(name, position)
                 if any(self._history.statements[b] in self.taken for b in bound) and (

@@ -150,11 +150,11 @@ class Statement:
         """The modules that it imports, at any depth: which may be missing, and which must be there."""
         return modules_of_statement(self.node)
 
-    @property
+    @cached_property
     def _names(self) -> Names:
         return names_of_statement(self.node)
 
-    @property
+    @cached_property
     def facts(self) -> Facts:
         """What it does to objects when it runs."""
         return facts_of_statement(self.node)

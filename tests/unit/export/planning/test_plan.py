@@ -22,6 +22,12 @@ def test_a_notebook_becomes_the_tree_beside_it_or_is_refused_for_these_reasons(n
     assert golden.made(name) == golden.expected(name)
 
 
+@pytest.mark.parametrize("name", golden.names())
+def test_what_is_kept_of_a_plan_changes_nothing_of_the_next(name):
+    golden.made(name)
+    assert golden.made(name) == golden.expected(name)
+
+
 def test_the_same_cells_give_the_same_bytes():
     cells = ("X = {'b', 'a'}", handler("print(X)"))
     assert plan(*cells, target="dnworker").files == plan(*cells, target="dnworker").files
