@@ -8,6 +8,7 @@ from __future__ import annotations
 import ast
 from collections.abc import Collection, Iterable, Iterator, Sequence
 
+from dnworker_jupyter.export.slicing.nodes import find, walk
 from dnworker_jupyter.export.slicing.problems import ExportProblem
 from dnworker_jupyter.export.slicing.slice import Slice
 from dnworker_jupyter.export.slicing.statements import Statement
@@ -54,9 +55,10 @@ def payloads_elsewhere(piece: Slice) -> Iterator[ExportProblem]:
 
 
 def _elsewhere(statement: Statement, names: Collection[str]) -> Iterator[ExportProblem]:
-    inside = {id(node) for one in _annotations(statement.node) for node in ast.walk(one)}
-    for node in ast.walk(statement.node):
-        if isinstance(node, ast.Subscript) and _is_subscript(node, names) and id(node) not in inside:
+    found = [node for node in find(statement.node, ast.Subscript) if _is_subscript(node, names)]
+    inside = {id(node) for one in _annotations(statement.node) for node in walk(one)} if found else set()
+    for node in found:
+        if id(node) not in inside:
             yield ExportProblem(
                 ast.unparse(node),
                 "the reference's EventEnvelope takes no type where a script runs",
@@ -69,7 +71,7 @@ def _elsewhere(statement: Statement, names: Collection[str]) -> Iterator[ExportP
 def _annotations(tree: ast.AST) -> list[ast.expr]:
     """Return all annotations of functions and names."""
     found: list[ast.expr | None] = []
-    for node in ast.walk(tree):
+    for node in walk(tree):
         match node:
             case ast.arg(annotation=annotation) | ast.AnnAssign(annotation=annotation):
                 found.append(annotation)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from pathlib import PurePosixPath
 
 from dnworker_jupyter.export.slicing.problems import ExportProblem
@@ -11,6 +12,12 @@ VENDOR = "vendor"
 
 LOCK = ".lock"
 """What uv appends to the path of a script for the path of its lock."""
+
+
+@lru_cache(maxsize=256)
+def _check(text: str, path: str) -> None:
+    """Raise SyntaxError where a text is no Python; of an export that is planned again it is known."""
+    compile(text, path, "exec", dont_inherit=True)
 
 
 class Files(dict[str, bytes]):
@@ -39,7 +46,7 @@ class Files(dict[str, bytes]):
         Raises:
             SyntaxError: the text is not valid Python, which is a fault of the exporter.
         """
-        compile(text, path, "exec", dont_inherit=True)
+        _check(text, path)
         self.put(path, text.encode(), owner)
 
     def _collide(self, path: str, owner: str, why: str) -> None:

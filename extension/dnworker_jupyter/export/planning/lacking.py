@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import ast
 import shlex
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from pathlib import Path
 from textwrap import dedent
 
 from dnworker_jupyter.export.planning.local_files import local_code
 from dnworker_jupyter.export.planning.types import TargetName
+from dnworker_jupyter.export.slicing.nodes import find, nodes_in, text_constants
 from dnworker_jupyter.export.slicing.problems import ExportProblem
 from dnworker_jupyter.export.slicing.requirements import Needs
 from dnworker_jupyter.export.slicing.slice import Slice
@@ -84,13 +85,14 @@ def lacking_in(piece: Slice, needs: Needs) -> list[ExportProblem]:
         piece: what the script is made of.
         needs: what it needs from elsewhere, its modules beside the notebook among that.
     """
-    code: list[tuple[Sequence[ast.AST], Cell | None, Path | None]] = [
-        *((s.nodes, s.cell.cell, None) for s in (*piece.definitions, *piece.handlers)),
-        *(([*ast.walk(tree)], None, file) for file, _, tree in local_code(needs)),
+    code: list[tuple[ast.AST, Cell | None, Path | None]] = [
+        *((s.node, s.cell.cell, None) for s in (*piece.definitions, *piece.handlers)),
+        *((tree, None, file) for file, _, tree in local_code(needs)),
     ]
-    everything = [node for nodes, _, _ in code for node in nodes]
-    entered = {id(node) for expression in _entered(everything) for node in ast.walk(expression)}
-    named = {method for method, (word, _) in _KEYWORDS.items() if any(_names(n, word) for n in everything)}
+    trees = [tree for tree, _, _ in code]
+    uses_once = any(one.attr == "once" for tree in trees for one in find(tree, ast.Attribute))
+    entered = {id(node) for one in _entered(trees) for node in ast.walk(one)} if uses_once else set()
+    named = {method for method, (word, _) in _KEYWORDS.items() if any(_names(tree, word) for tree in trees)}
     return [
         ExportProblem(
             name if file is None else f"{name} ({file}, line {line})",
@@ -99,8 +101,8 @@ def lacking_in(piece: Slice, needs: Needs) -> list[ExportProblem]:
             cell,
             line if file is None else None,
         )
-        for nodes, cell, file in code
-        for line, name, so in sorted(_uses(nodes, entered, named))
+        for tree, cell, file in code
+        for line, name, so in sorted(_uses(tree, entered, named))
     ]
 
 
@@ -138,19 +140,17 @@ def serve(directory: Path | None, option: str, words: Iterable[str]) -> str:
     return shlex.join(["dnworker", "serve", *paths, *(part for word in words for part in (option, word))])
 
 
-def _uses(
-    nodes: Iterable[ast.AST], entered: Collection[int], named: Collection[str]
-) -> Iterator[tuple[int, str, str]]:
+def _uses(tree: ast.AST, entered: Collection[int], named: Collection[str]) -> Iterator[tuple[int, str, str]]:
     """Go through the uses in some code: line, name, and what happens there instead.
 
     Args:
-        nodes: the code.
+        tree: the code.
         entered: the identities of nodes in what is entered: others have a `once`, too.
         named: the methods whose keyword may be in what is given by `**`, or to a method that is handed on.
     """
-    nodes = [*nodes]
-    calls = {id(node.func): node for node in nodes if isinstance(node, ast.Call)}
-    for node in nodes:
+    found = [node for node in find(tree, ast.Attribute) if node.attr == "once" or node.attr in _KEYWORDS]
+    calls = {id(node.func): node for node in find(tree, ast.Call)} if found else {}
+    for node in found:
         match node:
             case ast.Attribute(attr="once") if id(node) in entered:
                 yield node.lineno, "client.once(...)", "the body of the same key runs again"
@@ -162,8 +162,9 @@ def _uses(
                     yield node.lineno, f"{method}({word}=...)", so
 
 
-def _entered(nodes: Collection[ast.AST]) -> list[ast.expr]:
+def _entered(trees: Iterable[ast.AST]) -> list[ast.expr]:
     """Return what `async with` and exit stacks enter, and what the names in that stand for."""
+    nodes = [node for tree in trees for node in nodes_in(tree)]
     found: list[ast.expr] = []
     for node in nodes:
         match node:
@@ -189,8 +190,5 @@ def _name(node: ast.AST) -> str | None:
     return None
 
 
-def _names(node: ast.AST, word: str) -> bool:
-    match node:
-        case ast.keyword(arg=name) | ast.Constant(value=name):
-            return bool(name == word)
-    return False
+def _names(tree: ast.AST, word: str) -> bool:
+    return word in text_constants(tree) or any(keyword.arg == word for keyword in find(tree, ast.keyword))

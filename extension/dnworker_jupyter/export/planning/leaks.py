@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path, PurePath
 from typing import Any
 
+from dnworker_jupyter.export.slicing.nodes import find, text_constants
 from dnworker_jupyter.export.slicing.problems import ExportProblem
 from dnworker_jupyter.export.slicing.statements import Statement
 from dnworker_jupyter.syntax.cell import Cell
@@ -153,9 +154,9 @@ def _texts_of(value: object, where: str) -> Iterator[tuple[str, str, str]]:
 
 def secrets_in(statement: Statement) -> Iterator[ExportProblem]:
     """Warn of texts that look like secrets; a warning never contains the text itself."""
-    named = _named_texts(statement.nodes)
-    for node in statement.nodes:
-        if not isinstance(node, ast.Constant) or not isinstance(node.value, str):
+    named = _named_texts(statement.node) if text_constants(statement.node) else {}
+    for node in find(statement.node, ast.Constant):
+        if not isinstance(node.value, str):
             continue
         kind = _kind_of(node.value)
         if kind is None and (name := named.get(id(node))) is not None:
@@ -171,7 +172,7 @@ def secrets_in(statement: Statement) -> Iterator[ExportProblem]:
             )
 
 
-def _named_texts(nodes: Iterable[ast.AST]) -> dict[int, str]:
+def _named_texts(node: ast.AST) -> dict[int, str]:
     """Return the texts whose name says that they are secret: the name, by the identity of the node."""
     found: dict[int, str] = {}
 
@@ -183,7 +184,7 @@ def _named_texts(nodes: Iterable[ast.AST]) -> dict[int, str]:
             if len(text) >= _SHORTEST_SECRET and not _PLACEHOLDER.match(text) and " " not in text:
                 found[id(value)] = name
 
-    for inner in nodes:
+    for inner in (*find(node, ast.Assign, ast.AnnAssign), *find(node, ast.keyword, ast.Dict)):
         match inner:
             case ast.Assign(targets=[ast.Name(id=name)], value=value):
                 note(name, value)
@@ -225,7 +226,9 @@ def files_beside(
         beside: the directory of the notebook; None where it has none.
         texts: the texts that the code binds, by name.
     """
-    for call, argument in files_read(statement.nodes, beside, texts) if beside is not None else ():
+    for call, argument in (
+        files_read(find(statement.node, ast.Call), beside, texts) if beside is not None else ()
+    ):
         yield ExportProblem(
             call,
             "reads a file beside the notebook, which is not exported",

@@ -21,7 +21,7 @@ from dnworker_jupyter.export.planning.render import PROVIDED_NAMES
 from dnworker_jupyter.export.planning.types import TargetName
 from dnworker_jupyter.export.slicing.cases import read_case
 from dnworker_jupyter.export.slicing.cells import SourceCell, options_of
-from dnworker_jupyter.export.slicing.imports import choices_in, dotted_modules, imports_by_name
+from dnworker_jupyter.export.slicing.imports import calls_that_import, choices_in, dotted_modules
 from dnworker_jupyter.export.slicing.problems import ExportProblem
 from dnworker_jupyter.export.slicing.programs import has_file
 from dnworker_jupyter.export.slicing.requirements import SDK_MODULES, Needs, is_sdk_module
@@ -194,8 +194,8 @@ def _line_of(module: str, nodes: Iterable[ast.AST]) -> int | None:
 
 def imported_by_value(statement: Statement) -> Iterator[ExportProblem]:
     """Warn of imports whose module is a value: the script may lack its distribution."""
-    for node in statement.nodes:
-        if isinstance(node, ast.Call) and node.args and imports_by_name(node):
+    for node in calls_that_import(statement.node):
+        if node.args:
             named = node.args[0]
             if not (isinstance(named, ast.Constant) and isinstance(named.value, str)):
                 yield ExportProblem(

@@ -182,10 +182,33 @@ def _read(cell: Cell, order: int) -> SourceCell:
     return SourceCell(cell, order, category, line, _as_python(f"{padded}\n{rest}" if padded else rest))
 
 
+_IPYTHON_CHANGES = re.compile(
+    r"""
+    \A\s                                      # blank lines and an indentation at the top go
+    | ^[^\S\n]+$                              # so do the blanks of an empty line
+    | ^[^\S\n]*(?: >>> | \.\.\. | [%!,;/] )   # prompts, magics and commands
+    | In\ \[                                  # prompts of IPython
+    | =[^\S\n]*[%!]                           # what a magic or a command gives
+    | \?                                      # help
+    | [\r\v\f\x1c-\x1e\x85\u2028\u2029]       # lines that end in another way
+    """,
+    re.MULTILINE | re.VERBOSE,
+)
+"""Stands in every text in which IPython changes more than that it ends its last line; in some others, too."""
+
+
 @lru_cache(maxsize=4096)
 def _as_python(text: str) -> str:
-    """Return a cell without its magics; a cell that ran often is read once."""
-    return str(TransformerManager().transform_cell(text))
+    """Return a cell without its magics; a cell that ran often is read once.
+
+    IPython makes tokens of every text, which takes longer than to parse it. Most cells have nothing for it.
+    """
+    if _IPYTHON_CHANGES.search(text) is None:
+        return text if text.endswith("\n") else f"{text}\n"
+    try:
+        return str(TransformerManager().transform_cell(text))
+    except SyntaxError:  # there are no tokens of it: to parse it says why
+        return text
 
 
 @lru_cache(maxsize=4096)

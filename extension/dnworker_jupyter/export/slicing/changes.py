@@ -9,18 +9,16 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from enum import IntEnum
 
-from dnworker_jupyter.export.slicing.facts import Call, Facts, dotted, facts_of
+from dnworker_jupyter.export.slicing.facts import Call, Facts, dotted
 from dnworker_jupyter.export.slicing.functions import (
     bases,
+    body_of,
     called_by,
-    held_by_locals,
     holds,
     keeps_state,
-    local_names,
-    parameter_names,
     with_default,
 )
 from dnworker_jupyter.export.slicing.history import Definition, History
@@ -38,6 +36,7 @@ from dnworker_jupyter.export.slicing.knowledge import (
     METHODS_BY_CLASS,
     PLAIN_BASES,
 )
+from dnworker_jupyter.export.slicing.nodes import find
 from dnworker_jupyter.export.slicing.reads import Function
 from dnworker_jupyter.export.slicing.statements import Statement
 
@@ -121,11 +120,10 @@ class Changes:
     def of_call(self, statement: Statement, least: Strength = Strength.PERHAPS) -> set[str]:
         """Return the global names whose objects the functions in a statement change when they are called."""
         found: set[str] = set()
-        for node in statement.nodes:
-            if isinstance(node, Function | ast.Lambda):
-                summary = self.summary(node, self._history.end)
-                changed = {name for name, strength in summary.changes.items() if strength >= least}
-                found |= changed - set(summary.parameters)
+        for node in find(statement.node, ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda):
+            summary = self.summary(node, self._history.end)
+            changed = {name for name, strength in summary.changes.items() if strength >= least}
+            found |= changed - set(summary.parameters)
         return found
 
     def _of_facts(self, facts: Facts, position: int, local: frozenset[str]) -> Changed:
@@ -364,7 +362,7 @@ class Changes:
                 if isinstance(part, ast.Name) and part.id != call.root:
                     definition = self._history.definition(part.id, position)
                     if definition is not None:
-                        self._defined(found, replace(call, root=None), definition, position)
+                        self._defined(found, call._replace(root=None), definition, position)
                         self._made_by(found, call, definition, position)
 
     def _apply(self, found: Changed, call: Call, summary: Summary, skip: int = 0) -> None:
@@ -392,17 +390,13 @@ class Changes:
         return self._summaries[id(node)]
 
     def _summarize(self, node: ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda, position: int) -> Summary:
-        body = [node.body] if isinstance(node, ast.Lambda) else node.body
-        facts = facts_of(body, deep=True)
-        parameters = parameter_names(node.args)
-        local = local_names(node) - facts.global_binds
-        found = self._of_facts(facts, self._history.end, frozenset(local | set(parameters)))
-        reached = held_by_locals(facts, local - set(parameters))
+        facts, parameters, local, held = body_of(node)
+        found = self._of_facts(facts, self._history.end, local.union(parameters))
         changes: Changed = {}
         for name, strength in found.items():
             if name not in local or name in parameters:
                 _add(changes, name, strength)
-            for source, is_sure in reached.get(name, {}).items():
+            for source, is_sure in held.get(name, {}).items():
                 _add(changes, source, strength if is_sure else Strength.PERHAPS)
         return Summary(parameters, changes)
 

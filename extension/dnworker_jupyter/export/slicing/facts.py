@@ -7,16 +7,18 @@ runs when it is called).
 from __future__ import annotations
 
 import ast
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass, field
+from functools import lru_cache
+from typing import Any, NamedTuple
 
 from dnworker_jupyter.export.slicing.knowledge import HANDING_ON, ITERATORS, LOOKING_METHODS, WRAPPERS
+from dnworker_jupyter.export.slicing.nodes import KEPT, children, walk
 from dnworker_jupyter.export.slicing.python_magics import timed_code
 from dnworker_jupyter.export.slicing.reads import Function
 
 
-@dataclass(frozen=True)
-class Call:
+class Call(NamedTuple):
     """One call: `np.random.seed(x)` has the root `np`, the path `("random", "seed")` and one argument."""
 
     node: ast.Call | None
@@ -29,8 +31,7 @@ class Call:
     """Whether nothing is done with the result, so that the call is there for its effect."""
 
 
-@dataclass(frozen=True)
-class Sharing:
+class Sharing(NamedTuple):
     """Names that are bound to what may be, or hold, the objects of other names."""
 
     targets: frozenset[str]
@@ -42,8 +43,7 @@ class Sharing:
     """The names of what is called there: a function of the notebook may return what it is given."""
 
 
-@dataclass(frozen=True)
-class Store:
+class Store(NamedTuple):
     """A change in place: `a.b[0] = 1` has the root `a` and the path `("b",)`; also `del a[0]`, `a += b`."""
 
     root: str
@@ -71,6 +71,12 @@ def facts_of(nodes: Iterable[ast.AST], *, deep: bool = False) -> Facts:
     for node in nodes:
         collector.visit(node)
     return collector.facts
+
+
+@lru_cache(maxsize=KEPT)
+def facts_of_statement(node: ast.AST) -> Facts:
+    """Return what a statement does when it runs; it is read once, and its facts must not be changed."""
+    return facts_of([node])
 
 
 def dotted(node: ast.expr) -> tuple[str | None, tuple[str, ...]]:
@@ -101,6 +107,10 @@ def shared_names(node: ast.AST | None) -> tuple[set[str], set[str]]:
     surely: set[str] = set()
     maybe: set[str] = set()
     match node:
+        case ast.Lambda() | ast.Constant() | ast.JoinedStr() | ast.Compare() | None:
+            pass
+        case ast.BinOp() | ast.UnaryOp():
+            maybe = _names_in(node)
         case ast.Name(id=name):
             surely.add(name)
         case ast.Attribute(value=value) | ast.Subscript(value=value) | ast.Starred(value=value):
@@ -128,8 +138,6 @@ def shared_names(node: ast.AST | None) -> tuple[set[str], set[str]]:
             maybe = _names_in(node)
             if attr in HANDING_ON or attr not in LOOKING_METHODS:
                 surely = shared_names(value)[0]
-        case ast.Lambda() | ast.Constant() | ast.JoinedStr() | ast.Compare() | None:
-            pass
         case _:
             maybe = _names_in(node)
     return surely, maybe
@@ -139,15 +147,14 @@ def _names_in(node: ast.AST) -> set[str]:
     """Return the names in an expression, but not those that are only called."""
     names: set[str] = set()
     waiting = [node]
-    while waiting:
-        part = waiting.pop()
+    for part in waiting:  # which grows
         if isinstance(part, ast.Name):
             names.add(part.id)
         elif isinstance(part, ast.Call):
             waiting += [*part.args, *(k.value for k in part.keywords)]
             waiting += [] if isinstance(part.func, ast.Name) else [part.func]
-        elif not isinstance(part, ast.Constant):
-            waiting += ast.iter_child_nodes(part)
+        elif part.__class__ is not ast.Constant:
+            waiting += children(part)
     return names
 
 
@@ -172,6 +179,19 @@ class _Collector(ast.NodeVisitor):
         self.facts = Facts()
         self._deep = deep
         self._discarded: set[int] = set()
+
+    def visit(self, node: ast.AST) -> None:
+        """Visit a node by the method of its kind, whose name is not put together for every node."""
+        if (method := _VISITS.get(node.__class__)) is not None:
+            method(self, node)
+        else:
+            self.generic_visit(node)
+
+    def generic_visit(self, node: ast.AST) -> None:
+        """Visit what is directly below a node; names and constants alone do nothing."""
+        for child in children(node):
+            if child.__class__ not in _NOTHING:
+                self.visit(child)
 
     # -- definitions -----------------------------------------------------------------------------------
 
@@ -349,20 +369,35 @@ class _Collector(ast.NodeVisitor):
             )
 
 
+_NOTHING = frozenset({ast.Name, ast.Constant})
+
+_VISITS: dict[type[ast.AST], Callable[[_Collector, Any], None]] = {
+    getattr(ast, name.removeprefix("visit_")): method
+    for name, method in vars(_Collector).items()
+    if name.startswith("visit_")
+}
+
+
 def _called_in(value: ast.AST) -> set[str]:
-    calls = (n.func for n in ast.walk(value) if isinstance(n, ast.Call))
-    return {called.id for called in calls if isinstance(called, ast.Name)}
+    return {
+        call.func.id for call in walk(value) if isinstance(call, ast.Call) and isinstance(call.func, ast.Name)
+    }
 
 
+_TEXTS = (ast.Constant, ast.JoinedStr)
 _CONTAINERS = (ast.List, ast.ListComp, ast.Set, ast.SetComp, ast.Dict, ast.DictComp)
 
 
 def _is_plain_value(node: ast.expr) -> bool:
     """Return whether an expression is a number or a text by the look of it."""
-    return isinstance(node, ast.Constant | ast.JoinedStr | ast.Compare) or (
-        isinstance(node, ast.BinOp | ast.UnaryOp)
-        and any(isinstance(part, ast.Constant | ast.JoinedStr) for part in ast.iter_child_nodes(node))
-    )
+    match node:
+        case ast.Constant() | ast.JoinedStr() | ast.Compare():
+            return True
+        case ast.BinOp(left=left, right=right):
+            return isinstance(left, _TEXTS) or isinstance(right, _TEXTS)
+        case ast.UnaryOp(operand=operand):
+            return isinstance(operand, _TEXTS)
+    return False
 
 
 def _both(node: ast.expr) -> set[str]:

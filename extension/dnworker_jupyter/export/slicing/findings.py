@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import ast
 from collections.abc import Collection, Iterator, Sequence
 
 from dnworker_jupyter.export.slicing.changes import MODULE, Strength
 from dnworker_jupyter.export.slicing.layout import Layout
 from dnworker_jupyter.export.slicing.name_problems import lost_effect
+from dnworker_jupyter.export.slicing.nodes import text_constants
 from dnworker_jupyter.export.slicing.notebook import Notebook
 from dnworker_jupyter.export.slicing.problems import ExportProblem
 from dnworker_jupyter.export.slicing.statements import STAR, Statement
@@ -60,18 +60,15 @@ def state_set_elsewhere(
     notebook: Notebook, worker: str, aliases: Collection[str], taken: Collection[Statement]
 ) -> Iterator[ExportProblem]:
     """Warn of statements in other cells that filled the worker's state: a script does not run them."""
-    for statement in notebook.history.statements:
-        if statement.cell.category != "plain" or statement in taken:
+    for statement, changed in notebook.of_states:
+        if statement in taken:
             continue
-        stores = [(store.root, store.path) for store in statement.facts.stores]
-        calls = [(call.root, call.path[:-1]) for call in statement.facts.calls if call.is_discarded]
         is_of_worker = any(
             path[-1:] == ("state",) and (root in ("worker", *aliases) or path[:1] == ("worker",))
-            for root, path in (*stores, *calls)
+            for root, path in changed
         )
-        named = {n.value for n in statement.nodes if isinstance(n, ast.Constant)}
-        is_by_name = any(path[:1] == ("worker",) for _, path in (*stores, *calls))
-        if is_of_worker and (worker in named or not is_by_name):
+        is_by_name = any(path[:1] == ("worker",) for _, path in changed)
+        if is_of_worker and (not is_by_name or worker in text_constants(statement.node)):
             yield lost_effect(statement, worker, None)
 
 

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import ast
+from collections.abc import Collection
+from functools import lru_cache
+from typing import NamedTuple
 
 from dnworker_jupyter.export.slicing.facts import Facts, facts_of
 from dnworker_jupyter.export.slicing.history import Definition
 from dnworker_jupyter.export.slicing.knowledge import CHANGING_METHODS
+from dnworker_jupyter.export.slicing.nodes import KEPT, find
 from dnworker_jupyter.export.slicing.reads import Function
 
 ON_CONSTRUCTION = ("__init__", "__post_init__", "__new__")
@@ -70,28 +74,44 @@ def parameter_names(arguments: ast.arguments) -> tuple[str, ...]:
     return tuple(argument.arg for argument in named)
 
 
-def local_names(node: ast.AST) -> set[str]:
+def local_names(node: ast.AST) -> frozenset[str]:
     """Return the names that a function binds, those of its parameters and inner functions among them."""
-    found: set[str] = set()
-    for part in ast.walk(node):
-        if isinstance(part, ast.Name):
-            if isinstance(part.ctx, ast.Store):
-                found.add(part.id)
-        elif isinstance(part, ast.arg):
-            found.add(part.arg)
-        elif isinstance(part, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
-            if part is not node:
-                found.add(part.name)
-        elif isinstance(part, ast.alias):
-            found.add(part.asname or part.name.partition(".")[0])
-    return found
+    definitions = find(node, ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
+    return frozenset(
+        [
+            *(one.id for one in find(node, ast.Name) if isinstance(one.ctx, ast.Store)),
+            *(one.arg for one in find(node, ast.arg)),
+            *(one.name for one in definitions if one is not node),
+            *(one.asname or one.name.partition(".")[0] for one in find(node, ast.alias)),
+        ]
+    )
 
 
-def held_by_locals(facts: Facts, local: set[str]) -> dict[str, dict[str, bool]]:
+class Body(NamedTuple):
+    """What the body of a function does by itself, whatever runs beside it."""
+
+    facts: Facts
+    parameters: tuple[str, ...]
+    local: frozenset[str]
+    """The names that it binds for itself, its parameters among them."""
+    held: dict[str, dict[str, bool]]
+    """See `held_by_locals`."""
+
+
+@lru_cache(maxsize=KEPT)
+def body_of(node: Function | ast.Lambda) -> Body:
+    """Return what the body of a function does, which is read once; it must not be changed."""
+    facts = facts_of([node.body] if isinstance(node, ast.Lambda) else node.body, deep=True)
+    parameters = parameter_names(node.args)
+    local = local_names(node) - facts.global_binds
+    return Body(facts, parameters, local, held_by_locals(facts, local.difference(parameters)))
+
+
+def held_by_locals(facts: Facts, local: Collection[str]) -> dict[str, dict[str, bool]]:
     """Return for each local name the names outside whose objects it may hold; True where it surely does."""
     held: dict[str, dict[str, bool]] = {}
     for sharing in facts.sharing:
-        for target in sharing.targets & local:
+        for target in sharing.targets.intersection(local):
             mine = held.setdefault(target, {})
             mine |= dict.fromkeys(sharing.maybe - mine.keys(), False)
             mine |= dict.fromkeys(sharing.sources, True)

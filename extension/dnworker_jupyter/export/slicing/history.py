@@ -11,6 +11,7 @@ from bisect import bisect_left
 from collections.abc import Iterator, Sequence
 from itertools import islice
 
+from dnworker_jupyter.export.slicing.nodes import find
 from dnworker_jupyter.export.slicing.reads import Function
 from dnworker_jupyter.export.slicing.statements import STAR, Statement
 
@@ -46,6 +47,10 @@ class History:
             for name in self._bound[-1]:
                 self._binders.setdefault(name, []).append(position)
             _note_setters(setters, statement)
+        self._latest: dict[Version, int | None] = {}
+        self._resolved: dict[Version, tuple[int, ...]] = {}
+        self.unbinding = [(n, s) for n, s in enumerate(self.statements) if s.unbinds]
+        """The statements that take names away, by their positions."""
         self.methods = _methods(self.statements)
         """The methods of the notebook's classes, by name."""
         self.hidden = _hidden(self.statements)
@@ -61,11 +66,15 @@ class History:
         statements after a sure one that may have bound the name anew. Nothing is returned where no statement
         bound it, or where `del` has taken it away.
         """
-        return tuple(reversed([*self._backwards(name, position)]))
+        if (name, position) not in self._resolved:
+            self._resolved[name, position] = tuple(reversed([*self._backwards(name, position)]))
+        return self._resolved[name, position]
 
     def latest(self, name: str, position: int) -> int | None:
         """Return the last of the statements that `resolve` returns; None where there is none."""
-        return next(self._backwards(name, position), None)
+        if (name, position) not in self._latest:
+            self._latest[name, position] = next(self._backwards(name, position), None)
+        return self._latest[name, position]
 
     def _backwards(self, name: str, position: int) -> Iterator[int]:
         binders = self._binders.get(name, [])
@@ -147,8 +156,8 @@ class History:
 def _note_setters(setters: dict[str, set[str]], statement: Statement) -> None:
     """Note which names a function binds by `global`, itself or by what it calls."""
     is_function = not isinstance(statement.node, ast.Expr | ast.Import | ast.ImportFrom)
-    nodes = statement.nodes if is_function and statement.reads_later else ()
-    mine = {n for node in nodes if isinstance(node, ast.Global) for n in node.names}
+    nodes = find(statement.node, ast.Global) if is_function and statement.reads_later else []
+    mine = {n for node in nodes for n in node.names}
     mine |= {n for name in statement.reads_later for n in setters.get(name, ())}
     for name in statement.binds:
         if mine:

@@ -4,9 +4,15 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Iterable, Iterator
+from functools import lru_cache
+
+from dnworker_jupyter.export.slicing.nodes import KEPT, children, find
 
 Choice = tuple[frozenset[str], frozenset[str]]
 """The modules that are tried first, and their fallback, which may be empty."""
+
+Modules = tuple[set[Choice], set[str]]
+"""The choices of code, and the modules that must be there."""
 
 
 def imported_modules(trees: Iterable[ast.AST]) -> set[str]:
@@ -42,7 +48,21 @@ def imports_by_name(call: ast.Call) -> bool:
     return False
 
 
-def choices_in(trees: Iterable[ast.AST]) -> tuple[set[Choice], set[str]]:
+@lru_cache(maxsize=KEPT)
+def modules_of_statement(node: ast.AST) -> Modules:
+    """Return `choices_in` one statement, which is read once; it must not be changed."""
+    if find(node, ast.Import, ast.ImportFrom, ast.Try) or calls_that_import(node):
+        return choices_in([node])
+    return set(), set()
+
+
+@lru_cache(maxsize=KEPT)
+def calls_that_import(node: ast.AST) -> tuple[ast.Call, ...]:
+    """Return the calls in a statement that import the module that their argument names."""
+    return tuple(filter(imports_by_name, find(node, ast.Call)))
+
+
+def choices_in(trees: Iterable[ast.AST]) -> Modules:
     """Return the choices of a `try` that catches ImportError, and the modules that are imported elsewhere.
 
     All of them are whole names, as `dotted_modules` gives them. What stands under `if TYPE_CHECKING` never
@@ -62,7 +82,7 @@ def choices_in(trees: Iterable[ast.AST]) -> tuple[set[Choice], set[str]]:
             waiting += node.orelse
         else:
             plain |= set(_imported_by(node))
-            waiting += ast.iter_child_nodes(node)
+            waiting += children(node)
     return choices, plain
 
 

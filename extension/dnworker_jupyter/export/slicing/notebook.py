@@ -61,6 +61,20 @@ class Notebook:
         return {position: effects for position, effects in found if effects}
 
     @cached_property
+    def of_states(self) -> list[tuple[Statement, list[tuple[str | None, tuple[str, ...]]]]]:
+        """Statements of plain cells that may fill the state of a worker: what they set and call, by root."""
+        found = []
+        for statement in self.history.statements:
+            facts = statement.facts
+            changed = [
+                *((store.root, store.path) for store in facts.stores),
+                *((call.root, call.path[:-1]) for call in facts.calls if call.is_discarded),
+            ]
+            if statement.cell.category == "plain" and any(path[-1:] == ("state",) for _, path in changed):
+                found.append((statement, changed))
+        return found
+
+    @cached_property
     def purity(self) -> Purity:
         """Which statements a script may run while it is imported."""
         return Purity(self.history)

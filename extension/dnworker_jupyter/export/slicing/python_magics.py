@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import ast
 import re
-from collections.abc import Iterator
+from functools import lru_cache
+
+from dnworker_jupyter.export.slicing.nodes import KEPT
 
 RUN_PYTHON = frozenset({"time", "prun"})
 """Line magics that run their argument once, in the notebook's namespace."""
@@ -21,12 +23,12 @@ _FIELD = re.compile(r"\{[A-Za-z_]\w*\}")
 SET_VARIABLE = frozenset({"env", "set_env"})
 
 
-def without_magics(node: ast.stmt) -> Iterator[tuple[ast.stmt, str | None]]:
+@lru_cache(maxsize=KEPT)
+def without_magics(node: ast.stmt) -> tuple[tuple[ast.stmt, str | None], ...]:
     """Return a statement, and None; or the statements that its magic runs, each with its own text."""
     magic = _magic_of(node)
     if magic is None:
-        yield node, None
-        return
+        return ((node, None),)
     name, argument = magic
     if name in SET_VARIABLE:
         made = _set_variable(argument)
@@ -39,8 +41,7 @@ def without_magics(node: ast.stmt) -> Iterator[tuple[ast.stmt, str | None]]:
         made = _parse(argument)
     else:
         made = []
-    for one in made or [node]:
-        yield (one, None) if one is node else (_moved(one, node), ast.unparse(one))
+    return tuple((_moved(one, node), ast.unparse(one)) for one in made) or ((node, None),)
 
 
 def timed_code(node: ast.AST) -> list[ast.stmt]:

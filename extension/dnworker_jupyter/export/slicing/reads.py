@@ -5,6 +5,9 @@ from __future__ import annotations
 import ast
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
+
+from dnworker_jupyter.export.slicing.nodes import KEPT, children
 
 Function = ast.FunctionDef | ast.AsyncFunctionDef
 
@@ -30,6 +33,12 @@ def names_of(nodes: Sequence[ast.stmt]) -> Names:
     found = block.names
     found.binds = {name: name in block.sure for name in found.binds}
     return found
+
+
+@lru_cache(maxsize=KEPT)
+def names_of_statement(node: ast.stmt) -> Names:
+    """Return the same of one statement, which is read once; it must not be changed."""
+    return names_of([node])
 
 
 class _Block:
@@ -98,7 +107,7 @@ class _Block:
                 for alias in node.names:
                     self._bind_name(alias.asname or _top(node, alias))
             case _:
-                for child in ast.iter_child_nodes(node):
+                for child in children(node):
                     self._read(child)
 
     def _either(self, branches: Sequence[Sequence[ast.stmt]]) -> None:
@@ -219,7 +228,7 @@ class _Block:
             case ast.ListComp() | ast.SetComp() | ast.GeneratorExp() | ast.DictComp():
                 self._comprehension(node)
             case _:
-                for child in ast.iter_child_nodes(node):
+                for child in children(node):
                     self._read(child)
 
     def _comprehension(self, node: ast.ListComp | ast.SetComp | ast.GeneratorExp | ast.DictComp) -> None:

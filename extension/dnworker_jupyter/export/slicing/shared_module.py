@@ -6,9 +6,14 @@ import ast
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
 
+from dnworker_jupyter.export.slicing.nodes import KEPT, find, text_constants
 from dnworker_jupyter.export.slicing.slice import BOUND, Slice
 from dnworker_jupyter.export.slicing.statements import Statement, names_in
+
+_OF_MODULE = frozenset({"__name__", "__file__", "globals", "vars", "locals"})
+"""Names by which code asks for the module that it is in."""
 
 
 @dataclass(frozen=True)
@@ -65,20 +70,18 @@ def split_shared(slices: Sequence[Slice]) -> tuple[SharedModule | None, list[Scr
 
 def _is_movable(statement: Statement, fixed: Collection[str]) -> bool:
     is_definition = statement.cell.category == "plain" and statement.category != "import"
-    return is_definition and statement.defines.isdisjoint(fixed) and not _names_its_module(statement)
+    return is_definition and statement.defines.isdisjoint(fixed) and not _names_its_module(statement.node)
 
 
-def _names_its_module(statement: Statement) -> bool:
+@lru_cache(maxsize=KEPT)
+def _names_its_module(node: ast.AST) -> bool:
     """Return whether code asks for the module that it is in, which would be another one."""
-    for node in statement.nodes:
-        match node:
-            case ast.Name(id="__name__" | "__file__" | "globals" | "vars" | "locals"):
-                return True
-            case ast.Attribute(attr="modules" | "__module__") | ast.alias(name="__main__"):
-                return True
-            case ast.Constant(value="__main__"):
-                return True
-    return False
+    return (
+        "__main__" in text_constants(node)
+        or any(one.id in _OF_MODULE for one in find(node, ast.Name))
+        or any(one.attr in ("modules", "__module__") for one in find(node, ast.Attribute))
+        or any(one.name == "__main__" for one in find(node, ast.alias))
+    )
 
 
 def _touched_by_several(touched: Mapping[Statement, Collection[str]]) -> set[str]:
@@ -97,8 +100,7 @@ def _bound_by_global(slices: Sequence[Slice]) -> set[str]:
         name
         for piece in slices
         for statement in (*piece.definitions, *piece.handlers)
-        for node in statement.nodes
-        if isinstance(node, ast.Global)
+        for node in find(statement.node, ast.Global)
         for name in node.names
     }
 

@@ -35,9 +35,9 @@ from dnworker_jupyter.export.slicing.name_problems import (
     name_problem,
     unfollowed_modules,
 )
+from dnworker_jupyter.export.slicing.nodes import find
 from dnworker_jupyter.export.slicing.notebook import Notebook
 from dnworker_jupyter.export.slicing.problems import ExportProblem
-from dnworker_jupyter.export.slicing.reads import Function
 from dnworker_jupyter.export.slicing.statements import STAR, Statement, root_name
 
 BOUND = frozenset({"worker", "EventEnvelope", "RuntimeClient", "TurnFailedError", "TurnCancelledError"})
@@ -348,8 +348,8 @@ class _Walk:
     def _take_deletions(self) -> bool:
         """Take `del` statements that others see: of what hides a builtin, and of what is held weakly."""
         before = len(self.taken)
-        sees_all = any(_sees_deletions(statement) for statement in self.taken)
-        for position, statement in enumerate(self._history.statements):
+        sees_all = bool(self._history.unbinding) and any(map(_sees_deletions, self.taken))
+        for position, statement in self._history.unbinding:
             for name in statement.unbinds if statement.ran and statement not in self.taken else ():
                 bound = self._history.resolve(name, position)
                 if any(self._history.statements[b] in self.taken for b in bound) and (
@@ -373,7 +373,8 @@ def _sees_deletions(statement: Statement) -> bool:
     """Return whether what a statement defines may see that an object is gone: a weak reference, `__del__`."""
     if statement.category == "import":
         return "weakref" in modules_of([statement])
-    return any(isinstance(node, Function) and node.name == "__del__" for node in statement.nodes)
+    functions = find(statement.node, ast.FunctionDef, ast.AsyncFunctionDef)
+    return any(node.name == "__del__" for node in functions)
 
 
 def _names_of_worker(needed: set[str], aliases: set[str]) -> tuple[str, ...]:

@@ -8,16 +8,17 @@ import importlib
 import re
 import symtable
 import sys
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import Literal
 
 from dnworker.core.handlers import DECORATORS
 from dnworker_jupyter.export.slicing.cells import SourceCell, first_line, last_line
-from dnworker_jupyter.export.slicing.facts import Facts, facts_of
-from dnworker_jupyter.export.slicing.imports import Choice, choices_in
-from dnworker_jupyter.export.slicing.reads import Names, names_of
+from dnworker_jupyter.export.slicing.facts import Facts, facts_of_statement
+from dnworker_jupyter.export.slicing.imports import Modules, modules_of_statement
+from dnworker_jupyter.export.slicing.nodes import KEPT, find, nodes_in, text_constants, walk
+from dnworker_jupyter.export.slicing.reads import Names, names_of_statement
 
 STAR = "*"
 """Stands for all names that `import *` may bind, among the names that a statement binds."""
@@ -54,8 +55,6 @@ class Statement:
     """Whether it ran to its end; if not, it raised, and what it did until then is not known."""
     future: bool = False
     """Whether `from __future__ import annotations` was in effect."""
-    twin: Statement | None = None
-    """The same statement of an earlier run of the same text, whose analysis counts for this one too."""
 
     @property
     def location(self) -> str:
@@ -102,8 +101,18 @@ class Statement:
         if isinstance(self.node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
             own_lines = self.cell.lines[self.first_line - 1 : last_line(self.node, self.cell.lines)]
             return "\n".join([*self.comments_above, *own_lines])
-        own = ast.get_source_segment(self.cell.body, self.node) or ast.unparse(self.node)
-        return "\n".join([*self.comments_above, f"{own}{self.comment_behind}"])
+        return "\n".join([*self.comments_above, f"{self._segment}{self.comment_behind}"])
+
+    @property
+    def _segment(self) -> str:
+        """Its text alone; `get_source_segment`, which splits the whole cell again, where lines end oddly."""
+        node, lines = self.node, self.cell.lines
+        if "\r" in self.cell.body or node.end_lineno is None:
+            return ast.get_source_segment(self.cell.body, node) or ast.unparse(node)
+        own = [line.encode() for line in lines[node.lineno - 1 : node.end_lineno]]
+        own[-1] = own[-1][: node.end_col_offset]
+        own[0] = own[0][node.col_offset :]
+        return b"\n".join(own).decode()
 
     @property
     def comments_above(self) -> list[str]:
@@ -131,30 +140,24 @@ class Statement:
         """The line that it begins on, decorators included."""
         return first_line(self.node)
 
-    @cached_property
+    @property
     def nodes(self) -> tuple[ast.AST, ...]:
-        """Its node and all nodes below."""
-        if self.twin is not None:
-            return self.twin.nodes
-        return tuple(ast.walk(self.node))
+        """Its node and all nodes below, as `nodes_in` returns them."""
+        return nodes_in(self.node)
 
-    @cached_property
-    def modules(self) -> tuple[set[Choice], set[str]]:
+    @property
+    def modules(self) -> Modules:
         """The modules that it imports, at any depth: which may be missing, and which must be there."""
-        return choices_in([self.node])
+        return modules_of_statement(self.node)
 
     @cached_property
     def _names(self) -> Names:
-        if self.twin is not None:
-            return self.twin._names
-        return names_of([self.node])
+        return names_of_statement(self.node)
 
     @cached_property
     def facts(self) -> Facts:
         """What it does to objects when it runs."""
-        if self.twin is not None:
-            return self.twin.facts
-        return facts_of([self.node])
+        return facts_of_statement(self.node)
 
     @cached_property
     def binds(self) -> Mapping[str, bool]:
@@ -190,9 +193,7 @@ class Statement:
     @cached_property
     def reads_later(self) -> frozenset[str]:
         """The global names that the functions in it read when they are called."""
-        if self.twin is not None:
-            return self.twin.reads_later
-        return frozenset(names_read_by_functions(self.node, self._own_lines))
+        return names_read_by_functions(self.node, self._own_lines)
 
     @property
     def _own_lines(self) -> str | None:
@@ -207,15 +208,15 @@ class Statement:
     @cached_property
     def reads_perhaps(self) -> frozenset[str]:
         """Names that only annotations have: those that a library may look up when it is asked to."""
-        named = names_in_annotations(self.nodes)
+        named = names_in_annotations(self.node)
         if self._annotations_are_lazy:
             named |= self._names.annotations
-        return frozenset(named - self.reads_at_once - self.reads_later)
+        return named - self.reads_at_once - self.reads_later
 
     @cached_property
     def names_in_texts(self) -> frozenset[str]:
         """Names in the texts of a class, such as that of a table in `relationship("Child")`."""
-        return frozenset(names_in_texts(self.nodes) if isinstance(self.node, ast.ClassDef) else ())
+        return frozenset(names_in_texts(self.node) if isinstance(self.node, ast.ClassDef) else ())
 
     @property
     def _annotations_are_lazy(self) -> bool:
@@ -229,7 +230,6 @@ class Statements:
         self.cells = cells
         self._future = _cells_with_future(cells)
         self._made: dict[int, list[Statement]] = {}
-        self._first: dict[tuple[object, ...], list[Statement]] = {}
 
     def of(self, cell: SourceCell) -> list[Statement]:
         """Return the statements of one of the cells that ran.
@@ -239,14 +239,9 @@ class Statements:
         """
         if id(cell) not in self._made:
             future = id(cell) in self._future
-            key = cell.body, cell.only, cell.alias, cell.cell.failed_at, future
-            twins = self._first.get(key, [])
-            made = [
-                Statement(cell, node, n, text, ran, future, twins[n] if twins else None)
-                for n, (node, text, ran) in enumerate(cell.parts)
+            self._made[id(cell)] = [
+                Statement(cell, node, n, text, ran, future) for n, (node, text, ran) in enumerate(cell.parts)
             ]
-            self._first.setdefault(key, made)
-            self._made[id(cell)] = made
         return self._made[id(cell)]
 
 
@@ -316,13 +311,12 @@ def is_literal(node: ast.expr) -> bool:
     allowed = (
         ast.Constant, ast.Name, ast.Attribute, ast.Tuple, ast.List, ast.Set, ast.Dict, ast.UnaryOp, ast.BinOp,
         ast.BoolOp, ast.Compare, ast.JoinedStr, ast.FormattedValue, ast.Starred,
-        ast.operator, ast.unaryop, ast.boolop, ast.cmpop, ast.expr_context,
     )  # fmt: skip
     if isinstance(node, ast.Lambda):  # its body runs only when it is called
         return all(
             is_literal(default) for default in (*node.args.defaults, *filter(None, node.args.kw_defaults))
         )
-    return all(isinstance(part, allowed) or _is_generic(part) for part in ast.walk(node))
+    return all(isinstance(part, allowed) or _is_generic(part) for part in walk(node))
 
 
 def _is_generic(node: ast.AST) -> bool:
@@ -350,11 +344,8 @@ def registers(node: ast.stmt, names: Collection[str]) -> bool:
             if any(isinstance(arg, ast.Name) and arg.id in names for arg in args):
                 return True
     return any(
-        isinstance(part, ast.Attribute)
-        and part.attr in DECORATORS
-        and isinstance(part.value, ast.Name)
-        and part.value.id in names
-        for part in ast.walk(node)
+        part.attr in DECORATORS and isinstance(part.value, ast.Name) and part.value.id in names
+        for part in find(node, ast.Attribute)
     )
 
 
@@ -385,19 +376,17 @@ def names_of_star(node: ast.ImportFrom) -> set[str]:
     return set(getattr(module, "__all__", [n for n in vars(module) if not n.startswith("_")]))
 
 
-def names_read_by_functions(node: ast.stmt, text: str | None = None) -> set[str]:
+@lru_cache(maxsize=KEPT)
+def names_read_by_functions(node: ast.stmt, text: str | None = None) -> frozenset[str]:
     """Return the global names that functions in a statement read when they are called; `text` is its own."""
-    if isinstance(node, ast.Import | ast.ImportFrom):
-        return set()
-    functions = (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda)
-    if not any(isinstance(part, functions) for part in ast.walk(node)):
-        return set()
+    if not find(node, ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda):
+        return frozenset()
     try:
         table = symtable.symtable(text or ast.unparse(node), "cell", "exec")
     except SyntaxError:  # a top-level `await`, which symtable does not parse: within a function it does
         indented = "\n".join(f" {line}" for line in ast.unparse(node).splitlines())
         table = symtable.symtable(f"async def _():\n{indented}", "cell", "exec")
-    return set(_read_later(table, in_function=False))
+    return frozenset(_read_later(table, in_function=False))
 
 
 def _read_later(table: symtable.SymbolTable, *, in_function: bool) -> Iterator[str]:
@@ -411,31 +400,20 @@ def _read_later(table: symtable.SymbolTable, *, in_function: bool) -> Iterator[s
         yield from _read_later(child, in_function=inside)
 
 
-def names_in_annotations(nodes: Iterable[ast.AST]) -> set[str]:
+@lru_cache(maxsize=KEPT)
+def names_in_annotations(node: ast.AST) -> frozenset[str]:
     """Return the names in annotations that are texts."""
-    found: set[str] = set()
-    for node in nodes:
-        match node:
-            case ast.arg(annotation=ast.expr() as annotation) | ast.AnnAssign(annotation=annotation):
-                found |= names_in_texts(ast.walk(annotation))
-            case ast.FunctionDef(returns=ast.expr() as annotation):
-                found |= names_in_texts(ast.walk(annotation))
-            case ast.AsyncFunctionDef(returns=ast.expr() as annotation):
-                found |= names_in_texts(ast.walk(annotation))
-    return found
+    annotations = [
+        *(one.annotation for one in find(node, ast.arg, ast.AnnAssign)),
+        *(one.returns for one in find(node, ast.FunctionDef, ast.AsyncFunctionDef)),
+    ]
+    return frozenset(name for one in annotations if one is not None for name in names_in_texts(one))
 
 
-def names_in_texts(nodes: Iterable[ast.AST]) -> set[str]:
+def names_in_texts(node: ast.AST) -> set[str]:
     """Return the names in texts that may be annotations, or name a class: `"Child"`, `"list[Child]"`."""
-    found: set[str] = set()
-    for node in nodes:
-        if (
-            isinstance(node, ast.Constant)
-            and isinstance(node.value, str)
-            and _TYPE_TEXT.fullmatch(node.value)
-        ):
-            found.update(re.findall(r"[^\W\d]\w*", node.value))
-    return found
+    texts = (text for text in text_constants(node) if _TYPE_TEXT.fullmatch(text))
+    return {name for text in texts for name in re.findall(r"[^\W\d]\w*", text)}
 
 
 def _names_by_globals(node: ast.stmt) -> Iterator[str]:

@@ -14,12 +14,26 @@ from dnworker_jupyter.export.disk.write import write
 from dnworker_jupyter.export.planning.plan import plan_export
 from dnworker_jupyter.export.slicing.cells import read_notebook
 from tests import golden
-from tests.unit.export.builders import handler, plan
+from tests.unit.export.builders import handler, plan, problems
 
 
 @pytest.mark.parametrize("name", golden.names())
 def test_a_notebook_becomes_the_tree_beside_it_or_is_refused_for_these_reasons(name):
     assert golden.made(name) == golden.expected(name)
+
+
+@pytest.mark.parametrize("name", golden.names())
+def test_what_is_kept_of_a_plan_changes_nothing_of_the_next(name):
+    golden.made(name)
+    assert golden.made(name) == golden.expected(name)
+
+
+def test_a_cell_whose_lines_are_indented_wrongly_is_refused_where_it_is_of_a_worker():
+    wrong = "if 1:\n    a\n  b"
+    assert plan(wrong, handler("pass")).scripts == plan(handler("pass")).scripts
+    [problem] = problems(f"%%worker bridge\n{wrong}")
+    assert problem.startswith("cell [1], line 4")
+    assert "is no Python: unindent does not match any outer indentation level" in problem
 
 
 def test_the_same_cells_give_the_same_bytes():

@@ -5,9 +5,12 @@ from __future__ import annotations
 import json
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from IPython.core.inputtransformer2 import TransformerManager
 
 from dnworker.core.errors import UsageError
-from dnworker_jupyter.export.slicing.cells import read_notebook
+from dnworker_jupyter.export.slicing.cells import read_cells, read_notebook
 from dnworker_jupyter.syntax.cell import Cell
 
 
@@ -22,3 +25,30 @@ def test_a_notebook_file_gives_its_code_cells(tmp_path):
     file.write_text("{")
     with pytest.raises(UsageError, match="is no notebook"):
         read_notebook(file)
+
+
+PARTS = st.sampled_from([
+    "a", "f(x)", "=", " = ", "!=", "==", "%", "%%", "!", "!!", "?", "??", ",", ";", "/", "\\\n", "\n", "\n\n", " ",
+    "    ", "\t", "\r", "\f", "\x85", "\u2028", ">>> ", "...", "...: ", "In [1]: ", "[ins] In [1]: ", '"', "'",
+    '"""', "(", ")", "[", "]", "{", "}", "# c", "time", "if x:", "    b", "f'{x!r}'", "lambda", ":", "1", "@d",
+])  # fmt: skip
+
+
+@given(parts=st.lists(PARTS, max_size=12))
+def test_a_cell_is_read_as_ipython_reads_it(parts):
+    text = "".join(parts)
+    if text.startswith("%%") or not text.strip():
+        return  # the magic of a cell and blank lines are read apart
+    [cell] = read_cells([Cell(1, f"x\n{text}")])
+    try:
+        as_ipython = TransformerManager().transform_cell(f"x\n{text}")
+    except SyntaxError:
+        as_ipython = f"x\n{text}"
+    assert cell.body == as_ipython
+
+
+def test_a_cell_whose_lines_are_indented_wrongly_is_read_and_is_no_python():
+    for text in ("if 1:\n    a\n  b", "if 1:\n    a % 2\n  !ls"):
+        [cell] = read_cells([Cell(1, text)])
+        with pytest.raises(SyntaxError):
+            _ = cell.tree
