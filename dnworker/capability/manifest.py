@@ -126,7 +126,9 @@ def parse_manifest(
         raise ManifestError([str(exc)], code="DN402") from exc
     manifest = checker.manifest(is_head)
     if checker.unlisted:
-        checker.problems.append(f"{shown(source)}: {checker.unlisted:,} more problems are not listed")
+        checker.problems.append(
+            f"{shown(source)}: and {checker.unlisted:,} more problems, which are not listed"
+        )
     if checker.problems:
         raise ManifestError(checker.problems)
     return manifest

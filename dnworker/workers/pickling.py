@@ -22,6 +22,12 @@ LONGEST_REASON = 200
 """Characters of why something could not be pickled."""
 
 
+PLAIN_MOST = 1_000
+"""Values that are looked at, to see whether all are plain."""
+
+_LEAVES = frozenset({type(None), bool, int, float, complex, str, bytes})
+
+
 class NotPickled(Exception):
     """A value could not be pickled or unpickled; the text says why."""
 
@@ -65,6 +71,23 @@ def within(seconds: float, function: Callable[[], T]) -> T:
     raise NotPickled(clip(f"{type_name(exc)}: {text}" if text else type_name(exc), LONGEST_REASON))
 
 
+def is_plain(value: object) -> bool:
+    """Return whether pickling a value runs no code of others: it is small, and of built-in types alone."""
+    waiting, left = [value], PLAIN_MOST
+    while waiting:
+        one = waiting.pop()
+        kind, left = type(one), left - 1
+        if kind is dict:
+            waiting += [*one, *one.values()]  # type: ignore[misc, attr-defined]
+        elif kind is list or kind is tuple or kind is set or kind is frozenset:
+            waiting += one  # type: ignore[arg-type]
+        elif kind not in _LEAVES:
+            return False
+        if len(waiting) > left:
+            return False
+    return True
+
+
 class _Bounded:
     """A file that takes so many bytes."""
 
@@ -85,7 +108,7 @@ class _Bounded:
 def dumps(value: object, limit: int) -> bytes:
     """Return a value as a pickle of at most `limit` bytes; classes and functions of cells are in it.
 
-    Call it by `within`.
+    Call it by `within`, unless the value `is_plain`.
 
     Raises:
         NotPickled: it has more bytes.

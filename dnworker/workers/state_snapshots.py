@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import pickle
 import time
 from collections import deque
 from collections.abc import Collection, Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,7 +17,7 @@ from dnworker.core.envelope import EventEnvelope
 from dnworker.core.errors import UsageError
 from dnworker.core.text import shorten, valid_text
 from dnworker.core.value_tree import LONGEST_KEY, label_of
-from dnworker.workers.pickling import NotPickled, dumps, loads, within
+from dnworker.workers.pickling import NotPickled, dumps, is_plain, loads, within
 
 KEPT = 200
 LIMIT = 50_000_000
@@ -259,6 +261,9 @@ def why_impossible() -> str | None:
 
 
 def _pickle(state: object) -> bytes:
+    if is_plain(state):  # as most are: a thread for each event of a cell costs a millisecond
+        with suppress(RecursionError, pickle.PicklingError):  # nested for a deeper stack than is left here
+            return dumps(state, LARGEST)
     return within(SECONDS, lambda: dumps(state, LARGEST))
 
 

@@ -48,6 +48,7 @@ class FireOptions(msgspec.Struct, frozen=True):
     debug: bool
 
 
+@functools.cache
 def fire_parser(*, is_cell: bool = False) -> Parser:
     """Return the parser of the `%fire` line."""
     parser = Parser("%%fire" if is_cell else "%fire", "Fire an event and show what it caused.")

@@ -6,7 +6,9 @@ import argparse
 import ast
 import json
 import re
+import threading
 from collections.abc import Iterable, Mapping
+from functools import cache
 from pathlib import PurePosixPath
 from typing import Any, NoReturn, TypeVar
 
@@ -74,6 +76,7 @@ class WorkerLine(msgspec.Struct, frozen=True):
     wait: bool = False
 
 
+@cache
 def worker_parser() -> Parser:
     """Return the parser of the `%%worker` line."""
     parser = Parser("%%worker", "Register the cell's handlers live; running it again replaces them.")
@@ -218,6 +221,7 @@ class Parser(argparse.ArgumentParser):
     def __init__(self, magic: str, description: str) -> None:
         super().__init__(prog=magic, description=description, allow_abbrev=False, add_help=False)
         self.add_argument("-h", "--help", action="store_true", help="show this text")
+        self._reading = threading.Lock()  # argparse changes its parser meanwhile, and takes it back
 
     def read(self, words: list[str]) -> argparse.Namespace:
         """Parse the words of a magic's line.
@@ -225,7 +229,10 @@ class Parser(argparse.ArgumentParser):
         Raises:
             UsageError: an option is unknown or has no value.
         """
-        return self.parse_intermixed_args(words)
+        with self._reading:
+            if self.usage is None:  # else argparse makes it for each line
+                self.usage = self.format_usage().removeprefix("usage: ").replace("%", "%%")
+            return self.parse_intermixed_args(words)
 
     def read_as(self, kind: type[T], words: list[str]) -> T:
         """Parse the words of a magic's line into a dataclass, which has a field for each option.
