@@ -97,7 +97,9 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
     ours = str(config.stash[REAL_HOME] / OURS)
     config.stash[LEFT] = sorted(after.keys() - before.keys())
     # What was there may be that of a runtime of the developer: it is named, and fails nothing.
-    config.stash[WRITTEN] = sorted(p for p, at in before.items() if p.startswith(ours) and after.get(p, at) != at)
+    config.stash[WRITTEN] = sorted(
+        p for p, at in before.items() if p.startswith(ours) and after.get(p, at) != at
+    )
     if any(path.startswith(ours) for path in config.stash[LEFT]):
         session.exitstatus = pytest.ExitCode.TESTS_FAILED
 
@@ -114,7 +116,9 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
             terminalreporter.line(f"  {path}")
     if written := config.stash.get(WRITTEN, []):
         terminalreporter.section("written in the home directory", yellow=True)
-        terminalreporter.line("These were there, and something has written them: a runtime of yours, or a test:")
+        terminalreporter.line(
+            "These were there, and something has written them: a runtime of yours, or a test:"
+        )
         for path in written:
             terminalreporter.line(f"  {path}")
 

@@ -128,7 +128,7 @@ async def test_what_was_published_there_too_is_the_same_and_silence_is_unknown(h
     assert [row.verdict for row in rows] == ["unknown", "unknown", "same"]
     assert "publishes nothing" in rows[1].why
     assert rows[2].deployed is not None
-    assert rows[2].deployed[0].startswith("publishes order.flagged {'id': 2")
+    assert rows[2].deployed[0].startswith('publishes order.flagged {"id": 2')
 
 
 async def test_another_payload_or_none_within_the_window_is_different(here, there, window):

@@ -44,14 +44,14 @@ def test_times_and_ids_do_not_count(there, here):
     ("there", "here", "why"),
     [
         ({"amount": 1}, {"amount": 2}, "amount is 2, and 1 there"),
-        ({"amount": True}, {"amount": 1}, "amount is 1, and True there"),
-        ({"amount": None}, {"amount": 0}, "amount is 0, and None there"),
-        ({"amount": "1"}, {"amount": 1}, "amount is 1, and '1' there"),
+        ({"amount": True}, {"amount": 1}, "amount is 1, and true there"),
+        ({"amount": None}, {"amount": 0}, "amount is 0, and null there"),
+        ({"amount": "1"}, {"amount": 1}, 'amount is 1, and "1" there'),
         ({"a": {"b": [1, 2]}}, {"a": {"b": [1, 3]}}, "a.b[1] is 3, and 2 there"),
         ({"a": [1]}, {"a": [1, 2]}, "a has 2 items, and 1 there"),
         ({"a": 1}, {}, "a is missing, and 1 there"),
         ({}, {"a": 1}, "a is 1, and missing there"),
-        ({"text": "red"}, {"text": "blue"}, "text is 'blue', and 'red' there"),
+        ({"text": "red"}, {"text": "blue"}, 'text is "blue", and "red" there'),
         ({"rate": 1}, {"rate": 2}, "rate is 2, and 1 there"),
     ],
 )
