@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
@@ -21,6 +21,7 @@ from dnworker.attach.shadow_connection import Effect, Effects, ShadowConnection,
 from dnworker.client.connection import Connection
 from dnworker.client.http import HttpConnection
 from dnworker.core.envelope import EventEnvelope, decode_stored, encode
+from dnworker.core.errors import UsageError
 from dnworker.core.invocation import Invocation
 from dnworker.core.listeners import Listeners
 from dnworker.core.text import shorten
@@ -60,7 +61,8 @@ class Attachment:
         skipped: those among them that no worker here listens to any more.
         gaps: the newest events that were missed and cannot be had.
         gaps_noted: how many there were in all.
-        counterparts: names of deployed workers by those here (both `capability:worker`), where they differ.
+        counterparts: names of deployed workers, `capability:worker` or the worker alone, by those of workers
+            here, `capability:worker`, where they differ.
     """
 
     def __init__(self, engine: Engine, connection: HttpConnection, greeting: Greeting, *, live: bool) -> None:
@@ -130,6 +132,23 @@ class Attachment:
             worker: qualified or plain name of a worker here; None for all.
         """
         return self._comparing.rows(last, only_different=only_different, worker=worker)
+
+    def compare_with(self, counterparts: Mapping[str, str]) -> None:
+        """Compare workers here with deployed ones of other names from now on, as `counterparts` has them.
+
+        Raises:
+            UsageError: nothing is compared, or that runtime does not say which of its workers did what.
+        """
+        if counterparts and self.is_live:
+            text = "live, nothing is compared with deployed workers; leave --as out, or --live"
+            raise UsageError(text, code="DN103")
+        if counterparts and self._deployed is None:
+            raise UsageError(
+                f"{self.url} is a runtime of the SDK, which does not say which worker did what: events are "
+                "compared with all that it publishes; leave --as out",
+                code="DN942",
+            )
+        self.counterparts.update(counterparts)
 
     def on_change(self, callback: Callable[[], None]) -> Callable[[], None]:
         """Call `callback` on the loop when something here has changed; returns what ends it."""
