@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -34,8 +35,8 @@ LEFT_AT_HOME = (OURS, ".ipython", ".jupyter", ".local/share/jupyter")
 """The directories in which a process that a test starts could leave something, or the user's own Jupyter does."""
 
 REAL_HOME = pytest.StashKey[Path]()
-FOUND_AT_START = pytest.StashKey[set[str]]()
-LEFT = pytest.StashKey[list[str]]()
+FOUND_AT_START = pytest.StashKey[dict[str, int]]()
+LEFT, WRITTEN = pytest.StashKey[list[str]](), pytest.StashKey[list[str]]()
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -76,10 +77,14 @@ def _keep_caches_and_settings(home: Path) -> None:
             os.environ.setdefault(variable, str(file))
 
 
-def files_at(home: Path) -> set[str]:
-    """Return the files below the directories of `LEFT_AT_HOME`."""
-    roots = [home / name for name in LEFT_AT_HOME]
-    return {str(path) for root in roots for path in root.rglob("*") if path.is_file()}
+def files_at(home: Path) -> dict[str, int]:
+    """Return the files below the directories of `LEFT_AT_HOME`, and when each was written."""
+    found = dict[str, int]()
+    for path in (path for name in LEFT_AT_HOME for path in (home / name).rglob("*")):
+        with suppress(OSError):  # it is gone meanwhile
+            if path.is_file():
+                found[str(path)] = path.stat().st_mtime_ns
+    return found
 
 
 @pytest.hookimpl(trylast=True)
@@ -88,8 +93,14 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
     config = session.config
     if REAL_HOME not in config.stash:
         return
-    config.stash[LEFT] = sorted(files_at(config.stash[REAL_HOME]) - config.stash[FOUND_AT_START])
-    if any(path.startswith(str(config.stash[REAL_HOME] / OURS)) for path in config.stash[LEFT]):
+    before, after = config.stash[FOUND_AT_START], files_at(config.stash[REAL_HOME])
+    ours = str(config.stash[REAL_HOME] / OURS)
+    config.stash[LEFT] = sorted(after.keys() - before.keys())
+    # What was there may be that of a runtime of the developer: it is named, and fails nothing.
+    config.stash[WRITTEN] = sorted(
+        p for p, at in before.items() if p.startswith(ours) and after.get(p, at) != at
+    )
+    if any(path.startswith(ours) for path in config.stash[LEFT]):
         session.exitstatus = pytest.ExitCode.TESTS_FAILED
 
 
@@ -102,6 +113,13 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
             f"These files are new since the run began; a run that leaves something in {OURS} fails:"
         )
         for path in left:
+            terminalreporter.line(f"  {path}")
+    if written := config.stash.get(WRITTEN, []):
+        terminalreporter.section("written in the home directory", yellow=True)
+        terminalreporter.line(
+            "These were there, and something has written them: a runtime of yours, or a test:"
+        )
+        for path in written:
             terminalreporter.line(f"  {path}")
 
 

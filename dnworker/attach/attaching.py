@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import os
 import ssl
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from dnworker.attach.attachment import Attachment
-from dnworker.attach.handshake import connection_to, greet, is_attached_to
+from dnworker.attach.handshake import Greeting, connection_to, greet, is_attached_to
 from dnworker.core.errors import UsageError
 
 if TYPE_CHECKING:
@@ -23,6 +24,7 @@ async def attach(
     token_file: str | os.PathLike[str] | None = None,
     tls: ssl.SSLContext | None = None,
     live: bool = False,
+    counterparts: Mapping[str, str] | None = None,
 ) -> Attachment:
     """Follow the events of the runtime at `url` with the workers of `engine`.
 
@@ -35,22 +37,22 @@ async def attach(
         tls: how its certificate is checked; by default as `client_context` says.
         live: whether the clients of the workers are that runtime's; by default they write down what they
             would do, and change nothing there.
+        counterparts: names of deployed workers, `capability:worker` or the worker alone, by those of workers
+            here, `capability:worker`, where they differ.
 
     Raises:
-        UsageError: the address, the token, the protocol version; attached already, or to itself.
+        UsageError: the address, the token, the protocol version; attached already, or to itself; nothing
+            is compared with counterparts.
         RuntimeUnavailable: no runtime answers there.
     """
     _check_free(engine)
     connection = connection_to(url, token=token, token_file=token_file, tls=tls)
     try:
         greeting = await greet(connection)
-        if greeting.identity.runtime_id == engine.runtime_id or connection.server_url == engine.url:
-            raise UsageError(
-                f"{connection.server_url} is this runtime itself; name the address of another one",
-                code="DN942",
-            )
+        _check_other(engine, connection, greeting)
         _check_free(engine)  # another may have attached meanwhile
         attachment = Attachment(engine, connection, greeting, live=live)
+        attachment.compare_with(counterparts or {})
         await _check_no_ring(engine, connection)
         _check_free(engine)
         attachment.begin()
@@ -68,6 +70,14 @@ async def _stay(engine: Engine, connection: HttpConnection, attachment: Attachme
     except BaseException:
         await attachment.detach()
         raise
+
+
+def _check_other(engine: Engine, connection: HttpConnection, greeting: Greeting) -> None:
+    if greeting.identity.runtime_id == engine.runtime_id or connection.server_url == engine.url:
+        raise UsageError(
+            f"{connection.server_url} is this runtime itself; name the address of another one",
+            code="DN942",
+        )
 
 
 async def _check_no_ring(engine: Engine, connection: HttpConnection) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
@@ -16,11 +16,13 @@ from dnworker.attach.deployed import Deployed
 from dnworker.attach.facts import ComparedEvent, Gap, RuntimeKind, Score, State
 from dnworker.attach.follower import Follower
 from dnworker.attach.handshake import Greeting
+from dnworker.attach.hops import MOST_HOPS
 from dnworker.attach.matching import Matching
 from dnworker.attach.shadow_connection import Effect, Effects, ShadowConnection, ShadowSessions
 from dnworker.client.connection import Connection
 from dnworker.client.http import HttpConnection
 from dnworker.core.envelope import EventEnvelope, decode_stored, encode
+from dnworker.core.errors import UsageError
 from dnworker.core.invocation import Invocation
 from dnworker.core.listeners import Listeners
 from dnworker.core.text import shorten
@@ -57,10 +59,11 @@ class Attachment:
         version: of that runtime.
         runtime_id: of that runtime; None where it has none.
         received: events that came.
-        skipped: those among them that no worker here listens to any more.
+        skipped: those among them that no worker here listens to any more, or that have come back.
         gaps: the newest events that were missed and cannot be had.
         gaps_noted: how many there were in all.
-        counterparts: names of deployed workers by those here (both `capability:worker`), where they differ.
+        counterparts: names of deployed workers, `capability:worker` or the worker alone, by those of workers
+            here, `capability:worker`, where they differ.
     """
 
     def __init__(self, engine: Engine, connection: HttpConnection, greeting: Greeting, *, live: bool) -> None:
@@ -95,6 +98,7 @@ class Attachment:
         self._tasks: list[asyncio.Task[None]] = []
         self._ends: list[Callable[[], None]] = []
         self._is_ended = False
+        self._ring = ""
         self._detaching: asyncio.Task[None] | None = None
 
     # -- what it tells ---------------------------------------------------------------------------------
@@ -107,7 +111,7 @@ class Attachment:
     @property
     def detail(self) -> str:
         """One line, such as why the connection is lost."""
-        return "" if self._is_ended else self._follower.detail
+        return "" if self._is_ended else self._follower.detail or self._ring
 
     @property
     def waiting(self) -> int:
@@ -130,6 +134,23 @@ class Attachment:
             worker: qualified or plain name of a worker here; None for all.
         """
         return self._comparing.rows(last, only_different=only_different, worker=worker)
+
+    def compare_with(self, counterparts: Mapping[str, str]) -> None:
+        """Compare workers here with deployed ones of other names from now on, as `counterparts` has them.
+
+        Raises:
+            UsageError: nothing is compared, or that runtime does not say which of its workers did what.
+        """
+        if counterparts and self.is_live:
+            text = "live, nothing is compared with deployed workers; leave --as out, or --live"
+            raise UsageError(text, code="DN103")
+        if counterparts and self._deployed is None:
+            raise UsageError(
+                f"{self.url} is a runtime of the SDK, which does not say which worker did what: events are "
+                "compared with all that it publishes; leave --as out",
+                code="DN942",
+            )
+        self.counterparts.update(counterparts)
 
     def on_change(self, callback: Callable[[], None]) -> Callable[[], None]:
         """Call `callback` on the loop when something here has changed; returns what ends it."""
@@ -268,9 +289,12 @@ class Attachment:
         """Return as soon as much less waits than may."""
         await self._delivery.room()
 
-    async def take(self, envelope: EventEnvelope) -> None:
-        """Give an event to the workers here."""
+    async def take(self, envelope: EventEnvelope, via: tuple[str, ...]) -> None:
+        """Give an event to the workers here, unless it comes back to where it has been."""
         self.received += 1
+        if self._engine.runtime_id in via or len(via) > MOST_HOPS:
+            self._note_ring()
+            return
         kept = decode_stored(encode(envelope))  # parsed, payloads take many times as much
         if self._matching is not None:
             self._matching.hear(kept)
@@ -281,11 +305,19 @@ class Attachment:
             self.skipped += 1
             self._notify()
             return
-        copy = await self._delivery.deliver(envelope)
+        copy = await self._delivery.deliver(envelope, via)
         if copy is not None and not self.is_live and workers:
             self._comparing.add(kept, copy, workers)
             if not self._delivery.is_waiting(copy.event_id):
                 self._comparing.end(copy.event_id)
+        self._notify()
+
+    def _note_ring(self) -> None:
+        """Leave out an event that comes back, and say so once."""
+        self.skipped += 1
+        if not self._ring:
+            self._ring = "runtimes are attached to each other in a ring; events that come back are left out"
+            log.warning("attached to %s: %s", self.url, self._ring)
         self._notify()
 
     def miss(self, after_seq: int, before_seq: int | None, detail: str) -> None:

@@ -11,6 +11,7 @@ import httpx
 import msgspec
 
 from dnworker.attach.handshake import read_json
+from dnworker.attach.hops import checked_via
 from dnworker.client.http import HttpConnection
 from dnworker.core.envelope import EventEnvelope, decode, new_id
 from dnworker.core.errors import RuntimeUnavailable
@@ -47,6 +48,8 @@ class Recorded:
     has_gap: bool = False
     without_payload: set[int] = field(default_factory=set)
     """The `seq` of events whose payloads are kept no more."""
+    via: dict[int, tuple[str, ...]] = field(default_factory=dict)
+    """By which runtimes copies among them have come there, by their `seq`."""
 
 
 async def read_recorded(
@@ -69,13 +72,16 @@ async def read_recorded(
 
 
 def _page(answer: Any) -> Recorded:
-    found, without = [], set()
+    found, without, via = [], set[int](), dict[int, tuple[str, ...]]()
     for one in answer["envelopes"]:
         envelope = decode(msgspec.json.encode(one))
         found.append(envelope)
         if one.get("payload_dropped"):
             without.add(envelope.seq)
-    return Recorded(found, int(answer["latest_seq"]), answer.get("next"), bool(answer.get("gap")), without)
+        if places := checked_via(one.get("via")):
+            via[envelope.seq] = places
+    latest, more = int(answer["latest_seq"]), answer.get("next")
+    return Recorded(found, latest, more, bool(answer.get("gap")), without, via)
 
 
 def can_be_asked(kinds: Collection[str]) -> bool:

@@ -67,13 +67,18 @@ class Delivery:
             self._less.clear()
             await self._less.wait()
 
-    async def deliver(self, envelope: EventEnvelope) -> EventEnvelope | None:
-        """Publish a copy and return it; None where it cannot be published, which is noted as a gap."""
+    async def deliver(self, envelope: EventEnvelope, via: tuple[str, ...]) -> EventEnvelope | None:
+        """Publish a copy and return it; None where it cannot be published, which is noted as a gap.
+
+        Args:
+            envelope: of the other runtime.
+            via: the ids of the runtimes by which it has come, that one's last.
+        """
         bus = self._engine.bus
         try:
             if bus.pressure:
                 await bus.pressure.room(envelope.kind, envelope.session_id)
-            with published_by(f"{self._source} #{envelope.seq}"):
+            with published_by(f"{self._source} #{envelope.seq}", via):
                 copy = bus.publish(
                     envelope.kind,
                     envelope.payload,

@@ -175,11 +175,13 @@ class Deployed:
 
     def _counterpart(self, worker: str, workers: dict[str, _Worker]) -> tuple[str | None, str]:
         """Return the name of the deployed worker, or why there is none."""
-        if (named := self._counterparts.get(worker)) is not None:
-            return (named, "") if named in workers else (None, f"no worker {named} is there")
-        if worker in workers:
-            return worker, ""
-        short = worker.rpartition(":")[2]
+        named = self._counterparts.get(worker)
+        wanted = worker if named is None else named
+        if wanted in workers:
+            return wanted, ""
+        if named is not None and ":" in named:
+            return None, f"no worker {named} is there"
+        short = wanted.rpartition(":")[2]
         alike = [name for name in workers if name.rpartition(":")[2] == short]
         if len(alike) == 1:
             return alike[0], ""

@@ -13,6 +13,8 @@ from dnworker.attach.catching_up import CAUGHT, is_continued, read_recorded, rea
 from dnworker.attach.cursor import Cursor
 from dnworker.attach.facts import State
 from dnworker.attach.handshake import Greeting, identity_of
+from dnworker.attach.hops import via_of
+from dnworker.client.event_stream import VIA
 from dnworker.client.http import HttpConnection
 from dnworker.client.unreachable import unreachable
 from dnworker.core.envelope import SCHEMA_VERSION, SUBSCRIBER_DROPPED, EventEnvelope, decode
@@ -57,8 +59,8 @@ class Sink(Protocol):
     async def room(self) -> None:
         """Return as soon as much less waits than may."""
 
-    async def take(self, envelope: EventEnvelope) -> None:
-        """Take the next event."""
+    async def take(self, envelope: EventEnvelope, via: tuple[str, ...]) -> None:
+        """Take the next event, and the ids of the runtimes by which it has come."""
 
     def miss(self, after_seq: int, before_seq: int | None, detail: str) -> None:
         """Note events that were missed and cannot be had."""
@@ -181,9 +183,10 @@ class Follower:
 
     async def _open(self, kinds: frozenset[str] | None) -> Any:
         named = [] if kinds is None else sorted(kinds) or [NOTHING]
-        query = urlencode([("kinds", kind) for kind in named])
+        asked = [(VIA, "1")] if self._greeting.kind == "dnworker" else []
+        query = urlencode([*[("kinds", kind) for kind in named], *asked])
         if len(named) > KINDS_NAMED or len(query) > LONGEST_QUERY:
-            query = ""
+            query = urlencode(asked)
         return await self._connection.open_socket(f"/api/ws/events?{query}".removesuffix("?"))
 
     async def _read(self, socket: Any) -> None:
@@ -201,7 +204,7 @@ class Follower:
                 if envelope.kind == SUBSCRIBER_DROPPED:
                     return
                 if envelope.seq:
-                    await self._take(envelope)
+                    await self._take(envelope, via_of(text))
                 if not self._sink.has_room:
                     return
         except ConnectionClosed as exc:
@@ -214,7 +217,7 @@ class Follower:
         if self._next is None:
             raise Lost(f"{self._connection.server_url} has ended the event stream")
 
-    async def _take(self, envelope: EventEnvelope) -> None:
+    async def _take(self, envelope: EventEnvelope, via: tuple[str, ...] = ()) -> None:
         if self._unsure is not None:
             self._note_unsure(envelope.seq)
         if not self._cursor.take(envelope):
@@ -224,7 +227,8 @@ class Follower:
             self._sessions.move_to_end(envelope.session_id)
             if len(self._sessions) > SESSIONS_KEPT:
                 self._sessions.popitem(last=False)
-        await self._sink.take(envelope)
+        own = self._identity.runtime_id
+        await self._sink.take(envelope, via if own is None else (*via, own))
 
     async def _watch_kinds(self, socket: Any) -> None:
         """Open another stream beside this one where more kinds are wanted, then close this one."""
@@ -300,7 +304,7 @@ class Follower:
                     continue
                 if not self._sink.has_room:
                     await self._sink.room()
-                await self._take(_checked(envelope))
+                await self._take(_checked(envelope), page.via.get(envelope.seq, ()))
             after = page.envelopes[-1].seq if page.envelopes else after
 
     async def _catch_up_sessions(self) -> None:

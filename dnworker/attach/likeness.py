@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from dnworker.core.text import shorten
+from dnworker.workers.effects import json_text
 
 _TIME = r"\d{4}-\d\d-\d\d[T ]\d\d:\d\d(?::\d\d(?:[.,]\d+)?)?(?:Z|[+-]\d\d:?\d\d)?"
 _ID = (
@@ -145,4 +146,4 @@ def _of_fields(there: dict[str, Any], here: dict[str, Any], known: set[str], pat
 
 
 def _shown(value: Any) -> str:
-    return shorten(repr(value), LONGEST_SHOWN)
+    return shorten(json_text(value), LONGEST_SHOWN)

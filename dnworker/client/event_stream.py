@@ -28,6 +28,9 @@ TRACES, TRACES_VARIABLE = "traces", "DNWORKER_TRACES"
 """The one by which it asks for the `traceparent` of each event, and the variable of a process that says
 that its runtime sends traces: the share of those."""
 
+VIA = "via"
+"""The one by which a runtime that is attached asks by which runtimes a copy has come: it drops its own."""
+
 
 class EventStream:
     """What one iterator asks for, and which event it gave last."""

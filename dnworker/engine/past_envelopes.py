@@ -30,6 +30,8 @@ class KeptEnvelope(EventEnvelope, kw_only=True, frozen=True, gc=False):
     payload_dropped: bool = False
     caused: bool = False
     """Whether a handler has published it: who fires events again fires those above it."""
+    via: list[str] = []
+    """The ids of the runtimes by which a copy of an event has come, as far as memory has that."""
 
 
 class EnvelopesPage(msgspec.Struct, kw_only=True):
@@ -135,7 +137,8 @@ class PastEnvelopes:
             frame, is_kept = encode(event), has_payload(event)
             if given and size + len(frame) > PAGE_BYTES:
                 break
-            given.append(marked(frame, dropped=not is_kept, caused=self._is_caused(event)))
+            via = self._engine.history.causes.via(event.event_id)
+            given.append(marked(frame, dropped=not is_kept, caused=self._is_caused(event), via=via))
             gap, size = gap or not is_kept, size + len(frame)
         oldest = self._engine.history.oldest()
         if after is None and oldest is not None and self._engine.history.dropped.events:

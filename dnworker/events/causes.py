@@ -12,14 +12,23 @@ from dnworker.core.invocation import Invocation, published_with
 _publisher: ContextVar[str | None] = ContextVar("dnworker_publisher", default=None)
 
 
+_via: ContextVar[tuple[str, ...]] = ContextVar("dnworker_via", default=())
+
+
 @contextmanager
-def published_by(name: str) -> Iterator[None]:
-    """Name who publishes what no handler publishes, in a word such as `HTTP`."""
-    token = _publisher.set(name)
+def published_by(name: str, via: tuple[str, ...] = ()) -> Iterator[None]:
+    """Name who publishes what no handler publishes, in a word such as `HTTP`.
+
+    Args:
+        name: that word.
+        via: the ids of the runtimes by which a copy of an event has come here, the first one first.
+    """
+    token, places = _publisher.set(name), _via.set(via)
     try:
         yield
     finally:
         _publisher.reset(token)
+        _via.reset(places)
 
 
 ELSEWHERE = "elsewhere"
@@ -55,6 +64,8 @@ class Source(NamedTuple):
     cause: str | None = None
     trigger: str = ""
     """What started that call: `schedule`, `task`, `startup` or `shutdown`, and the schedule in words."""
+    via: tuple[str, ...] = ()
+    """The ids of the runtimes by which a copy of an event has come here, the first one first."""
 
     @property
     def agent(self) -> str | None:
@@ -102,7 +113,7 @@ class Causes:
             event = invocation.event
             self._above[event_id] = source_of(invocation) if event is None else event.event_id
         elif (name := _publisher.get()) is not None:
-            self._above[event_id] = Source(name)
+            self._above[event_id] = Source(name, via=_via.get())
         if (traceparent := published_with.get()) is not None:
             self._parents[event_id] = traceparent
 
@@ -128,6 +139,11 @@ class Causes:
         """Return the coding agent that published an event; None where a person or a program did."""
         source = self.source(event_id)
         return None if source is None else source.agent
+
+    def via(self, event_id: str) -> tuple[str, ...]:
+        """Return the ids of the runtimes by which an event has come here; none of one that was made here."""
+        source = self.source(event_id)
+        return () if source is None else source.via
 
     def source(self, event_id: str) -> Source | None:
         """Return where the first event of a run comes from, where that is known."""

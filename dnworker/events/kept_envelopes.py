@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import msgspec
@@ -36,9 +37,12 @@ class KeptPage(NamedTuple):
     """Whether some of what it is to have cannot be read, or is kept no more."""
 
 
-def marked(frame: bytes, *, dropped: bool = False, caused: bool = False) -> msgspec.Raw:
+def marked(
+    frame: bytes, *, dropped: bool = False, caused: bool = False, via: Sequence[str] = ()
+) -> msgspec.Raw:
     """Return the JSON of an envelope with what else is said of it; a mark that is not so is left out."""
     marks = (b',"payload_dropped":true' if dropped else b"") + (b',"caused":true' if caused else b"")
+    marks += b',"via":' + msgspec.json.encode(via) if via else b""
     return msgspec.Raw(frame[:-1] + marks + b"}" if marks else frame)
 
 

@@ -104,6 +104,9 @@ class ShownAttachment(Protocol):
     def on_change(self, callback: Callable[[], None]) -> Callable[[], None]:
         """Call `callback` when something has changed; returns what ends it."""
 
+    def compare_with(self, counterparts: Mapping[str, str]) -> None:
+        """Compare workers here with deployed ones of other names from now on."""
+
     async def detach(self) -> None:
         """Follow no more, and restore all clients."""
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -14,13 +14,23 @@ from starlette.routing import WebSocketRoute
 from starlette.types import Receive, Scope, Send
 from starlette.websockets import WebSocket
 
-from dnworker.client.event_stream import ACK, AFTER_SEQ, DELIVERY, EXPLICIT, FOR, HANDLERS, STREAM, TRACES
+from dnworker.client.event_stream import (
+    ACK,
+    AFTER_SEQ,
+    DELIVERY,
+    EXPLICIT,
+    FOR,
+    HANDLERS,
+    STREAM,
+    TRACES,
+    VIA,
+)
 from dnworker.core.envelope import SUBSCRIBER_DROPPED, EventEnvelope, check_publishable, encode
 from dnworker.core.errors import NotFound, SubscriberTooSlow
 from dnworker.engine.tokens import TICKET_SECONDS
 from dnworker.events.brokers.subscription import Subscription
 from dnworker.events.bus import SUBSCRIBER_LIMIT
-from dnworker.events.causes import published_by
+from dnworker.events.causes import Causes, published_by
 from dnworker.events.fed_stream import FedStream
 from dnworker.events.streams import StreamReader, WorkerStream
 from dnworker.server.api import ApiCall, Fields, endpoint
@@ -157,12 +167,15 @@ async def _serve_other(socket: WebSocket, receive: Receive, send: Send, kinds: l
     subscription = engine.bus.subscribe(
         kinds or None, limit=SUBSCRIBER_LIMIT, max_bytes=engine.limits.subscriber
     )
+    sending = partial(_send, send)
+    if socket.query_params.get(VIA) == "1":
+        sending = partial(_send, send, marks=partial(_via_marks, engine.history.causes))
     overflown = asyncio.Event()
     subscription.on_overflow = overflown.set
     try:
         await socket.accept(headers=ACCEPT_HEADERS)
         jobs = {
-            "sending": asyncio.create_task(_send_all(send, subscription), name="event stream"),
+            "sending": asyncio.create_task(_send_all(send, sending, subscription), name="event stream"),
             "leaving": asyncio.create_task(until_gone(receive), name="event stream reader"),
             "behind": asyncio.create_task(overflown.wait(), name="event stream overflow"),
         }
@@ -179,12 +192,19 @@ async def _serve_other(socket: WebSocket, receive: Receive, send: Send, kinds: l
         subscription.close()
 
 
-async def _send_all(send: Send, subscription: Subscription) -> None:
+def _via_marks(causes: Causes, envelope: EventEnvelope) -> dict[str, object]:
+    via = causes.via(envelope.event_id)
+    return {"via": [*via]} if via else {}
+
+
+async def _send_all(
+    send: Send, sending: Callable[[EventEnvelope], Awaitable[int]], subscription: Subscription
+) -> None:
     try:
         async for envelope in subscription:
-            await _send(send, envelope)
+            await sending(envelope)
             while (more := subscription.take()) is not None:
-                await _send(send, more)
+                await sending(more)
     except SubscriberTooSlow as exc:
         payload = {"lost": exc.lost, "limit": exc.limit, "detail": str(exc)}
         await _send(send, EventEnvelope(seq=0, kind=SUBSCRIBER_DROPPED, payload=payload))

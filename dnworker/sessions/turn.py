@@ -268,7 +268,30 @@ class Turn:
     async def run_tool(
         self, name: str, arguments: Any = None, *, result: Any = _UNSET, call_id: str | None = None
     ) -> str:
-        """Do what `call_tool` does; the result has the tool's images, as a `ToolText`."""
+        """Do what `call_tool` does, and keep the images of the result, for a model that takes them.
+
+        Args:
+            name: of the tool.
+            arguments: by name; a model's are JSON text.
+            result: the result to report, instead of calling a function.
+            call_id: of the call, when a model has given it one.
+
+        Returns:
+            The result as text; a `ToolText`, which has the files beside it, where there are any.
+
+        Raises:
+            PermissionError: permission was needed and not given.
+            Exception: whatever the tool raises; it is reported as the tool's error first.
+
+        Examples:
+            >>> _ = runtime.tools.register(lambda: "sunny", name="weather")
+            >>> async def reply(turn):
+            ...     return await turn.run_tool("weather", {})
+            >>> runtime.agents.register("reporter", reply)
+            >>> end = await client.run_turn(session_id="s", agent="reporter", message="and now?")
+            >>> end["response_text"]
+            'sunny'
+        """
         given = arguments if isinstance(arguments, str) else snapshot(arguments)[0]
         call = ToolCall(name, given, **({"id": call_id} if call_id else {}))
         self.transcript.tool_begins(call)

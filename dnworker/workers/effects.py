@@ -2,13 +2,30 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 
+def json_text(value: object) -> str:
+    """Return a value as JSON on one line, as payloads are shown; as Python writes it where it is none.
+
+    What has no form of its own in a terminal or turns text around is escaped.
+    """
+    try:
+        text = json.dumps(value, ensure_ascii=False, default=repr)
+    except (TypeError, ValueError, RecursionError):  # its keys are no text, or it is in itself
+        text = repr(value)
+    return text if text.isprintable() else "".join(map(_escaped, text))
+
+
+def _escaped(character: str) -> str:
+    return character if character.isprintable() else json.dumps(character)[1:-1]
+
+
 def effect_line(what: str, *args: Any, **fields: Any) -> str:
-    """Return one call as a line: what it does, and what it was given; fields that are None are left out."""
-    shown = [repr(arg) if not isinstance(arg, str) else arg for arg in args]
-    shown += [f"{name}={value!r}" for name, value in fields.items() if value is not None]
+    """Return a call as a line: what it does, and what it was given as JSON but for fields that are None."""
+    shown = [json_text(arg) if not isinstance(arg, str) else arg for arg in args]
+    shown += [f"{name}={json_text(value)}" for name, value in fields.items() if value is not None]
     return f"{what} {' '.join(shown)}".rstrip()
 
 

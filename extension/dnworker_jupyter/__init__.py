@@ -331,6 +331,7 @@ async def attach(
     token_file: str | PathLike[str] | None = None,
     ca: str | PathLike[str] | None = None,
     live: bool = False,
+    counterparts: Mapping[str, str] | None = None,
 ) -> AttachedView:
     """Give the workers of this notebook the events of another runtime: `%runtime attach` in plain Python.
 
@@ -339,6 +340,8 @@ async def attach(
         token_file: has its token; None where it needs none, or the environment has it.
         ca: the authority of its certificate; None for those of the system.
         live: whether what workers publish, notify and start is done there; else it is written down.
+        counterparts: names of deployed workers by those of workers here, where they differ, such as
+            `{"bridge": "shop:pricing"}`.
 
     Returns:
         An `AttachedView`, which displays what both did side by side; `attachment` has the score and rows.
@@ -362,7 +365,8 @@ async def attach(
     async def begin() -> AttachedView:
         files = {"token_file": token_file, "ca": ca}
         paths = {name: None if path is None else fspath(path) for name, path in files.items()}
-        return view_of(context, await attach_notebook(context, url, **paths, live=live))
+        made = await attach_notebook(context, url, **paths, live=live, counterparts=counterparts)
+        return view_of(context, made)
 
     return await _on_loop(begin)
 

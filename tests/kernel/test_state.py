@@ -126,8 +126,8 @@ def test_two_generations_are_compared_on_the_same_state(bridge):
     answer = bridge.run(f"%replay {second} --from-state --compare")
     assert answer.status == "ok", answer.text
     assert f"--- bridge, the generation before, on the state before {second}" in answer.text
-    assert "- on_add publishes demo.added {'count': 2}" in answer.text
-    assert "+ on_add publishes demo.added {'count': 11}" in answer.text
+    assert '- on_add publishes demo.added {"count": 2}' in answer.text
+    assert '+ on_add publishes demo.added {"count": 11}' in answer.text
     assert "- count = 2" in answer.text
     assert "+ count = 11" in answer.text
     assert bridge.run(LIVE).text == live

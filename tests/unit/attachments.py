@@ -22,6 +22,7 @@ class FakeAttachment:
         self.gaps: list[Gap] = []
         self.compared: list[ComparedEvent] = []
         self.engine = None
+        self.counterparts: dict[str, str] = {}
         self.changed: Listeners[[]] = Listeners()
 
     @property
@@ -44,6 +45,9 @@ class FakeAttachment:
             if worker in (None, row.worker) and (not only_different or row.verdict == "different")
         ]
         return found[-last:]
+
+    def compare_with(self, counterparts):
+        self.counterparts.update(counterparts)
 
     def on_change(self, callback):
         return self.changed.add(callback)

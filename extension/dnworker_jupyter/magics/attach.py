@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ssl
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -11,6 +12,7 @@ from urllib.parse import urlsplit
 from dnworker.attach.attaching import attach
 from dnworker.core.errors import RuntimeUnavailable, UsageError, code_of
 from dnworker.core.files import working_directory
+from dnworker.core.text import shorten
 from dnworker.panel.attached import attachment_of, mode_of
 from dnworker_jupyter.display.attached import MOST_ROWS, ROWS_SHOWN, Attached, Choice
 from dnworker_jupyter.display.attached_view import AttachedView, Telling
@@ -37,6 +39,8 @@ class Attaching:
     only_different: bool = False
     last: int | None = None
     worker: str | None = None
+    counterparts: Sequence[str] = ()
+    """Each as `NAME=DEPLOYED`."""
 
 
 async def run_attach(context: MagicContext, wanted: Attaching) -> object:
@@ -51,7 +55,12 @@ async def run_attach(context: MagicContext, wanted: Attaching) -> object:
         raise UsageError(f"{WAY}: --shadow and --live exclude each other; leave one out", code="DN103")
     if wanted.url is not None:
         attachment = await attach_notebook(
-            context, wanted.url, token_file=wanted.token_file, ca=wanted.ca, live=wanted.live
+            context,
+            wanted.url,
+            token_file=wanted.token_file,
+            ca=wanted.ca,
+            live=wanted.live,
+            counterparts=_pairs(wanted.counterparts),
         )
     else:
         _check_shows_only(wanted)
@@ -79,27 +88,38 @@ async def attach_notebook(
     token_file: str | None = None,
     ca: str | None = None,
     live: bool = False,
+    counterparts: Mapping[str, str] | None = None,
 ) -> ShownAttachment:
-    """Attach the notebook; nothing changes where it is attached to the same already, in the same way.
+    """Attach the notebook; nothing but counterparts changes where it is attached to the same in the same way.
+
+    Args:
+        context: of the notebook.
+        url: of the other runtime.
+        token_file, ca: as of `%runtime attach`.
+        live: whether workers act there.
+        counterparts: names of deployed workers by those of workers here, where they differ.
 
     Raises:
         UsageError: the notebook cannot be attached now, or not there.
     """
     _check_url(url)
     runtime = context.runtime
+    found = {context.worker(name).qualified_name: there for name, there in (counterparts or {}).items()}
     if (before := attachment_of(runtime)) is not None:
-        if before.url.rstrip("/") == url.rstrip("/") and before.is_live == live:
-            print("nothing changes: the notebook is attached there already")  # noqa: T201  the cell's output
-            return before
-        raise UsageError(
-            f"{WAY}: the notebook is attached to {before.url} already ({mode_of(before)}); "
-            "first: %runtime detach",
-            code="DN946",
-        )
+        _check_same(before, url, live=live)
+        before.compare_with(found)
+        changes = f"{_sentence(found)} from now on" if found else "nothing changes"
+        print(f"{changes}: the notebook is attached there already")  # noqa: T201  the cell's output
+        return before
     _check_can_attach(context)
     try:
         attachment = await attach(
-            runtime, url, token_file=_file(token_file), tls=_context_of(url, ca), live=live
+            runtime,
+            url,
+            token_file=_file(token_file),
+            tls=_context_of(url, ca),
+            live=live,
+            counterparts=found,
         )
     except RuntimeUnavailable as exc:  # one line, as of any mistake
         raise UsageError(f"{WAY}: {exc}", code=code_of(exc) or "DN901") from None
@@ -128,17 +148,57 @@ def _choice(context: MagicContext, wanted: Attaching) -> Choice:
     return Choice(last, wanted.only_different, worker)
 
 
+def _pairs(given: Sequence[str]) -> dict[str, str]:
+    """Return the names of deployed workers by those of workers here.
+
+    Raises:
+        UsageError: one is not written so, or a worker is named twice.
+    """
+    found: dict[str, str] = {}
+    for one in given:
+        name, equals, there = (part.strip() for part in one.partition("="))
+        if not (name and equals and there):
+            raise UsageError(
+                f"{WAY} --as {shorten(one, 60)}: a worker of the notebook and a deployed one are wanted, as "
+                "in --as bridge=shop:pricing",
+                code="DN103",
+            )
+        if name in found:
+            raise UsageError(f"{WAY} --as {name}=...: it is named twice; give it once", code="DN103")
+        found[name] = there
+    return found
+
+
+def _sentence(counterparts: Mapping[str, str]) -> str:
+    pairs = ", ".join(f"{name} with {there}" for name, there in counterparts.items())
+    return f"{pairs} {'is' if len(counterparts) == 1 else 'are'} compared"
+
+
+def _check_same(before: ShownAttachment, url: str, *, live: bool) -> None:
+    """Refuse another runtime, or another way, beside the one that there is.
+
+    Raises:
+        UsageError: it is another.
+    """
+    if before.url.rstrip("/") != url.rstrip("/") or before.is_live != live:
+        raise UsageError(
+            f"{WAY}: the notebook is attached to {before.url} already ({mode_of(before)}); "
+            "first: %runtime detach",
+            code="DN946",
+        )
+
+
 def _check_shows_only(wanted: Attaching) -> None:
     """Refuse options of a connection where there is no URL.
 
     Raises:
         UsageError: there is one.
     """
-    for option in ("token_file", "ca", "shadow", "live"):
+    for option in ("token_file", "ca", "shadow", "live", "counterparts"):
         if getattr(wanted, option):
+            name = "as" if option == "counterparts" else option.replace("_", "-")
             raise UsageError(
-                f"{WAY}: --{option.replace('_', '-')} needs the URL of a runtime, as in: "
-                f"{WAY} http://127.0.0.1:8787",
+                f"{WAY}: --{name} needs the URL of a runtime, as in: {WAY} http://127.0.0.1:8787",
                 code="DN103",
             )
 

@@ -26,7 +26,7 @@ _OF_JOIN = (
 )
 
 _OF_MCP = ("allow_write", "stop", "undo")
-_OF_ATTACH = ("token_file", "ca", "shadow", "live", "only_different", "last", "worker")
+_OF_ATTACH = ("token_file", "ca", "shadow", "live", "only_different", "last", "worker", "as_")
 
 
 class RuntimeOptions(msgspec.Struct, frozen=True):
@@ -57,6 +57,7 @@ class RuntimeOptions(msgspec.Struct, frozen=True):
     only_different: bool = False
     last: int | None = None
     worker: str | None = None
+    as_: Sequence[str] = ()
 
     @property
     def needs_runtime(self) -> bool:
@@ -115,6 +116,14 @@ def _add_attach_options(parser: Parser) -> None:
         "--last", type=int, metavar="N", help="with attach: show the newest N events, 50 by default"
     )
     parser.add_argument("--worker", metavar="NAME", help="with attach: show those of this worker")
+    parser.add_argument(
+        "--as",
+        dest="as_",
+        action="append",
+        default=[],
+        metavar="NAME=DEPLOYED",
+        help="with attach: compare worker NAME with the deployed one of another name; may be repeated",
+    )
 
 
 def _check(options: RuntimeOptions) -> None:
@@ -125,7 +134,7 @@ def _check(options: RuntimeOptions) -> None:
     """
     takes_mode = options.what in ("storm", "observe", "durable", "join", "attach")
     for word, names in (("join", _OF_JOIN), ("mcp", _OF_MCP), ("attach", _OF_ATTACH)):
-        given = [f"--{name.replace('_', '-')}" for name in names if getattr(options, name)]
+        given = [f"--{name.rstrip('_').replace('_', '-')}" for name in names if getattr(options, name)]
         if given and options.what != word:
             raise UsageError(f"%runtime {options.what}: {given[0]} is for %runtime {word}", code="DN103")
     if (options.mode is not None and not takes_mode) or (

@@ -58,11 +58,11 @@ async def test_a_process_in_shadow_reaches_nobody_and_is_compared(here, there):
         await settled(attachment)
         (row,) = attachment.rows()
     assert row.worker == "shop:clerk"
-    assert row.notebook[0] == "publishes order.flagged {'id': 1}"
+    assert row.notebook[0] == 'publishes order.flagged {"id": 1}'
     assert row.notebook[1].startswith("create_session ")
-    assert row.notebook[2] == "run_turn session_id='ticket-7' message='hello'"
+    assert row.notebook[2] == 'run_turn session_id="ticket-7" message="hello"'
     assert row.notebook[3] == "once order"
-    assert row.notebook[4] == "publishes order.done {'end': 'Done.', 'first': True, 'found': ['s-1']}"
+    assert row.notebook[4] == 'publishes order.done {"end": "Done.", "first": true, "found": ["s-1"]}'
     assert (row.verdict, row.why) == ("unknown", "no worker clerk is there")
     assert {line.partition(" ")[0] for line in proxy.requests} == {"GET"}
     for runtime in (here, there):

@@ -9,6 +9,7 @@ import pytest
 
 from dnworker import Runtime, Worker
 from dnworker.attach.attaching import attach
+from dnworker.core.errors import UsageError
 from dnworker.core.models import RuntimeInfo
 
 from .rig import TOKEN, Proxy, attached, flagger, listener, settled, until
@@ -30,6 +31,12 @@ def _info() -> dict:
 @pytest.fixture
 def window(monkeypatch):
     monkeypatch.setattr("dnworker.attach.matching.WINDOW", 0.5)
+
+
+async def test_names_of_deployed_workers_are_refused_as_it_does_not_say_which_did_what(here, there):
+    with pytest.raises(UsageError, match="does not say which worker did what.*leave --as out"):
+        await attach(here, there.url, token=TOKEN, counterparts={"notebook:a": "b"})
+    assert here.attachment is None
 
 
 async def test_events_of_known_sessions_are_recovered_and_others_are_a_gap(here, there):
@@ -128,7 +135,7 @@ async def test_what_was_published_there_too_is_the_same_and_silence_is_unknown(h
     assert [row.verdict for row in rows] == ["unknown", "unknown", "same"]
     assert "publishes nothing" in rows[1].why
     assert rows[2].deployed is not None
-    assert rows[2].deployed[0].startswith("publishes order.flagged {'id': 2")
+    assert rows[2].deployed[0].startswith('publishes order.flagged {"id": 2')
 
 
 async def test_another_payload_or_none_within_the_window_is_different(here, there, window):

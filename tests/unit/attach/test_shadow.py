@@ -59,7 +59,7 @@ async def test_the_score_says_which_events_differ_and_why(here, there):
     (row,) = attachment.rows(only_different=True)
     assert (row.event.payload["id"], row.notebook) == (1, [])
     assert row.deployed is not None
-    assert row.deployed[0].startswith("publishes order.flagged {'id': 1, 'at': ")
+    assert row.deployed[0].startswith('publishes order.flagged {"id": 1, "at": ')
     assert row.why.startswith("only the deployed one publishes order.flagged")
     assert [one.verdict for one in attachment.rows(worker="bridge")] == ["same", "different", "same"]
 
@@ -108,7 +108,7 @@ async def test_a_shadow_changes_nothing_there(here, there):
     ]
     assert (row.verdict, row.why) == ("unknown", "no worker bridge is there")
     logged = [line.text for line in here.history.invocations_of(row.local_event_id)[0].logs]
-    assert "in shadow: publishes order.flagged {'id': 1} dedupe='1'" in logged
+    assert 'in shadow: publishes order.flagged {"id": 1} dedupe="1"' in logged
 
 
 async def test_a_client_that_a_handler_keeps_leads_back_after_the_attachment(here, there):

@@ -11,12 +11,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dnworker import Worker
+from dnworker.attach.attaching import attach
 from dnworker.attach.cursor import Cursor
 from dnworker.attach.likeness import difference, ids_in
 from dnworker.attach.sides import Act, Run, Side, judge, published, raised
 from dnworker.core.envelope import EventEnvelope
+from dnworker.core.errors import UsageError
 
-from .rig import attached, flagger, settled, until
+from .rig import TOKEN, attached, flagger, settled, until
 
 ONE, OTHER = "0" * 31 + "a", "0" * 31 + "b"
 UUID_ONE, UUID_OTHER = "01234567-89ab-cdef-0123-456789abcdef", "11234567-89ab-cdef-0123-456789abcdef"
@@ -44,14 +46,14 @@ def test_times_and_ids_do_not_count(there, here):
     ("there", "here", "why"),
     [
         ({"amount": 1}, {"amount": 2}, "amount is 2, and 1 there"),
-        ({"amount": True}, {"amount": 1}, "amount is 1, and True there"),
-        ({"amount": None}, {"amount": 0}, "amount is 0, and None there"),
-        ({"amount": "1"}, {"amount": 1}, "amount is 1, and '1' there"),
+        ({"amount": True}, {"amount": 1}, "amount is 1, and true there"),
+        ({"amount": None}, {"amount": 0}, "amount is 0, and null there"),
+        ({"amount": "1"}, {"amount": 1}, 'amount is 1, and "1" there'),
         ({"a": {"b": [1, 2]}}, {"a": {"b": [1, 3]}}, "a.b[1] is 3, and 2 there"),
         ({"a": [1]}, {"a": [1, 2]}, "a has 2 items, and 1 there"),
         ({"a": 1}, {}, "a is missing, and 1 there"),
         ({}, {"a": 1}, "a is 1, and missing there"),
-        ({"text": "red"}, {"text": "blue"}, "text is 'blue', and 'red' there"),
+        ({"text": "red"}, {"text": "blue"}, 'text is "blue", and "red" there'),
         ({"rate": 1}, {"rate": 2}, "rate is 2, and 1 there"),
     ],
 )
@@ -194,15 +196,31 @@ async def test_a_handler_that_does_too_much_is_unknown_and_effects_are_bounded(h
     assert attachment.rows()[1].why == "a handler here did too much to keep all of it"
 
 
-async def test_a_deployed_worker_of_another_capability_or_another_name_is_found(here, there):
+@pytest.mark.parametrize(
+    ("deployed", "verdict", "why"),
+    [
+        ("notebook:flagger", "different", "only the deployed one publishes"),
+        ("flagger", "different", "only the deployed one publishes"),
+        ("shop:flagger", "unknown", "no worker shop:flagger is there"),
+        ("nobody", "unknown", "no worker nobody is there"),
+    ],
+)
+async def test_a_deployed_worker_of_another_name_is_found_by_that(here, there, deployed, verdict, why):
     await there.add(flagger(100, "flagger"))
     await here.add(flagger(200, "bridge"))
-    async with attached(here, there) as attachment:
-        attachment.counterparts["notebook:bridge"] = "notebook:flagger"
+    async with attached(here, there, counterparts={"notebook:bridge": deployed}) as attachment:
         there.publish("order.placed", {"id": 1, "amount": 150})
         await until(lambda: attachment.received == 1)
         await settled(attachment)
-    assert attachment.rows()[0].verdict == "different"
+    (row,) = attachment.rows()
+    assert row.verdict == verdict
+    assert row.why.startswith(why)
+
+
+async def test_another_name_is_refused_where_nothing_is_compared(here, there):
+    with pytest.raises(UsageError, match="live, nothing is compared"):
+        await attach(here, there.url, token=TOKEN, live=True, counterparts={"notebook:a": "b"})
+    assert here.attachment is None
 
 
 async def test_views_hear_of_changes_until_they_end(here, there):

@@ -84,7 +84,7 @@ async def notebook(runtime, monkeypatch):
 async def test_a_url_attaches_in_shadow_unless_live_is_asked_for(notebook, line, live):
     view = await notebook.line(f"attach {line}")
     assert isinstance(view, AttachedView)
-    assert notebook.calls == [{"url": URL, "token_file": None, "tls": None, "live": live}]
+    assert notebook.calls == [{"url": URL, "token_file": None, "tls": None, "live": live, "counterparts": {}}]
     assert ("LIVE at" in repr(view)) is live
 
 
@@ -92,6 +92,45 @@ async def test_a_token_file_is_found_from_the_directory_of_the_notebook(notebook
     monkeypatch.chdir(tmp_path)
     await notebook.line(f"attach {URL} --token-file token.txt")
     assert notebook.calls[0]["token_file"] == tmp_path / "token.txt"
+
+
+async def test_workers_that_are_called_otherwise_there_are_named(notebook, capsys):
+    await notebook.runtime.add(Worker("clerk"))
+    await notebook.line(f"attach {URL} --as pricer=shop:pricing --as clerk=desk")
+    wanted = {"notebook:pricer": "shop:pricing", "notebook:clerk": "desk"}
+    assert notebook.calls[0]["counterparts"] == wanted
+    await notebook.line(f"attach {URL} --as pricer=shop:cashier")
+    assert "notebook:pricer with shop:cashier is compared from now on" in capsys.readouterr().out
+    assert notebook.runtime.attachment.counterparts == {"notebook:pricer": "shop:cashier"}
+
+
+@pytest.mark.parametrize(
+    ("options", "why"),
+    [
+        (
+            "--as pricer",
+            "--as pricer: a worker of the notebook and a deployed one are wanted, as in --as bridge=",
+        ),
+        ("--as =b", "a worker of the notebook and a deployed one are wanted"),
+        ("--as pricer=", "a worker of the notebook and a deployed one are wanted"),
+        ("--as pricer=a --as pricer=b", "--as pricer=...: it is named twice; give it once"),
+    ],
+)
+async def test_a_name_that_makes_no_sense_is_refused_before_anything_is_attached(notebook, options, why):
+    with pytest.raises(UsageError) as refused:
+        await notebook.line(f"attach {URL} {options}")
+    assert why in str(refused.value)
+    assert notebook.calls == []
+
+
+async def test_a_worker_that_is_not_here_is_refused_and_as_needs_a_url(notebook):
+    with pytest.raises(Exception, match="nobody"):
+        await notebook.line(f"attach {URL} --as nobody=shop:pricing")
+    with pytest.raises(UsageError, match="--as needs the URL of a runtime"):
+        await notebook.line("attach --as pricer=shop:pricing")
+    with pytest.raises(UsageError, match="--as is for %runtime attach"):
+        await notebook.line("status --as pricer=shop:pricing")
+    assert notebook.calls == []
 
 
 @pytest.mark.parametrize(

@@ -48,9 +48,9 @@ async def run(context: MagicContext, line: str) -> str:
 
 async def test_two_generations_are_compared_on_the_edited_event(context):
     told = await run(context, "last --compare --edit n=7")
-    assert "- on_ask publishes one {'n': 7}" in told
-    assert "+ on_ask publishes two {'n': 7}" in told
-    assert "- on_ask publishes one {'n': 1}" in await run(context, "last --compare --timeout 30")
+    assert '- on_ask publishes one {"n": 7}' in told
+    assert '+ on_ask publishes two {"n": 7}' in told
+    assert '- on_ask publishes one {"n": 1}' in await run(context, "last --compare --timeout 30")
 
 
 @pytest.mark.parametrize(
