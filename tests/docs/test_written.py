@@ -5,7 +5,9 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from dnworker.capability import manifest
+from msgspec.structs import force_setattr
+
+from dnworker.capability import manifest, yaml_reading
 
 from .page import blocks_of
 from .pages import DOCS, PROJECT
@@ -79,14 +81,14 @@ mcp: {files: [], servers: {}}
 def keys_that_the_loader_asks_for(tmp_path: Path, monkeypatch) -> dict[str, set[str]]:
     """Return the fields of the head, and those of each section, that reading a manifest looks up."""
     asked: dict[tuple[str, ...], set[str]] = {}
-    parse = manifest.parse
+    parse = yaml_reading.parse
 
     def noted(text):
         document = parse(text)
-        object.__setattr__(document, "value", noting(document.value, (), asked))
+        force_setattr(document, "value", noting(document.value, (), asked))
         return document
 
-    monkeypatch.setattr(manifest, "parse", noted)
+    monkeypatch.setattr(yaml_reading, "parse", noted)
     (tmp_path / "a.py").write_text("")
     read = manifest.parse_manifest(WHOLE, tmp_path)
     list(manifest.component_problems(read.raw, tmp_path, read.flags))

@@ -10,6 +10,7 @@ import time
 from pathlib import Path
 
 import pytest
+from msgspec import structs
 
 from dnworker.mcp_client import connection
 from dnworker.mcp_client.tools import MCPServerError, MCPToolError
@@ -183,7 +184,7 @@ async def test_a_call_that_hangs_ends_in_its_time_and_the_server_goes_on(connect
         for task in waiting:
             task.cancel()
         await asyncio.wait(waiting)
-        object.__setattr__(managed._connection._settings, "call_seconds", 0.2)
+        structs.force_setattr(managed._connection._settings, "call_seconds", 0.2)
         with pytest.raises(
             MCPServerError, match=r"was not answered within 0.2 s; whether it was done is not known"
         ):
