@@ -16,9 +16,8 @@ import sys
 import time
 from collections.abc import Collection, Iterable, Iterator
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
-
-import msgspec
 
 VARIABLE = "DNWORKER_RUN"
 """Names the run of a worker in the environment of all its processes."""
@@ -33,7 +32,8 @@ LOOK_AGAIN = 0.5
 """Seconds after which processes that may have been started meanwhile are looked for."""
 
 
-class Family(msgspec.Struct, frozen=True):
+@dataclass(frozen=True)
+class Family:
     """What the processes of one run are recognised by; `started` is the group's leader's `start_time`."""
 
     group: int | None = None
