@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from itertools import islice, takewhile
 from typing import Literal, TypeGuard
-
-import msgspec
 
 from dnworker.core.errors import BadSchedule
 
@@ -19,7 +18,8 @@ LONGEST_INTERVAL = 1e10
 """Seconds of an interval that its label is read as: three hundred years."""
 
 
-class ScheduleSpec(msgspec.Struct, frozen=True):
+@dataclass(frozen=True)
+class ScheduleSpec:
     """One `every(...)`: exactly one of the two fields is set (contract 1.2).
 
     `interval_seconds` is in seconds; `cron_expr` has the five standard fields and is read in UTC.
