@@ -12,25 +12,76 @@ import tempfile
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple, TypeVar
 
+from goals import GOALS, Measured
+from load import pin_server
 from uv import find_uv_bin
 
 PROJECT = Path(__file__).parents[1]
 REFERENCE = PROJECT / ".build" / "reference" / "bin"
 TOKEN = "benchmark-token"
-RUNS = 5
+
+QUICK = "--quick" in sys.argv
+"""Whether a program only shows that it runs: few repetitions, small sizes, nothing of the reference."""
+
+RUNS = 1 if QUICK else 7
+"""Turns that a median is of."""
+
+Row = dict[str, Any]
+
+T = TypeVar("T")
 
 
-def report(**figures: object) -> None:
-    """Print one line of JSON."""
-    print(json.dumps({key: round(v, 3) if isinstance(v, float) else v for key, v in figures.items()}))
+class Served(NamedTuple):
+    """A server that runs."""
+
+    url: str
+    process: subprocess.Popen[bytes]
+    seconds: float
+    """From launch to ready."""
 
 
-def median(values: list[float]) -> float:
+def sized(full: int) -> int:
+    """Return a size, or a twentieth of it where the program only shows that it runs."""
+    return max(1, full // 20) if QUICK else full
+
+
+def report(*, rows: Sequence[Row] = (), **figures: object) -> None:
+    """Print one line of JSON: the rows of docs/performance.md, and other figures."""
+    rounded = {key: round(v, 3) if isinstance(v, float) else v for key, v in figures.items()}
+    print(json.dumps(rounded | {"rows": list(rows)}))
+
+
+def row(key: str, ours: Sequence[float], bare: Sequence[float] | None = None) -> Row:
+    """Return a row of docs/performance.md: medians of what both took in turns.
+
+    Args:
+        key: which one, of `GOALS`.
+        ours, bare: what was measured, one value a turn; `bare` is None where nothing is compared.
+    """
+    goal, pairs = GOALS[key], list(zip(ours, bare, strict=True)) if bare else []
+    measured: Measured = {
+        "figure": median(ours),
+        "bare": median(bare) if bare else None,
+        "ratio": median([a / b for a, b in pairs]) if pairs else None,
+        "over": median([a - b for a, b in pairs]) if pairs else None,
+        "runs": len(ours),
+    }
+    return {
+        "key": key,
+        "path": goal.path,
+        "unit": goal.unit,
+        **measured,
+        "goal": goal.text,
+        "met": goal.is_met(measured),
+    }
+
+
+def median(values: Sequence[float]) -> float:
     """Return the median."""
     return statistics.median(values)
 
@@ -52,9 +103,22 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
+def apart(**task: object) -> dict[str, float]:
+    """Run `load.py` on its task; returns the `rate`, and how `busy` the load itself was."""
+    command = [sys.executable, str(Path(__file__).with_name("load.py")), json.dumps(task)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)
+    if done.returncode != 0:
+        raise RuntimeError(f"the load ended with {done.returncode}: {done.stderr[-500:]}")
+    measured: dict[str, float] = json.loads(done.stdout)
+    return measured
+
+
 @contextmanager
-def serve_ours(*capabilities: Path) -> Iterator[tuple[str, subprocess.Popen[bytes], float]]:
-    """Run `dnworker serve`; gives its URL, its process, and the seconds from launch to ready."""
+def serve_ours(*capabilities: Path, pinned: bool = False) -> Iterator[Served]:
+    """Run `dnworker serve`; gives its URL, its process, and the seconds from launch to ready.
+
+    With `pinned`, it keeps off the core of the load.
+    """
     port = free_port()
     command = [sys.executable, "-m", "dnworker", "serve", "--port", str(port), *map(str, capabilities)]
     with tempfile.TemporaryDirectory() as home:
@@ -64,11 +128,11 @@ def serve_ours(*capabilities: Path) -> Iterator[tuple[str, subprocess.Popen[byte
             "DREADNODE_RUNTIME_TOKEN": TOKEN,
             "DREADNODE_PROJECT_ROOT": home,
         }
-        yield from _serve(command, environ, port, Path(home))
+        yield from _serve(command, environ, port, Path(home), pinned=pinned)
 
 
 @contextmanager
-def serve_reference(*capabilities: Path) -> Iterator[tuple[str, subprocess.Popen[bytes], float]]:
+def serve_reference(*capabilities: Path, pinned: bool = False) -> Iterator[Served]:
     """Run the real runtime; gives the same."""
     port = free_port()
     reference_python()
@@ -88,12 +152,12 @@ def serve_reference(*capabilities: Path) -> Iterator[tuple[str, subprocess.Popen
             "PATH": os.pathsep.join([str(Path(find_uv_bin()).parent), os.environ["PATH"]]),
         }
         command = [str(REFERENCE / "dreadnode"), "serve", "--port", str(port), "--working-dir", home]
-        yield from _serve(command, environ, port, Path(home))
+        yield from _serve(command, environ, port, Path(home), pinned=pinned)
 
 
 def _serve(
-    command: list[str], environ: dict[str, str], port: int, cwd: Path
-) -> Iterator[tuple[str, subprocess.Popen[bytes], float]]:
+    command: list[str], environ: dict[str, str], port: int, cwd: Path, *, pinned: bool
+) -> Iterator[Served]:
     url = f"http://127.0.0.1:{port}"
     started = time.perf_counter()
     process = subprocess.Popen(
@@ -104,12 +168,14 @@ def _serve(
         stderr=subprocess.DEVNULL,
         stdin=subprocess.DEVNULL,
     )
+    if pinned:
+        pin_server(process.pid)
     try:
         while not is_ready(url):
             if process.poll() is not None or time.perf_counter() - started > 120:
                 raise RuntimeError(f"{command[:3]} did not become ready")
-            time.sleep(0.01)
-        yield url, process, time.perf_counter() - started
+            time.sleep(0.005)
+        yield Served(url, process, time.perf_counter() - started)
     finally:
         process.terminate()
         try:
@@ -120,15 +186,19 @@ def _serve(
 
 
 @contextmanager
-def serve_program(code: str) -> Iterator[str]:
-    """Run a server written for a comparison, which takes its port as its argument; gives its URL."""
+def serve_program(code: str, *arguments: str, pinned: bool = False) -> Iterator[Served]:
+    """Run a server written for a comparison, which takes its port as its first argument."""
     port = free_port()
-    process = subprocess.Popen([sys.executable, "-c", code, str(port)], stderr=subprocess.DEVNULL)
-    url = f"http://127.0.0.1:{port}"
+    url, started = f"http://127.0.0.1:{port}", time.perf_counter()
+    process = subprocess.Popen([sys.executable, "-c", code, str(port), *arguments], stderr=subprocess.DEVNULL)
+    if pinned:
+        pin_server(process.pid)
     try:
         while not is_ready(url):
-            time.sleep(0.02)
-        yield url
+            if process.poll() is not None or time.perf_counter() - started > 60:
+                raise RuntimeError("a server of a comparison did not become ready")
+            time.sleep(0.005)
+        yield Served(url, process, time.perf_counter() - started)
     finally:
         process.terminate()
         process.wait()
@@ -191,7 +261,12 @@ async def post_rate(
     return answered / (time.perf_counter() - started)
 
 
-def in_turn(runs: int, *measures: Callable[[], float]) -> list[float]:
-    """Measure all in turn, several times, so that a slow moment meets every one; return the medians."""
+def taken_in_turn(runs: int, *measures: Callable[[], T]) -> list[list[T]]:
+    """Measure all in turn, several times, so that a slow moment meets every one; return each one's values."""
     taken = [[measure() for measure in measures] for _ in range(runs)]
-    return [median([row[n] for row in taken]) for n in range(len(measures))]
+    return [[turn[n] for turn in taken] for n in range(len(measures))]
+
+
+def in_turn(runs: int, *measures: Callable[[], float]) -> list[float]:
+    """Return the medians of what `taken_in_turn` measured."""
+    return [median(values) for values in taken_in_turn(runs, *measures)]
