@@ -9,6 +9,8 @@ from common import RUNS, median, report, row, sized
 
 from dnworker import Runtime, Worker
 
+ROWS = ("handler",)
+
 EVENTS = sized(20_000)
 
 

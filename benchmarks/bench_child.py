@@ -38,6 +38,8 @@ from uv import find_uv_bin
 
 from dnworker import Runtime, RuntimeClient
 
+ROWS = ("child-answer", "child-spawn", "child-spawn-uv")
+
 ROUNDS = sized(100)
 """Round trips whose median is one turn."""
 

@@ -30,6 +30,8 @@ from common import (
     taken_in_turn,
 )
 
+ROWS = ("subscribers-1", "subscribers-10", "subscribers-100", "subscribers-1000")
+
 EVENTS = {1: 4_000, 10: 2_000, 100: 400, 1_000: 40}
 """How many events go to so many subscribers."""
 

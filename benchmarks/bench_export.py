@@ -18,6 +18,8 @@ from common import median, report, row
 from dnworker_jupyter.export.planning.plan import plan_export
 from dnworker_jupyter.syntax.cell import Cell
 
+ROWS = ("export",)
+
 WORKERS = 20
 HELPERS = 260
 RUNS = 7

@@ -16,6 +16,15 @@ from dnworker import Runtime, Worker
 from dnworker.core.logs import LogBook
 from dnworker.events.bus import EventBus
 
+ROWS = (
+    "growth-workers",
+    "growth-kinds",
+    "growth-subscribers",
+    "growth-fan",
+    "growth-sessions",
+    "growth-lines",
+)
+
 EVENTS = sized(2_000)
 """Events of one turn."""
 

@@ -19,6 +19,8 @@ from common import (
     taken_in_turn,
 )
 
+ROWS = ("post",)
+
 CONNECTIONS = 32
 
 BODY = {"kind": "bench.event", "payload": {"n": 1, "text": "x" * 100}}

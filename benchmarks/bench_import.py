@@ -8,6 +8,8 @@ import time
 
 from common import QUICK, median, report, row
 
+ROWS = ("import",)
+
 RUNS = 1 if QUICK else 15
 
 

@@ -18,6 +18,8 @@ from dnworker import Runtime
 from dnworker.events.journal_file import open_journal
 from dnworker.events.journal_writer import BATCH_LIMIT, Journal
 
+ROWS = ("journal", "journal-lag")
+
 EVENTS = sized(100_000)
 
 AT_ONCE = 20

@@ -15,6 +15,8 @@ from typing import Any
 import psutil
 from common import QUICK, RUNS, median, report, row
 
+ROWS = ("load", "load-memory", "fire", "cell-again")
+
 IDLE_SECONDS = 10.0
 FIRES = 3 if QUICK else 30
 

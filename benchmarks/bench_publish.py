@@ -14,6 +14,8 @@ from common import QUICK, RUNS, TOKEN, median, report, row, serve_ours, serve_re
 
 from dnworker import Runtime, RuntimeClient, Worker
 
+ROWS = ("publish",)
+
 EVENTS = sized(10_000)
 
 PAYLOAD = {"n": 1, "text": "x" * 100}

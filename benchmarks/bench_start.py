@@ -7,6 +7,8 @@ from pathlib import Path
 
 from common import QUICK, RUNS, median, report, resident, row, serve_ours, serve_program, serve_reference
 
+ROWS = ("serve", "serve-memory")
+
 WORKER = """
 from dnworker import Worker
 worker = Worker(name="w")

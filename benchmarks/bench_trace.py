@@ -12,6 +12,8 @@ from dnworker import Runtime, Worker
 from dnworker.events.trace import Trace
 from dnworker_jupyter.display.trace_html import trace_html
 
+ROWS = ("trace",)
+
 BRANCHES, LEAVES = sized(101), 98
 """Events below the root, and below each of those: with the root 10,000, as many as the history keeps."""
 

@@ -8,6 +8,7 @@ stored.
 from __future__ import annotations
 
 import argparse
+import ast
 import json
 import os
 import re
@@ -35,11 +36,13 @@ def programs() -> dict[str, Path]:
     return {file.stem.removeprefix("bench_"): file for file in sorted(HERE.glob("bench_*.py"))}
 
 
-def rows_of(program: Path) -> list[str]:
-    """Return the keys of the rows that a program's text names."""
-    named = re.findall(r'\brow\(\s*f?"([^"]+)"', program.read_text(encoding="utf-8"))
-    found = [key for name in named for key in GOALS if re.fullmatch(re.sub(r"\{\w+\}", ".+", name), key)]
-    return list(dict.fromkeys(found))
+def rows_of(program: Path) -> tuple[str, ...]:
+    """Return the rows that a program declares in `ROWS`; none where it declares nothing."""
+    for statement in ast.parse(program.read_text(encoding="utf-8")).body:
+        match statement:
+            case ast.Assign(targets=[ast.Name(id="ROWS")], value=value):
+                return tuple(ast.literal_eval(value))
+    return ()
 
 
 def chosen(only: str) -> dict[str, Path]:
@@ -79,6 +82,9 @@ def run(program: Path, arguments: Sequence[str]) -> dict[str, Any] | None:
         print(f"{program.stem}: failed with {process.returncode}\n{errors[-2000:]}", flush=True)
         return None
     report: dict[str, Any] = json.loads(lines[-1])
+    if lacking := {*rows_of(program)} ^ {row["key"] for row in report["rows"]}:
+        print(f"{program.stem}: its rows are not those of its ROWS: {', '.join(sorted(lacking))}", flush=True)
+        return None
     return report
 
 
