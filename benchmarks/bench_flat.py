@@ -62,8 +62,8 @@ async def pairs(few: Part, many: Part, parts: int, size: int) -> tuple[list[floa
                 started = time.perf_counter()
                 await part()
                 took[side] += time.perf_counter() - started
-        for side, seconds in zip(sides, took, strict=True):
-            side.append(seconds / (parts * size) * 1e6)
+        for values, seconds in zip(sides, took, strict=True):
+            values.append(seconds / (parts * size) * 1e6)
     return sides
 
 

@@ -1,6 +1,7 @@
 """The most memory that a process holds while 1,000,000 events go through its runtime, beside 10,000 events.
 
-A handler publishes them as fast as it may, and another one takes them. This process imports little: the peak of a child is at least what its parent held when it was spawned.
+A handler publishes them as fast as it may, and another one takes them. This process imports little: the peak
+of a child is at least what its parent held when it was spawned.
 """
 
 from __future__ import annotations

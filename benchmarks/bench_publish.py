@@ -123,7 +123,7 @@ async def measure(url: str, count: int) -> tuple[float, float]:
         await client.publish("bench.run", {"count": count})
         async with asyncio.timeout(120):
             figures = (await waiting).payload
-        await done.aclose()
+        await done.aclose()  # type: ignore[attr-defined]
         return figures["publish"], figures["handle"]
 
 

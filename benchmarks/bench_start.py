@@ -56,10 +56,10 @@ def main() -> None:
             if turn % 2 and not QUICK:
                 with serve_reference(reference) as (_, process, seconds):
                     theirs.append((seconds, resident(process)))
-    seconds, memory = (([a[n] for a in mine[1:]], [b[n] for b in bare[1:]]) for n in range(2))
+    starts, sizes = (([a[n] for a in mine[1:]], [b[n] for b in bare[1:]]) for n in range(2))
     report(
         what="serve with one in-process worker",
-        rows=[row("serve", *seconds), row("serve-memory", *memory)],
+        rows=[row("serve", *starts), row("serve-memory", *sizes)],
         reference_s=median([s for s, _ in theirs]) if theirs else None,
         reference_mib=median([m for _, m in theirs]) if theirs else None,
         runs=RUNS,

@@ -214,11 +214,10 @@ def is_ready(url: str) -> bool:
 
 
 def resident(process: subprocess.Popen[bytes]) -> float:
-    """Return the MiB that a process and its children hold in memory."""
+    """Return the MiB that a process holds in memory."""
     import psutil
 
-    tree = [psutil.Process(process.pid)]
-    return float(tree[0].memory_info().rss) / 2**20
+    return float(psutil.Process(process.pid).memory_info().rss) / 2**20
 
 
 async def read_answer(reader: asyncio.StreamReader) -> None:

@@ -39,7 +39,7 @@ class Goal:
             case "share":
                 return f"at least {self.value:.2f}"
             case "times":
-                return f"at most {self.value:.2f}".removesuffix("0")
+                return f"at most {self.value:g}"
             case "over":
                 return f"+ {self.value:g} {self.unit}"
             case _:

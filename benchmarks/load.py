@@ -12,7 +12,7 @@ import selectors
 import socket
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 PATIENCE = 60.0
@@ -147,7 +147,8 @@ def main(arguments: Sequence[str]) -> None:
         os.sched_setaffinity(0, found[1])
     task: dict[str, Any] = json.loads(arguments[0])
     how = {key: value.encode() if isinstance(value, str) else value for key, value in task.items()}
-    do = {b"post": post, b"receive": receive}[how.pop("do")]
+    ways: dict[bytes, Callable[..., dict[str, float]]] = {b"post": post, b"receive": receive}
+    do = ways[how.pop("do")]
     print(json.dumps(do(task["host"], **{key: value for key, value in how.items() if key != "host"})))
 
 
