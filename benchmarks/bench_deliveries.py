@@ -183,7 +183,9 @@ def measure(ours: Served, bare: Served, reference: Served | None) -> tuple[list[
 def main() -> None:
     """Serve all, each off the core of the load."""
     with tempfile.TemporaryDirectory() as home, ExitStack() as stack:
-        ours = stack.enter_context(serve_ours(capability(Path(home) / "ours"), pinned=True))
+        # The sockets of one turn may still be closing when the next one opens as many.
+        options = ("--limit", "connections=4096")
+        ours = stack.enter_context(serve_ours(capability(Path(home) / "ours"), pinned=True, options=options))
         bare = stack.enter_context(serve_program(BROADCAST, frame_of(ours.url), pinned=True))
         reference = None if QUICK else stack.enter_context(serve_reference(pinned=True))
         rows, figures = measure(ours, bare, reference)

@@ -25,11 +25,13 @@ STYLE = """
 text { font: 11px system-ui, sans-serif; fill: #3a4150; }
 .value { font-weight: 600; }
 .met { fill: #16794a; } .open { fill: #b4471f; }
+.back { fill: #fff; }
 .box { fill: none; stroke: #c9ced8; }
 .goal { stroke: #8a93a3; stroke-dasharray: 4 3; }
 .line { fill: none; stroke: #4f6bed; stroke-width: 1.6; }
 @media (prefers-color-scheme: dark) {
-  text { fill: #c8cedb; } .box { stroke: #4a5160; } .met { fill: #4fc68a; } .open { fill: #f08a5d; }
+  text { fill: #c8cedb; } .back { fill: #16181d; } .box { stroke: #4a5160; }
+  .met { fill: #4fc68a; } .open { fill: #f08a5d; }
 }
 """
 
@@ -44,7 +46,8 @@ def chart(runs: Sequence[Run]) -> str:
     return (
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" width="{width}" '
         f'height="{height}" role="img" aria-label="How near each figure is to its goal, by run">\n'
-        f"<style>{STYLE}</style>\n{body}\n</svg>\n"
+        f'<style>{STYLE}</style>\n<rect class="back" width="{width}" height="{height}" rx="6"/>\n'
+        f"{body}\n</svg>\n"
     )
 
 

@@ -114,13 +114,22 @@ def apart(**task: object) -> dict[str, float]:
 
 
 @contextmanager
-def serve_ours(*capabilities: Path, pinned: bool = False) -> Iterator[Served]:
+def serve_ours(*capabilities: Path, pinned: bool = False, options: Sequence[str] = ()) -> Iterator[Served]:
     """Run `dnworker serve`; gives its URL, its process, and the seconds from launch to ready.
 
     With `pinned`, it keeps off the core of the load.
     """
     port = free_port()
-    command = [sys.executable, "-m", "dnworker", "serve", "--port", str(port), *map(str, capabilities)]
+    command = [
+        sys.executable,
+        "-m",
+        "dnworker",
+        "serve",
+        "--port",
+        str(port),
+        *options,
+        *map(str, capabilities),
+    ]
     with tempfile.TemporaryDirectory() as home:
         environ = {
             **os.environ,
