@@ -57,7 +57,7 @@ BROADCAST = """
 import asyncio, sys
 from websockets.asyncio.server import serve, broadcast
 
-clients, text, running = set(), sys.argv[2], set()
+clients, text, running = set(), sys.argv[1], set()
 
 async def take(socket):
     clients.add(socket)
@@ -80,7 +80,7 @@ def plain(connection, request):
         return connection.respond(200, "ok")
 
 async def main():
-    async with serve(take, "127.0.0.1", int(sys.argv[1]), process_request=plain, compression=None):
+    async with serve(take, "127.0.0.1", int(sys.argv[2]), process_request=plain, compression=None):
         await asyncio.Event().wait()
 
 asyncio.run(main())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import http.client
 import json
 import os
 import statistics
@@ -10,9 +11,8 @@ import subprocess
 import sys
 import tempfile
 import time
-import urllib.error
 import urllib.request
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
@@ -30,6 +30,9 @@ QUICK = "--quick" in sys.argv
 
 RUNS = 1 if QUICK else 7
 """Turns that a median is of."""
+
+ATTEMPTS, START_LIMIT = 3, 120.0
+"""How often a server is started, on another port each time, and seconds until it must be ready."""
 
 Row = dict[str, Any]
 
@@ -115,21 +118,8 @@ def apart(**task: object) -> dict[str, float]:
 
 @contextmanager
 def serve_ours(*capabilities: Path, pinned: bool = False, options: Sequence[str] = ()) -> Iterator[Served]:
-    """Run `dnworker serve`; gives its URL, its process, and the seconds from launch to ready.
-
-    With `pinned`, it keeps off the core of the load.
-    """
-    port = free_port()
-    command = [
-        sys.executable,
-        "-m",
-        "dnworker",
-        "serve",
-        "--port",
-        str(port),
-        *options,
-        *map(str, capabilities),
-    ]
+    """Run `dnworker serve` while the block runs; with `pinned`, it keeps off the core of the load."""
+    command = [sys.executable, "-m", "dnworker", "serve", *options, *map(str, capabilities), "--port"]
     with tempfile.TemporaryDirectory() as home:
         environ = {
             **os.environ,
@@ -137,13 +127,13 @@ def serve_ours(*capabilities: Path, pinned: bool = False, options: Sequence[str]
             "DREADNODE_RUNTIME_TOKEN": TOKEN,
             "DREADNODE_PROJECT_ROOT": home,
         }
-        yield from _serve(command, environ, port, Path(home), pinned=pinned)
+        with _serving(command, environ=environ, cwd=home, pinned=pinned) as served:
+            yield served
 
 
 @contextmanager
 def serve_reference(*capabilities: Path, pinned: bool = False) -> Iterator[Served]:
-    """Run the real runtime; gives the same."""
-    port = free_port()
+    """Run the real runtime in the same way."""
     reference_python()
     cache = subprocess.run(
         [find_uv_bin(), "cache", "dir"], capture_output=True, text=True, check=True
@@ -160,65 +150,74 @@ def serve_reference(*capabilities: Path, pinned: bool = False) -> Iterator[Serve
             "UV_CACHE_DIR": cache,
             "PATH": os.pathsep.join([str(Path(find_uv_bin()).parent), os.environ["PATH"]]),
         }
-        command = [str(REFERENCE / "dreadnode"), "serve", "--port", str(port), "--working-dir", home]
-        yield from _serve(command, environ, port, Path(home), pinned=pinned)
-
-
-def _serve(
-    command: list[str], environ: dict[str, str], port: int, cwd: Path, *, pinned: bool
-) -> Iterator[Served]:
-    url = f"http://127.0.0.1:{port}"
-    started = time.perf_counter()
-    process = subprocess.Popen(
-        command,
-        env=environ,
-        cwd=cwd,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-        stdin=subprocess.DEVNULL,
-    )
-    if pinned:
-        pin_server(process.pid)
-    try:
-        while not is_ready(url):
-            if process.poll() is not None or time.perf_counter() - started > 120:
-                raise RuntimeError(f"{command[:3]} did not become ready")
-            time.sleep(0.005)
-        yield Served(url, process, time.perf_counter() - started)
-    finally:
-        process.terminate()
-        try:
-            process.wait(20)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
+        command = [str(REFERENCE / "dreadnode"), "serve", "--working-dir", home, "--port"]
+        with _serving(command, environ=environ, cwd=home, pinned=pinned) as served:
+            yield served
 
 
 @contextmanager
 def serve_program(code: str, *arguments: str, pinned: bool = False) -> Iterator[Served]:
-    """Run a server written for a comparison, which takes its port as its first argument."""
-    port = free_port()
-    url, started = f"http://127.0.0.1:{port}", time.perf_counter()
-    process = subprocess.Popen([sys.executable, "-c", code, str(port), *arguments], stderr=subprocess.DEVNULL)
-    if pinned:
-        pin_server(process.pid)
+    """Run a server written for a comparison, which takes its port as its last argument."""
+    with _serving([sys.executable, "-c", code, *arguments], pinned=pinned) as served:
+        yield served
+
+
+@contextmanager
+def _serving(
+    command: Sequence[str],
+    *,
+    environ: Mapping[str, str] | None = None,
+    cwd: str | None = None,
+    pinned: bool = False,
+) -> Iterator[Served]:
+    """Start a server on a port, its last argument; on another one where somebody takes that meanwhile."""
+    for _ in range(ATTEMPTS):
+        port = free_port()
+        started = time.perf_counter()
+        process = subprocess.Popen(
+            [*command, str(port)],
+            env=environ,
+            cwd=cwd,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            stdin=subprocess.DEVNULL,
+        )
+        try:
+            if pinned:
+                pin_server(process.pid)
+            if _until_ready(f"http://127.0.0.1:{port}", process):
+                yield Served(f"http://127.0.0.1:{port}", process, time.perf_counter() - started)
+                return
+        finally:
+            _end(process)
+    raise RuntimeError(f"no server became ready in {ATTEMPTS} attempts: {' '.join(command[:4])[:80]}")
+
+
+def _until_ready(url: str, process: subprocess.Popen[bytes]) -> bool:
+    """Wait until a server is ready; returns False where it ends before."""
+    until = time.perf_counter() + START_LIMIT
+    while not is_ready(url):
+        if process.poll() is not None or time.perf_counter() > until:
+            return False
+        time.sleep(0.005)
+    return process.poll() is None
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    process.terminate()
     try:
-        while not is_ready(url):
-            if process.poll() is not None or time.perf_counter() - started > 60:
-                raise RuntimeError("a server of a comparison did not become ready")
-            time.sleep(0.005)
-        yield Served(url, process, time.perf_counter() - started)
-    finally:
-        process.terminate()
+        process.wait(20)
+    except subprocess.TimeoutExpired:
+        process.kill()
         process.wait()
 
 
 def is_ready(url: str) -> bool:
-    """Tell whether `/api/ready` answers 200."""
+    """Tell whether `/api/ready` answers 200; what another program answers there is no answer."""
     try:
         with urllib.request.urlopen(f"{url}/api/ready", timeout=5) as answer:
             return bool(answer.status == 200)
-    except (urllib.error.URLError, ConnectionError, TimeoutError):
+    except (OSError, http.client.HTTPException):
         return False
 
 

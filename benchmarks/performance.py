@@ -25,8 +25,8 @@ measures all rows and writes this page; `make bench ONLY=publish` measures one p
 """
 
 TABLE = """\
-| path | figure | bare | ratio | goal | met |
-|---|--:|--:|--:|---|---|
+| path | figure | bare | ratio | goal | met | bare is |
+|---|--:|--:|--:|---|---|---|
 """
 
 BELOW = """\
@@ -68,23 +68,19 @@ def _machine(run: Run) -> Iterator[str]:
 
 def _line(key: str, goal: Goal, run: Run | None, last: Run) -> str:
     if run is None:
-        return f"| {goal.path} | not measured | {goal.bare} | | {_goal(goal)} | |"
+        return f"| {goal.path} | not measured | | | {goal.text} | | {goal.bare} |"
     row = run.rows[key]
     older = "" if run.commit == last.commit else f" (`{run.commit}`)"
-    bare = goal.bare if row["bare"] is None else f"{number(row['bare'], goal.unit)}: {goal.bare}"
     cells = [
         f"{goal.path}{older}",
         number(row["figure"], goal.unit),
-        bare,
+        "" if row["bare"] is None else number(row["bare"], goal.unit),
         compared(goal, row),
-        _goal(goal),
+        goal.text,
         "yes" if goal.is_met(row) else "no",
+        goal.bare,
     ]
     return f"| {' | '.join(cells)} |"
-
-
-def _goal(goal: Goal) -> str:
-    return goal.text
 
 
 def compared(goal: Goal, row: Measured) -> str:
