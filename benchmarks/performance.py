@@ -14,6 +14,8 @@ DOCS = Path(__file__).parents[1] / "docs"
 PAGE = DOCS / "performance.md"
 CHART = DOCS / "images" / "performance.svg"
 
+NO_BREAK = "\N{NO-BREAK SPACE}"
+
 HEAD = """\
 <!-- Generated from benchmarks/results.jsonl by `python benchmarks/run.py --page`; do not edit. -->
 
@@ -25,8 +27,8 @@ measures all rows and writes this page; `make bench ONLY=publish` measures one p
 """
 
 TABLE = """\
-| path | figure | bare | ratio | goal | met | bare is |
-|---|--:|--:|--:|---|---|---|
+| path, and what it stands beside | figure | bare | ratio | goal | met |
+|---|--:|--:|--:|--:|---|
 """
 
 BELOW = """\
@@ -53,34 +55,44 @@ def page(runs: Sequence[Run]) -> str:
     """Return the page's text."""
     if not runs:
         return f"{HEAD}\nNothing is measured yet.\n"
-    of, last = results.newest(runs), runs[-1]
-    lines = "\n".join(_line(key, goal, of.get(key), last) for key, goal in GOALS.items())
-    return f"{HEAD}\n{''.join(_machine(last))}\n{TABLE}{lines}\n\n{_sum(of)}\n\n{BELOW}"
+    of = results.newest(runs)
+    most = max(runs, key=lambda run: sum(one is run for one in of.values()))
+    lines = "\n".join(_line(goal, of.get(key), key, most) for key, goal in GOALS.items())
+    return f"{HEAD}\n{''.join(_machine(most))}\n{TABLE}{lines}\n\n{_below(of, most)}\n\n{BELOW}"
 
 
 def _machine(run: Run) -> Iterator[str]:
     of = run.machine
-    yield "## Figures\n\n"
-    yield f"Measured on {run.date.replace('T', ' ').replace('Z', ' UTC')}, commit `{run.commit}`, on:\n\n"
+    yield f"## Figures\n\nMeasured {_when(run)}, on:\n\n"
     yield f"- processor: {of['cpu']}, {of['cores']} cores\n- memory: {of['memory_gib']:g} GiB\n"
     yield f"- Python: {of['python']}\n- system: {of['os']}\n"
 
 
-def _line(key: str, goal: Goal, run: Run | None, last: Run) -> str:
+def _when(run: Run) -> str:
+    return f"on {run.date.replace('T', ' ').replace('Z', ' UTC')} at commit `{run.commit}`"
+
+
+def _line(goal: Goal, run: Run | None, key: str, most: Run) -> str:
+    path = f"**{goal.path}**" + (f"<br>{goal.bare}" if goal.bare else "")
+    mark = goal.text.replace("at least", "≥").replace("at most", "≤").replace(" ", NO_BREAK)
     if run is None:
-        return f"| {goal.path} | not measured | | | {goal.text} | | {goal.bare} |"
+        return f"| {path} | | | | {mark} | not measured |"
     row = run.rows[key]
-    older = "" if run.commit == last.commit else f" (`{run.commit}`)"
     cells = [
-        f"{goal.path}{older}",
-        number(row["figure"], goal.unit),
-        "" if row["bare"] is None else number(row["bare"], goal.unit),
-        compared(goal, row),
-        goal.text,
+        path,
+        _short(row["figure"], goal) + ("" if run is most else "\\*"),
+        "" if row["bare"] is None else _short(row["bare"], goal),
+        compared(goal, row).replace(" ", NO_BREAK),
+        mark,
         "yes" if goal.is_met(row) else "no",
-        goal.bare,
     ]
     return f"| {' | '.join(cells)} |"
+
+
+def _short(value: float, goal: Goal) -> str:
+    """Return a figure for the table: of a rate, what is counted stands in the path."""
+    text = number(value, goal.unit)
+    return (f"{text.partition(' ')[0]}/s" if goal.unit.endswith("/s") else text).replace(" ", NO_BREAK)
 
 
 def compared(goal: Goal, row: Measured) -> str:
@@ -97,9 +109,13 @@ def number(value: float, unit: str) -> str:
     return f"{value:.3g} {unit}"
 
 
-def _sum(of: dict[str, Run]) -> str:
+def _below(of: dict[str, Run], most: Run) -> str:
+    """Return what stands below the table: how many goals are met, and of which runs other rows are."""
     met = sum(GOALS[key].is_met(run.rows[key]) for key, run in of.items())
-    return f"{met} of {len(GOALS)} goals are met; {len(GOALS) - len(of)} are not measured."
+    missing = len(GOALS) - len(of)
+    text = f"{met} of {len(GOALS)} goals are met" + (f"; {missing} are not measured." if missing else ".")
+    others = dict.fromkeys(_when(run) for run in of.values() if run is not most)
+    return text + (f"\n\n\\* measured {', or '.join(others)}" if others else "")
 
 
 def write() -> None:
