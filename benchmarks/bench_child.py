@@ -22,10 +22,10 @@ from typing import Any
 import uvicorn
 from common import (
     PROJECT,
-    QUICK,
     RUNS,
     TOKEN,
     free_port,
+    has_reference,
     median,
     reference_python,
     report,
@@ -264,7 +264,7 @@ def main() -> None:
     os.environ["PYTHONPATH"] = os.pathsep.join([str(PROJECT), os.environ.get("PYTHONPATH", "")]).rstrip(":")
     with tempfile.TemporaryDirectory() as directory:
         found = asyncio.run(in_process(Path(directory)))
-        others = {} if QUICK else beside_the_reference(Path(directory))
+        others = beside_the_reference(Path(directory)) if has_reference() else {}
     rows = [row(key, *found[key]) for key in found]
     report(what="a Python worker process", rows=rows, **others, runs=RUNS)
 

@@ -20,6 +20,7 @@ from common import (
     Row,
     Served,
     apart,
+    has_reference,
     median,
     post_request,
     report,
@@ -187,7 +188,7 @@ def main() -> None:
         options = ("--limit", "connections=4096")
         ours = stack.enter_context(serve_ours(capability(Path(home) / "ours"), pinned=True, options=options))
         bare = stack.enter_context(serve_program(BROADCAST, frame_of(ours.url), pinned=True))
-        reference = None if QUICK else stack.enter_context(serve_reference(pinned=True))
+        reference = stack.enter_context(serve_reference(pinned=True)) if has_reference() else None
         rows, figures = measure(ours, bare, reference)
     report(what="WebSocket deliveries a second", rows=rows, **figures, runs=RUNS)
 

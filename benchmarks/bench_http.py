@@ -9,6 +9,7 @@ from common import (
     QUICK,
     RUNS,
     apart,
+    has_reference,
     median,
     post_request,
     report,
@@ -62,7 +63,7 @@ def main() -> None:
             stack.enter_context(serve_ours(pinned=True)).url,
             stack.enter_context(serve_program(BARE, pinned=True)).url,
         ]
-        if not QUICK:
+        if has_reference():
             urls.append(stack.enter_context(serve_reference(pinned=True)).url)
         for url in urls:
             measure(url)  # warm

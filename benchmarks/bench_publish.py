@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
-from common import QUICK, RUNS, TOKEN, median, report, row, serve_ours, serve_reference, sized
+from common import RUNS, TOKEN, has_reference, median, report, row, serve_ours, serve_reference, sized
 
 from dnworker import Runtime, RuntimeClient, Worker
 
@@ -152,7 +152,7 @@ def main() -> None:
         rows=[row("publish", ours, bare)],
         encode_and_validate_per_s=median(both),
         share_of_encode_and_validate=median([a / b for a, b in zip(ours, both, strict=True)]),
-        **({} if QUICK else beside_the_reference()),
+        **(beside_the_reference() if has_reference() else {}),
         runs=RUNS,
     )
 

@@ -5,7 +5,17 @@ from __future__ import annotations
 import tempfile
 from pathlib import Path
 
-from common import QUICK, RUNS, median, report, resident, row, serve_ours, serve_program, serve_reference
+from common import (
+    RUNS,
+    has_reference,
+    median,
+    report,
+    resident,
+    row,
+    serve_ours,
+    serve_program,
+    serve_reference,
+)
 
 ROWS = ("serve", "serve-memory")
 
@@ -43,7 +53,7 @@ def capability(directory: Path, source: str) -> Path:
 
 def main() -> None:
     """Take turns."""
-    mine, bare, theirs = [], [], []
+    mine, bare, theirs, is_compared = [], [], [], has_reference()
     with tempfile.TemporaryDirectory() as home:
         ours = capability(Path(home) / "ours", WORKER)
         other = WORKER.replace("from dnworker", "from dreadnode.capabilities.worker")
@@ -53,7 +63,7 @@ def main() -> None:
                 bare.append((seconds, resident(process)))
             with serve_ours(ours) as (_, process, seconds):
                 mine.append((seconds, resident(process)))
-            if turn % 2 and not QUICK:
+            if turn % 2 and is_compared:
                 with serve_reference(reference) as (_, process, seconds):
                     theirs.append((seconds, resident(process)))
     starts, sizes = (([a[n] for a in mine[1:]], [b[n] for b in bare[1:]]) for n in range(2))

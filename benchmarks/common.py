@@ -56,7 +56,7 @@ def sized(full: int) -> int:
 def report(*, rows: Sequence[Row] = (), **figures: object) -> None:
     """Print one line of JSON: the rows of docs/performance.md, and other figures."""
     rounded = {key: round(v, 3) if isinstance(v, float) else v for key, v in figures.items()}
-    print(json.dumps(rounded | {"rows": list(rows)}))
+    print(json.dumps(rounded | _lacks | {"rows": list(rows)}))
 
 
 def row(key: str, ours: Sequence[float], bare: Sequence[float] | None = None) -> Row:
@@ -95,6 +95,24 @@ def reference_python() -> Path:
     from tests.interop.environment import reference_python as install
 
     return install()
+
+
+_lacks: dict[str, str] = {}
+"""What could not be compared with, and why; reports say it."""
+
+
+def has_reference() -> bool:
+    """Tell whether the reference can be compared with; where it cannot be installed, the report says so."""
+    if QUICK:
+        return False
+    import pytest
+
+    try:
+        reference_python()
+    except (OSError, subprocess.SubprocessError, pytest.skip.Exception) as exc:
+        _lacks["reference"] = " ".join(f"not compared: {exc}".split())[:200]
+        return False
+    return True
 
 
 def free_port() -> int:
