@@ -55,8 +55,8 @@ bounds: .venv/.test  ## unit and kernel tests with the oldest versions that the 
 		--editable '.[jupyter]' --group test --group lab
 	.venv-bounds/bin/python -m pytest tests/unit tests/kernel -n 2
 
-bench: .venv/.test  ## measure, side by side with the reference
-	$(BIN)/python benchmarks/run.py
+bench: .venv/.test  ## measure beside the bare thing, and write docs/performance.md; ONLY=publish measures one program
+	$(BIN)/python benchmarks/run.py $(if $(ONLY),--only "$(ONLY)")
 
 SERVERS ?= 1
 cluster: .venv/.cluster  ## a NATS server (three with SERVERS=3), three nodes and the panel; Ctrl-C ends all of it

@@ -1,191 +1,196 @@
-"""WebSocket deliveries a second to 100 subscribers: ours, `websockets`' own broadcast, the reference."""
+"""WebSocket deliveries a second to 1, 10, 100 and 1,000 subscribers, beside `websockets`' own broadcast.
+
+On both sides the server publishes by itself, so that only deliveries are measured; the bytes are the same.
+Besides, with 100 subscribers: events that come over HTTP, of ours and of the reference.
+"""
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
 import json
-import time
+import tempfile
+import urllib.request
+from contextlib import ExitStack
+from functools import partial
+from pathlib import Path
 
 from common import (
+    QUICK,
     RUNS,
     TOKEN,
-    in_turn,
+    Row,
+    Served,
+    apart,
+    has_reference,
+    median,
     post_request,
-    read_answer,
     report,
+    row,
     serve_ours,
     serve_program,
     serve_reference,
+    taken_in_turn,
 )
 
-SUBSCRIBERS = 100
-EVENTS = 100
+ROWS = ("subscribers-1", "subscribers-10", "subscribers-100", "subscribers-1000")
 
-IN_FLIGHT = 16
-"""Requests that a connection may have waiting: the server refuses more."""
+EVENTS = {1: 4_000, 10: 2_000, 100: 400, 1_000: 40}
+"""How many events go to so many subscribers."""
+
+OVER_HTTP = 100
+"""Events and subscribers of the figures over HTTP."""
+
+PAYLOAD = {"n": 1, "text": "x" * 100}
+
+WORKER = f"""
+import asyncio
+from dnworker import Worker
+worker = Worker(name="w")
+
+@worker.on_event("bench.run")
+async def run(event, client):
+    for n in range(event.payload["count"]):
+        await client.publish("bench.event", {PAYLOAD})
+        if n % 16 == 15:
+            await asyncio.sleep(0)
+"""
 
 BROADCAST = """
 import asyncio, sys
 from websockets.asyncio.server import serve, broadcast
 
-clients = set()
+clients, text, running = set(), sys.argv[1], set()
 
 async def take(socket):
-    if socket.request.path.startswith("/publish"):
-        async for text in socket:
-            broadcast(clients, text)
-        return
     clients.add(socket)
-    await socket.wait_closed()
+    try:
+        await socket.wait_closed()
+    finally:
+        clients.discard(socket)
 
-def ready(connection, request):
-    if request.path == "/api/ready":
+async def publish(count):
+    for n in range(count):
+        broadcast(clients, text)
+        if n % 16 == 15:
+            await asyncio.sleep(0)
+
+def plain(connection, request):
+    path, _, count = request.path.partition("?count=")
+    if path == "/publish":
+        running.add(asyncio.create_task(publish(int(count))))
+    if path in ("/publish", "/api/ready"):
         return connection.respond(200, "ok")
 
 async def main():
-    async with serve(take, "127.0.0.1", int(sys.argv[1]), process_request=ready, compression=None):
+    async with serve(take, "127.0.0.1", int(sys.argv[2]), process_request=plain, compression=None):
         await asyncio.Event().wait()
 
 asyncio.run(main())
 """
 
 
-class Subscribers:
-    """Raw sockets that count the frames they get: parsing would measure the client."""
-
-    def __init__(self) -> None:
-        self.received = 0
-        self.wanted = asyncio.Event()
-        self._target = 0
-        self._writers: list[asyncio.StreamWriter] = []
-        self._tasks: list[asyncio.Task[None]] = []
-
-    async def open(self, url: str, path: str) -> None:
-        """Connect all of them."""
-        host, _, port = url.removeprefix("http://").partition(":")
-        for _ in range(SUBSCRIBERS):
-            reader, writer = await asyncio.open_connection(host, int(port), limit=2**22)
-            writer.write(
-                (
-                    f"GET {path} HTTP/1.1\r\nHost: {host}:{port}\r\nAuthorization: Bearer {TOKEN}\r\n"
-                    "Upgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\n"
-                    "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
-                ).encode()
-            )
-            head = await reader.readuntil(b"\r\n\r\n")
-            assert b" 101 " in head.split(b"\r\n")[0], head
-            self._writers.append(writer)
-            self._tasks.append(asyncio.create_task(self._count(reader)))
-
-    async def _count(self, reader: asyncio.StreamReader) -> None:
-        pending = b""
-        while data := await reader.read(2**18):
-            pending += data
-            at = 0
-            while len(pending) - at >= 4:
-                length = pending[at + 1] & 127
-                head = 2
-                if length == 126:
-                    length, head = int.from_bytes(pending[at + 2 : at + 4]), 4
-                if len(pending) - at < head + length:
-                    break
-                if pending[at] & 15 == 1:
-                    self.received += 1
-                at += head + length
-            pending = pending[at:]
-            if self.received >= self._target:
-                self.wanted.set()
-
-    async def wait(self, count: int) -> None:
-        """Return when all of them together have got `count` more frames."""
-        self._target = count
-        self.wanted.clear()
-        if self.received < count:
-            await self.wanted.wait()
-
-    async def close(self) -> None:
-        """Let go of all."""
-        for writer in self._writers:
-            writer.close()
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+def capability(directory: Path) -> Path:
+    """Write a capability with the worker that publishes."""
+    directory.mkdir()
+    (directory / "w.py").write_text(WORKER)
+    (directory / "capability.yaml").write_text(
+        "schema: 1\nname: bench\nversion: 0.1.0\ndescription: Bench\nworkers:\n  w: {path: w.py}\n"
+    )
+    return directory
 
 
-BODY = {"kind": "bench.event", "payload": {"n": 1, "text": "x" * 100}}
+def upgrade(url: str, path: str) -> str:
+    """Return the request that opens a WebSocket."""
+    return (
+        f"GET {path} HTTP/1.1\r\nHost: {url.removeprefix('http://')}\r\nAuthorization: Bearer {TOKEN}\r\n"
+        "Upgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\n"
+        "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
+    )
 
 
-async def over_http(url: str) -> float:
-    """Return deliveries a second of events published over one HTTP connection."""
-    host, port, request = post_request(url, "/api/events", BODY)
-    subscribers = Subscribers()
-    await subscribers.open(url, "/api/ws/events?kinds=bench.event")
-    reader, writer = await asyncio.open_connection(host, port)
-    started = time.perf_counter()
-    writer.write(request * IN_FLIGHT)  # as the other publishes: without waiting for an answer in between
-    for number in range(EVENTS):
-        await read_answer(reader)
-        if number + IN_FLIGHT < EVENTS:
-            writer.write(request)
-    await subscribers.wait(EVENTS * SUBSCRIBERS)
-    took = time.perf_counter() - started
-    writer.close()
-    await subscribers.close()
-    return EVENTS * SUBSCRIBERS / took
+def frame_of(url: str) -> str:
+    """Return the text that a subscriber of ours gets, to be broadcast."""
+    from websockets.sync.client import connect
+
+    socket = f"{url.replace('http', 'ws')}/api/ws/events?kinds=bench.event"
+    with connect(
+        socket, additional_headers={"Authorization": f"Bearer {TOKEN}"}, proxy=None, compression=None
+    ) as stream:
+        body = json.dumps({"kind": "bench.event", "payload": PAYLOAD}).encode()
+        headers = {"Authorization": f"Bearer {TOKEN}", "Content-Type": "application/json"}
+        urllib.request.urlopen(urllib.request.Request(f"{url}/api/events", body, headers), timeout=20).close()
+        return str(stream.recv(timeout=20))
 
 
-async def by_broadcast(url: str) -> float:
-    """Return deliveries a second of frames given to the broadcasting server."""
-    from websockets.asyncio.client import connect
-
-    text = json.dumps(BODY | {"padding": "y" * 300})
-    subscribers = Subscribers()
-    await subscribers.open(url, "/subscribe")
-    async with connect(f"{url.replace('http', 'ws')}/publish", proxy=None, compression=None) as publisher:
-        started = time.perf_counter()
-        for _ in range(EVENTS):
-            await publisher.send(text)
-        await subscribers.wait(EVENTS * SUBSCRIBERS)
-        took = time.perf_counter() - started
-    await subscribers.close()
-    return EVENTS * SUBSCRIBERS / took
+def to_ours(url: str, subscribers: int, count: int) -> dict[str, float]:
+    """Return deliveries a second of a worker's events."""
+    host, port, trigger = post_request(url, "/api/events", {"kind": "bench.run", "payload": {"count": count}})
+    return _receive(host, port, upgrade(url, "/api/ws/events?kinds=bench.event"), subscribers, trigger, count)
 
 
-def run(measure: object) -> float:
-    """Run one measure with a time limit: a server may lose what it is given."""
+def to_broadcast(url: str, subscribers: int, count: int) -> dict[str, float]:
+    """Return deliveries a second of the broadcasting server."""
+    host, _, port = url.removeprefix("http://").partition(":")
+    trigger = f"GET /publish?count={count} HTTP/1.1\r\nHost: {host}\r\n\r\n".encode()
+    return _receive(host, int(port), upgrade(url, "/subscribe"), subscribers, trigger, count)
 
-    async def limited() -> float:
-        async with asyncio.timeout(60):
-            return await measure  # type: ignore[misc]
 
-    with contextlib.suppress(TimeoutError):
-        return asyncio.run(limited())
-    return 0.0
+def over_http(url: str) -> dict[str, float]:
+    """Return deliveries a second of events that come over one HTTP connection, one after the other."""
+    host, port, request = post_request(url, "/api/events", {"kind": "bench.event", "payload": PAYLOAD})
+    path = upgrade(url, "/api/ws/events?kinds=bench.event")
+    return _receive(host, port, path, OVER_HTTP, request, OVER_HTTP, is_repeated=True)
+
+
+def _receive(
+    host: str,
+    port: int,
+    path: str,
+    subscribers: int,
+    trigger: bytes,
+    count: int,
+    *,
+    is_repeated: bool = False,
+) -> dict[str, float]:
+    return apart(
+        do="receive",
+        host=host,
+        port=port,
+        upgrade=path,
+        subscribers=subscribers,
+        text='"bench.event"',
+        trigger=trigger.decode(),
+        count=count,
+        is_repeated=is_repeated,
+    )
+
+
+def measure(ours: Served, bare: Served, reference: Served | None) -> tuple[list[Row], dict[str, object]]:
+    """Take turns; returns the rows, and other figures."""
+    rows, figures = [], dict[str, object]()
+    for subscribers, full in EVENTS.items():
+        count = max(2, full // 20) if QUICK else full
+        ways = (partial(to_ours, ours.url), partial(to_broadcast, bare.url))
+        taken = taken_in_turn(RUNS, *(partial(way, subscribers, count) for way in ways))
+        mine, limit = [[one["rate"] for one in side] for side in taken]
+        rows.append(row(f"subscribers-{subscribers}", mine, limit))
+        figures[f"load_busy_{subscribers}"] = max(median([one["busy"] for one in side]) for side in taken)
+    if reference is not None:
+        over = [partial(over_http, served.url) for served in (ours, reference)]
+        mine, theirs = [[one["rate"] for one in side] for side in taken_in_turn(3, *over)]
+        figures |= {"over_http_per_s": median(mine), "reference_over_http_per_s": median(theirs)}
+    return rows, figures
 
 
 def main() -> None:
-    """Measure all three in turn."""
-    with (
-        serve_ours() as (ours, _, _),
-        serve_program(BROADCAST) as bare,
-        serve_reference() as (reference, _, _),
-    ):
-        mine, limit, theirs = in_turn(
-            RUNS,
-            lambda: run(over_http(ours)),
-            lambda: run(by_broadcast(bare)),
-            lambda: run(over_http(reference)),
-        )
-    report(
-        what=f"WebSocket deliveries a second to {SUBSCRIBERS} subscribers",
-        ours_per_s=mine,
-        broadcast_per_s=limit,
-        reference_per_s=theirs,
-        share_of_broadcast=mine / limit,
-        times_the_reference=mine / theirs if theirs else None,
-        runs=RUNS,
-    )
+    """Serve all, each off the core of the load."""
+    with tempfile.TemporaryDirectory() as home, ExitStack() as stack:
+        # The sockets of one turn may still be closing when the next one opens as many.
+        options = ("--limit", "connections=4096")
+        ours = stack.enter_context(serve_ours(capability(Path(home) / "ours"), pinned=True, options=options))
+        bare = stack.enter_context(serve_program(BROADCAST, frame_of(ours.url), pinned=True))
+        reference = stack.enter_context(serve_reference(pinned=True)) if has_reference() else None
+        rows, figures = measure(ours, bare, reference)
+    report(what="WebSocket deliveries a second", rows=rows, **figures, runs=RUNS)
 
 
 if __name__ == "__main__":

@@ -13,10 +13,12 @@ import time
 import tracemalloc
 from collections.abc import Callable
 
-from common import median, report
+from common import median, report, row
 
 from dnworker_jupyter.export.planning.plan import plan_export
 from dnworker_jupyter.syntax.cell import Cell
+
+ROWS = ("export",)
 
 WORKERS = 20
 HELPERS = 260
@@ -88,6 +90,7 @@ def main() -> None:
     _, peak = tracemalloc.get_traced_memory()
     report(
         what="planning an export of 300 cells and 20 workers, beside a bare ast.parse of the cells",
+        rows=[row("export", [run[1] for run in runs], [run[0] for run in runs])],
         cells=len(cells),
         files=len(plan.files),
         bare_seconds=parsed,

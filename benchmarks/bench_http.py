@@ -2,9 +2,29 @@
 
 from __future__ import annotations
 
-import asyncio
+from contextlib import ExitStack
+from functools import partial
 
-from common import RUNS, in_turn, post_rate, report, serve_ours, serve_program, serve_reference
+from common import (
+    QUICK,
+    RUNS,
+    apart,
+    has_reference,
+    median,
+    post_request,
+    report,
+    row,
+    serve_ours,
+    serve_program,
+    serve_reference,
+    taken_in_turn,
+)
+
+ROWS = ("post",)
+
+CONNECTIONS = 32
+
+BODY = {"kind": "bench.event", "payload": {"n": 1, "text": "x" * 100}}
 
 BARE = """
 import sys, uvicorn
@@ -27,25 +47,35 @@ uvicorn.run(app, port=int(sys.argv[1]), http="httptools", loop="asyncio", log_co
 """
 
 
-def rate(url: str) -> float:
-    """Return POSTs a second."""
-    body = {"kind": "bench.event", "payload": {"n": 1, "text": "x" * 100}}
-    return asyncio.run(post_rate(url, "/api/events", body))
+def measure(url: str) -> dict[str, float]:
+    """Return POSTs a second, and how busy the load itself was."""
+    host, port, request = post_request(url, "/api/events", BODY)
+    seconds = 0.2 if QUICK else 1.5
+    return apart(
+        do="post", host=host, port=port, request=request.decode(), connections=CONNECTIONS, seconds=seconds
+    )
 
 
 def main() -> None:
-    """Serve all three at once and ask them in turn."""
-    with serve_ours() as (ours, _, _), serve_program(BARE) as bare, serve_reference() as (reference, _, _):
-        for url in (ours, bare, reference):
-            rate(url)  # warm
-        mine, limit, theirs = in_turn(RUNS, lambda: rate(ours), lambda: rate(bare), lambda: rate(reference))
+    """Serve all at once, each off the core of the load, and ask them in turn."""
+    with ExitStack() as stack:
+        urls = [
+            stack.enter_context(serve_ours(pinned=True)).url,
+            stack.enter_context(serve_program(BARE, pinned=True)).url,
+        ]
+        if has_reference():
+            urls.append(stack.enter_context(serve_reference(pinned=True)).url)
+        for url in urls:
+            measure(url)  # warm
+        taken = taken_in_turn(RUNS, *(partial(measure, url) for url in urls))
+    ours, bare, *theirs = [[one["rate"] for one in side] for side in taken]
     report(
         what="POST /api/events a second, 32 connections",
-        ours_per_s=mine,
-        bare_asgi_per_s=limit,
-        reference_per_s=theirs,
-        share_of_bare=mine / limit,
-        times_the_reference=mine / theirs,
+        rows=[row("post", ours, bare)],
+        load_busy=median([one["busy"] for one in taken[0]]),
+        load_busy_bare=median([one["busy"] for one in taken[1]]),
+        reference_per_s=median(theirs[0]) if theirs else None,
+        times_the_reference=median(ours) / median(theirs[0]) if theirs else None,
         runs=RUNS,
     )
 

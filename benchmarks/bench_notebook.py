@@ -1,4 +1,4 @@
-"""What the extension costs a kernel: loading, memory, a `%fire`, and idling; beside a bare kernel."""
+"""What the extension costs a kernel: loading, memory, a `%fire`, a cell, and idling; beside a bare kernel."""
 
 from __future__ import annotations
 
@@ -7,15 +7,22 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from datetime import datetime
 from typing import Any
 
 import psutil
-from common import RUNS, median, report
+from common import QUICK, RUNS, median, report, row
+
+ROWS = ("load", "load-memory", "fire", "cell-again")
 
 IDLE_SECONDS = 10.0
-FIRES = 30
+FIRES = 3 if QUICK else 30
+
+FIRST = "import asyncio, time\nawait asyncio.sleep(0)"
+
+TASK = "await asyncio.create_task(asyncio.sleep(0))"
 
 LOAD = """
 import time
@@ -29,6 +36,12 @@ WORKER = """
 @worker.on_event("bench")
 async def on_bench(event, client): pass
 """
+
+
+def handlers(number: int) -> str:
+    """Return the text of five handlers, one of which is another each time."""
+    head = "@worker.on_event('bench.{n}')\nasync def on_{n}(event, client):\n    return {value}"
+    return "\n".join(head.format(n=n, value=number if n == 3 else n) for n in range(5))
 
 
 @contextmanager
@@ -84,38 +97,75 @@ def memory(process: psutil.Process) -> float:
     return float(process.memory_info().rss) / 2**20
 
 
+class Figures:
+    """What the turns measured: pairs of ours and of a bare kernel, a list of each by row."""
+
+    def __init__(self) -> None:
+        self.pairs: dict[str, tuple[list[float], list[float]]] = {}
+
+    def note(self, key: str, ours: float, bare: float) -> None:
+        """Keep a pair."""
+        mine, others = self.pairs.setdefault(key, ([], []))
+        mine.append(ours)
+        others.append(bare)
+
+
+def cells(ours: Any, bare: Any, figures: Figures) -> None:
+    """Run cells in both kernels in turn."""
+    run(ours, WORKER.strip())
+    run(ours, "%fire bench x=1")
+    fires = [(run(ours, "%fire bench x=1")[1], run(bare, TASK)[1]) for _ in range(FIRES)]
+    figures.note("fire", median([a for a, _ in fires]), median([b for _, b in fires]))
+    for name, options in (("cell-again", ""), ("quiet", " --quiet")):
+        run(ours, f"%%worker again{options}\n{handlers(0)}")
+        run(bare, f"from dnworker import Worker\nworker = Worker('again')\n{handlers(0)}")
+        again = [
+            (
+                run(ours, f"%%worker again{options}\n{handlers(n)}")[1],
+                run(bare, f"worker = Worker('again')\n{handlers(n)}")[1],
+            )
+            for n in range(1, FIRES)
+        ]
+        figures.note(name, median([a for a, _ in again]), median([b for _, b in again]))
+
+
+def turn(figures: Figures, *, with_idle: bool) -> None:
+    """Start a bare kernel and one that loads the extension, and run cells in both."""
+    with kernel() as (bare, bare_process):
+        run(bare, FIRST)
+        began = time.perf_counter()
+        with kernel() as (ours, process):
+            start = 1_000 * (time.perf_counter() - began)
+            run(ours, FIRST)
+            size = memory(process)
+            load = float(run(ours, LOAD)[0].split()[-1]) * 1_000  # a hint stands above it
+            figures.note("load", start + load, start)
+            figures.note("load-memory", memory(process), size)
+            cells(ours, bare, figures)
+            if with_idle:
+                with ThreadPoolExecutor() as pool:
+                    figures.note("idle", *pool.map(idle_share, (process, bare_process)))
+
+
 def main() -> None:
     """Measure a bare kernel and one with the extension in turn."""
-    loads, sizes, fires, cells, idle, bare_idle = [], [], [], [], [], []
+    figures = Figures()
     os.environ.pop("PYTHONDONTWRITEBYTECODE", None)  # modules are compiled once, as on a user's machine
     with tempfile.TemporaryDirectory() as home:
         os.environ["HOME"] = home
         os.chdir(home)
         with kernel() as (client, _):  # and this is that once
             run(client, LOAD)
-        for _ in range(RUNS):
-            with kernel() as (client, process):
-                run(client, "import asyncio, time\nawait asyncio.sleep(0)")
-                bare_size = memory(process)
-                bare_idle.append(idle_share(process))
-            with kernel() as (client, process):
-                run(client, "import asyncio, time\nawait asyncio.sleep(0)")
-                loads.append(float(run(client, LOAD)[0]) * 1000)
-                sizes.append(memory(process) - bare_size)
-                run(client, WORKER.strip())
-                idle.append(idle_share(process))
-                run(client, "%fire bench x=1")
-                fires.append(median([run(client, "%fire bench x=1")[1] for _ in range(FIRES)]))
-                cells.append(median([run(client, "await asyncio.sleep(0)")[1] for _ in range(FIRES)]))
+        for number in range(RUNS):
+            turn(figures, with_idle=not QUICK and number % 3 == 0)
+        os.chdir("/")
+    idle, bare_idle = figures.pairs.pop("idle", ([0.0], [0.0]))
+    quiet = figures.pairs.pop("quiet")
     report(
         what="the extension in a kernel",
-        load_to_listening_ms=median(loads),
-        load_limit_ms=300,
-        memory_over_bare_mib=median(sizes),
-        memory_limit_mib=45,
-        fire_ms=median(fires),
-        bare_cell_ms=median(cells),
-        fire_limit_ms=15,
+        rows=[row(key, *pair) for key, pair in figures.pairs.items()],
+        load_to_listening_ms=median([a - b for a, b in zip(*figures.pairs["load"], strict=True)]),
+        cell_again_quiet_ms=median(quiet[0]),
         idle_percent=median(idle),
         bare_idle_percent=median(bare_idle),
         idle_limit_percent=0.5,
