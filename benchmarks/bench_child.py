@@ -33,6 +33,7 @@ from common import (
     serve_ours,
     serve_reference,
     sized,
+    uv_cache,
 )
 from uv import find_uv_bin
 
@@ -263,6 +264,7 @@ def main() -> None:
     # uv's environment has what dnworker needs, and takes dnworker itself from here.
     os.environ["PYTHONPATH"] = os.pathsep.join([str(PROJECT), os.environ.get("PYTHONPATH", "")]).rstrip(":")
     with tempfile.TemporaryDirectory() as directory:
+        os.environ.update(UV_CACHE_DIR=uv_cache(), HOME=directory)
         found = asyncio.run(in_process(Path(directory)))
         others = beside_the_reference(Path(directory)) if has_reference() else {}
     rows = [row(key, *found[key]) for key in found]

@@ -149,13 +149,16 @@ def serve_ours(*capabilities: Path, pinned: bool = False, options: Sequence[str]
             yield served
 
 
+def uv_cache() -> str:
+    """Return the directory of uv's cache, for programs that run in another home."""
+    told = subprocess.run([find_uv_bin(), "cache", "dir"], capture_output=True, text=True, check=True)
+    return told.stdout.strip()
+
+
 @contextmanager
 def serve_reference(*capabilities: Path, pinned: bool = False) -> Iterator[Served]:
     """Run the real runtime in the same way."""
     reference_python()
-    cache = subprocess.run(
-        [find_uv_bin(), "cache", "dir"], capture_output=True, text=True, check=True
-    ).stdout.strip()
     with tempfile.TemporaryDirectory() as home:
         for root in capabilities:
             (Path(home) / "caps").mkdir(exist_ok=True)
@@ -165,7 +168,7 @@ def serve_reference(*capabilities: Path, pinned: bool = False) -> Iterator[Serve
             "HOME": home,
             "DREADNODE_RUNTIME_TOKEN": TOKEN,
             "DREADNODE_CAPABILITY_DIRS": str(Path(home) / "caps"),
-            "UV_CACHE_DIR": cache,
+            "UV_CACHE_DIR": uv_cache(),
             "PATH": os.pathsep.join([str(Path(find_uv_bin()).parent), os.environ["PATH"]]),
         }
         command = [str(REFERENCE / "dreadnode"), "serve", "--working-dir", home, "--port"]
