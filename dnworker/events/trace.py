@@ -16,6 +16,7 @@ from dnworker.core.handler_error import HandlerError
 from dnworker.events.sequence import mermaid, source_name
 from dnworker.events.spans import Span, conversation, said_by, spans_of
 from dnworker.events.trace_rows import Paint, Row, as_it_is, in_colours, lines_of, rich_text
+from dnworker.events.traced_error import TracedError
 
 if TYPE_CHECKING:
     from dnworker.core.envelope import EventEnvelope
@@ -34,24 +35,6 @@ LEVELS_SHOWN = 50
 
 CHANGES_SHOWN = 10
 """Changes of a worker's state that a trace shows of one run; the run itself has more."""
-
-
-class TracedError(HandlerError, frozen=True):
-    """An error somewhere in a trace, and which handler of which event raised it."""
-
-    worker: str = ""
-    """The worker's name, qualified by its capability."""
-    handler: str = ""
-    """The handler's function name."""
-    seq: int = 0
-    """The number of the event that it handled."""
-    is_unhandled: bool = False
-    """Whether a task that it started raised it, which nobody awaited."""
-
-    @property
-    def label(self) -> str:
-        """Worker, handler and event, such as `bridge.on_turn #12`."""
-        return f"{self.worker}.{self.handler} #{self.seq}"
 
 
 def _listed(changes: list[str]) -> str:
@@ -254,6 +237,12 @@ class Trace:
         return has_payload(self._event)
 
     @property
+    def is_kept(self) -> bool:
+        """Whether the history still has the event, or its runs; else nobody knows what it caused."""
+        history, event_id = self._history, self._event.event_id
+        return history.dropped.events == 0 or bool(history.peek(event_id) or history.invocations_of(event_id))
+
+    @property
     def runs_lost(self) -> int:
         """How many runs this event caused beside `invocations` that are not kept any more."""
         return self._history.runs_lost(self._event.event_id).runs
@@ -311,7 +300,8 @@ class Trace:
 
     def _has_only_good_runs(self) -> bool:
         return all(
-            not trace.losses
+            trace.is_kept
+            and not trace.losses
             and not trace.held
             and not trace._history.runs_lost(trace._event.event_id).failed
             and all(i.outcome == "ok" and not i.unhandled for i in trace.invocations)
@@ -509,6 +499,12 @@ class Trace:
 
     def _what_is_lost(self) -> Iterator[str]:
         """Say what the history has dropped of this event since."""
+        if not self.is_kept:
+            yield (
+                f"(not kept any more, nor the runs that it caused: the history has the newest "
+                f"{self._history.kept:,} events)"
+            )
+            return
         if not self.has_payload:
             yield "(its payload is not kept any more)"
         runs, failed = self._history.runs_lost(self._event.event_id)

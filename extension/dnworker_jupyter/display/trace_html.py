@@ -30,7 +30,7 @@ from dnworker_jupyter.display.waterfall import ROWS_SHOWN, duration_text, waterf
 
 if TYPE_CHECKING:
     from dnworker.core.handler_error import HandlerError
-    from dnworker.events.trace import TracedError
+    from dnworker.events.traced_error import TracedError
 
 ERRORS_SHOWN = 5
 """Errors that are shown with their lines; of more, what they say."""

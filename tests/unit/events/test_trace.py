@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import suppress
 
 import pytest
 
 from dnworker import HandlerFailed, Worker
+from dnworker.events import history as histories
+from dnworker.events.trace import Trace
 
 
 async def test_a_tree_shows_who_was_slow(runtime):
@@ -155,3 +158,37 @@ async def test_settle_says_what_an_error_came_of(runtime):
     await runtime.fire("a")
     with pytest.raises(HandlerFailed, match=r"ValueError: no \(.*\n +caused by KeyError: 'key' \("):
         await runtime.settle()
+
+
+@pytest.mark.parametrize("fails", [False, True])
+async def test_a_trace_whose_event_is_not_kept_any_more_says_so_and_is_not_ok(runtime, monkeypatch, fails):
+    monkeypatch.setattr(histories, "EVENTS_KEPT", 10)
+    worker, run = Worker(name="w"), {}
+
+    @worker.on_event("a")
+    async def first(event, client):
+        for number in range(12):
+            await client.publish("b", {"n": number})
+        run["under way"] = str(traces[-1]).splitlines()
+        if fails:
+            raise KeyError("x")
+
+    await runtime.add(worker)
+    event = runtime.publish("a")
+    traces = [Trace(event, runtime.history)]
+    with suppress(HandlerFailed):
+        await runtime.settle()
+    (trace,) = traces
+    assert "notebook:w.first  running" in run["under way"][2]
+    assert (trace.ok, trace.outcome, trace.is_kept) == (False, "not ok", False)
+    assert "(not kept any more, nor the runs that it caused: the history has the newest 10 events)" in str(
+        trace
+    )
+
+
+async def test_a_trace_of_a_kept_event_is_ok_where_others_were_dropped(runtime, monkeypatch):
+    monkeypatch.setattr(histories, "EVENTS_KEPT", 10)
+    for _ in range(20):
+        runtime.publish("b")
+    trace = await runtime.fire("a")
+    assert (trace.ok, trace.is_kept) == (True, True)
