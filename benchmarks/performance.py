@@ -7,7 +7,7 @@ from pathlib import Path
 
 import results
 from chart import chart
-from goals import GOALS, Goal, Measured
+from goals import FLOORS, GOALS, Goal, Measured
 from results import Run
 
 DOCS = Path(__file__).parents[1] / "docs"
@@ -115,7 +115,17 @@ def _below(of: dict[str, Run], most: Run) -> str:
     missing = len(GOALS) - len(of)
     text = f"{met} of {len(GOALS)} goals are met" + (f"; {missing} are not measured." if missing else ".")
     others = dict.fromkeys(_when(run) for run in of.values() if run is not most)
-    return text + (f"\n\n\\* measured {', or '.join(others)}" if others else "")
+    text += f"\n\n\\* measured {', or '.join(others)}" if others else ""
+    return text + "".join(_floors(of))
+
+
+def _floors(of: dict[str, Run]) -> Iterator[str]:
+    """Yield why rows are below their goals, as far as that is known."""
+    below = [key for key, run in of.items() if key in FLOORS and not GOALS[key].is_met(run.rows[key])]
+    if below:
+        yield "\n\n## What is below its goal, and why\n"
+    for key in below:
+        yield f"\n- **{GOALS[key].path}**: {FLOORS[key]}"
 
 
 def write() -> None:
