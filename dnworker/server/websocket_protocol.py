@@ -7,7 +7,7 @@ client that reads nothing. ASGI clients in memory have none.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
 from starlette.types import Scope
@@ -33,6 +33,9 @@ class Wire(Protocol):
     on_arrived: Callable[[int], None] | None
     """Called with the newest mark that has arrived, and with it all that was sent before."""
 
+    on_writable: Callable[[], None] | None
+    """Called when the client takes again what it is sent."""
+
     @property
     def has_left(self) -> bool:
         """Whether the client has closed the connection; False if it broke."""
@@ -40,6 +43,13 @@ class Wire(Protocol):
     @property
     def is_open(self) -> bool:
         """Whether what is sent may still reach the client."""
+
+    @property
+    def is_writable(self) -> bool:
+        """Whether the client takes what it is sent; else it would wait in memory."""
+
+    def write(self, frames: Sequence[bytes]) -> None:
+        """Send whole frames, without the way through ASGI; nothing, once the connection is closed."""
 
     def mark(self, number: int) -> None:
         """Ask the client to say when it has what was sent so far: by a ping, which its library answers."""
@@ -64,6 +74,7 @@ class WebSocketProtocol(BoundedWebSocket):
     """
 
     on_arrived: Callable[[int], None] | None = None
+    on_writable: Callable[[], None] | None = None
     _probe: asyncio.Event | None = None
     _ending: asyncio.TimerHandle | None = None
 
@@ -77,6 +88,22 @@ class WebSocketProtocol(BoundedWebSocket):
     def is_open(self) -> bool:
         """Whether what is sent may still reach the client."""
         return not (self.disconnected or self.close_sent or self.transport.is_closing())
+
+    @property
+    def is_writable(self) -> bool:
+        """Whether the client takes what it is sent."""
+        return self.writable.is_set()
+
+    def write(self, frames: Sequence[bytes]) -> None:
+        """Send whole frames; `websockets` keeps no account of what a server sends."""
+        if self.is_open:
+            self.transport.write(b"".join(frames))
+
+    def resume_writing(self) -> None:
+        """Let who writes by itself go on, too."""
+        super().resume_writing()
+        if self.on_writable is not None:
+            self.on_writable()
 
     def mark(self, number: int) -> None:
         """Send a ping that holds the number (RFC 6455 5.5.2)."""
