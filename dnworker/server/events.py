@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from functools import partial
@@ -26,7 +25,7 @@ from dnworker.events.streams import StreamReader, WorkerStream
 from dnworker.server.api import ApiCall, Fields, endpoint
 from dnworker.server.cutting import within
 from dnworker.server.hanging_up import while_there
-from dnworker.server.live_feed import LiveFeed, SentByAsgi, Turn
+from dnworker.server.live_feed import LiveFeed, SentByAsgi, Turn, frame_of, text_frame
 from dnworker.server.rights import Right
 from dnworker.server.websocket_protocol import wire_of
 from dnworker.server.worker_stream import ACCEPT_HEADERS, serve_worker, until_gone
@@ -40,10 +39,6 @@ TOO_SLOW_CLOSE = 1013  # RFC 6455 registry: try again later
 
 LONGEST_NAME = 128
 """Characters of the name that a client gives its stream."""
-
-
-MakeMarks = Callable[[EventEnvelope], dict[str, object]]
-"""Returns what the frame of an event says to one client alone."""
 
 
 class NewEvent(Fields):
@@ -130,7 +125,7 @@ class EventStream:
         reader = await _worker_stream(scope["engine"], scope.get("worker"), kinds, socket.query_params)
         if reader is not None:
             marks = _Marks(scope["engine"].services.traces, reader.stream, socket.query_params)
-            await serve_worker(socket, receive, reader, partial(_send, send, marks=marks.of))
+            await serve_worker(socket, receive, send, reader, marks.frame)
             return
         engine: Engine = scope["engine"]
         wanted = frozenset(kinds) if kinds else None
@@ -187,7 +182,8 @@ async def _tell_dropped(send: Send, feed: LiveFeed) -> None:
     failure = feed.failure
     payload = {"lost": failure.lost, "limit": failure.limit, "detail": str(failure)}
     with suppress(OSError):  # it has gone
-        await _send(send, EventEnvelope(seq=0, kind=SUBSCRIBER_DROPPED, payload=payload))
+        notice = EventEnvelope(seq=0, kind=SUBSCRIBER_DROPPED, payload=payload)
+        await send({"type": "websocket.send", "text": encode(notice).decode()})
         await send({"type": "websocket.close", "code": TOO_SLOW_CLOSE, "reason": "subscriber too slow"})
 
 
@@ -213,14 +209,11 @@ class _Marks:
             marks["traceparent"] = self._traces.of_event(envelope)
         return marks
 
-
-async def _send(send: Send, envelope: EventEnvelope, *, marks: MakeMarks = lambda _: {}) -> int:
-    """Send an envelope, with what is said of it to this client alone, and return its length."""
-    text = encode(envelope).decode()
-    if told := marks(envelope):
-        text = f"{text[:-1]},{msgspec.json.encode(told).decode()[1:]}"
-    await send({"type": "websocket.send", "text": text})
-    return len(text)
+    def frame(self, envelope: EventEnvelope) -> bytes:
+        """Return the frame of an event, with what is said of it to this client alone."""
+        if not (told := self.of(envelope)):
+            return frame_of(envelope)
+        return text_frame(b"%b,%b" % (encode(envelope)[:-1], msgspec.json.encode(told)[1:]))
 
 
 class NewTicket(msgspec.Struct):

@@ -57,7 +57,7 @@ class SentByAsgi:
     async def _write(self, frames: Sequence[bytes]) -> None:
         try:
             for frame in frames:
-                await self._send({"type": "websocket.send", "text": _text_of(frame)})
+                await self._send({"type": "websocket.send", "text": text_of(frame)})
         except OSError:
             return  # it has gone
         self._sending = None
@@ -198,6 +198,6 @@ def text_frame(text: bytes) -> bytes:
     return b"\x81\x7f%b%b" % (size.to_bytes(8, "big"), text)
 
 
-def _text_of(frame: bytes) -> str:
+def text_of(frame: bytes) -> str:
     """Return the text of such a frame."""
     return frame[{126: 4, 127: 10}.get(frame[1], 2) :].decode()

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from typing import Protocol
 
 from starlette.types import Scope
@@ -48,11 +49,15 @@ class Wire(Protocol):
     def is_writable(self) -> bool:
         """Whether the client takes what it is sent; else it would wait in memory."""
 
-    def write(self, frames: Sequence[bytes]) -> None:
-        """Send whole frames, without the way through ASGI; nothing, once the connection is closed."""
+    async def until_writable(self) -> None:
+        """Wait until then, or until the connection is lost."""
 
-    def mark(self, number: int) -> None:
-        """Ask the client to say when it has what was sent so far: by a ping, which its library answers."""
+    def write(self, frames: Sequence[bytes], mark: int | None = None) -> None:
+        """Send whole frames, without the way through ASGI; nothing, once the connection is closed.
+
+        With `mark` the client is asked to say when it has what was sent so far: by a ping that holds the
+        number, which its library answers.
+        """
 
     async def answers(self, seconds: float) -> bool:
         """Return whether the client answers a ping in that time."""
@@ -94,10 +99,20 @@ class WebSocketProtocol(BoundedWebSocket):
         """Whether the client takes what it is sent."""
         return self.writable.is_set()
 
-    def write(self, frames: Sequence[bytes]) -> None:
-        """Send whole frames; `websockets` keeps no account of what a server sends."""
-        if self.is_open:
-            self.transport.write(b"".join(frames))
+    async def until_writable(self) -> None:
+        """Wait until then, or until the connection is lost."""
+        await self.writable.wait()
+
+    def write(self, frames: Sequence[bytes], mark: int | None = None) -> None:
+        """Send whole frames, of which `websockets` keeps no account, and a ping (RFC 6455 5.5.2) at once."""
+        if not self.is_open:
+            return
+        pings: list[bytes] = []
+        if mark is not None:
+            with suppress(InvalidState):  # the client is closing
+                self.conn.send_ping(_OURS + b"%d" % mark)
+                pings = self.conn.data_to_send()
+        self.transport.write(b"".join([*frames, *pings]))
 
     def resume_writing(self) -> None:
         """Let who writes by itself go on, too."""
@@ -105,21 +120,11 @@ class WebSocketProtocol(BoundedWebSocket):
         if self.on_writable is not None:
             self.on_writable()
 
-    def mark(self, number: int) -> None:
-        """Send a ping that holds the number (RFC 6455 5.5.2)."""
-        if not self.is_open:
-            return
-        try:
-            self.conn.send_ping(_OURS + b"%d" % number)
-        except InvalidState:  # the client is closing
-            return
-        self.transport.write(b"".join(self.conn.data_to_send()))
-
     async def answers(self, seconds: float) -> bool:
         """Send a ping, and wait for any answer."""
         self._probe = self._probe or asyncio.Event()
         self._probe.clear()
-        self.mark(0)
+        self.write([], mark=0)
         try:
             async with asyncio.timeout(seconds):
                 await self._probe.wait()
