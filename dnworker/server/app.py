@@ -86,7 +86,7 @@ def make_app(
     """
     served = [*ENDPOINTS, openapi]
     routed = Starlette(
-        routes=[*(one.route() for one in served), *events.routes, *interactive.routes, *page.routes],
+        routes=[*(one.route() for one in served), *events.routes(), *interactive.routes, *page.routes],
         exception_handlers={HTTPException: _http_error},
     )
     front = _Front(engine, panel, {(one.method, one.path): one for one in served if one.is_fixed}, routed)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -26,9 +26,8 @@ from dnworker.client.event_stream import (
     VIA,
 )
 from dnworker.core.envelope import SUBSCRIBER_DROPPED, EventEnvelope, check_publishable, encode
-from dnworker.core.errors import NotFound, SubscriberTooSlow
+from dnworker.core.errors import NotFound
 from dnworker.engine.tokens import TICKET_SECONDS
-from dnworker.events.brokers.subscription import Subscription
 from dnworker.events.bus import SUBSCRIBER_LIMIT
 from dnworker.events.causes import Causes, published_by
 from dnworker.events.fed_stream import FedStream
@@ -36,7 +35,9 @@ from dnworker.events.streams import StreamReader, WorkerStream
 from dnworker.server.api import ApiCall, Fields, endpoint
 from dnworker.server.cutting import within
 from dnworker.server.hanging_up import while_there
+from dnworker.server.live_feed import LiveFeed, SentByAsgi, Turn, frame_of, marked_frame
 from dnworker.server.rights import Right
+from dnworker.server.websocket_protocol import wire_of
 from dnworker.server.worker_stream import ACCEPT_HEADERS, serve_worker, until_gone
 from dnworker.workers.nesting import Traces
 from dnworker.workers.subprocess_worker import SubprocessWorker
@@ -48,10 +49,6 @@ TOO_SLOW_CLOSE = 1013  # RFC 6455 registry: try again later
 
 LONGEST_NAME = 128
 """Characters of the name that a client gives its stream."""
-
-
-MakeMarks = Callable[[EventEnvelope], dict[str, object]]
-"""Returns what the frame of an event says to one client alone."""
 
 
 class NewEvent(Fields):
@@ -127,6 +124,9 @@ class EventStream:
     even read that is cut off.
     """
 
+    def __init__(self) -> None:
+        self._turn = Turn()
+
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one subscriber."""
         socket = WebSocket(scope, receive, send)
@@ -135,9 +135,20 @@ class EventStream:
         reader = await _worker_stream(scope["engine"], scope.get("worker"), kinds, socket.query_params)
         if reader is not None:
             marks = _Marks(scope["engine"].services.traces, reader.stream, socket.query_params)
-            await serve_worker(socket, receive, reader, partial(_send, send, marks=marks.of))
-        else:
-            await _serve_other(socket, receive, send, kinds)
+            await serve_worker(socket, receive, send, reader, marks.frame)
+            return
+        engine: Engine = scope["engine"]
+        wanted = frozenset(kinds) if kinds else None
+        frame = frame_of
+        if socket.query_params.get(VIA) == "1":
+            frame = partial(_via_frame, engine.history.causes)
+        feed = LiveFeed(self._turn, wanted, SUBSCRIBER_LIMIT, engine.limits.subscriber, frame)
+        engine.bus.remember(feed)
+        try:
+            await _serve_feed(socket, receive, send, feed)
+        finally:
+            engine.bus.forget(feed)
+            feed.close()
 
 
 async def _worker_stream(
@@ -162,66 +173,37 @@ async def _worker_stream(
     )
 
 
-async def _serve_other(socket: WebSocket, receive: Receive, send: Send, kinds: list[str]) -> None:
-    engine: Engine = socket.scope["engine"]
-    subscription = engine.bus.subscribe(
-        kinds or None, limit=SUBSCRIBER_LIMIT, max_bytes=engine.limits.subscriber
-    )
-    sending = partial(_send, send)
-    if socket.query_params.get(VIA) == "1":
-        sending = partial(_send, send, marks=partial(_via_marks, engine.history.causes))
-    overflown = asyncio.Event()
-    subscription.on_overflow = overflown.set
+async def _serve_feed(socket: WebSocket, receive: Receive, send: Send, feed: LiveFeed) -> None:
+    await socket.accept(headers=ACCEPT_HEADERS)
+    feed.open(wire_of(socket.scope) or SentByAsgi(send))
+    leaving: asyncio.Future[Any] = asyncio.create_task(until_gone(receive), name="event stream reader")
+    jobs, first = [leaving], [leaving, feed.overflown]
     try:
-        await socket.accept(headers=ACCEPT_HEADERS)
-        jobs = {
-            "sending": asyncio.create_task(_send_all(send, sending, subscription), name="event stream"),
-            "leaving": asyncio.create_task(until_gone(receive), name="event stream reader"),
-            "behind": asyncio.create_task(overflown.wait(), name="event stream overflow"),
-        }
-        try:
-            await asyncio.wait(jobs.values(), return_when=asyncio.FIRST_COMPLETED)
-            if jobs["behind"].done() and not jobs["leaving"].done():
-                rest = asyncio.wait({jobs["sending"], jobs["leaving"]}, return_when=asyncio.FIRST_COMPLETED)
-                await within(socket.scope, rest)
-        finally:
-            for job in jobs.values():
-                job.cancel()
-            await asyncio.gather(*jobs.values(), return_exceptions=True)
+        await asyncio.wait(first, return_when=asyncio.FIRST_COMPLETED)
+        if not leaving.done():
+            jobs.append(asyncio.create_task(_tell_dropped(send, feed), name="event stream overflow"))
+            await within(socket.scope, asyncio.wait(jobs, return_when=asyncio.FIRST_COMPLETED))
     finally:
-        subscription.close()
+        for job in jobs:
+            job.cancel()
+        await asyncio.gather(*jobs, return_exceptions=True)
 
 
-def _via_marks(causes: Causes, envelope: EventEnvelope) -> dict[str, object]:
+def _via_frame(causes: Causes, envelope: EventEnvelope) -> bytes:
+    """Return the frame of an event, with the runtimes that it came by."""
     via = causes.via(envelope.event_id)
-    return {"via": [*via]} if via else {}
+    return marked_frame(envelope, {"via": [*via]}) if via else frame_of(envelope)
 
 
-async def _send_all(
-    send: Send, sending: Callable[[EventEnvelope], Awaitable[int]], subscription: Subscription
-) -> None:
-    try:
-        async for envelope in subscription:
-            await sending(envelope)
-            while (more := subscription.take()) is not None:
-                await sending(more)
-    except SubscriberTooSlow as exc:
-        payload = {"lost": exc.lost, "limit": exc.limit, "detail": str(exc)}
-        await _send(send, EventEnvelope(seq=0, kind=SUBSCRIBER_DROPPED, payload=payload))
+async def _tell_dropped(send: Send, feed: LiveFeed) -> None:
+    """Tell a subscriber that it fell behind, once it has taken what waited, and close its socket."""
+    await feed.drained
+    failure = feed.failure
+    payload = {"lost": failure.lost, "limit": failure.limit, "detail": str(failure)}
+    with suppress(OSError):  # it has gone
+        notice = EventEnvelope(seq=0, kind=SUBSCRIBER_DROPPED, payload=payload)
+        await send({"type": "websocket.send", "text": encode(notice).decode()})
         await send({"type": "websocket.close", "code": TOO_SLOW_CLOSE, "reason": "subscriber too slow"})
-    except OSError:
-        return  # it has gone
-
-
-_newest: tuple[EventEnvelope | None, str] = (None, "")
-
-
-def _text(envelope: EventEnvelope) -> str:
-    """Return the envelope's frame; subscribers of one event come one after the other, and share it."""
-    global _newest
-    if _newest[0] is not envelope:
-        _newest = (envelope, encode(envelope).decode())
-    return _newest[1]
 
 
 class _Marks:
@@ -246,14 +228,11 @@ class _Marks:
             marks["traceparent"] = self._traces.of_event(envelope)
         return marks
 
-
-async def _send(send: Send, envelope: EventEnvelope, *, marks: MakeMarks = lambda _: {}) -> int:
-    """Send an envelope, with what is said of it to this client alone, and return its length."""
-    text = _text(envelope)
-    if told := marks(envelope):
-        text = f"{text[:-1]},{msgspec.json.encode(told).decode()[1:]}"
-    await send({"type": "websocket.send", "text": text})
-    return len(text)
+    def frame(self, envelope: EventEnvelope) -> bytes:
+        """Return the frame of an event, with what is said of it to this client alone."""
+        if not (told := self.of(envelope)):
+            return frame_of(envelope)
+        return marked_frame(envelope, told)
 
 
 class NewTicket(msgspec.Struct):
@@ -273,4 +252,8 @@ def ticket(call: ApiCall) -> object:
 
 
 endpoints = [publish, publish_to_session, ticket]
-routes = [WebSocketRoute("/api/ws/events", EventStream())]
+
+
+def routes() -> list[WebSocketRoute]:
+    """Return the routes of one application: its sockets send in turns of one loop."""
+    return [WebSocketRoute("/api/ws/events", EventStream())]

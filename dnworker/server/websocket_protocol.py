@@ -7,7 +7,8 @@ client that reads nothing. ASGI clients in memory have none.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from typing import Protocol
 
 from starlette.types import Scope
@@ -33,6 +34,9 @@ class Wire(Protocol):
     on_arrived: Callable[[int], None] | None
     """Called with the newest mark that has arrived, and with it all that was sent before."""
 
+    on_writable: Callable[[], None] | None
+    """Called when the client takes again what it is sent."""
+
     @property
     def has_left(self) -> bool:
         """Whether the client has closed the connection; False if it broke."""
@@ -41,8 +45,19 @@ class Wire(Protocol):
     def is_open(self) -> bool:
         """Whether what is sent may still reach the client."""
 
-    def mark(self, number: int) -> None:
-        """Ask the client to say when it has what was sent so far: by a ping, which its library answers."""
+    @property
+    def is_writable(self) -> bool:
+        """Whether the client takes what it is sent; else it would wait in memory."""
+
+    async def until_writable(self) -> None:
+        """Wait until then, or until the connection is lost."""
+
+    def write(self, frames: Sequence[bytes], mark: int | None = None) -> None:
+        """Send whole frames, without the way through ASGI; nothing, once the connection is closed.
+
+        With `mark` the client is asked to say when it has what was sent so far: by a ping that holds the
+        number, which its library answers.
+        """
 
     async def answers(self, seconds: float) -> bool:
         """Return whether the client answers a ping in that time."""
@@ -64,6 +79,7 @@ class WebSocketProtocol(BoundedWebSocket):
     """
 
     on_arrived: Callable[[int], None] | None = None
+    on_writable: Callable[[], None] | None = None
     _probe: asyncio.Event | None = None
     _ending: asyncio.TimerHandle | None = None
 
@@ -78,21 +94,37 @@ class WebSocketProtocol(BoundedWebSocket):
         """Whether what is sent may still reach the client."""
         return not (self.disconnected or self.close_sent or self.transport.is_closing())
 
-    def mark(self, number: int) -> None:
-        """Send a ping that holds the number (RFC 6455 5.5.2)."""
+    @property
+    def is_writable(self) -> bool:
+        """Whether the client takes what it is sent."""
+        return self.writable.is_set()
+
+    async def until_writable(self) -> None:
+        """Wait until then, or until the connection is lost."""
+        await self.writable.wait()
+
+    def write(self, frames: Sequence[bytes], mark: int | None = None) -> None:
+        """Send whole frames, of which `websockets` keeps no account, and a ping (RFC 6455 5.5.2) at once."""
         if not self.is_open:
             return
-        try:
-            self.conn.send_ping(_OURS + b"%d" % number)
-        except InvalidState:  # the client is closing
-            return
-        self.transport.write(b"".join(self.conn.data_to_send()))
+        pings: list[bytes] = []
+        if mark is not None:
+            with suppress(InvalidState):  # the client is closing
+                self.conn.send_ping(_OURS + b"%d" % mark)
+                pings = self.conn.data_to_send()
+        self.transport.write(b"".join([*frames, *pings]))
+
+    def resume_writing(self) -> None:
+        """Let who writes by itself go on, too."""
+        super().resume_writing()
+        if self.on_writable is not None:
+            self.on_writable()
 
     async def answers(self, seconds: float) -> bool:
         """Send a ping, and wait for any answer."""
         self._probe = self._probe or asyncio.Event()
         self._probe.clear()
-        self.mark(0)
+        self.write([], mark=0)
         try:
             async with asyncio.timeout(seconds):
                 await self._probe.wait()

@@ -8,17 +8,18 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 
 import msgspec
-from starlette.types import Message, Receive
+from starlette.types import Message, Receive, Send
 from starlette.websockets import WebSocket
 
 from dnworker.client.event_stream import NO_GROUPS
 from dnworker.core.envelope import EventEnvelope
 from dnworker.events.fed_stream import FedStream
 from dnworker.events.streams import StreamReader
+from dnworker.server.live_feed import text_of
 from dnworker.server.websocket_protocol import WENT, Wire, wire_of
 from dnworker.workers.tasks import keep
 
@@ -26,7 +27,7 @@ log = logging.getLogger("dnworker.server")
 
 EVENTS_A_MARK = 64
 BYTES_A_MARK = 256_000
-"""Events and characters that are sent before the client is asked whether they have arrived."""
+"""Events and bytes that go out in one write at most; the client is asked then whether they have arrived."""
 
 LONGEST_ACKNOWLEDGEMENT = 256
 """Characters of a frame by which a client acknowledges an event."""
@@ -42,11 +43,16 @@ ANSWER_SECONDS = 1.0
 REVOKED_SECONDS = 2.0
 """Seconds in which the socket of a process that has ended is closed by who revokes its token."""
 
-SendEnvelope = Callable[[EventEnvelope], Awaitable[int]]
-"""Sends one event and returns its length in characters."""
+MakeFrame = Callable[[EventEnvelope], bytes]
+"""Returns the frame of one event."""
+
+Deliver = Callable[[Sequence[bytes], int | None], Awaitable[None]]
+"""Sends frames, and then asks whether what has this `seq` and all before has arrived; None asks nothing."""
 
 
-async def serve_worker(socket: WebSocket, receive: Receive, reader: StreamReader, send: SendEnvelope) -> None:
+async def serve_worker(
+    socket: WebSocket, receive: Receive, send: Send, reader: StreamReader, make_frame: MakeFrame
+) -> None:
     """Send what `reader` gives until one side goes; the stream waits for the client then."""
     wire = wire_of(socket.scope)
     if wire is not None:
@@ -56,9 +62,10 @@ async def serve_worker(socket: WebSocket, receive: Receive, reader: StreamReader
     clean = False
     try:
         await socket.accept(headers=ACCEPT_HEADERS)
+        deliver = partial(_by_asgi, send, reader) if wire is None else partial(_by_wire, wire)
         if reader.resumed is not None:
-            await send(reader.resumed.envelope)
-        sending = keep(_send_all(reader, wire, send), name="worker stream")
+            await deliver([make_frame(reader.resumed.envelope)], None)
+        sending = keep(_send_all(reader, make_frame, deliver), name="worker stream")
         leaving = keep(until_gone(receive, _acknowledging(reader)), name="worker stream reader")
         try:
             await asyncio.wait({sending, leaving}, return_when=asyncio.FIRST_COMPLETED)
@@ -120,27 +127,34 @@ def _acknowledging(reader: StreamReader) -> Callable[[str], object]:
     return hear
 
 
-async def _send_all(reader: StreamReader, wire: Wire | None, send: SendEnvelope) -> None:
-    """Send events as they come, and ask now and then whether they have arrived."""
+async def _send_all(reader: StreamReader, make_frame: MakeFrame, deliver: Deliver) -> None:
+    """Send events as they come, those that wait together, and ask whether they have arrived."""
     while (envelope := await reader.next()) is not None:
-        newest, events, characters = 0, 0, 0
-        while envelope is not None:
-            characters += await send(envelope)
-            events += 1
+        frames, newest, size = [make_frame(envelope)], envelope.seq, 0
+        while len(frames) < EVENTS_A_MARK and (size := size + len(frames[-1])) < BYTES_A_MARK:
+            if (envelope := reader.take()) is None:
+                break
+            frames.append(make_frame(envelope))
             newest = max(newest, envelope.seq)
-            if events == EVENTS_A_MARK or characters >= BYTES_A_MARK:
-                _mark(reader, wire, newest)
-                events, characters = 0, 0
-                await asyncio.sleep(0)  # `send` does not turn the loop by itself
-            if wire is not None and not wire.is_open:
-                return
-            envelope = reader.take()
-        if events:
-            _mark(reader, wire, newest)
+        await deliver(frames, newest)
+        await asyncio.sleep(0)  # a stream that has more turns the loop nowhere else
 
 
-def _mark(reader: StreamReader, wire: Wire | None, newest: int) -> None:
-    if wire is None:  # a client in memory has what was sent
-        reader.acknowledge(newest)
-    else:
-        wire.mark(newest)
+async def _by_wire(wire: Wire, frames: Sequence[bytes], mark: int | None) -> None:
+    """Send in one write, once the client takes data.
+
+    Raises:
+        ConnectionError: the connection is closed.
+    """
+    await wire.until_writable()
+    if not wire.is_open:
+        raise ConnectionResetError("the client has gone")
+    wire.write(frames, mark)
+
+
+async def _by_asgi(send: Send, reader: StreamReader, frames: Sequence[bytes], mark: int | None) -> None:
+    """Send one after the other, to a client in memory: it has what was sent."""
+    for frame in frames:
+        await send({"type": "websocket.send", "text": text_of(frame)})
+    if mark is not None:
+        reader.acknowledge(mark)

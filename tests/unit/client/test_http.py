@@ -246,3 +246,38 @@ async def test_a_name_that_would_lead_elsewhere_is_no_part_of_a_path(name):
         with pytest.raises(Invalid, match="names nothing"):
             await call
     await client.close()
+
+
+async def test_what_breaks_a_request_names_it_and_lets_its_answer_go():
+    class Broken(httpx.AsyncByteStream):
+        closed = False
+
+        async def __aiter__(self):
+            yield b"{"
+            raise httpx.ReadError("broken")
+
+        async def aclose(self):
+            self.closed = True
+
+    body = Broken()
+    answer = httpx.MockTransport(lambda _: httpx.Response(200, stream=body))
+    client = RuntimeClient("http://127.0.0.1:1", transport=answer)
+    with pytest.raises(httpx.ReadError) as broken:
+        await client.connection.request("POST", "/api/events", body={"kind": "demo.go"})
+    await client.close()
+    assert broken.value.request.url == "http://127.0.0.1:1/api/events"
+    assert body.closed
+
+
+async def test_a_redirect_is_an_error_and_is_not_followed():
+    asked = []
+
+    def answer(request):
+        asked.append(request.url.path)
+        return httpx.Response(307, headers={"Location": "http://elsewhere.example/"})
+
+    client = RuntimeClient("http://127.0.0.1:1", auth_token="s3cret", transport=httpx.MockTransport(answer))
+    with pytest.raises(httpx.HTTPStatusError, match="no runtime sends a client elsewhere"):
+        await client.connection.request("GET", "/api/workers")
+    await client.close()
+    assert asked == ["/api/workers"]
