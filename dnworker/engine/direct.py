@@ -112,7 +112,10 @@ class DirectConnection:
     async def publish(
         self, kind: str, payload: dict[str, Any], session_id: str | None, dedupe: str | None = None
     ) -> dict[str, Any]:
-        """Publish as soon as slow worker processes have room; returns when the event is accepted."""
+        """Publish as soon as slow worker processes have room; returns when the event is accepted.
+
+        Where many events wait for readers on this loop, it turns once before that.
+        """
         with _as_http():
             await self._callee.commands.shared.look(session_id)
             if self._callee.bus.pressure:
@@ -125,6 +128,8 @@ class DirectConnection:
                 return {"event_id": first.event_id, "seq": first.seq, "duplicate": first.is_duplicate}
             envelope = publish()
             envelope = await self._callee.bus.accepted(envelope)
+            if self._callee.bus.is_crowded:  # afterwards: what is published at the same time keeps its order
+                await self._callee.bus.make_way()
         return {"event_id": envelope.event_id, "seq": envelope.seq}
 
     async def begin_once(self, key: str, claim: str) -> bool:

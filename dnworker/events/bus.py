@@ -85,6 +85,8 @@ class EventBus:
         self._taps: list[tuple[Callable[[EventEnvelope], None], str | None]] = []
         self.pressure = Pressure()
         """Whom publishers wait for."""
+        self.is_crowded = False
+        """Whether many events wait for a reader on this loop."""
         self.queues = QueueUse()
         """What waits for worker processes."""
         self.gate: Gate | None = None
@@ -318,6 +320,14 @@ class EventBus:
         """Return what became of a published event as soon as it is accepted; raises as `accepted` does."""
         accepting = self._accepting.get(envelope.event_id)
         return Accepted(envelope, is_new=True) if accepting is None else await asyncio.shield(accepting)
+
+    async def make_way(self) -> None:
+        """Let the loop turn once, so that readers on it take what waits; for publishers when it is crowded.
+
+        Once only, however much waits: a reader may wait itself, for the startup that publishes.
+        """
+        self.is_crowded = False
+        await asyncio.sleep(0)
 
     def release(self, envelope: EventEnvelope, size: int, only: str | None = None) -> None:
         """Deliver an event that was held back to the workers that want it, or only to one.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import cache
 from itertools import chain
 from typing import Any
@@ -12,6 +12,7 @@ import msgspec
 
 from dnworker.core.envelope import EventEnvelope, encode
 from dnworker.core.invocation import Invocation
+from dnworker.events.damage import is_damage
 
 LOGS_KEPT = 200
 """Lines of log that are stored with an invocation."""
@@ -21,6 +22,12 @@ NOBODY = ""
 
 ROWS_AT_ONCE = 64
 """Rows that one statement inserts at most: each statement takes the interpreter from the loop but once."""
+
+ENTRIES_AT_ONCE = 512
+"""Of many entries: making their rows takes the interpreter from the loop for 0.7 ms, each time it is had."""
+
+PRUNE_SHARE = 0.1
+"""Share of a table's rows that goes at once where the file is over its bound of size."""
 
 DROPPED_TO = "broker/dropped-to"
 """The key of the `seq` up to which events may be gone."""
@@ -46,6 +53,9 @@ _COLUMNS = {
 }
 
 
+_to_json = msgspec.json.Encoder().encode
+
+
 def event_row(
     run: int,
     envelope: EventEnvelope,
@@ -64,7 +74,7 @@ def event_row(
         number,
         run,
         envelope.seq,
-        envelope.timestamp.isoformat(),
+        _to_json(envelope.timestamp)[1:-1].decode().replace("Z", "+00:00"),  # as isoformat(), in a fourth
         envelope.kind,
         envelope.session_id,
         envelope.event_id,
@@ -111,16 +121,83 @@ ROW: dict[str, Callable[..., tuple[Any, ...]]] = {
 
 def insert(connection: sqlite3.Connection, table: str, rows: Sequence[tuple[Any, ...]]) -> None:
     """Write rows into their table."""
-    for place in range(0, len(rows), ROWS_AT_ONCE):
-        part = rows[place : place + ROWS_AT_ONCE]
-        connection.execute(_statement(table, len(part)), [*chain.from_iterable(part)])
+    for piece in _pieces(len(rows), ROWS_AT_ONCE):
+        _insert(connection, table, rows[piece])
+
+
+def insert_entries(
+    connection: sqlite3.Connection,
+    table: str,
+    run: int,
+    entries: Sequence[tuple[Any, ...]],
+    leave_out: Callable[[str], None],
+) -> None:
+    """Write the rows of entries; one that cannot be written must not keep the others from the file.
+
+    Args:
+        run: the number of the run that they are of.
+        leave_out: called with the table, within an `except`, for each that cannot be written.
+
+    Raises:
+        sqlite3.Error: it is the disk or the file, not an entry.
+    """
+    make_row, variables = ROW[table], connection.getlimit(sqlite3.SQLITE_LIMIT_VARIABLE_NUMBER)
+    for piece in _pieces(len(entries), min(ENTRIES_AT_ONCE, variables // _width(table))):
+        rows: list[tuple[Any, ...]] = []
+        for entry in entries[piece]:
+            try:
+                rows.append(make_row(run, *entry))
+            except Exception:
+                leave_out(table)
+        try:
+            if rows:
+                _insert(connection, table, rows)
+        except Exception as exc:
+            if _is_of_file(exc):
+                raise
+            for row in rows:
+                _insert_one(connection, table, row, leave_out)
+
+
+def _insert_one(
+    connection: sqlite3.Connection, table: str, row: tuple[Any, ...], leave_out: Callable[[str], None]
+) -> None:
+    try:
+        _insert(connection, table, [row])
+    except Exception as exc:
+        if _is_of_file(exc):
+            raise
+        leave_out(table)
+
+
+def _is_of_file(exc: Exception) -> bool:
+    """Return whether an error is of the disk or the file, and not of what was to be written."""
+    is_of_disk = isinstance(exc, sqlite3.OperationalError | sqlite3.InternalError)
+    return is_of_disk or (isinstance(exc, sqlite3.Error) and is_damage(exc))
+
+
+def _pieces(count: int, most: int) -> Iterator[slice]:
+    """Go through so many rows in pieces of one statement; of few lengths, since statements are cached."""
+    begin = 0
+    while begin < count:
+        while most > max(count - begin, ROWS_AT_ONCE):
+            most //= 2
+        yield slice(begin, begin + most)
+        begin += most
+
+
+def _insert(connection: sqlite3.Connection, table: str, rows: Sequence[tuple[Any, ...]]) -> None:
+    connection.execute(_statement(table, len(rows)), [*chain.from_iterable(rows)])
+
+
+def _width(table: str) -> int:
+    return _COLUMNS[table].count(",") + 1
 
 
 @cache
 def _statement(table: str, rows: int) -> str:
-    columns = _COLUMNS[table]
-    marks = f"({', '.join('?' * (columns.count(',') + 1))})"
-    return f"INSERT INTO {table} ({columns}) VALUES {', '.join([marks] * rows)}"  # noqa: S608  our own names
+    marks = f"({', '.join('?' * _width(table))})"
+    return f"INSERT INTO {table} ({_COLUMNS[table]}) VALUES {', '.join([marks] * rows)}"  # noqa: S608  our own names
 
 
 def drop_handled(connection: sqlite3.Connection, before: str, most: int) -> int:
@@ -133,6 +210,22 @@ def drop_handled(connection: sqlite3.Connection, before: str, most: int) -> int:
     if rows:
         note_dropped(connection, rows[-1][0])
     return len(rows)
+
+
+def share_of(connection: sqlite3.Connection, table: str) -> int:
+    """Return how many rows of a table go at once."""
+    (count,) = connection.execute(f"SELECT count(*) FROM {table}").fetchone()  # noqa: S608  our own names
+    return max(1, int(count * PRUNE_SHARE)) if count else 0
+
+
+def drop_oldest(connection: sqlite3.Connection, table: str) -> int:
+    """Drop a tenth of a table, the oldest first; returns how many rows went."""
+    share = share_of(connection, table)
+    connection.execute(
+        f"DELETE FROM {table} WHERE id IN (SELECT id FROM {table} ORDER BY id LIMIT ?)",  # noqa: S608
+        (share,),
+    )
+    return share
 
 
 def note_dropped(connection: sqlite3.Connection, number: int) -> None:

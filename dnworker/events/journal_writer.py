@@ -26,7 +26,7 @@ from dnworker.core.threads import untraced
 from dnworker.events.damage import JournalDamaged, is_damage, set_aside
 from dnworker.events.journal_file import open_journal
 from dnworker.events.journal_lock import owner_of, why_not_one
-from dnworker.events.journal_rows import ROW, drop_handled, insert
+from dnworker.events.journal_rows import ROW, drop_handled, drop_oldest, insert_entries, share_of
 
 if TYPE_CHECKING:
     from dnworker.events.bus import EventBus
@@ -46,13 +46,16 @@ ENDING_SECONDS = 10.0
 RETRY_SECONDS = 1.0
 """Seconds after which a file that could not be written is tried again."""
 
-BATCH_LIMIT = 5_000
+BATCH_LIMIT = 4_096
 """Entries of one transaction at most."""
+
+ENTRIES_UNTIL_REST, REST_SECONDS = 256, 0.00002
+"""Entries of a burst after which the loop rests for so many seconds, so that the writer gets to run."""
 
 PENDING_LIMIT = 200_000
 """Entries that wait for a disk that is full or slow before the newest are dropped, and counted."""
 
-ENTRY_OVERHEAD = 1_000
+ENTRY_OVERHEAD = 600
 """Bytes of an entry that waits, beside the payload of its event or the error of its invocation."""
 
 MAX_BYTES = 256 * 1024 * 1024
@@ -60,8 +63,7 @@ MAX_AGE = timedelta(days=30)
 """Bounds of a journal's file that nobody set."""
 
 PRUNE_EVERY = 20_000
-PRUNE_SHARE = 0.1
-"""Entries after which age and size are checked, and the share of the entries that goes at once."""
+"""Entries after which age and size are checked."""
 
 _BESIDE = ("invocations", "states")
 """What is written beside the events."""
@@ -111,6 +113,7 @@ class Journal:
         self._bytes_noted = 0  # by the loop
         self._bytes_done = 0  # by the writer's thread
         self._is_behind = False
+        self._since_rest = 0
 
         # Signals to the writer's thread, and from it.
         self._filled = threading.Event()
@@ -226,6 +229,8 @@ class Journal:
 
     def _note(self, table: str, entry: tuple[Any, ...], size: int = 0) -> None:
         size += ENTRY_OVERHEAD
+        if len(self._pending) >= BATCH_LIMIT:
+            self._let_writer_run()
         if len(self._pending) >= PENDING_LIMIT or self.pending_bytes + size > self._pending_limit:
             self._note_lost()
             return
@@ -234,6 +239,18 @@ class Journal:
         self._pending.append((table, entry, size))
         if not self._filled.is_set():
             self._filled.set()
+
+    def _let_writer_run(self) -> None:
+        """Let a burst be written while it comes: what may wait is limited, and a transaction takes no more.
+
+        A loop that never rests takes the interpreter back before another thread has woken up to have it.
+        """
+        if self.failure is None and not self._hurry.is_set():
+            self._hurry.set()
+        self._since_rest += 1
+        if self._since_rest >= ENTRIES_UNTIL_REST:
+            self._since_rest = 0
+            time.sleep(REST_SECONDS)
 
     def _note_lost(self) -> None:
         """Count an entry that there is no room for; the first of a row of them is said."""
@@ -291,14 +308,15 @@ class Journal:
         Raises:
             JournalDamaged: the file is damaged.
         """
-        while self._pending and len(self._batch) < BATCH_LIMIT:
-            self._batch.append(self._pending.popleft())
+        room = min(len(self._pending), BATCH_LIMIT - len(self._batch))  # the loop only adds to what waits
+        self._batch += [self._pending.popleft() for _ in range(room)]
         try:
             connection = self._ready()
             with connection:
                 connection.execute("BEGIN")
-                for table, entry, _ in self._batch:
-                    self._insert(connection, table, entry)
+                for table in ROW:
+                    entries = [noted[1] for noted in self._batch if noted[0] == table]
+                    insert_entries(connection, table, self._run, entries, self._leave_out)
         except (sqlite3.Error, JournalError) as exc:
             if isinstance(exc, sqlite3.Error) and is_damage(exc):
                 raise JournalDamaged(str(exc)) from exc
@@ -310,7 +328,7 @@ class Journal:
         written = len(self._batch)
         with self._written:
             self._done += written
-            self._bytes_done += sum(size for *_, size in self._batch)
+            self._bytes_done += sum([noted[2] for noted in self._batch])
             self._batch = []
             self._written.notify_all()
         if self._is_behind and not self._pending:
@@ -361,18 +379,6 @@ class Journal:
             return False
         return True
 
-    def _insert(self, connection: sqlite3.Connection, table: str, entry: tuple[Any, ...]) -> None:
-        try:
-            insert(connection, table, [ROW[table](self._run, *entry)])
-        except (sqlite3.OperationalError, sqlite3.InternalError):
-            raise  # the disk, not the entry
-        except sqlite3.DatabaseError as exc:
-            if is_damage(exc):
-                raise
-            self._leave_out(table)
-        except Exception:  # one entry that cannot be written must not keep the others from it
-            self._leave_out(table)
-
     def _leave_out(self, table: str) -> None:
         self.lost += 1
         log.exception("an entry of the journal's %s could not be written", table)
@@ -390,8 +396,8 @@ class Journal:
                 connection.execute(f"DELETE FROM {table} WHERE at < ?", (oldest,))  # noqa: S608  our own names
         while _size(connection) > self._max_bytes:
             with connection:
-                gone = drop_handled(connection, _FOR_EVER, _share_of(connection, "events"))
-                gone += sum(_drop_oldest(connection, table) for table in _BESIDE)
+                gone = drop_handled(connection, _FOR_EVER, share_of(connection, "events"))
+                gone += sum(drop_oldest(connection, table) for table in _BESIDE)
             connection.executescript("PRAGMA incremental_vacuum")  # `execute` gives back a single page
             if not gone:
                 self._warn_of_bounds()
@@ -428,22 +434,6 @@ def _size(connection: sqlite3.Connection) -> int:
     (free,) = connection.execute("PRAGMA freelist_count").fetchone()
     (size,) = connection.execute("PRAGMA page_size").fetchone()
     return int((pages - free) * size)
-
-
-def _share_of(connection: sqlite3.Connection, table: str) -> int:
-    """Return how many rows of a table go at once."""
-    (count,) = connection.execute(f"SELECT count(*) FROM {table}").fetchone()  # noqa: S608  our own names
-    return max(1, int(count * PRUNE_SHARE)) if count else 0
-
-
-def _drop_oldest(connection: sqlite3.Connection, table: str) -> int:
-    """Drop a tenth of a table, the oldest first; returns how many rows went."""
-    share = _share_of(connection, table)
-    connection.execute(
-        f"DELETE FROM {table} WHERE id IN (SELECT id FROM {table} ORDER BY id LIMIT ?)",  # noqa: S608
-        (share,),
-    )
-    return share
 
 
 def _now() -> str:

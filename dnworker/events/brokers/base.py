@@ -100,12 +100,12 @@ class Outlet(Protocol):
     number that they have everywhere, and `published_as` what `traceparent_here` was for their publishers.
     """
 
+    is_crowded: bool  # set where many events wait for a reader on the loop: publishers let it turn
+
     def deliver(
         self, envelope: EventEnvelope, size: int, only: str | None = None, is_held: bool = False
     ) -> bool:
-        """Take an event that was accepted; called on the loop, in order of `seq`.
-
-        Returns whether it is held back from workers for now.
+        """Take an accepted event, on the loop, in order of `seq`; return whether it is held back for now.
 
         Args:
             size: bytes that it counts as.

@@ -10,6 +10,9 @@ from dnworker.core.envelope import EventEnvelope
 from dnworker.core.errors import SubscriberTooSlow
 from dnworker.events.brokers.base import NOW, DeliveryWatcher, Outlet
 
+CROWD = 128
+"""Events that wait in one subscription, above which publishers let the loop turn."""
+
 
 class Subscription:
     """The events of one subscriber, in order of `seq`; iterate over it, then close it.
@@ -80,6 +83,8 @@ class Subscription:
             self._bytes += size
         if self.watcher is not None:
             self.watcher.expect(envelope)
+        if len(self._queue) > CROWD:
+            self._outlet.is_crowded = True
         self._wake()
         return True
 

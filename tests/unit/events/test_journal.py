@@ -10,17 +10,22 @@ import sqlite3
 import subprocess
 import sys
 from contextlib import closing
-from datetime import timedelta
+from datetime import UTC, timedelta, timezone
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from dnworker import Runtime, Worker
 from dnworker.core.errors import JournalError
 from dnworker.events.bus import EventBus
 from dnworker.events.history import History
 from dnworker.events.journal import JournalReader
+from dnworker.events.journal_file import open_journal
+from dnworker.events.journal_rows import event_row, insert_entries
 from dnworker.events.journal_schema import VERSION
 from dnworker.events.journal_writer import Journal
+from dnworker.testing import make_envelope
 
 from ...conformance.stage import handle, handle_next, next_of, numbers, staged
 from .sqlite_brokers import making
@@ -370,3 +375,77 @@ async def test_a_warning_is_kept_with_its_text_in_a_table_that_earlier_versions_
     assert [line.partition("line ")[2].partition(": ")[2] for line in run.logs] == [
         "write await client.notify(...)"
     ]
+
+
+def test_a_burst_is_written_as_soon_as_it_fills_a_transaction(path, monkeypatch):
+    monkeypatch.setattr("dnworker.events.journal_writer.BATCH_LIMIT", 10)
+    monkeypatch.setattr("dnworker.events.journal_writer.BATCH_SECONDS", 3_600.0)
+    bus = EventBus()
+    journal = Journal(path, "rt")
+    with journal.recording(bus, History()):
+        for _ in range(11):
+            bus.publish("demo.a")
+        with journal._written:
+            assert journal._written.wait_for(lambda: journal._done >= 10, 60)
+    with JournalReader(path) as reader:
+        assert len(reader.events()) == 11
+
+
+@pytest.mark.parametrize("bad", [0, 70, 511, 512, 699])
+@pytest.mark.parametrize(
+    "name", ["\ud800", None, 1 << 70, object()], ids=["text", "null", "number", "object"]
+)
+def test_an_entry_that_cannot_be_written_keeps_no_other_from_the_file(path, bad, name):
+    left_out = []
+    entries = [("now", str(number), "running", None) for number in range(700)]
+    entries[bad] = ("now", name, "running", None)
+    with closing(open_journal(path)) as connection:
+        insert_entries(connection, "states", 1, entries, left_out.append)
+        found = [int(worker) for (worker,) in connection.execute("SELECT worker FROM states ORDER BY id")]
+    assert found == [number for number in range(700) if number != bad]
+    assert left_out == ["states"]
+
+
+def test_an_entry_of_which_no_row_can_be_made_keeps_no_other_from_the_file(path):
+    left_out = []
+    with closing(open_journal(path)) as connection:
+        insert_entries(connection, "events", 1, [(None, None)], left_out.append)
+        insert_entries(connection, "events", 1, [], left_out.append)
+        assert connection.execute("SELECT count(*) FROM events").fetchone() == (0,)
+    assert left_out == ["events"]
+
+
+def test_a_file_that_cannot_be_written_is_no_fault_of_an_entry(path):
+    left_out = []
+    with closing(open_journal(path)) as connection:
+        connection.execute("PRAGMA query_only = ON")
+        with pytest.raises(sqlite3.OperationalError):
+            insert_entries(connection, "states", 1, [("now", "w", "running", None)], left_out.append)
+    assert left_out == []
+
+
+@given(
+    st.datetimes(
+        timezones=st.one_of(
+            st.just(UTC),
+            st.integers(-23 * 60, 23 * 60).map(lambda minutes: timezone(timedelta(minutes=minutes))),
+        )
+    )
+)
+def test_the_time_of_an_event_is_as_isoformat_writes_it(at):
+    assert event_row(1, make_envelope("demo.a", timestamp=at), None)[3] == at.isoformat()
+
+
+def test_the_loop_rests_in_a_burst_so_that_the_writer_gets_to_run_and_else_never(path, monkeypatch):
+    rests = []
+    monkeypatch.setattr("dnworker.events.journal_writer.BATCH_LIMIT", 10)
+    monkeypatch.setattr("dnworker.events.journal_writer.ENTRIES_UNTIL_REST", 5)
+    monkeypatch.setattr("dnworker.events.journal_writer.time.sleep", rests.append)
+    journal = Journal(path, "rt")  # nobody writes
+    for number in range(10):
+        journal.note_state("w", str(number), None)
+    assert rests == []
+    for number in range(50):
+        journal.note_state("w", str(number), None)
+    assert len(rests) == 10
+    assert sum(rests) < 0.001

@@ -6,7 +6,8 @@ import asyncio
 
 import pytest
 
-from dnworker import Runtime
+from dnworker import Runtime, Worker
+from dnworker.events.brokers.subscription import CROWD
 from dnworker.events.pressure import Pressure
 
 
@@ -115,3 +116,88 @@ async def test_fire_waits_for_a_full_queue_no_longer_than_it_was_told_to(options
         runtime.bus.pressure.begin(Full())
         trace = await asyncio.wait_for(runtime.fire("demo.kind", {}, **options), 60)
         assert trace.event.kind == "demo.kind"
+
+
+@pytest.fixture
+async def runtime():
+    async with Runtime(port=None) as runtime:
+        yield runtime
+
+
+BURST = 2_000
+
+
+class Handled:
+    """A runtime's worker that counts what it has handled, and most of what waited for it at a time."""
+
+    def __init__(self):
+        self.worker = Worker(name="eager")
+        self.numbers, self.most = [], 0
+
+        @self.worker.on_event("one")
+        async def on_one(event, client):
+            self.numbers.append(event.payload["n"])
+
+    async def publish(self, client, history):
+        for n in range(BURST):
+            await client.publish("one", {"n": n})
+            self.most = max(self.most, history.waiting)
+
+
+async def test_a_handler_that_publishes_without_a_pause_lets_the_loop_turn(runtime):
+    handled = Handled()
+
+    @handled.worker.on_event("all")
+    async def on_all(event, client):
+        await handled.publish(client, runtime.history)
+
+    await runtime.add(handled.worker)
+    await runtime.fire("all", {})
+    assert handled.numbers == [*range(BURST)]
+    assert handled.most <= 2 * CROWD
+
+
+async def test_a_startup_handler_that_publishes_to_its_own_worker_waits_for_nobody(runtime):
+    handled = Handled()
+
+    @handled.worker.on_startup
+    async def on_startup(client):
+        await handled.publish(client, runtime.history)
+
+    await runtime.add(handled.worker)
+    await runtime.settle()
+    assert handled.most == BURST
+    assert handled.numbers == [*range(BURST)]
+
+
+async def test_events_that_are_published_at_the_same_time_keep_their_order_however_many_wait(runtime):
+    handled = Handled()
+
+    @handled.worker.on_event("all")
+    async def on_all(event, client):
+        await asyncio.gather(*(client.publish("one", {"n": n}) for n in range(BURST)))
+
+    await runtime.add(handled.worker)
+    await runtime.fire("all", {})
+    assert handled.numbers == [*range(BURST)]
+
+
+async def test_a_publisher_does_not_wait_where_few_events_wait(runtime):
+    handled, turns = Handled(), 0
+
+    @handled.worker.on_event("all")
+    async def on_all(event, client):
+        nonlocal turns
+
+        def count():
+            nonlocal turns
+            turns += 1
+
+        asyncio.get_running_loop().call_soon(count)
+        for n in range(CROWD - 1):
+            await client.publish("one", {"n": n})
+        assert turns == 0
+
+    await runtime.add(handled.worker)
+    trace = await runtime.fire("all", {})
+    assert trace.ok

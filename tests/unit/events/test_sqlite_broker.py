@@ -273,7 +273,7 @@ async def test_the_journal_counts_what_there_is_no_room_for(stage, caplog):
     await fill_disk(stage.broker)
     await publish_until_full(stage)
     journal = stage.broker.journal
-    journal._max_bytes = 2_500
+    journal._max_bytes = 1_500
     for _ in range(5):
         journal.note_state("demo:w", "x" * 100, None)
     assert journal.lost == 3

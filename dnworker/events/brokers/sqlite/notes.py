@@ -16,8 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from dnworker.core.invocation import Invocation
 from dnworker.core.limits import Limits
-from dnworker.events.damage import is_damage
-from dnworker.events.journal_rows import ROW, insert
+from dnworker.events.journal_rows import insert_entries
 
 if TYPE_CHECKING:
     from dnworker.events.bus import EventBus
@@ -31,7 +30,7 @@ RIDE_SECONDS = 0.25
 ENTRIES_PER_GROUP = 256
 """What is written at once: a publisher may wait for it."""
 
-ENTRY_OVERHEAD = 1_000
+ENTRY_OVERHEAD = 600
 """Bytes of an entry, beside the error and the lines of its invocation."""
 
 
@@ -151,31 +150,8 @@ class BrokerJournal:
         while self._pending and len(self._batch) < ENTRIES_PER_GROUP:
             self._batch.append(self._pending.popleft())
         for table in ("invocations", "states"):
-            rows = [
-                row for name, entry, _ in self._batch if name == table for row in self._rows(table, entry)
-            ]
-            try:
-                insert(connection, table, rows)
-            except sqlite3.Error as exc:
-                if isinstance(exc, sqlite3.OperationalError) or is_damage(exc):
-                    raise
-                for row in rows:  # one that cannot be written must not keep the others from it
-                    self._insert_one(connection, table, row)
-
-    def _rows(self, table: str, entry: tuple[Any, ...]) -> list[tuple[Any, ...]]:
-        try:
-            return [ROW[table](self.run, *entry)]
-        except Exception:  # as above
-            self._leave_out(table)
-            return []
-
-    def _insert_one(self, connection: sqlite3.Connection, table: str, row: tuple[Any, ...]) -> None:
-        try:
-            insert(connection, table, [row])
-        except sqlite3.Error as exc:
-            if isinstance(exc, sqlite3.OperationalError) or is_damage(exc):
-                raise
-            self._leave_out(table)
+            entries = [entry for name, entry, _ in self._batch if name == table]
+            insert_entries(connection, table, self.run, entries, self._leave_out)
 
     def _leave_out(self, table: str) -> None:
         self.lost += 1
