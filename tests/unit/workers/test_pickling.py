@@ -105,7 +105,7 @@ def test_a_plain_state_that_is_nested_deeper_than_the_stack_is_told():
 
 
 def test_a_plain_state_that_another_thread_changes_while_it_is_kept_is_kept_or_told(monkeypatch):
-    names = {number: "x" * 100_000 for number in range(3)}
+    names = dict.fromkeys(range(3), "x" * 100000)
     write = pickling._Bounded.write
 
     def change_first(self, data):
