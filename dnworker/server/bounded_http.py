@@ -347,7 +347,8 @@ class _Exit:
         """Send a part of the answer; its head with what follows, or soon."""
         head, self._head = self._head, None
         if head is not None:
-            # Joined here: until 3.13.5, `writelines` registers the descriptor of a connection that is lost.
+            # Joined here: `writelines` of Python 3.12 and 3.13 never pauses who writes, and registers the
+            # descriptor of a connection that is lost.
             self._protocol.transport.write(head + data)
         elif self._has_begun or data.startswith(CONTINUE):
             self._protocol.transport.write(data)
