@@ -12,7 +12,7 @@ import logging
 import re
 import warnings
 from collections.abc import AsyncGenerator, Mapping, Sequence
-from contextlib import asynccontextmanager
+from contextlib import aclosing, asynccontextmanager
 from contextvars import ContextVar
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, cast
@@ -248,14 +248,16 @@ class LibraryModel:
         try:
             wanted = self._settings(parameters or {}), self._wanted(tools, output)
             try:
-                async for piece in self._pieces(conversation, answer, *wanted):
-                    yield piece
+                async with aclosing(self._pieces(conversation, answer, *wanted)) as pieces:
+                    async for piece in pieces:
+                        yield piece
             except ModelHTTPError as exc:
                 if answer.has_begun or exc.status_code not in _REFUSALS or not conversation.refuse_files():
                     raise
                 log.warning("%s refuses images of tools, or this one: it is asked again without", asked.where)
-                async for piece in self._pieces(conversation, answer, *wanted):
-                    yield piece
+                async with aclosing(self._pieces(conversation, answer, *wanted)) as pieces:
+                    async for piece in pieces:
+                        yield piece
         except Exception as exc:
             outcome = failure_of(exc, asked, has_begun=answer.has_begun, tools=[tool.name for tool in tools])
             raise (outcome if outcome.is_worth_repeating else outcome.failure) from exc

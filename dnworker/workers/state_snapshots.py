@@ -262,7 +262,8 @@ def why_impossible() -> str | None:
 
 def _pickle(state: object) -> bytes:
     if is_plain(state):  # as most are: a thread for each event of a cell costs a millisecond
-        with suppress(RecursionError, pickle.PicklingError):  # nested for a deeper stack than is left here
+        # Nested for a deeper stack than is left here, or changed by another thread meanwhile.
+        with suppress(RuntimeError, pickle.PicklingError):
             return dumps(state, LARGEST)
     return within(SECONDS, lambda: dumps(state, LARGEST))
 

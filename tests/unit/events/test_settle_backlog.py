@@ -8,6 +8,7 @@ import pytest
 
 from dnworker import Runtime, Worker
 from dnworker.core.errors import BrokerError
+from dnworker.events.brokers.base import BEGINNING
 from dnworker.events.brokers.kept.consumer import MOST_EVENTS
 from dnworker.events.brokers.sqlite.broker import SqliteBroker
 
@@ -96,3 +97,21 @@ async def test_a_broker_that_fails_for_a_while_is_waited_for(tmp_path, monkeypat
         await runtime.add(worker_that_notes(handled))
         await runtime.settle()
     assert handled == [0, 1, 2]
+
+
+async def test_what_is_read_of_a_kind_that_is_new_to_a_worker_is_waited_for(tmp_path):
+    broker = GatedBroker(tmp_path / "b.sqlite")
+    broker.gate.set()
+    async with Runtime(port=None, broker=broker) as runtime:
+        consumer = broker.subscribe("demo:w", ["demo.go"], watcher=runtime.history)
+        await runtime.bus.accepted(runtime.publish("demo.added", {}))
+        await runtime.settle()
+        broker.gate.clear()
+        consumer.retarget(["demo.go", "demo.added"], BEGINNING)
+        assert not runtime.history.is_idle()
+        broker.gate.set()
+        event = await anext(consumer)
+        assert event.kind == "demo.added"
+        runtime.history.delivered(event)
+        await runtime.settle()
+        consumer.close()

@@ -224,6 +224,11 @@ async def test_a_bad_request_behind_good_ones_leaves_their_answers_whole(quick):
     assert statuses(await exchange(quick, GOOD * 3 + b"nonsense\r\n\r\n")) == [200] * 3
 
 
+async def test_a_bad_request_behind_one_for_a_head_leaves_the_head_whole(quick):
+    bad = request(POST, HOST, CHUNKED, body=b"-1\r\nx\r\n")
+    assert statuses(await exchange(quick, request(b"HEAD /api/health HTTP/1.1", HOST) + bad)) == [200]
+
+
 async def test_a_large_answer_that_nobody_reads_is_given_up(quick, tmp_path):
     big = tmp_path / "big"
     big.write_bytes(b"x" * 20_000_000)

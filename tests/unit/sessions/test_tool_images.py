@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import base64
 import json
+from contextlib import aclosing, asynccontextmanager
 
 import pytest
+from pydantic_ai.messages import PartStartEvent, TextPart
 
 from dnworker import Runtime, TurnFailedError
 from dnworker.core.tool_files import ToolFile, ToolText
 from dnworker.sessions import model_conversation
+from dnworker.sessions.model_answer import Answer
+from dnworker.sessions.model_endpoint import ModelEndpoint
+from dnworker.sessions.model_library import Library
 from dnworker.sessions.providers import PROVIDERS
 from dnworker.testing import Calls, ModelServer, Refuses, Says
 
@@ -116,3 +121,26 @@ async def test_a_cassette_tells_images_apart_and_has_none(tmp_path):
         runtime.tools.register(lambda: other, name="look")
         with pytest.raises(TurnFailedError, match=r"files\[0\]"):
             await ask(session_id="t", agent="eye", message="what is there?")
+
+
+async def test_an_answer_that_nobody_reads_on_is_closed_at_once(monkeypatch):
+    ended = []
+
+    @asynccontextmanager
+    async def request(*_, **__):
+        async def events():
+            yield PartStartEvent(index=0, part=TextPart("a"))
+
+        try:
+            yield events()
+        finally:
+            ended.append(True)
+
+    monkeypatch.setattr("pydantic_ai.direct.model_request_stream", request)
+    library = Library()
+    endpoint = ModelEndpoint.from_environment(model="openai/gpt-5", api_key="sk-none")
+    model = library.model(endpoint, "gpt-5")
+    async with aclosing(model.stream(model.conversation(), Answer())) as pieces:
+        assert (await anext(pieces)).text == "a"
+    assert ended
+    await library.close()

@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dnworker.core.envelope import EventEnvelope
+from dnworker.workers import pickling
 from dnworker.workers.pickling import PLAIN_MOST, dumps, is_plain
 from dnworker.workers.state_snapshots import Snapshots
 
@@ -101,3 +102,17 @@ def test_a_plain_state_that_is_nested_deeper_than_the_stack_is_told():
         deep = [deep]
     said = Snapshots().take("demo:w", EventEnvelope(seq=1, kind="demo.go", payload={}), 1, {"deep": deep})
     assert said == [] or "deep" in said[0]
+
+
+def test_a_plain_state_that_another_thread_changes_while_it_is_kept_is_kept_or_told(monkeypatch):
+    names = dict.fromkeys(range(3), "x" * 100000)
+    write = pickling._Bounded.write
+
+    def change_first(self, data):
+        names.setdefault(len(names), "y")
+        return write(self, data)
+
+    monkeypatch.setattr(pickling._Bounded, "write", change_first)
+    said = Snapshots().take("demo:w", EventEnvelope(seq=1, kind="demo.go", payload={}), 1, {"names": names})
+    assert "names" in said[0]
+    assert "changed size" in said[0]

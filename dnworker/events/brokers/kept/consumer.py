@@ -369,6 +369,7 @@ class KeptConsumer(GivenEvents):
         """Read on from where the cursor is: events of a new kind come before those that are queued."""
         self._turn += 1
         self._seen, self._mode = self._cursor.handled_to, _Mode.BEHIND
+        self._watched.note_reading(is_reading=True)
         untaken = [given for given in self._open.values() if not given.is_taken]
         self._take_back(untaken)
         self._queue.clear()
