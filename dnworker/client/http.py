@@ -407,9 +407,8 @@ class HttpConnection:
         if (unix := socket_of(self.server_url)) is not None:
             return unix_connect(unix, f"{base}{path}", **how)
         socket: Any = connect(f"{base}{path}", ssl=self._context(), **how)
-        socket.process_redirect = lambda exc: (
-            exc
-        )  # as of requests, none is followed: the token would go along
+        # As of requests, none is followed: the token would go along.
+        socket.process_redirect = lambda exc: exc
         return socket
 
     def _refuse_transport(self) -> None:

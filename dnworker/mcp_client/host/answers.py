@@ -67,7 +67,7 @@ class _Parts:
     def _file(self, what: str, encoded: str) -> str:
         """Take an image that models can be given, and return a line on it."""
         try:
-            data = base64.b64decode(encoded, validate=True)
+            data = base64.b64decode("".join(encoded.split()), validate=True)  # in lines, as of MIME
         except (binascii.Error, ValueError):
             return f"[{what}: {len(encoded):,} characters that are no base64]"
         line = f"{what}: {len(data):,} bytes"

@@ -46,6 +46,12 @@ def test_images_come_beside_the_text_by_the_type_that_they_are_of():
     assert found.files == [ToolFile("image/png", PNG), ToolFile("image/jpeg", b"\xff\xd8\xff1")]
 
 
+def test_an_image_whose_base64_is_broken_into_lines_is_passed_on():
+    lines = base64.encodebytes(PNG).decode()
+    found = answer_of({"content": [image(PNG) | {"data": lines}]}, "do")
+    assert found.files == [ToolFile("image/png", PNG)]
+
+
 def test_images_of_an_error_are_not_passed_on():
     assert answer_of({"content": [image(PNG)], "isError": True}, "do").files == []
 

@@ -11,6 +11,7 @@ import pytest
 
 from dnworker import Runtime
 from dnworker.core.limits import Limits
+from dnworker.server.bounded_http import BoundedHttp
 
 from .raw import GOOD, exchange, raw, read_all, statuses, until_closed
 
@@ -227,6 +228,12 @@ async def test_a_bad_request_behind_good_ones_leaves_their_answers_whole(quick):
 async def test_a_bad_request_behind_one_for_a_head_leaves_the_head_whole(quick):
     bad = request(POST, HOST, CHUNKED, body=b"-1\r\nx\r\n")
     assert statuses(await exchange(quick, request(b"HEAD /api/health HTTP/1.1", HOST) + bad)) == [200]
+
+
+async def test_the_head_of_an_answer_goes_out_where_the_server_stops_at_that_moment(quick, monkeypatch):
+    complete = BoundedHttp.on_response_complete
+    monkeypatch.setattr(BoundedHttp, "on_response_complete", lambda self: (complete(self), self.shutdown()))
+    assert statuses(await exchange(quick, request(b"HEAD /api/health HTTP/1.1", HOST))) == [200]
 
 
 async def test_a_large_answer_that_nobody_reads_is_given_up(quick, tmp_path):

@@ -8,6 +8,7 @@ from __future__ import annotations
 import ast
 from collections.abc import Collection, Iterable, Iterator, Sequence
 
+from dnworker.core.parsing import parse
 from dnworker_jupyter.export.slicing.nodes import find, walk
 from dnworker_jupyter.export.slicing.problems import ExportProblem
 from dnworker_jupyter.export.slicing.slice import Slice
@@ -37,7 +38,7 @@ def as_text(source: str, names: Collection[str] = (ENVELOPE,)) -> str:
     if not any(f"{name}[" in source for name in names):
         return source
     try:
-        tree = ast.parse(source)
+        tree = parse(source)
     except SyntaxError:  # what stood behind a magic
         return source
     lines = source.split("\n")

@@ -13,6 +13,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping
 from types import ModuleType
 
 from dnworker.core import errors
+from dnworker.core.parsing import parse
 from dnworker_jupyter.export.slicing.problems import ExportProblem
 from dnworker_jupyter.export.slicing.slice import Slice
 from dnworker_jupyter.export.slicing.statements import names_of_star
@@ -62,7 +63,7 @@ def carried_module(names: Collection[str]) -> str:
     imports, classes, bodies = defaultdict[str, set[str]](set), set[str](), []
     for module in ordered:
         source = inspect.getsource(module)
-        heads = [node for node in ast.parse(source).body if isinstance(node, ast.Import | ast.ImportFrom)]
+        heads = [node for node in parse(source).body if isinstance(node, ast.Import | ast.ImportFrom)]
         for node in heads:
             names = {alias.name for alias in node.names}
             if isinstance(node, ast.Import):
@@ -99,7 +100,7 @@ def _with_needed(modules: Iterable[ModuleType | None]) -> Iterator[ModuleType]:
     """Yield modules of `dnworker.patterns` and those that they import from."""
     waiting = [module for module in modules if module is not None]
     for module in waiting:
-        for node in ast.parse(inspect.getsource(module)).body:
+        for node in parse(inspect.getsource(module)).body:
             if isinstance(node, ast.ImportFrom) and (node.module or "").startswith(f"{RULES}."):
                 needed = importlib.import_module(node.module or "")
                 if needed not in waiting:

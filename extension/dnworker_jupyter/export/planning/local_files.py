@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
 from dnworker.capability.reading import LONGEST_MODULE, read_bytes
+from dnworker.core.parsing import parse
 from dnworker_jupyter.export.planning.leaks import files_read, texts_bound
 from dnworker_jupyter.export.planning.own_paths import OwnPath, own_paths
 from dnworker_jupyter.export.slicing.requirements import Needs
@@ -61,7 +62,7 @@ def local_code(needs: Needs) -> Iterator[tuple[Path, str, ast.Module]]:
     """Go through the files of local modules that run: file, top-level module, code."""
     for file, module in needs.code.items():
         try:
-            tree = ast.parse(read_bytes(file, LONGEST_MODULE))
+            tree = parse(read_bytes(file, LONGEST_MODULE))
         except (OSError, SyntaxError, ValueError, RecursionError, MemoryError):
             continue  # a problem of the module, which is reported as such
         yield file, module, tree

@@ -15,6 +15,7 @@ from IPython.core.inputtransformer2 import TransformerManager
 
 from dnworker.capability.reading import NotText, UnreadableFile, read_text
 from dnworker.core.errors import UsageError
+from dnworker.core.parsing import parse
 from dnworker_jupyter.export.slicing.python_magics import without_magics
 from dnworker_jupyter.syntax.cell import Cell, LeftOut
 from dnworker_jupyter.syntax.options import Options, WorkerLine, merged, read_worker_line
@@ -213,10 +214,7 @@ def _as_python(text: str) -> str:
 
 @lru_cache(maxsize=4096)
 def _parse(text: str) -> ast.Module:
-    tree: ast.Module = compile(
-        text, "cell", "exec", ast.PyCF_ONLY_AST | ast.PyCF_ALLOW_TOP_LEVEL_AWAIT, dont_inherit=True
-    )
-    return tree
+    return parse(text, "cell", flags=ast.PyCF_ALLOW_TOP_LEVEL_AWAIT)
 
 
 def first_line(node: ast.stmt) -> int:

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any, NamedTuple
 
+from dnworker.core.parsing import parse
 from dnworker_jupyter.export.slicing.knowledge import HANDING_ON, ITERATORS, LOOKING_METHODS, WRAPPERS
 from dnworker_jupyter.export.slicing.nodes import KEPT, children, walk
 from dnworker_jupyter.export.slicing.python_magics import timed_code
@@ -160,7 +161,7 @@ def _names_in(node: ast.AST) -> set[str]:
 
 def _evaluated(text: str) -> ast.expr | None:
     try:
-        return ast.parse(text.strip(), mode="eval").body
+        return parse(text.strip(), mode="eval").body
     except (SyntaxError, ValueError):
         return None
 

@@ -23,6 +23,8 @@ from urllib.request import url2pathname
 
 from packaging.utils import canonicalize_name
 
+from dnworker.core.parsing import parse
+
 _PROJECT_FILES = ("pyproject.toml", "setup.py", "setup.cfg")
 _SOURCE_DIRECTORIES = ("", "src", "lib", "python")
 """Where a project keeps its packages, below its own directory."""
@@ -168,7 +170,7 @@ def _legacy_root(one: Distribution, pointed: Mapping[Path, Path]) -> Path | None
 def _mapped_by(finder: Path) -> list[Path]:
     """Return where a finder of setuptools has its modules, `MAPPING = {"name": "path"}`."""
     try:
-        nodes = ast.parse(finder.read_bytes()).body
+        nodes = parse(finder.read_bytes()).body
     except (OSError, SyntaxError, ValueError):
         return []
     for node in nodes:

@@ -6,6 +6,7 @@ import ast
 import re
 from functools import lru_cache
 
+from dnworker.core.parsing import parse
 from dnworker_jupyter.export.slicing.nodes import KEPT
 
 RUN_PYTHON = frozenset({"time", "prun"})
@@ -69,7 +70,7 @@ def _magic_of(node: ast.stmt) -> tuple[str, str] | None:
 
 def _parse(text: str) -> list[ast.stmt]:
     try:
-        return ast.parse(text).body
+        return parse(text).body
     except SyntaxError:  # it has options of the magic, or is no Python
         return []
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ast
 import sys
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -13,6 +12,7 @@ from packaging.specifiers import SpecifierSet
 from packaging.version import Version
 
 from dnworker.capability.reading import LONGEST_MODULE, UnreadableFile, read_bytes
+from dnworker.core.parsing import parse
 from dnworker_jupyter.export.slicing.asked import Asked
 from dnworker_jupyter.export.slicing.imports import Choice, choices_in, imported_modules
 from dnworker_jupyter.export.slicing.installed import below, installed, owners_of
@@ -177,7 +177,7 @@ class _Resolver:
             return set()
         self._needs.code[file] = top
         try:
-            tree = ast.parse(read_bytes(file, LONGEST_MODULE), str(file))
+            tree = parse(read_bytes(file, LONGEST_MODULE), str(file))
         except (RecursionError, MemoryError):
             self._needs.broken[top] = f"{file}: is nested too deep to be read"
             return set()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import json
 
 import pytest
@@ -9,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from IPython.core.inputtransformer2 import TransformerManager
 
+from dnworker.core import parsing
 from dnworker.core.errors import UsageError
 from dnworker_jupyter.export.slicing.cells import read_cells, read_notebook
 from dnworker_jupyter.syntax.cell import Cell
@@ -52,3 +54,18 @@ def test_a_cell_whose_lines_are_indented_wrongly_is_read_and_is_no_python():
         [cell] = read_cells([Cell(1, text)])
         with pytest.raises(SyntaxError):
             _ = cell.tree
+
+
+def test_a_cell_at_which_python_fails_while_another_thread_parses_is_parsed_again(monkeypatch):
+    tries = []
+
+    def fails_once(*args, **options):
+        tries.append(args)
+        if len(tries) == 1:
+            raise SystemError("AST constructor recursion depth mismatch (before=39, after=33)")
+        return compile(*args, **options)
+
+    monkeypatch.setattr(parsing, "compile", fails_once, raising=False)
+    [cell] = read_cells([Cell(1, "parsed_twice = await again")])
+    assert ast.unparse(cell.tree) == "parsed_twice = await again"
+    assert len(tries) == 2
