@@ -221,6 +221,7 @@ class Parser(argparse.ArgumentParser):
     def __init__(self, magic: str, description: str) -> None:
         super().__init__(prog=magic, description=description, allow_abbrev=False, add_help=False)
         self.add_argument("-h", "--help", action="store_true", help="show this text")
+        self.color = False  # Python 3.14 would colour the text that notebooks show
         self._reading = threading.Lock()  # argparse changes its parser meanwhile, and takes it back
 
     def read(self, words: list[str]) -> argparse.Namespace:
@@ -235,7 +236,7 @@ class Parser(argparse.ArgumentParser):
             return self.parse_intermixed_args(words)
 
     def read_as(self, kind: type[T], words: list[str]) -> T:
-        """Parse the words of a magic's line into a dataclass, which has a field for each option.
+        """Parse the words of a magic's line into a record, which has a field for each option.
 
         Raises:
             UsageError: an option is unknown or has no value.
