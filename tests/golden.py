@@ -66,7 +66,7 @@ def made(name: str) -> dict[str, str]:
 def expected(name: str) -> dict[str, str]:
     """Return the expected side of a pair."""
     root = DATA / name
-    files = sorted(path for path in root.rglob("*") if path.is_file())
+    files = sorted(path for path in root.rglob("*") if path.is_file() and path.suffix != ".pyc")
     return {file.relative_to(root).as_posix(): file.read_text(encoding="utf-8") for file in files}
 
 

@@ -161,7 +161,7 @@ def test_both_sides_are_seen_as_they_come_page_by_page_and_stay_when_it_has_ende
     rows = shown.get_by_role("listitem")
     expect(rows).to_have_count(3)
     newest = rows.first
-    expect(newest.locator(".deployed .alone")).to_contain_text("'total': 90")
+    expect(newest.locator(".deployed .alone")).to_contain_text('"total": 90')
     expect(newest.locator(".notebook .alone")).to_contain_text("'total': 89")
     shown.get_by_role("button", name="Older").click()
     expect(rows).to_have_count(1)

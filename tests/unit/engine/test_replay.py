@@ -164,8 +164,8 @@ async def test_generations_that_differ_are_shown_event_by_event():
     ]
     told = str(await compare(generation("hi"), generation("hello"), events, None))
     assert "ask  #1" in told
-    assert "- on_ask notifies notify {'title': 'hi 1'}" in told
-    assert "+ on_ask notifies notify {'title': 'hello 1'}" in told
+    assert '- on_ask notifies notify {"title": "hi 1"}' in told
+    assert '+ on_ask notifies notify {"title": "hello 1"}' in told
     assert "1 of 3 events differ" in told
 
 
@@ -261,7 +261,7 @@ async def test_a_shadow_may_group_and_subscribe():
         return worker
 
     told = await compare(make, make, [make_envelope("a")], None)
-    assert told.before[1].lines == ["h notifies notify {'title': 'done'}"]
+    assert told.before[1].lines == ['h notifies notify {"title": "done"}']
 
 
 async def test_a_handler_that_startup_registers_takes_part_in_a_comparison():
