@@ -162,7 +162,7 @@ def test_both_sides_are_seen_as_they_come_page_by_page_and_stay_when_it_has_ende
     expect(rows).to_have_count(3)
     newest = rows.first
     expect(newest.locator(".deployed .alone")).to_contain_text('"total": 90')
-    expect(newest.locator(".notebook .alone")).to_contain_text("'total': 89")
+    expect(newest.locator(".notebook .alone")).to_contain_text('"total": 89')
     shown.get_by_role("button", name="Older").click()
     expect(rows).to_have_count(1)
     shown.get_by_role("button", name="Newer").click()
@@ -172,7 +172,7 @@ def test_both_sides_are_seen_as_they_come_page_by_page_and_stay_when_it_has_ende
     run_below(notebook, "%runtime detach")
     still = cell.locator(".jp-RenderedHTMLCommon", has_text="2 different, 2 same")
     still.wait_for()
-    expect(still).to_contain_text("'total': 89")
+    expect(still).to_contain_text('"total": 89')
 
 
 def test_live_is_red_in_widgets_traces_status_and_the_panel_of_a_notebook(notebook, deployed):
