@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Iterable
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 
 from dnworker.core.clock import VirtualClock
 from dnworker.engine.waiting import settle_step
@@ -50,8 +50,7 @@ class VirtualWait:
         finally:
             if looking is not None:
                 looking.cancel()
-                with suppress(asyncio.CancelledError):
-                    await looking
+                await asyncio.wait({looking})  # an interrupt of the cell is not taken for its end
 
     async def _look(self) -> None:
         while not self._is_told:
