@@ -17,6 +17,9 @@ from dnworker.core.text import LineSplitter
 LATE_SECONDS = 0.5
 """An unfinished line of an invocation that has ended waits so long for its end."""
 
+CUT_KEPT = 1_000
+"""Writers whose last line was ended before its newline came, that are remembered."""
+
 KeepLine = Callable[[Invocation, str, str, str], None]
 """Takes the invocation, the source of the line, its level, and the line."""
 
@@ -42,6 +45,8 @@ class InvocationLines:
         self._lines = LineSplitter()
         self._writers: dict[str, dict[_Writer, Invocation]] = {}
         """Who has an unfinished line, by the invocation's id."""
+        self._cut: dict[_Writer, None] = {}
+        """Whose last line was ended before its newline came: that is no line of its own."""
         self._late_ends: set[str] = set()
         """The ids of the invocations whose unfinished lines a timer is going to end."""
         self._lock = threading.RLock()  # a finalizer may write while a thread holds it
@@ -52,6 +57,9 @@ class InvocationLines:
         """Take what an invocation writes; `writer` is who writes for it, else this thread."""
         key = _Writer(invocation.id, source, level, threading.get_ident() if writer is None else writer)
         with self._lock:
+            if key in self._cut:
+                del self._cut[key]
+                text = text.removeprefix("\n")
             whole = self._lines.add(key, text)
             waits = self._lines.has_rest(key)
             if waits:
@@ -82,6 +90,9 @@ class InvocationLines:
             if not writers:
                 del self._writers[invocation.id]
             rests = [(key, line) for key in ended for line in self._lines.end(key)]
+            self._cut |= dict.fromkeys(key for key, _ in rests)
+            while len(self._cut) > CUT_KEPT:
+                del self._cut[next(iter(self._cut))]
         for key, line in rests:
             self._keep(invocation, key.source, key.level, line)
 

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dnworker.core.invocation import Invocation
-from dnworker.engine.invocation_lines import InvocationLines
+from dnworker.engine.invocation_lines import CUT_KEPT, InvocationLines
 
 
 def invocation(outcome: str = "running") -> Invocation:
@@ -114,3 +114,32 @@ def test_every_writer_has_its_own_text_in_its_own_order(pieces):
     for writer in range(3):
         whole = "".join(text for who, text in pieces if who == writer).split("\n")
         assert found.get(str(writer), []) == (whole if whole[-1] else whole[:-1])
+
+
+@given(st.lists(st.sampled_from(["a", "b c"]), min_size=1, max_size=5), st.booleans())
+def test_a_newline_that_comes_after_the_end_ends_the_line_that_was_kept_then(texts, is_more):
+    book, one = Book(late=60), invocation()
+    for text in texts:
+        book.lines.add(one, "stdout", text)
+    one.end("ok")
+    book.lines.end(one)
+    book.lines.add(one, "stdout", "\nmore\n" if is_more else "\n")
+    more = [("stdout", "info", "more")] if is_more else []
+    assert book.kept == [("stdout", "info", "".join(texts)), *more]
+
+
+def test_an_empty_line_of_its_own_stays():
+    book, one = Book(late=60), invocation()
+    book.lines.add(one, "stdout", "a\n")
+    book.lines.end(one)
+    book.lines.add(one, "stdout", "\n")
+    assert book.kept == [("stdout", "info", "a"), ("stdout", "info", "")]
+
+
+def test_few_lines_that_were_ended_are_remembered():
+    book = Book(late=60)
+    for _ in range(CUT_KEPT + 10):
+        one = invocation()
+        book.lines.add(one, "stdout", "a")
+        book.lines.end(one)
+    assert len(book.lines._cut) == CUT_KEPT
