@@ -52,12 +52,7 @@ def walk(node: ast.AST) -> list[ast.AST]:
     """Return a node and all below, each level before the next one, as `ast.walk` does."""
     found = [node]
     for one in found:  # which grows
-        for name in _FIELDS[one.__class__]:
-            value = getattr(one, name, None)
-            if value.__class__ is list:
-                found += [inner for inner in value if isinstance(inner, ast.AST)]
-            elif isinstance(value, ast.AST):
-                found.append(value)
+        found += children(one)
     return found
 
 
