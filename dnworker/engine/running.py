@@ -185,11 +185,14 @@ def running() -> list[Running]:
 
 
 def entries() -> list[tuple[Path, Running]]:
-    """Return the files of the list with what they say, those of dead processes, too; nothing is removed."""
+    """Return the files of the list with what they say, those of dead processes, too; nothing is removed.
+
+    They come by the number of the process, which is mostly the order in which they started.
+    """
     found = []
-    for file in sorted(_home().glob("runtime-*.json")):
+    for file in _home().glob("runtime-*.json"):
         try:
             found.append((file, msgspec.json.decode(read_bytes(file), type=Running)))
         except (OSError, msgspec.MsgspecError, RecursionError):
             continue  # being written, or not a file of this list
-    return found
+    return sorted(found, key=lambda entry: entry[1].pid)

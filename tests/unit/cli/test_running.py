@@ -14,7 +14,7 @@ import pytest
 
 from dnworker import Runtime, UsageError, Worker
 from dnworker.cli.main import main
-from dnworker.engine.running import forget, own_token_file, register, register_notebook, running
+from dnworker.engine.running import Running, forget, own_token_file, register, register_notebook, running
 from dnworker.workers.log_file import LogFiles
 
 
@@ -42,6 +42,16 @@ def test_a_runtime_is_listed_until_it_is_forgotten(home, runtime):
     forget(file)
     assert running() == []
     assert list(file.parent.iterdir()) == []
+
+
+def test_runtimes_are_listed_by_the_numbers_of_their_processes(home, monkeypatch):
+    monkeypatch.setattr(Running, "is_alive", True)
+    directory = home / ".dreadnode" / "dnworker"
+    directory.mkdir(parents=True)
+    for pid in (10000, 9999, 123456):
+        entry = {"url": f"http://127.0.0.1:{pid % 60000}", "pid": pid}
+        (directory / f"runtime-{pid}.json").write_text(json.dumps(entry))
+    assert [one.pid for one in running()] == [9999, 10000, 123456]
 
 
 def test_a_token_file_that_was_planted_as_a_link_is_not_followed(home):
