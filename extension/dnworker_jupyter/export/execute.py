@@ -14,6 +14,7 @@ from typing import Any
 from IPython.core.inputtransformer2 import TransformerManager
 
 from dnworker.core.errors import UsageError
+from dnworker.core.parsing import parse
 from dnworker.core.topology import Topology
 from dnworker_jupyter.export.answers import PROGRESS, request_code
 from dnworker_jupyter.export.fresh_kernel import (
@@ -309,7 +310,7 @@ def loads_extension(source: str) -> bool:
     if "dnworker" not in source:
         return False
     try:
-        tree = ast.parse(TransformerManager().transform_cell(source))
+        tree = parse(TransformerManager().transform_cell(source))
     except (SyntaxError, ValueError):
         return False
     for node in ast.walk(tree):

@@ -297,7 +297,7 @@ class _CapabilityReader:
             return None
         self.problems += reader.problems
         self._made.notes += reader.notes
-        self._requirements.imported |= imported_modules([ast.parse(text)])
+        self._requirements.imported |= imported_modules([parse(text)])
         for module in reader.shared:
             self._take_shared(file.with_name(f"{module}.py"))
         for module in reader.local:

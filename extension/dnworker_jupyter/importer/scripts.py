@@ -8,6 +8,7 @@ import symtable
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 
+from dnworker.core import parsing
 from dnworker_jupyter.export.planning.render import PROVIDED_NAMES
 from dnworker_jupyter.export.slicing.cells import first_line, last_line, read_cells
 from dnworker_jupyter.export.slicing.requirements import is_sdk_module
@@ -69,7 +70,7 @@ class ScriptReader:
                 self.handle = self._variable
             elif self._variable != "worker" and not self.problems:
                 text = self._renamed(text, tree)
-                tree = ast.parse(text)
+                tree = parse(text)
         self._lines = text.split("\n")
         kept = [node for node in tree.body if not (self._runs_worker(node) or self._is_the_worker(node))]
         self._needed = {n.id for node in kept for n in ast.walk(node) if isinstance(n, ast.Name)}
@@ -289,7 +290,7 @@ def parse(text: str) -> ast.Module:
         SyntaxError: the text is not valid Python; for a null byte too, where Python raises ValueError.
     """
     try:
-        return ast.parse(text)
+        return parsing.parse(text)
     except (RecursionError, MemoryError) as exc:
         raise SyntaxError("nested too deep to be read") from exc
     except ValueError as exc:

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from typing import Any
 
 from dnworker.core.errors import DnworkerError, UsageError
+from dnworker.core.parsing import parse
 from dnworker.workers.hints import way_out_in_cell
 from dnworker_jupyter.kernel.cells import CellBook
 from dnworker_jupyter.syntax.cell import Cell
@@ -71,7 +72,7 @@ def _assigns(source: str, name: str) -> bool:
     """Return whether a cell assigns a name at its top level, or imports it."""
     lines = [line for line in source.splitlines() if not line.lstrip().startswith(("%", "!"))]
     try:
-        tree = ast.parse("\n".join(lines))
+        tree = parse("\n".join(lines))
     except (SyntaxError, ValueError, RecursionError, MemoryError):
         return False
     for node in tree.body:

@@ -24,6 +24,7 @@ from dnworker.capability.manifest import (
 )
 from dnworker.core.errors import UsageError
 from dnworker.core.handlers import DECORATORS, HandlerKey, numbered
+from dnworker.core.parsing import parse
 from dnworker.core.schedule import make_schedule
 
 Step = Literal["major", "minor", "patch"]
@@ -143,7 +144,7 @@ def texts_of(files: Mapping[str, bytes]) -> dict[str, str]:
     for path, data in files.items():
         if path.endswith(".py"):
             with contextlib.suppress(SyntaxError, ValueError):  # handlers_in_script raises for scripts
-                found |= _texts(ast.parse(data), found)
+                found |= _texts(parse(data), found)
     return found
 
 
@@ -194,7 +195,7 @@ def handlers_in_script(
         UsageError: the script is not valid Python; names the line.
     """
     try:
-        tree = ast.parse(script)
+        tree = parse(script)
     except SyntaxError as exc:
         raise UsageError(f"{path}, line {exc.lineno}: is no Python: {exc.msg}", code="DN506") from exc
     known = _texts(tree, texts or {})

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from dnworker import compat
+from dnworker.core.parsing import parse
 from dnworker_jupyter.export.planning.carried import CARRIED
 
 _SDK = "dreadnode"
@@ -57,7 +58,7 @@ def planned_of(files: Mapping[str, bytes], path: str, shared: Collection[str] = 
     What it imports of the modules in `shared` counts as its own, and the SDK's classes are dnworker's.
     """
     try:
-        tree = ast.parse(files[path])
+        tree = parse(files[path])
     except (KeyError, SyntaxError, ValueError):
         return Planned()
     planned = Planned()
