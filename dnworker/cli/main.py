@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import shlex
 import sys
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -32,7 +33,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     words = sys.argv[1:] if arguments is None else arguments
     if sorted(words) == ["--json", "--version"]:
         return print_version_json()
-    options = make_parser(is_whole=False).parse_args(words)
+    parser = make_parser(is_whole=False)
+    if misplaced := _before_command(words):
+        parser.error(misplaced)
+    options = parser.parse_args(words)
     command: Command = options.command
     try:
         code = command(options)
@@ -57,6 +61,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if options.json:
             print_json({"ok": False, "error": f"{type(exc).__name__}: {exc}"})
         raise
+
+
+def _before_command(words: Sequence[str]) -> str | None:
+    """Return what is wrong where options of a command stand before it."""
+    place = next((place for place, word in enumerate(words) if word in COMMANDS), 0)
+    before = words[:place]
+    if not before or not before[0].startswith("-") or before[0] in ("-h", "--help", "--version"):
+        return None
+    put_right = shlex.join(["dnworker", words[place], *before, *words[place + 1 :]])
+    return printable(f"options stand after the command: {put_right}")
 
 
 def _leave_stdout() -> None:

@@ -32,6 +32,9 @@ def answered(words, capsys):
         (["tail", "--count", "x"], "argument --count: 'x' is no whole number above 0"),
         (["cursors", "rest"], "did you mean reset?"),
         (["export", "x", "-o", "d", "--topology", "uvx"], "did you mean uv?"),
+        (["--json", "ps"], "dnworker: options stand after the command: dnworker ps --json (DN901)"),
+        (["--url", "http://h", "logs", "-f", "a b"], "dnworker logs --url http://h -f 'a b' (DN901)"),
+        (["-x"], "dnworker: the following arguments are required: COMMAND"),
     ],
 )
 def test_a_word_that_is_not_known_is_wrong_use(words, told, capsys):
