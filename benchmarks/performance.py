@@ -113,7 +113,7 @@ def _below(of: dict[str, Run], most: Run) -> str:
     """Return what stands below the table: how many goals are met, and of which runs other rows are."""
     met = sum(GOALS[key].is_met(run.rows[key]) for key, run in of.items())
     missing = len(GOALS) - len(of)
-    text = f"{met} of {len(GOALS)} goals are met" + (f"; {missing} are not measured." if missing else ".")
+    text = f"{met} of {len(GOALS)} goals are met" + (f"; not measured: {missing}." if missing else ".")
     others = dict.fromkeys(_when(run) for run in of.values() if run is not most)
     text += f"\n\n\\* measured {', or '.join(others)}" if others else ""
     return text + "".join(_floors(of))
