@@ -11,6 +11,7 @@ from typing import Any
 import httpx
 
 from dnworker.client.address import base_of, is_near, resolve_url, socket_of
+from dnworker.client.by_loop import ByLoop
 from dnworker.client.connection import TurnEvents, checked, encode_fields, in_path, read_answer
 from dnworker.client.event_stream import NO_GROUPS, EventStream
 from dnworker.client.socket import InteractiveSocket
@@ -89,10 +90,7 @@ class HttpConnection:
         self._tls = tls
         self._token = auth_token
         self._transport = transport
-        self._http: httpx.AsyncClient | None = None
-        self._sender: httpx.AsyncBaseTransport  # what it sends by, from `_client` on
-        self._at_once = asyncio.Semaphore(AT_ONCE)
-        self._socket: InteractiveSocket | None = None
+        self._open = ByLoop(AT_ONCE)
         self.has_groups = True
         self._lacks: set[str] = set()  # what the runtime does not have, and was told of
 
@@ -148,12 +146,7 @@ class HttpConnection:
 
     async def close(self) -> None:
         """Close the HTTP client and the interactive socket."""
-        socket, self._socket = self._socket, None
-        if socket is not None:
-            await socket.close()
-        http, self._http = self._http, None
-        if http is not None:
-            await http.aclose()
+        await self._open.close()
 
     async def publish(
         self, kind: str, payload: dict[str, Any], session_id: str | None, dedupe: str | None = None
@@ -280,7 +273,7 @@ class HttpConnection:
             content=content,
             extensions=None if timeout is None else {"timeout": httpx.Timeout(timeout).as_dict()},
         )
-        async with self._at_once:
+        async with self._open.here().at_once:
             return read_answer(await self._send(request))
 
     async def _send(self, request: httpx.Request) -> httpx.Response:
@@ -291,7 +284,7 @@ class HttpConnection:
         """
         self._client()
         try:
-            response = await self._sender.handle_async_request(request)
+            response = await self._open.here().sender.handle_async_request(request)
             response.request = request
             try:
                 await response.aread()
@@ -357,23 +350,26 @@ class HttpConnection:
         await self._interactive().unwatch(session_id)
 
     def _client(self) -> httpx.AsyncClient:
-        if self._http is None:
-            self._sender = self._transport or self._made_transport()
+        here = self._open.here()
+        if here.http is None:
+            here.sender = self._transport or self._made_transport()
             # trust_env off: a proxy must not see the token of a runtime on this machine.
-            self._http = httpx.AsyncClient(
+            here.http = httpx.AsyncClient(
                 base_url=base_of(self.server_url),
-                transport=self._sender,
+                transport=here.sender,
                 timeout=None,  # noqa: S113  a turn takes as long as it takes
                 trust_env=False,
             )
-        return self._http
+        return here.http
 
     def _made_transport(self) -> httpx.AsyncBaseTransport:
         # An empty context where there is no TLS: httpx would read a file of 300 KB for its own.
         tls = self._context() or ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
         path = socket_of(self.server_url)
+        # A later loop is mostly `asyncio.run` of one request in a thread, which would leave it open.
+        idle = IDLE if self._open.here().is_first else 0
         limits = httpx.Limits(
-            max_connections=AT_ONCE, max_keepalive_connections=IDLE, keepalive_expiry=IDLE_SECONDS
+            max_connections=AT_ONCE, max_keepalive_connections=idle, keepalive_expiry=IDLE_SECONDS
         )
         return httpx.AsyncHTTPTransport(verify=tls, trust_env=False, uds=path, limits=limits)
 
@@ -387,10 +383,11 @@ class HttpConnection:
         return {"Authorization": f"Bearer {token}"} if (token := self.token) else {}
 
     def _interactive(self) -> InteractiveSocket:
-        if self._socket is None:
+        here = self._open.here()
+        if here.socket is None:
             self._refuse_transport()
-            self._socket = InteractiveSocket(lambda: self.open_socket("/api/ws"), self.server_url)
-        return self._socket
+            here.socket = InteractiveSocket(lambda: self.open_socket("/api/ws"), self.server_url)
+        return here.socket
 
     def open_socket(self, path: str) -> Any:
         """Open a WebSocket: what websockets' `connect` returns, to be awaited or entered."""

@@ -49,6 +49,7 @@ from dnworker.core.side_threads import SideThreads
 from dnworker.core.text import is_valid_text
 from dnworker.engine import starting, waiting
 from dnworker.engine.added_agents import with_added
+from dnworker.engine.any_loop import AnyLoop
 from dnworker.engine.capabilities import CapabilityCollection
 from dnworker.engine.capability import Capability
 from dnworker.engine.catalog import Catalog
@@ -1128,8 +1129,9 @@ class Engine:
         """
         name = f"{capability}:{worker}" if worker is not None else ""
         direct = DirectConnection(self, name)
+        own = direct if worker is None else SwitchedConnection(direct, name, self.switch)
         return RuntimeClient.over(
-            direct if worker is None else SwitchedConnection(direct, name, self.switch),
+            AnyLoop(own, self),
             server_url=self.url or "",
             notify_source=f"capability.{capability}" if capability else None,
             labels={"worker": [worker]} if worker else None,

@@ -79,6 +79,8 @@ class BoundedHttp(HttpToolsProtocol):
         self._head_bytes = 0
         self._refusal: Refusal | None = None
         self._is_deaf = False
+        self._ignores_upgrade = False
+        self._is_reading_anew = False
 
         # What is answered, and whether the connection may go on afterwards.
         self._answering: RequestResponseCycle | None = None
@@ -112,31 +114,57 @@ class BoundedHttp(HttpToolsProtocol):
             self._begin_head()
         self._pending += len(data)
         try:
-            self.parser.feed_data(data)
-        except httptools.HttpParserUpgrade:
-            if self._should_upgrade():
-                self.handle_websocket_upgrade()
+            while data:
+                data = self._parse(data)
         except httptools.HttpParserError as exc:
             self._refuse(self._refusal or Refusal(400, f"this is no HTTP request: {exc}"))
         else:
             if self._pending > self._limits.header_bytes:
                 self._refuse(self._too_large())
 
+    def _parse(self, data: bytes) -> bytes:
+        """Parse a part, and return what is left of it: the body of a request that wants another protocol.
+
+        Java's `HttpClient` and `curl --http2` ask by `Upgrade: h2c`. A server may ignore that (RFC
+        9110, 7.8), but the parser takes what follows the head for the other protocol.
+        """
+        try:
+            self.parser.feed_data(data)
+        except httptools.HttpParserUpgrade as exc:
+            if not self._ignores_upgrade:
+                self.handle_websocket_upgrade()
+                return b""
+            self._ignores_upgrade = False
+            framing = [one for one in self.headers if one[0] in (b"content-length", b"transfer-encoding")]
+            self.parser = httptools.HttpRequestParser(self)
+            self._is_reading_anew = True
+            head = b"".join(b"%b: %b\r\n" % one for one in framing)
+            self.parser.feed_data(b"POST / HTTP/1.1\r\n" + head + b"\r\n")
+            self._is_reading_anew = False
+            return data[exc.args[0] :]
+        return b""
+
     # -- what the parser calls -------------------------------------------------------------------------
 
     def on_message_begin(self) -> None:
         """Begin a request."""
+        if self._is_reading_anew:
+            return
         super().on_message_begin()
         self._begin_head()
 
     def on_url(self, url: bytes) -> None:
         """Take a part of the target."""
+        if self._is_reading_anew:
+            return
         super().on_url(url)
         if len(self.url) > TARGET_BYTES:
             raise self._refused(Refusal(414, f"the request target is over {TARGET_BYTES:,} bytes"))
 
     def on_header(self, name: bytes, value: bytes) -> None:
         """Take a header; one that comes after the body is counted, and left out (RFC 9110, 6.5.1)."""
+        if self._is_reading_anew:
+            return
         self._head_bytes += len(name) + len(value) + 4
         if self._head_bytes > self._limits.header_bytes:
             raise self._refused(self._too_large())
@@ -149,6 +177,8 @@ class BoundedHttp(HttpToolsProtocol):
 
     def on_headers_complete(self) -> None:
         """Check the request, then begin to answer it or put it behind those before it."""
+        if self._is_reading_anew:
+            return
         version, method = self.parser.get_http_version(), self.parser.get_method()
         problem = request_problem(version, method, self.headers)
         if problem is not None:
@@ -161,6 +191,7 @@ class BoundedHttp(HttpToolsProtocol):
             self._check_handshake(version, method)
             super().on_headers_complete()
             return
+        self._ignores_upgrade = upgrades
         if len(self.pipeline) >= PIPELINED:
             raise self._refused(Refusal(429, f"more than {PIPELINED} requests wait for their answers"))
         self._phase, self._pending, self._head_bytes = Phase.BODY, 0, 0
@@ -169,7 +200,7 @@ class BoundedHttp(HttpToolsProtocol):
         self._exit = _Exit(self)
         self.cycle.transport = cast(asyncio.Transport, self._exit)
         # Until the body is there: an answer that does not wait for it ends the connection.
-        self._keeps_alive = self.cycle.keep_alive and not upgrades
+        self._keeps_alive = self.cycle.keep_alive
         self.cycle.keep_alive = False
 
     def on_body(self, body: bytes) -> None:
@@ -179,7 +210,9 @@ class BoundedHttp(HttpToolsProtocol):
         super().on_body(body)
 
     def on_message_complete(self) -> None:
-        """End a request."""
+        """End a request; the body of one whose upgrade is ignored is still to come."""
+        if self._ignores_upgrade:
+            return
         super().on_message_complete()
         if self._phase is Phase.BODY and not self.cycle.response_started:
             self.cycle.keep_alive = self._keeps_alive
@@ -308,6 +341,8 @@ class BoundedHttp(HttpToolsProtocol):
         Raises:
             Refusal: it has a body, is too long, or comes before an answer is complete.
         """
+        # Java's client says of its GET that it has no body; the WebSocket library knows no such header.
+        self.headers[:] = [one for one in self.headers if one != (b"content-length", b"0")]
         names = {name for name, _ in self.headers}
         if method != b"GET" or version != "1.1" or names & {b"content-length", b"transfer-encoding"}:
             raise self._refused(Refusal(400, "a WebSocket handshake is a GET of HTTP/1.1 without a body"))

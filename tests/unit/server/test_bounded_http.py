@@ -270,3 +270,35 @@ async def test_a_client_that_reads_slowly_gets_all_of_its_answer(quick, tmp_path
 async def test_an_upgrade_that_is_not_known_is_ignored(quick, upgrade):
     answer = await exchange(quick, request(GET, HOST, b"Connection: Upgrade", b"Upgrade: " + upgrade))
     assert statuses(answer) == [200]
+
+
+H2C = (b"Connection: Upgrade, HTTP2-Settings", b"Upgrade: h2c", b"HTTP2-Settings: AAMAAABk")
+"""What Java's HttpClient and `curl --http2` send with their first request."""
+
+
+@pytest.mark.parametrize("cut", [1, 7, 10_000], ids=lambda size: f"parts of {size}")
+@pytest.mark.parametrize("is_chunked", [False, True], ids=["length", "chunked"])
+async def test_the_body_of_a_request_whose_upgrade_is_ignored_is_read_and_the_connection_goes_on(
+    quick, is_chunked, cut
+):
+    body = b'{"kind": "from.java", "payload": {"n": 1}}'
+    framing = CHUNKED if is_chunked else b"Content-Length: %d" % len(body)
+    sent = b"%x\r\n%b\r\n0\r\nX-Trailer: 1\r\n\r\n" % (len(body), body) if is_chunked else body
+    both = request(POST, HOST, TOKEN.strip(), framing, *H2C, body=sent) + request(
+        GET, HOST, b"Connection: close"
+    )
+    async with raw(quick) as (reader, writer):
+        for start in range(0, len(both), cut):
+            writer.write(both[start : start + cut])
+            await writer.drain()
+            await asyncio.sleep(0)
+        answer = await read_all(reader)
+    assert statuses(answer) == [200, 200]
+    (event,) = [one for one in quick.bus.kept(None, 0) if one.kind == "from.java"]
+    assert event.payload == {"n": 1}
+
+
+async def test_limits_hold_for_a_body_behind_an_upgrade_that_is_ignored(quick):
+    length = b"Content-Length: 5"
+    answer = await exchange(quick, request(POST, HOST, TOKEN.strip(), length, *H2C, body=b"{"))
+    assert statuses(answer) == [408]

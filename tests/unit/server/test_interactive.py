@@ -415,7 +415,7 @@ async def test_a_waiting_turn_survives_a_broken_socket(runtime):
     async with RuntimeClient(runtime.url, auth_token="s3cret") as client:
         turn = asyncio.create_task(client.run_turn(session_id="s", message="a"))
         await anext(runtime.bus.subscribe(["turn.event"]))
-        socket = client._connection._socket
+        socket = client._connection._interactive()
         while socket._watched.get("s") is None:  # until an event has reached the client
             await asyncio.sleep(0)
         await socket._socket.close()
@@ -435,7 +435,7 @@ async def test_a_restarted_runtime_that_has_counted_as_far_does_not_hide_a_lost_
     async with RuntimeClient(first.url, auth_token="t") as client:
         turn = asyncio.create_task(client.run_turn(session_id="s", message="a"))
         await anext(first.bus.subscribe(["turn.event"]))
-        socket = client._connection._socket
+        socket = client._connection._interactive()
         while socket._watched.get("s") is None:
             await asyncio.sleep(0)
         first.turns.stop = lambda: asyncio.sleep(0)
@@ -492,7 +492,7 @@ async def test_a_turn_whose_runtime_was_started_anew_ends_with_an_error(unused_t
     async with RuntimeClient(first.url, auth_token="t") as client:
         turn = asyncio.create_task(client.run_turn(session_id="s", message="a"))
         await anext(first.bus.subscribe(["turn.event"]))
-        socket = client._connection._socket
+        socket = client._connection._interactive()
         while socket._watched.get("s") is None:
             await asyncio.sleep(0)
         first.turns.stop = lambda: asyncio.sleep(0)  # as after a kill: nobody tells the client

@@ -1,0 +1,76 @@
+"""`ByLoop`: what a client has open on each event loop that uses it; used by `http`.
+
+Connections belong to the loop that opened them: one that another thread's `asyncio.run` has left behind fails
+with "Event loop is closed" for everybody who gets it from a shared pool.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import httpx
+
+    from dnworker.client.socket import InteractiveSocket
+
+
+class OnLoop:
+    """What is open on one loop.
+
+    Attributes: `loop`, `is_first` (whether the client was used on no loop before), `at_once` (a semaphore of
+    requests), `sender` (what requests go out by), `http` (a client over it) and `socket` (for commands), the
+    last two None until something needs them.
+    """
+
+    __slots__ = ("at_once", "http", "is_first", "loop", "sender", "socket")
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, at_once: int, *, is_first: bool) -> None:
+        self.loop = loop
+        self.is_first = is_first
+        self.at_once = asyncio.Semaphore(at_once)
+        self.sender: httpx.AsyncBaseTransport
+        self.http: httpx.AsyncClient | None = None
+        self.socket: InteractiveSocket | None = None
+
+    async def close(self) -> None:
+        """Close what is open; to be awaited on this loop."""
+        socket, self.socket = self.socket, None
+        if socket is not None:
+            await socket.close()
+        http, self.http = self.http, None
+        if http is not None:
+            await http.aclose()
+
+
+class ByLoop:
+    """What is open on each loop; what belongs to loops that are closed is let go."""
+
+    def __init__(self, at_once: int) -> None:
+        self._at_once = at_once
+        self._is_used = False
+        self._newest: OnLoop | None = None  # of the loop that asked last: nearly always the only one
+        self._all: dict[asyncio.AbstractEventLoop, OnLoop] = {}
+
+    def here(self) -> OnLoop:
+        """Return what is open on the running loop."""
+        loop, newest = asyncio.get_running_loop(), self._newest
+        if newest is not None and newest.loop is loop:
+            return newest
+        found = self._all.get(loop)
+        if found is None:
+            for other in [one for one in list(self._all) if one.is_closed()]:
+                self._all.pop(other, None)
+            found = self._all[loop] = OnLoop(loop, self._at_once, is_first=not self._is_used)
+            self._is_used = True
+        self._newest = found
+        return found
+
+    async def close(self) -> None:
+        """Close what is open on the running loop, and have other loops that run close theirs."""
+        opened, self._all, self._newest = list(self._all.values()), {}, None
+        for one in opened:
+            if one.loop is asyncio.get_running_loop():
+                await one.close()
+            elif one.loop.is_running():
+                asyncio.run_coroutine_threadsafe(one.close(), one.loop)
