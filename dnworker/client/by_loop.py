@@ -10,8 +10,7 @@ import asyncio
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    import httpx
-
+    from dnworker.client.sender import Sender
     from dnworker.client.socket import InteractiveSocket
 
 
@@ -19,18 +18,17 @@ class OnLoop:
     """What is open on one loop.
 
     Attributes: `loop`, `is_first` (whether the client was used on no loop before), `at_once` (a semaphore of
-    requests), `sender` (what requests go out by), `http` (a client over it) and `socket` (for commands), the
-    last two None until something needs them.
+    requests), `sender` (what requests go out by) and `socket` (for commands), the last two None until they are
+    needed.
     """
 
-    __slots__ = ("at_once", "http", "is_first", "loop", "sender", "socket")
+    __slots__ = ("at_once", "is_first", "loop", "sender", "socket")
 
     def __init__(self, loop: asyncio.AbstractEventLoop, at_once: int, *, is_first: bool) -> None:
         self.loop = loop
         self.is_first = is_first
         self.at_once = asyncio.Semaphore(at_once)
-        self.sender: httpx.AsyncBaseTransport
-        self.http: httpx.AsyncClient | None = None
+        self.sender: Sender | None = None
         self.socket: InteractiveSocket | None = None
 
     async def close(self) -> None:
@@ -38,9 +36,9 @@ class OnLoop:
         socket, self.socket = self.socket, None
         if socket is not None:
             await socket.close()
-        http, self.http = self.http, None
-        if http is not None:
-            await http.aclose()
+        sender, self.sender = self.sender, None
+        if sender is not None:
+            await sender.aclose()
 
 
 class ByLoop:

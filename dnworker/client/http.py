@@ -1,4 +1,4 @@
-"""`HttpConnection`: the connection of a client in another process; HTTP by httpx, events by WebSocket."""
+"""`HttpConnection`: the connection of a client in another process; requests by HTTP, events by WebSocket."""
 
 from __future__ import annotations
 
@@ -6,14 +6,16 @@ import asyncio
 import logging
 import ssl
 from collections.abc import AsyncIterator, Collection, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import httpx
+import msgspec
 
 from dnworker.client.address import base_of, is_near, resolve_url, socket_of
 from dnworker.client.by_loop import ByLoop
 from dnworker.client.connection import TurnEvents, checked, encode_fields, in_path, read_answer
 from dnworker.client.event_stream import NO_GROUPS, EventStream
+from dnworker.client.pool import Pool
+from dnworker.client.sender import Answer, Request, Sender, address_of
 from dnworker.client.socket import InteractiveSocket
 from dnworker.client.tls import client_context
 from dnworker.client.tokens import resolve_token, way_to_token
@@ -21,6 +23,9 @@ from dnworker.client.unreachable import unreachable
 from dnworker.core.envelope import RECONNECTED, EventEnvelope
 from dnworker.core.errors import RuntimeUnavailable
 from dnworker.core.invocation import current_invocation
+
+if TYPE_CHECKING:
+    import httpx
 
 log = logging.getLogger("dnworker.client")
 
@@ -47,12 +52,12 @@ LARGEST_FRAME = 32 * 1024 * 1024
 AS_CLIENT = {
     "Accept": "*/*",
     "Accept-Encoding": "gzip, deflate",
-    "User-Agent": f"python-httpx/{httpx.__version__}",
+    "User-Agent": "dnworker",
 }
-"""What httpx says of itself: proxies may refuse who says nothing."""
+"""What a client says of itself: proxies may refuse who says nothing."""
 
 AT_ONCE = 100
-"""Requests at a time, as many as the pool has connections: it looks at all that wait for each that ends."""
+"""Requests at a time, and so connections to a server."""
 
 IDLE = 20
 """Connections that are kept open for the next requests."""
@@ -108,13 +113,8 @@ class HttpConnection:
         timeout = 1.0 if is_near(self.server_url) else 15.0
         deadline = asyncio.get_running_loop().time() + READY_BUDGET
         while True:
-            try:
-                response = await self._client().get("/api/ready", timeout=timeout)
-            except httpx.ReadTimeout:
-                response = None
-            except httpx.TransportError as exc:
-                raise unreachable(self.server_url, exc) from exc
-            if response is not None and await self._is_ready(response, timeout):
+            answer = await self._looked("/api/ready", timeout)
+            if answer is not None and await self._is_ready(answer, timeout):
                 return
             if asyncio.get_running_loop().time() > deadline:
                 raise RuntimeUnavailable(
@@ -122,30 +122,45 @@ class HttpConnection:
                 )
             await asyncio.sleep(READY_POLL)
 
-    async def _is_ready(self, response: httpx.Response, timeout: float) -> bool:
-        match response.status_code:
+    async def _looked(self, path: str, timeout: float) -> Answer | None:
+        """Return what is answered at an endpoint; None where that takes too long.
+
+        Raises:
+            RuntimeUnavailable: nothing can be reached there.
+        """
+        try:
+            return await self._sender.send(self._request("GET", path, timeout=timeout))
+        except Exception as exc:
+            import httpx  # not before something fails
+
+            if isinstance(exc, httpx.ReadTimeout):
+                return None
+            if isinstance(exc, httpx.TransportError):
+                raise unreachable(self.server_url, exc) from exc
+            raise
+
+    async def _is_ready(self, answer: Answer, timeout: float) -> bool:
+        match answer.status:
             case 200:
                 return True
-            case 400 if any(text in response.text for text in TLS_HERE):
+            case 400 if any(text in answer.text for text in TLS_HERE):
                 address = "https://" + self.server_url.partition("://")[2]
                 text = f"{self.server_url} speaks TLS; give its address as {address}"
                 raise RuntimeUnavailable(text, code="DN906")
             case 404:
-                health = await self._client().get("/api/health", timeout=timeout)
-                if health.status_code == 200:
+                health = await self._looked("/api/health", timeout)
+                if health is not None and health.status == 200:
                     return True
             case 503:
-                stage = _stage(response)
+                stage = _stage(answer)
                 if stage == "failed":
                     raise RuntimeUnavailable(f"the runtime at {self.server_url} failed to start")
                 if stage is not None:
                     return False
-        raise RuntimeUnavailable(
-            f"{self.server_url}/api/ready answered {response.status_code}; is a runtime there?"
-        )
+        raise RuntimeUnavailable(f"{self.server_url}/api/ready answered {answer.status}; is a runtime there?")
 
     async def close(self) -> None:
-        """Close the HTTP client and the interactive socket."""
+        """Close all connections and the interactive socket, of each loop."""
         await self._open.close()
 
     async def publish(
@@ -167,8 +182,10 @@ class HttpConnection:
             while is_first is None:  # another is in the body for longer than a request waits
                 answer = await self.request("POST", "/api/once", body={"key": key, "claim": claim})
                 is_first = answer["first"]
-        except httpx.HTTPStatusError as exc:
-            if exc.response.status_code not in (404, 405):
+        except Exception as exc:
+            import httpx  # not before something fails
+
+            if not isinstance(exc, httpx.HTTPStatusError) or exc.response.status_code not in (404, 405):
                 raise
             self._note_lack("once(...)", "the body of the same key runs again")
             return True
@@ -260,40 +277,32 @@ class HttpConnection:
             httpx.TransportError: it cannot be reached.
         """
         content = None if body is None else encode_fields(body)
-        headers = AS_CLIENT | self._headers()
-        if content is not None:
-            headers["Content-Type"] = "application/json"
+        headers = {} if content is None else {"Content-Type": "application/json"}
         if (cause := current_invocation.get()) is not None:
             headers["traceparent"] = cause.traceparent
-        request = httpx.Request(
-            method,
-            f"{base_of(self.server_url)}{path}",
-            params=checked(query),
-            headers=headers,
-            content=content,
-            extensions=None if timeout is None else {"timeout": httpx.Timeout(timeout).as_dict()},
-        )
+        request = self._request(method, path, query=query, headers=headers, content=content, timeout=timeout)
         async with self._open.here().at_once:
-            return read_answer(await self._send(request))
+            return _read(request, await self._sender.send(request))
 
-    async def _send(self, request: httpx.Request) -> httpx.Response:
-        """Send a request and return the answer, read to its end.
+    def _request(
+        self,
+        method: str,
+        path: str,
+        *,
+        query: Mapping[str, Any] | None = None,
+        headers: Mapping[str, str] | None = None,
+        content: bytes | None = None,
+        timeout: float | None = None,
+        most: int | None = None,
+    ) -> Request:
+        """Return a request of this client.
 
-        By the transport alone: what `AsyncClient` adds (redirects, cookies, logins) is wanted nowhere here,
-        and costs a quarter of a request.
+        Raises:
+            Invalid: a text of the query has a lone surrogate; names the field.
         """
-        self._client()
-        try:
-            response = await self._open.here().sender.handle_async_request(request)
-            response.request = request
-            try:
-                await response.aread()
-            finally:
-                await response.aclose()
-        except httpx.RequestError as exc:
-            exc.request = request
-            raise
-        return response
+        address = address_of(base_of(self.server_url), path, checked(query))
+        named = AS_CLIENT | self._headers() | dict(headers or {})
+        return Request(method, address, named, content, timeout, most)
 
     async def read(self, path: str, query: Mapping[str, Any], *, most: int, seconds: float) -> bytes:
         """Return what an endpoint answers that may be of another program, and have no end.
@@ -308,22 +317,17 @@ class HttpConnection:
             RuntimeUnavailable: it has more bytes.
             httpx.HTTPStatusError, httpx.TransportError: as of `request`.
         """
-        headers = self._headers() | {"Accept-Encoding": "identity"}  # so that little cannot become much
-        async with (
-            asyncio.timeout(seconds),
-            self._client().stream("GET", path, params=checked(query), headers=headers) as response,
-        ):
-            body = bytearray()
-            async for piece in response.aiter_raw():
-                body += piece
-                if len(body) > most:
-                    raise RuntimeUnavailable(
-                        f"{self.server_url} answers with over {most // 1_000_000} MB; is a runtime there?"
-                    )
-            if not response.is_success:
-                status, asked, head = response.status_code, response.request, response.headers
-                read_answer(httpx.Response(status, headers=head, content=bytes(body), request=asked))
-        return bytes(body)
+        headers = {"Accept-Encoding": "identity"}  # so that little cannot become much
+        request = self._request("GET", path, query=query, headers=headers, most=most)
+        async with asyncio.timeout(seconds):
+            answer = await self._sender.send(request)
+        if len(answer.content) > most:
+            raise RuntimeUnavailable(
+                f"{self.server_url} answers with over {most // 1_000_000} MB; is a runtime there?"
+            )
+        if not 200 <= answer.status < 300:
+            _read(request, answer)
+        return answer.content
 
     def open_interactive(self) -> Any:
         """Open a socket for commands: what websockets' `connect` returns, to be awaited or entered."""
@@ -349,29 +353,22 @@ class HttpConnection:
         """Unsubscribe."""
         await self._interactive().unwatch(session_id)
 
-    def _client(self) -> httpx.AsyncClient:
+    @property
+    def _sender(self) -> Sender:
+        """What sends requests on this loop; made with the first."""
         here = self._open.here()
-        if here.http is None:
-            here.sender = self._transport or self._made_transport()
-            # trust_env off: a proxy must not see the token of a runtime on this machine.
-            here.http = httpx.AsyncClient(
-                base_url=base_of(self.server_url),
-                transport=here.sender,
-                timeout=None,  # noqa: S113  a turn takes as long as it takes
-                trust_env=False,
-            )
-        return here.http
+        if here.sender is None:
+            here.sender = self._made_sender(is_first=here.is_first)
+        return here.sender
 
-    def _made_transport(self) -> httpx.AsyncBaseTransport:
-        # An empty context where there is no TLS: httpx would read a file of 300 KB for its own.
-        tls = self._context() or ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-        path = socket_of(self.server_url)
-        # A later loop is mostly `asyncio.run` of one request in a thread, which would leave it open.
-        idle = IDLE if self._open.here().is_first else 0
-        limits = httpx.Limits(
-            max_connections=AT_ONCE, max_keepalive_connections=idle, keepalive_expiry=IDLE_SECONDS
-        )
-        return httpx.AsyncHTTPTransport(verify=tls, trust_env=False, uds=path, limits=limits)
+    def _made_sender(self, *, is_first: bool) -> Sender:
+        if self._transport is not None:
+            from dnworker.client.over_transport import OverTransport  # imports httpx, which takes long
+
+            return OverTransport(self._transport)
+        # A later loop is mostly `asyncio.run` of one request in a thread, which would leave connections open.
+        idle, path = IDLE if is_first else 0, socket_of(self.server_url)
+        return Pool(path=path, tls=self._context(), idle=idle, idle_seconds=IDLE_SECONDS)
 
     def _context(self) -> ssl.SSLContext | None:
         """Return how certificates are checked; None where the address needs none."""
@@ -413,9 +410,20 @@ class HttpConnection:
             raise RuntimeError("an injected httpx transport carries no WebSocket; events need a real runtime")
 
 
-def _stage(response: httpx.Response) -> str | None:
+def _read(request: Request, answer: Answer) -> Any:
+    """Return the JSON of an answer.
+
+    Raises:
+        httpx.HTTPStatusError: as of `read_answer`.
+    """
+    if answer.is_plain:
+        return msgspec.json.decode(answer.content)
+    return read_answer(answer.for_httpx(request))
+
+
+def _stage(answer: Answer) -> str | None:
     try:
-        stage = response.json().get("stage")
+        stage = msgspec.json.decode(answer.content).get("stage")
     except (ValueError, AttributeError):
         return None
     return stage if isinstance(stage, str) else None

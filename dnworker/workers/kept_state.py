@@ -308,8 +308,6 @@ async def kept_by_runtime(
     Raises:
         RuntimeUnavailable: the runtime does not give it.
     """
-    import httpx
-
     from dnworker.workers.recorders import LoggingRecorder
 
     async def save(data: bytes) -> None:
@@ -323,7 +321,11 @@ async def kept_by_runtime(
         return kept, recorder
     try:
         data = msgspec.json.encode((await connection.request("GET", PATH))["state"])
-    except httpx.HTTPError as exc:
+    except Exception as exc:
+        import httpx  # not before something fails
+
+        if not isinstance(exc, httpx.HTTPError):
+            raise
         raise RuntimeUnavailable(
             f"the runtime does not give the state that it keeps: {exc}", code="DN712"
         ) from exc

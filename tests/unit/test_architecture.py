@@ -96,7 +96,7 @@ NOTEBOOK_ONLY = {
     "jupyter_client",
     "dnworker_jupyter",
 }
-BASE = {"httpx", "msgspec", "websockets", "croniter"}
+BASE = {"h11", "httpx", "msgspec", "websockets", "croniter"}
 
 
 def folder_of(module: str) -> tuple[str, str]:

@@ -21,9 +21,12 @@ import os
 import sys
 import types
 from collections.abc import Callable
-from importlib.abc import Loader, MetaPathFinder
 
-# Not pathlib: every worker process pays for what is imported here.
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from importlib.abc import Loader
+
+# Every worker process pays for what is imported here: not pathlib, which importlib.abc imports too.
 # ruff: noqa: PTH100, PTH118, PTH119, PTH120, PTH113, PTH206
 
 HERE = os.path.dirname(os.path.abspath(__file__))
@@ -59,7 +62,7 @@ def give_package(script: str) -> None:
         sys.modules["__main__"].__package__ = name
 
 
-class Fallback(MetaPathFinder):
+class Fallback:
     """Asked last: installs dnworker's aliases when `dreadnode` is imported and not installed."""
 
     def find_spec(
@@ -84,7 +87,7 @@ class Fallback(MetaPathFinder):
         return importlib.util.find_spec(fullname)
 
 
-class WhenImported(MetaPathFinder):
+class WhenImported:
     """Waits for a module, and changes it right after it was executed.
 
     What fails in that is said on the worker's log, and harms nothing else.
@@ -114,11 +117,11 @@ class WhenImported(MetaPathFinder):
         if spec is None or spec.loader is None or not hasattr(spec.loader, "exec_module"):
             return None  # asked again at the next attempt
         sys.meta_path.remove(self)
-        spec.loader = ThenChange(spec.loader, self._change)
+        spec.loader = ThenChange(spec.loader, self._change)  # type: ignore[assignment]  # has all that is called
         return spec
 
 
-class ThenChange(Loader):
+class ThenChange:
     """Loads a module by its real loader, which may be that of others too, and changes it then."""
 
     def __init__(self, loader: Loader, change: Callable[[types.ModuleType], None]) -> None:

@@ -1,0 +1,305 @@
+"""`Pool`: sends HTTP/1.1 requests over connections that it keeps; `http` uses it.
+
+h11 speaks the protocol. httpx, whose errors callers get, takes longer to import than all else of a worker's
+process, and takes most of the time of a request: it is imported where one fails.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import ssl
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, cast
+from urllib.parse import urlsplit
+
+import h11
+
+from dnworker.client.sender import Answer, Request
+
+if TYPE_CHECKING:
+    import httpx
+
+LARGEST_HEAD = 100 * 1024
+"""Bytes of the head of an answer, as with httpx."""
+
+NEXT_ADDRESS_SECONDS = 0.25
+"""Seconds after which the next address of a host is tried beside the one before (RFC 8305)."""
+
+_HAVE_BODIES = ("POST", "PUT", "PATCH")
+
+_TELLING = (ssl.SSLError, socket.gaierror, ConnectionResetError, ConnectionAbortedError)
+"""Errors that say more of a failed connection than that there is none."""
+
+
+class Pool:
+    """A `Sender` over connections to one server.
+
+    Args:
+        path: of the unix socket that the server listens at; None where addresses of requests say where it is.
+        tls: how certificates are checked; None where there is no TLS.
+        idle: connections that are kept open for the next requests.
+        idle_seconds: after which a connection that nothing uses is used no more.
+    """
+
+    def __init__(
+        self, *, path: str | None, tls: ssl.SSLContext | None, idle: int, idle_seconds: float
+    ) -> None:
+        self._path = path
+        self._tls = tls
+        self._most_idle = idle
+        self._idle_seconds = idle_seconds
+        self._open: set[_Connection] = set()
+        self._idle: list[_Connection] = []
+
+    async def send(self, request: Request) -> Answer:
+        """Send a request and return the answer, as `Sender.send`."""
+        try:
+            connection = self._kept() or await self._connected(request)
+            answer = await connection.send(request)
+        except _Failed as exc:
+            raise exc.for_httpx(request) from exc.__cause__
+        self._keep(connection)
+        return answer
+
+    async def aclose(self) -> None:
+        """Close all connections."""
+        self._idle.clear()
+        for connection in (connections := [*self._open]):
+            connection.close()
+        for connection in connections:
+            await connection.closed.wait()
+
+    def _kept(self) -> _Connection | None:
+        """Return a connection that waits for a request; None where there is none."""
+        now = asyncio.get_running_loop().time()
+        while self._idle:
+            connection = self._idle.pop()
+            if connection.is_idle and now - connection.idle_since < self._idle_seconds:
+                return connection
+            connection.close()
+        return None
+
+    def _keep(self, connection: _Connection) -> None:
+        if not connection.is_idle or len(self._idle) >= self._most_idle:
+            connection.close()
+            return
+        connection.idle_since = asyncio.get_running_loop().time()
+        self._idle.append(connection)
+
+    async def _connected(self, request: Request) -> _Connection:
+        parts = urlsplit(request.url)
+        host = parts.hostname or ""
+        port = parts.port or (80 if self._tls is None else 443)
+        loop, connection = asyncio.get_running_loop(), _Connection(self._lost)
+        self._open.add(connection)
+        how: dict[str, Any] = {"ssl": self._tls}
+        # Not for an address: where the race is cancelled, it forgets its socket. uvloop's loop has none.
+        if not _is_address(host) and isinstance(loop, asyncio.BaseEventLoop):
+            how["happy_eyeballs_delay"] = NEXT_ADDRESS_SECONDS
+        try:
+            async with asyncio.timeout(request.timeout):
+                if self._path is not None:
+                    await loop.create_unix_connection(lambda: connection, self._path)
+                else:
+                    await loop.create_connection(lambda: connection, host, port, **how)
+        except BaseException as exc:
+            connection.close()
+            if isinstance(exc, TimeoutError):
+                raise _Failed("ConnectTimeout", "") from exc
+            if isinstance(exc, OSError):
+                raise _Failed("ConnectError", self._why(exc)) from exc
+            raise
+        return connection
+
+    def _why(self, exc: OSError) -> str:
+        """Return why there is no connection; where no address of the host has one, what httpx says."""
+        if self._path is not None or isinstance(exc, _TELLING):
+            return exc.strerror or str(exc)
+        return "All connection attempts failed"
+
+    def _lost(self, connection: _Connection) -> None:
+        self._open.discard(connection)
+        if connection in self._idle:
+            self._idle.remove(connection)
+
+
+class _Failed(Exception):
+    """A request failed; `kind` is the class of httpx that says so."""
+
+    def __init__(self, kind: str, text: str) -> None:
+        self.kind = kind
+        super().__init__(text)
+
+    def for_httpx(self, request: Request) -> httpx.TransportError:
+        import httpx  # it takes long, and only failures need it
+
+        return cast("httpx.TransportError", getattr(httpx, self.kind)(str(self), request=request.for_httpx()))
+
+
+class _Connection(asyncio.Protocol):
+    """One connection, which carries one request after the other.
+
+    Args:
+        on_lost: called with it once it is closed.
+    """
+
+    def __init__(self, on_lost: Callable[[_Connection], None]) -> None:
+        self.closed = asyncio.Event()
+        self.idle_since = 0.0
+        self._on_lost = on_lost
+        self._transport: asyncio.Transport | None = None
+        self._http = h11.Connection(h11.CLIENT, max_incomplete_event_size=LARGEST_HEAD)
+
+        # The request under way.
+        self._waiting: asyncio.Future[Answer] | None = None
+        self._request: Request
+        self._head: h11.Response | None = None
+        self._body = bytearray()
+        self._timer: asyncio.TimerHandle | None = None
+        self._heard_at = 0.0
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether it can carry the next request."""
+        is_open = self._transport is not None and not self._transport.is_closing()
+        return is_open and self._http.our_state is h11.IDLE
+
+    async def send(self, request: Request) -> Answer:
+        """Send a request and return the answer; whatever else becomes of it, the connection is closed."""
+        loop = asyncio.get_running_loop()
+        waiting: asyncio.Future[Answer] = loop.create_future()
+        self._waiting = waiting
+        self._request, self._head = request, None
+        self._body.clear()
+        assert self._transport is not None
+        try:
+            self._transport.write(self._encoded(request))
+            if request.timeout is not None:
+                self._heard_at = loop.time()
+                self._timer = loop.call_later(request.timeout, self._look, request.timeout)
+            return await waiting
+        except h11.LocalProtocolError as exc:
+            self.close()
+            raise _Failed("LocalProtocolError", str(exc)) from exc
+        except BaseException:
+            self.close()
+            raise
+        finally:
+            self._waiting = None
+            if self._timer is not None:
+                self._timer.cancel()
+                self._timer = None
+
+    def close(self) -> None:
+        """Close it at once."""
+        if self._transport is not None:
+            self._transport.abort()
+        else:
+            self._note_end()  # it was never open
+
+    def _encoded(self, request: Request) -> bytes:
+        """Return a request as it is sent.
+
+        Raises:
+            h11.LocalProtocolError: it is none, such as with a line break in a header.
+        """
+        parts = urlsplit(request.url)
+        target = f"{parts.path or '/'}?{parts.query}" if parts.query else parts.path or "/"
+        headers = [("Host", _host(parts.netloc)), *request.headers.items()]
+        content = request.content
+        if content is not None or request.method in _HAVE_BODIES:
+            headers.append(("Content-Length", str(len(content or b""))))
+        http = self._http
+        head = http.send(h11.Request(method=request.method, target=target, headers=headers)) or b""
+        body = b"" if content is None else http.send(h11.Data(data=content)) or b""
+        return head + body + (http.send(h11.EndOfMessage()) or b"")
+
+    # -- what the loop calls ---------------------------------------------------------------------------
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Note the transport."""
+        self._transport = cast("asyncio.Transport", transport)
+
+    def data_received(self, data: bytes) -> None:
+        """Read an answer on."""
+        if self._waiting is None or self._waiting.done():  # nobody knows what this answers
+            self.close()
+            return
+        self._heard_at = asyncio.get_running_loop().time()
+        self._http.receive_data(data)
+        self._read()
+
+    def eof_received(self) -> None:
+        """Note the end, by which some answers end."""
+        if self._waiting is not None and not self._waiting.done():
+            if self._head is None:
+                text = "Server disconnected without sending a response."
+                self._fail("RemoteProtocolError", text, EOFError())
+                return
+            self._http.receive_data(b"")
+            self._read()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Note that it is closed."""
+        self._note_end()
+        self._fail("ReadError", "" if exc is None else str(exc), exc)
+
+    def _note_end(self) -> None:
+        self._on_lost(self)
+        self.closed.set()
+
+    # -- the answer ------------------------------------------------------------------------------------
+
+    def _read(self) -> None:
+        try:
+            while self._waiting is not None and not self._waiting.done():
+                event = self._http.next_event()
+                if isinstance(event, h11.Response):
+                    self._head = event
+                elif isinstance(event, h11.Data):
+                    self._body += event.data
+                    if self._request.most is not None and len(self._body) > self._request.most:
+                        self._end()
+                elif isinstance(event, h11.EndOfMessage):
+                    self._end()
+                elif not isinstance(event, h11.InformationalResponse):  # more must come first
+                    return
+        except h11.RemoteProtocolError as exc:
+            self._fail("RemoteProtocolError", str(exc), exc)
+
+    def _end(self) -> None:
+        """Give the answer, and get ready for the next request where the server can."""
+        assert self._head is not None
+        assert self._waiting is not None
+        assert self._transport is not None
+        http = self._http
+        is_over = http.our_state is h11.DONE and http.their_state is h11.DONE
+        if is_over and not http.trailing_data[0] and not self._transport.get_write_buffer_size():
+            http.start_next_cycle()
+        self._waiting.set_result(Answer(self._head.status_code, [*self._head.headers], bytes(self._body)))
+
+    def _fail(self, kind: str, text: str, cause: BaseException | None = None) -> None:
+        if self._waiting is not None and not self._waiting.done():
+            failure = _Failed(kind, text)
+            failure.__cause__ = cause
+            self._waiting.set_exception(failure)
+
+    def _look(self, seconds: float) -> None:
+        """Fail where nothing has come for so long."""
+        loop = asyncio.get_running_loop()
+        left = self._heard_at + seconds - loop.time()
+        if left <= 0:
+            self._fail("ReadTimeout", "")
+        else:
+            self._timer = loop.call_later(left, self._look, seconds)
+
+
+def _is_address(host: str) -> bool:
+    return ":" in host or host.replace(".", "").isdigit()
+
+
+def _host(netloc: str) -> str:
+    """Return the host and port of an address, without the user."""
+    host = netloc.rpartition("@")[2]
+    return host if host.isascii() else host.encode("idna").decode()
