@@ -11,7 +11,7 @@ export UV_LINK_MODE ?= copy
 # At a terminal uv shows what it downloads; elsewhere one line a step is enough.
 QUIET := $(shell test -t 2 || echo --quiet)
 
-.PHONY: docs docs-serve lab demo test check lint format bounds bench attack cluster film screenshot clean all-tests quick-tests tools environments
+.PHONY: docs docs-serve lab demo test check explore lint format bounds bench attack cluster film screenshot clean all-tests quick-tests tools environments
 
 lab: .venv/.lab  ## open the tutorial in JupyterLab
 	$(BIN)/dnworker lab notebooks/01-quickstart.ipynb
@@ -31,6 +31,9 @@ all-tests: .venv/.test  ## four processes on two cores: many of these tests wait
 
 quick-tests: .venv/.test
 	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder -m 'not slow' tests/unit
+
+explore: .venv/.test  ## generate other cases for the tests that have generated ones, and more; ONLY=tests/unit/client
+	$(BIN)/python -m pytest -n 2 -q --hypothesis-profile explore -m hypothesis $(or $(ONLY),tests/unit tests/differential)
 
 tools:
 	$(PYTHON) scripts/test_tools.py

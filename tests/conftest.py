@@ -19,8 +19,12 @@ from scripts.website.surroundings import reproducible
 
 from .clauses import CLAUSES
 
-# No test asserts a time, and a machine that is busy is no failure.
-settings.register_profile("dnworker", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+# No test asserts a time, and a machine that is busy is no failure. A change is judged by the same generated cases
+# each time; `make explore` looks for new ones, and what it finds becomes a test or an @example.
+settings.register_profile(
+    "dnworker", deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow]
+)
+settings.register_profile("explore", settings.get_profile("dnworker"), derandomize=False, max_examples=1_000)
 settings.load_profile("dnworker")
 
 # jsonschema builds a grammar of IRIs when it is imported, which takes over a second in every process. No schema
