@@ -29,10 +29,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     Wrong use, which ends with code 2, is always said on stderr: what is wrong may be `--json` itself.
     """
-    words = sys.argv[1:] if arguments is None else arguments
+    return run(read_options(sys.argv[1:] if arguments is None else arguments))
+
+
+def read_options(words: Sequence[str]) -> argparse.Namespace:
+    """Return the options that the words say, with the command to run; wrong use ends the program."""
     if sorted(words) == ["--json", "--version"]:
-        return print_version_json()
-    options = make_parser(is_whole=False).parse_args(words)
+        return argparse.Namespace(command=print_version_json, json=True)
+    return make_parser(is_whole=False).parse_args(words)
+
+
+def run(options: argparse.Namespace) -> int:
+    """Run the command that options name, as `main` does."""
     command: Command = options.command
     try:
         code = command(options)

@@ -23,6 +23,7 @@ from dnworker.cli.announcing import (
     watch_loop,
 )
 from dnworker.cli.cluster_options import add_cluster_arguments
+from dnworker.cli.collector import collector_off
 from dnworker.cli.config_options import add_config_arguments, hide_variables, level_of, sources_of
 from dnworker.cli.debug_options import (
     add_debug_arguments,
@@ -177,11 +178,12 @@ async def _serve(
     options: argparse.Namespace, ending: Ending, times: EndTimes, manager: ServiceManager, reloader: Reloader
 ) -> int:
     stop = asyncio.create_task(ending.requested(), name="dnworker end")
-    runtime = ending.engine = _made(options)
-    watchdog = watch_loop(runtime, on_debugger=manager.ping)
-    telling = asyncio.create_task(manager.keep(runtime), name="dnworker service manager")
-    if not await _is_started(runtime, stop, ending):
-        return 0
+    with collector_off():
+        runtime = ending.engine = _made(options)
+        watchdog = watch_loop(runtime, on_debugger=manager.ping)
+        telling = asyncio.create_task(manager.keep(runtime), name="dnworker service manager")
+        if not await _is_started(runtime, stop, ending):
+            return 0
     file, from_environment = runtime.tokens.file, token_of_environment()
     if file is None and from_environment is None:
         file = own_token_file(runtime.tokens.main)
