@@ -50,7 +50,6 @@ from dnworker.core.errors import DnworkerError, UsageError
 from dnworker.engine.output import kept_output
 from dnworker.engine.own_loop import contained
 from dnworker.engine.running import forget, forget_own, own_token_file, register
-from dnworker.engine.watching import watch
 
 if TYPE_CHECKING:
     from dnworker.mcp_server.process import Listening, McpProcess
@@ -199,6 +198,8 @@ async def _serve(
         ending.on_hangup(reloader.request)
         tasks.append(asyncio.create_task(reloader.run(runtime), name="dnworker reload"))
         if options.watch or options.watch_all:
+            from dnworker.engine.watching import watch  # only who edits files wants it
+
             tasks.append(asyncio.create_task(watch(runtime, every_file=options.watch_all)))
         manager.ready()
         await stop

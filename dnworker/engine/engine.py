@@ -91,7 +91,6 @@ from dnworker.events.bus import EventBus
 from dnworker.events.causes import fired
 from dnworker.events.failing import Failing
 from dnworker.events.history import History
-from dnworker.events.journal_writer import Journal
 from dnworker.events.storms import Storm, Storms
 from dnworker.events.trace import Trace
 from dnworker.mcp_client.servers import McpServers
@@ -214,6 +213,8 @@ class Engine:
             return kept
         if path is None:
             return None
+        from dnworker.events.journal_writer import Journal  # and SQLite
+
         return Journal(Path(path).absolute(), self.runtime_id, pending_bytes=self.limits.journal)
 
     def _make_holdings(self, place: Place | None) -> Holdings:

@@ -101,6 +101,10 @@ class ManagedWorker(Generic[R]):
         """Whether something of it runs on, though it was stopped: a handler that ignores its cancellation."""
         return False
 
+    def hears_silently(self, kind: str) -> bool:
+        """Return whether it gets events of a kind, and nobody knows what it does with them."""
+        return False
+
     @property
     def is_at_rest(self) -> bool:
         """Whether nothing of it runs, and nobody starts or stops it at the moment."""
