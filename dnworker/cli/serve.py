@@ -198,9 +198,7 @@ async def _serve(
         ending.on_hangup(reloader.request)
         tasks.append(asyncio.create_task(reloader.run(runtime), name="dnworker reload"))
         if options.watch or options.watch_all:
-            from dnworker.engine.watching import watch  # only who edits files wants it
-
-            tasks.append(asyncio.create_task(watch(runtime, every_file=options.watch_all)))
+            tasks.append(asyncio.create_task(_watch(runtime, every_file=options.watch_all)))
         manager.ready()
         await stop
         manager.stopping(times.kill)
@@ -219,6 +217,12 @@ async def _serve(
         watchdog.stop()
         kept.close()
         forget(known)
+
+
+async def _watch(runtime: Runtime, *, every_file: bool) -> None:
+    from dnworker.engine.watching import watch  # only who edits files wants it
+
+    await watch(runtime, every_file=every_file)
 
 
 def _made(options: argparse.Namespace) -> Runtime:

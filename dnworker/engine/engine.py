@@ -92,7 +92,6 @@ from dnworker.events.causes import fired
 from dnworker.events.failing import Failing
 from dnworker.events.history import History
 from dnworker.events.storms import Storm, Storms
-from dnworker.events.trace import Trace
 from dnworker.mcp_client.servers import McpServers
 from dnworker.sessions.agents import Agents
 from dnworker.sessions.commands import SessionCommands
@@ -113,6 +112,7 @@ if TYPE_CHECKING:
     from starlette.types import ASGIApp
 
     from dnworker.engine.door import NotebookDoor
+    from dnworker.events.trace import Trace
 
 log = logging.getLogger("dnworker.runtime")
 
@@ -1003,6 +1003,8 @@ class Engine:
             >>> trace.ok, [event.kind for event in trace.events()]
             (True, ['demo.greeted', 'demo.answered'])
         """
+        from dnworker.events.trace import Trace  # a runtime that only serves fires nothing
+
         await self._check_fired(kind, payload, session_id, timeout)
         owner = None if only is None else self.worker(only).qualified_name
         publish = partial(self._publish_fired, kind, payload, session_id, turn_id, owner)
