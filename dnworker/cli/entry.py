@@ -14,7 +14,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
         return probe(words[1:])
     try:
-        from dnworker.cli.collector import collector_off
+        from dnworker.core.collector import collector_off
 
         with collector_off():
             from dnworker.cli.main import read_options, run

@@ -23,7 +23,6 @@ from dnworker.cli.announcing import (
     watch_loop,
 )
 from dnworker.cli.cluster_options import add_cluster_arguments
-from dnworker.cli.collector import collector_off
 from dnworker.cli.config_options import add_config_arguments, hide_variables, level_of, sources_of
 from dnworker.cli.debug_options import (
     add_debug_arguments,
@@ -46,6 +45,7 @@ from dnworker.cli.stop_options import EndTimes, add_stop_arguments, end_times_of
 from dnworker.cli.storm_options import add_storm_arguments
 from dnworker.cli.streams import streams
 from dnworker.cli.telemetry_options import add_telemetry_arguments
+from dnworker.core.collector import collector_off
 from dnworker.core.errors import DnworkerError, UsageError
 from dnworker.engine.output import kept_output
 from dnworker.engine.own_loop import contained
