@@ -222,11 +222,7 @@ class CapabilityCollection:
             managed = self.find(capability, name)  # every request of a handler pays for it
         except NotFound:  # removed, and not gone yet
             return None
-        from dnworker.workers.subprocess_worker import SubprocessWorker  # only where a worker has a process
-
-        if named is None or not isinstance(managed, SubprocessWorker):
-            return None
-        return managed.remote.cause(*named)
+        return None if named is None else managed.cause_named(*named)
 
     async def remove(self, managed: ManagedWorker) -> None:
         """Stop a worker and forget it; it may be removed twice at the same time."""
