@@ -1,6 +1,7 @@
-"""What an event costs in parts that no runtime of this wire can leave out; for the page's words on goals.
+"""What events and starts cost in parts that no runtime of this wire can leave out; for the words on goals.
 
-`python benchmarks/floors.py` prints microseconds each, and which share of a bare task they leave.
+`python benchmarks/floors.py` prints microseconds each, and which share of a bare task they leave. With the
+word `start` it prints what `serve` imports: modules, ms of processor time without the collector, and MiB.
 """
 
 from __future__ import annotations
@@ -8,6 +9,8 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import json
+import subprocess
+import sys
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -20,6 +23,25 @@ from dnworker.core.envelope import EventEnvelope, new_id
 from dnworker.core.invocation import Invocation
 
 TURNS, COUNT = 7, 50_000
+
+BARE = """
+import gc; gc.disable()
+import uvicorn, uvicorn.protocols.http.httptools_impl, uvicorn.protocols.websockets.websockets_sansio_impl
+import starlette.applications, starlette.responses, starlette.routing
+"""
+STARTS = {
+    "a bare server": BARE,
+    "with libraries": f"{BARE}import argparse, msgspec, yaml",
+    "with our modules": f"{BARE}import argparse, msgspec, yaml, dnworker.cli.serve, dnworker.runtime\n"
+    "import dnworker.server.embedded, dnworker.panel.page, dnworker.capability.yaml_reading",
+}
+"""What is imported before `/api/ready` answers, a step more each."""
+
+MEASURED = """
+import json, re, sys, time
+size = int(re.search(r"VmRSS:\\s+(\\d+)", open("/proc/self/status").read())[1]) / 1024
+print(json.dumps([len(sys.modules), 1000 * time.process_time(), size]))
+"""
 
 
 def parts() -> dict[str, Callable[[], object]]:
@@ -49,8 +71,26 @@ def cost(part: Callable[[], object]) -> float:
     return median(turn(part) - turn(lambda: None) for _ in range(TURNS))
 
 
+def starts() -> dict[str, dict[str, float]]:
+    """Return the modules, milliseconds (the least of the turns) and MiB of each step of a start; on Linux."""
+    found: dict[str, list[list[float]]] = {name: [] for name in STARTS}
+    for _ in range(TURNS):
+        for name, code in STARTS.items():
+            run = [sys.executable, "-c", code + MEASURED]
+            done = subprocess.run(run, capture_output=True, text=True, check=True)
+            found[name].append(json.loads(done.stdout))
+    keys = ("modules", "ms", "MiB")
+    return {
+        name: {key: round(min(of), 1) for key, of in zip(keys, zip(*turns, strict=True), strict=True)}
+        for name, turns in found.items()
+    }
+
+
 def main() -> None:
     """Print the parts, and the share of a bare task that is left with them."""
+    if sys.argv[1:] == ["start"]:
+        print(json.dumps(starts()))
+        return
     task = median(1e6 / asyncio.run(bare()) for _ in range(TURNS))
     found = {name: round(cost(part), 3) for name, part in parts().items()}
     print(

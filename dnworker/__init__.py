@@ -137,7 +137,10 @@ def __dir__() -> list[str]:
 
 def load_ipython_extension(shell: Any) -> None:
     """Start the notebook's runtime and register the magics: `%load_ext dnworker`."""
-    _extension().load(shell)
+    from dnworker.core.collector import collector_off
+
+    with collector_off(freezes=False):
+        _extension().load(shell)
 
 
 def unload_ipython_extension(shell: Any) -> None:

@@ -21,7 +21,6 @@ from dnworker.engine.placement import Place
 from dnworker.engine.tokens import WorkerScope
 from dnworker.server.listening import Listening, make_listening
 from dnworker.telemetry.making import make_telemetry
-from dnworker.telemetry.settings import TelemetrySettings
 
 if TYPE_CHECKING:
     from starlette.types import ASGIApp
@@ -32,6 +31,7 @@ if TYPE_CHECKING:
     from dnworker.panel.feed import Feed
     from dnworker.panel.page import PanelPage
     from dnworker.server.embedded import EmbeddedServer
+    from dnworker.telemetry.settings import TelemetrySettings
 
 
 class Runtime(Engine):

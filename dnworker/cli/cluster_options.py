@@ -12,8 +12,6 @@ from dnworker.cli.durable_options import start_of
 from dnworker.cli.process_title import hide_arguments
 from dnworker.core.errors import UsageError
 from dnworker.engine.node_names import check_name
-from dnworker.events.brokers.jetstream.servers import secrets_in
-from dnworker.events.brokers.jetstream.settings import Files, read_settings
 
 if TYPE_CHECKING:
     from dnworker.events.brokers.jetstream.broker import JetStreamBroker
@@ -96,6 +94,8 @@ def shared_broker_of(options: argparse.Namespace) -> JetStreamBroker | None:
     settings = shared_settings_of(options)
     if settings is None:
         return None
+    from dnworker.events.brokers.jetstream.servers import secrets_in  # only where nodes share a broker
+
     hide_arguments(secrets_in(options.broker))
     options.broker = settings.address
     for variable in SECRET_VARIABLES:
@@ -120,6 +120,8 @@ def shared_settings_of(options: argparse.Namespace) -> ServerSettings | None:
             "leave out one of both",
             code="DN709",
         )
+    from dnworker.events.brokers.jetstream.settings import Files, read_settings
+
     files = Files(creds=options.creds, ca=options.broker_ca, cert=options.broker_cert, key=options.broker_key)
     return read_settings(
         options.broker,

@@ -5,14 +5,14 @@ from __future__ import annotations
 import argparse
 import os
 from collections.abc import Mapping, MutableMapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+import msgspec
 
 from dnworker.capability.reading import shown
 from dnworker.cli.settings.resolving import Resolved, Value, resolve, take_variables
 from dnworker.cli.settings.setting import Setting, settings_of
-from dnworker.events.brokers.jetstream.servers import secrets_in
 
 
 def add_config_arguments(parser: argparse.ArgumentParser) -> None:
@@ -25,8 +25,7 @@ def add_config_arguments(parser: argparse.ArgumentParser) -> None:
     )
 
 
-@dataclass(frozen=True)
-class Sources:
+class Sources(msgspec.Struct, frozen=True):
     """What settings are read from: again at each reload, with the file as it is then."""
 
     settings: Mapping[str, Setting]
@@ -84,7 +83,11 @@ def level_of(values: Mapping[str, Value]) -> str:
 def _note_exposed(resolved: Resolved) -> None:
     """Note a password in a file that others can read."""
     file, broker = resolved.file, resolved.values.get("broker")
-    if file is None or broker is None or broker.rank != 1 or not secrets_in(str(broker.value)):
+    if file is None or broker is None or broker.rank != 1:
+        return
+    from dnworker.events.brokers.jetstream.servers import secrets_in  # only a file with a broker has some
+
+    if not secrets_in(str(broker.value)):
         return
     if file.path.stat().st_mode & 0o077:
         resolved.notes.append(

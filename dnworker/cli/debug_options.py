@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeGuard
 
 from dnworker.cli.named_workers import refuse_unknown
 from dnworker.cli.text import printable
 from dnworker.core.errors import UsageError
 from dnworker.workers.debugging import ProcessDebug
-from dnworker.workers.subprocess_worker import SubprocessWorker
 
 if TYPE_CHECKING:
     from dnworker.runtime import Runtime
+    from dnworker.workers.managed import ManagedWorker
+    from dnworker.workers.subprocess_worker import SubprocessWorker
 
 
 def add_debug_arguments(parser: argparse.ArgumentParser) -> None:
@@ -51,7 +52,7 @@ def check_debugged(runtime: Runtime) -> None:
     workers = {worker.qualified_name: worker for worker in runtime.workers()}
     refuse_unknown(runtime, runtime.services.debugged, "--debug")
     for name in runtime.services.debugged:
-        if name in workers and not isinstance(workers[name], SubprocessWorker):
+        if name in workers and not _is_process(workers[name]):
             raise UsageError(
                 f"--debug {name}: it runs inside of this process, to which no debugger attaches; "
                 "give it a `command` in its manifest, or debug it in a notebook",
@@ -72,5 +73,9 @@ def debugged_to_json(runtime: Runtime) -> dict[str, Any]:
 
 
 def _debugged(runtime: Runtime) -> list[SubprocessWorker]:
-    workers = [worker for worker in runtime.workers() if isinstance(worker, SubprocessWorker)]
-    return [worker for worker in workers if worker.debug is not None]
+    return [worker for worker in runtime.workers() if _is_process(worker) and worker.debug is not None]
+
+
+def _is_process(worker: ManagedWorker) -> TypeGuard[SubprocessWorker]:
+    """Return whether a worker has a process of its own; its class is imported where one has."""
+    return worker.topology == "subprocess"

@@ -14,8 +14,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
         return probe(words[1:])
     try:
-        from dnworker.cli.main import main as run
+        from dnworker.core.collector import collector_off
 
-        return run(arguments)
+        with collector_off():
+            from dnworker.cli.main import read_options, run
+
+            options = read_options(words)
+        return run(options)
     except KeyboardInterrupt:  # while this is imported, which takes a moment
         return 130

@@ -9,9 +9,10 @@ import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
-from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, TextIO
+
+import msgspec
 
 from dnworker.cli.outlet import Outlet
 from dnworker.cli.text import ErrorCodes
@@ -27,8 +28,7 @@ LONGEST_PARTIAL = 1_000_000
 _HIDDEN = re.compile(r"[^\x20-\x7e]")
 
 
-@dataclass(frozen=True, slots=True)
-class Entry:
+class Entry(msgspec.Struct, frozen=True):
     """What one line says.
 
     Attributes: `message`; `level`, in lower case; `logger`, who says it; `worker`; `invocation` and `event`,
@@ -44,7 +44,7 @@ class Entry:
     event: str | None = None
     code: str | None = None
     exception: str | None = None
-    more: Mapping[str, Any] = field(default_factory=dict)
+    more: Mapping[str, Any] = msgspec.field(default_factory=dict)
 
     @classmethod
     def of_error(cls, exc: BaseException) -> Entry:

@@ -30,13 +30,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     Wrong use, which ends with code 2, is always said on stderr: what is wrong may be `--json` itself.
     """
-    words = sys.argv[1:] if arguments is None else arguments
+    return run(read_options(sys.argv[1:] if arguments is None else arguments))
+
+
+def read_options(words: Sequence[str]) -> argparse.Namespace:
+    """Return the options that the words say, with the command to run; wrong use ends the program."""
     if sorted(words) == ["--json", "--version"]:
-        return print_version_json()
-    parser = make_parser(is_whole=False)
+        return argparse.Namespace(command=print_version_json, json=True)
+    parser = make_parser(only=words[0] if words else "")
     if misplaced := _before_command(words):
         parser.error(misplaced)
-    options = parser.parse_args(words)
+    return parser.parse_args(words)
+
+
+def run(options: argparse.Namespace) -> int:
+    """Run the command that options name, as `main` does."""
     command: Command = options.command
     try:
         code = command(options)
@@ -97,21 +105,22 @@ class _CommandParser(NearParser):
             declare(self)
 
 
-def make_parser(*, is_whole: bool = True) -> argparse.ArgumentParser:
+def make_parser(*, only: str | None = None) -> argparse.ArgumentParser:
     """Return the parser of the whole command line.
 
     Args:
-        is_whole: whether the arguments of all commands are declared, not only of the one that is used.
+        only: the first word of a command line: where that is a command it has this one alone, which takes a
+            tenth of the time. None for all commands, with their arguments.
     """
     parser = NearParser(prog="dnworker", description="Run, check, control and export workers.")
     parser.add_argument("--version", action=Version, help="show the version, the build and Python, and end")
     commands = parser.add_subparsers(required=True, metavar="COMMAND", parser_class=_CommandParser)
     common = _CommandParser(add_help=False)
     common.add_argument("--json", action="store_true", help="answer in JSON")
-    for name, purpose in COMMANDS.items():
-        command = commands.add_parser(name, parents=[common], help=purpose)
+    for name in [only] if only in COMMANDS else COMMANDS:
+        command = commands.add_parser(name, parents=[common], help=COMMANDS[name])
         command.declare = partial(_declare, name)
-        if is_whole:
+        if only is None:
             command.complete()
     return parser
 

@@ -45,11 +45,11 @@ from dnworker.cli.stop_options import EndTimes, add_stop_arguments, end_times_of
 from dnworker.cli.storm_options import add_storm_arguments
 from dnworker.cli.streams import streams
 from dnworker.cli.telemetry_options import add_telemetry_arguments
+from dnworker.core.collector import collector_off
 from dnworker.core.errors import DnworkerError, UsageError
 from dnworker.engine.output import kept_output
 from dnworker.engine.own_loop import contained
 from dnworker.engine.running import forget, forget_own, own_token_file, register
-from dnworker.engine.watching import watch
 
 if TYPE_CHECKING:
     from dnworker.mcp_server.process import Listening, McpProcess
@@ -177,11 +177,12 @@ async def _serve(
     options: argparse.Namespace, ending: Ending, times: EndTimes, manager: ServiceManager, reloader: Reloader
 ) -> int:
     stop = asyncio.create_task(ending.requested(), name="dnworker end")
-    runtime = ending.engine = _made(options)
-    watchdog = watch_loop(runtime, on_debugger=manager.ping)
-    telling = asyncio.create_task(manager.keep(runtime), name="dnworker service manager")
-    if not await _is_started(runtime, stop, ending):
-        return 0
+    with collector_off():
+        runtime = ending.engine = _made(options)
+        watchdog = watch_loop(runtime, on_debugger=manager.ping)
+        telling = asyncio.create_task(manager.keep(runtime), name="dnworker service manager")
+        if not await _is_started(runtime, stop, ending):
+            return 0
     file, from_environment = runtime.tokens.file, token_of_environment()
     if file is None and from_environment is None:
         file = own_token_file(runtime.tokens.main)
@@ -197,7 +198,7 @@ async def _serve(
         ending.on_hangup(reloader.request)
         tasks.append(asyncio.create_task(reloader.run(runtime), name="dnworker reload"))
         if options.watch or options.watch_all:
-            tasks.append(asyncio.create_task(watch(runtime, every_file=options.watch_all)))
+            tasks.append(asyncio.create_task(_watch(runtime, every_file=options.watch_all)))
         manager.ready()
         await stop
         manager.stopping(times.kill)
@@ -216,6 +217,12 @@ async def _serve(
         watchdog.stop()
         kept.close()
         forget(known)
+
+
+async def _watch(runtime: Runtime, *, every_file: bool) -> None:
+    from dnworker.engine.watching import watch  # only who edits files wants it
+
+    await watch(runtime, every_file=every_file)
 
 
 def _made(options: argparse.Namespace) -> Runtime:

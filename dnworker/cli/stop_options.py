@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import argparse
 import math
-from dataclasses import dataclass
+
+import msgspec
 
 from dnworker.core.errors import UsageError
 
@@ -18,8 +19,7 @@ SHORTEST = 0.5
 """Seconds that `--stop-within` may be at least."""
 
 
-@dataclass(frozen=True)
-class EndTimes:
+class EndTimes(msgspec.Struct, frozen=True):
     """When what happens at the end of `serve`, in seconds after the first signal."""
 
     within: float = STOP_WITHIN

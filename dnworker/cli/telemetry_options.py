@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import argparse
 import os
+from typing import TYPE_CHECKING
 
 from dnworker.telemetry.making import settings_of
-from dnworker.telemetry.settings import SPANS_PER_SECOND, TelemetrySettings, is_wanted, read_settings
+from dnworker.telemetry.wanted import SPANS_PER_SECOND, is_wanted
+
+if TYPE_CHECKING:
+    from dnworker.telemetry.settings import TelemetrySettings
 
 
 def add_telemetry_arguments(parser: argparse.ArgumentParser) -> None:
@@ -33,4 +37,6 @@ def telemetry_of(options: argparse.Namespace) -> TelemetrySettings | bool:
     """
     if options.otlp is None and not is_wanted(os.environ):
         return False
+    from dnworker.telemetry.settings import read_settings  # only where it is on
+
     return settings_of(read_settings(options.otlp, os.environ, per_second=options.otlp_rate), os.environ)

@@ -30,7 +30,7 @@ def version_line() -> str:
     return f"dnworker {__version__} ({', '.join(about)})"
 
 
-def print_version_json() -> int:
+def print_version_json(_: argparse.Namespace) -> int:
     """Print the same as JSON; returns the exit code."""
     facts = {
         "version": __version__,

@@ -33,10 +33,16 @@ def working_directory() -> Path:
     return Path(os.sep)
 
 
-def write_atomically(file: Path, text: str, *, mode: int = 0o600) -> None:
+def write_atomically(file: Path, text: str, *, mode: int = 0o600, is_of_process: bool = False) -> None:
     """Replace a file, and make the directories above it: there is the old text or the new one, never half.
 
     A link stays, and what it leads to is replaced; a file that is there keeps its mode.
+
+    Args:
+        file: to replace.
+        text: what is in it then.
+        mode: of a new file.
+        is_of_process: whether it means nothing once this process is gone: then nobody waits for the disk.
 
     Raises:
         OSError: it cannot be written; nothing has changed, and no temporary file is left.
@@ -51,7 +57,8 @@ def write_atomically(file: Path, text: str, *, mode: int = 0o600) -> None:
             os.fchmod(stream.fileno(), mode)
             stream.write(text)
             stream.flush()
-            os.fsync(stream.fileno())  # so that a crash of the machine leaves no empty file in its place
+            if not is_of_process:
+                os.fsync(stream.fileno())  # so that a crash of the machine leaves no empty file in its place
         os.replace(name, file)  # noqa: PTH105  the temporary name is text
     except BaseException:
         with contextlib.suppress(OSError):

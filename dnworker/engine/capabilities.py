@@ -33,7 +33,6 @@ from dnworker.workers.loading import forget_helpers
 from dnworker.workers.managed import ManagedWorker
 from dnworker.workers.services import Services
 from dnworker.workers.side_by_side import start_all
-from dnworker.workers.subprocess_worker import SubprocessWorker
 from dnworker.workers.worker import Worker
 
 log = logging.getLogger("dnworker.capabilities")
@@ -223,9 +222,7 @@ class CapabilityCollection:
             managed = self.find(capability, name)  # every request of a handler pays for it
         except NotFound:  # removed, and not gone yet
             return None
-        if named is None or not isinstance(managed, SubprocessWorker):
-            return None
-        return managed.remote.cause(*named)
+        return None if named is None else managed.cause_named(*named)
 
     async def remove(self, managed: ManagedWorker) -> None:
         """Stop a worker and forget it; it may be removed twice at the same time."""
@@ -391,8 +388,11 @@ class CapabilityCollection:
         return capability
 
     def _worker(self, capability: Capability, definition: WorkerDefinition) -> ManagedWorker:
-        make = SubprocessWorker if definition.command is not None else path_worker
-        return make(self._services, capability, definition)
+        if definition.command is None:
+            return path_worker(self._services, capability, definition)
+        from dnworker.workers.subprocess_worker import SubprocessWorker  # only where a worker has a process
+
+        return SubprocessWorker(self._services, capability, definition)
 
     def divide(self) -> None:
         """List the members that workers are to have by now; nothing of them may run."""

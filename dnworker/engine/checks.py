@@ -19,7 +19,6 @@ from dnworker.capability.manifest import CheckDefinition
 from dnworker.capability.reading import shown
 from dnworker.core.models import ComponentInfo
 from dnworker.core.text import clip
-from dnworker.workers.subprocess_runner import end_at_once
 
 CHECK_TIMEOUT = 5.0
 """Seconds that a check may take (contract 4.2)."""
@@ -97,6 +96,8 @@ async def run_bounded(
         raise
     finally:
         os.close(writing_end)
+    from dnworker.workers.subprocess_runner import end_at_once  # few capabilities have checks
+
     # Nothing is awaited before `try`: a cancellation there would leave the process behind.
     pipe = os.fdopen(reading_end, "rb", buffering=0)
     errors = asyncio.create_task(_ends_of(pipe), name="standard error of a program")
@@ -128,6 +129,8 @@ async def _spawn(
             start_new_session=True,
         )
     )
+    from dnworker.workers.subprocess_runner import end_at_once
+
     try:
         return await asyncio.shield(spawning)
     except asyncio.CancelledError:

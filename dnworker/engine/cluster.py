@@ -11,7 +11,7 @@ import logging
 import uuid
 from collections.abc import Callable, Coroutine
 from contextlib import ExitStack
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
@@ -19,11 +19,13 @@ from dnworker.core.clock import Clock, RealClock, SwitchClock
 from dnworker.core.errors import BrokerError, NotStored
 from dnworker.core.task_ends import end_tasks
 from dnworker.core.text import clip
-from dnworker.engine.elsewhere import Elsewhere
-from dnworker.engine.reporter import Reporter
 from dnworker.events.brokers.messages import Messages, Unreachable, subject_token
 from dnworker.events.bus import EventBus
 from dnworker.events.history import History
+
+if TYPE_CHECKING:
+    from dnworker.engine.elsewhere import Elsewhere
+    from dnworker.engine.reporter import Reporter
 
 log = logging.getLogger("dnworker.cluster")
 
@@ -71,6 +73,9 @@ class Cluster:
         broker, history = self._bus.broker, self._history
         if not broker.capabilities.is_shared or broker.reports is None:
             return
+        from dnworker.engine.elsewhere import Elsewhere  # only where there are other nodes
+        from dnworker.engine.reporter import Reporter
+
         instance = uuid.uuid4().hex
         elsewhere = self.elsewhere = Elsewhere(self._bus, history, self._clock, instance)
         reporter = self.reporter = Reporter(

@@ -92,9 +92,7 @@ from dnworker.events.bus import EventBus
 from dnworker.events.causes import fired
 from dnworker.events.failing import Failing
 from dnworker.events.history import History
-from dnworker.events.journal_writer import Journal
 from dnworker.events.storms import Storm, Storms
-from dnworker.events.trace import Trace
 from dnworker.mcp_client.servers import McpServers
 from dnworker.sessions.agents import Agents
 from dnworker.sessions.commands import SessionCommands
@@ -115,6 +113,7 @@ if TYPE_CHECKING:
     from starlette.types import ASGIApp
 
     from dnworker.engine.door import NotebookDoor
+    from dnworker.events.trace import Trace
 
 log = logging.getLogger("dnworker.runtime")
 
@@ -215,6 +214,8 @@ class Engine:
             return kept
         if path is None:
             return None
+        from dnworker.events.journal_writer import Journal  # and SQLite
+
         return Journal(Path(path).absolute(), self.runtime_id, pending_bytes=self.limits.journal)
 
     def _make_holdings(self, place: Place | None) -> Holdings:
@@ -1003,6 +1004,8 @@ class Engine:
             >>> trace.ok, [event.kind for event in trace.events()]
             (True, ['demo.greeted', 'demo.answered'])
         """
+        from dnworker.events.trace import Trace  # a runtime that only serves fires nothing
+
         await self._check_fired(kind, payload, session_id, timeout)
         owner = None if only is None else self.worker(only).qualified_name
         publish = partial(self._publish_fired, kind, payload, session_id, turn_id, owner)

@@ -10,9 +10,10 @@ import asyncio
 import time
 from collections import Counter
 from collections.abc import Callable, Container, Coroutine, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+import msgspec
 
 from dnworker._version import __version__
 from dnworker.core.members import index_of
@@ -33,8 +34,7 @@ CURSORS_WITHIN = 5.0
 """Seconds after which the rest is told without what the broker keeps: cursors and dead letters."""
 
 
-@dataclass(frozen=True)
-class WorkerMeasure:
+class WorkerMeasure(msgspec.Struct, frozen=True):
     """What one worker does now; for the workers beyond the bound together, without a state.
 
     Attributes:
@@ -53,16 +53,14 @@ class WorkerMeasure:
     oldest_run: float = 0.0
 
 
-@dataclass(frozen=True)
-class JournalMeasure:
+class JournalMeasure(msgspec.Struct, frozen=True):
     """The file in which events and invocations are kept; `is_up` says whether it can be written."""
 
     path: Path
     is_up: bool
 
 
-@dataclass(frozen=True)
-class Measure:
+class Measure(msgspec.Struct, frozen=True):
     """A runtime at one moment. Mappings are by qualified worker, or by what their names say.
 
     Attributes:

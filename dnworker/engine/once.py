@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from dataclasses import dataclass, field
+
+import msgspec
 
 from dnworker.core.clock import Clock
 from dnworker.core.errors import Conflict, NotFound
@@ -19,15 +20,14 @@ ABANDONED_SECONDS = 600.0
 """Seconds after which a body counts as abandoned, of a client whose end nobody here can see."""
 
 
-@dataclass(eq=False)
-class _Claim:
+class _Claim(msgspec.Struct, eq=False):
     """One handler's right to be in a body."""
 
     id: str
     worker: str
     key: str
     holder: str | None
-    ended: asyncio.Event = field(default_factory=asyncio.Event)
+    ended: asyncio.Event = msgspec.field(default_factory=asyncio.Event)
     timer: asyncio.TimerHandle | None = None
 
 

@@ -85,7 +85,7 @@ def own_token_file(token: str) -> Path:
     with suppress(OSError):
         file.unlink()  # of a process that had this number; its mode and links are not ours
     try:
-        write_atomically(file, token + "\n")
+        write_atomically(file, token + "\n", is_of_process=True)
     except OSError as exc:
         raise UsageError(
             f"the token that was made cannot be kept in {file.parent}: {exc.strerror or exc}; give one, by "
@@ -124,7 +124,7 @@ def register(runtime: Listed, token_file: Path | None) -> Path:
         working_dir=str(working_directory()),
     )
     try:
-        write_atomically(file, json.dumps(msgspec.to_builtins(entry)) + "\n")
+        write_atomically(file, json.dumps(msgspec.to_builtins(entry)) + "\n", is_of_process=True)
     except OSError as exc:
         runtime.services.log_files.is_announced = True
         log.warning(
@@ -157,7 +157,7 @@ def register_notebook(url: str, token: str, notebook: Path | None) -> Path:
         is_notebook=True,
         notebook=None if notebook is None else str(notebook),
     )
-    write_atomically(file, json.dumps(msgspec.to_builtins(entry)) + "\n")
+    write_atomically(file, json.dumps(msgspec.to_builtins(entry)) + "\n", is_of_process=True)
     return file
 
 

@@ -14,7 +14,6 @@ from dnworker.core.topology import SILENT
 from dnworker.events.history import History
 from dnworker.workers.inprocess_worker import InProcessWorker
 from dnworker.workers.managed import ManagedWorker
-from dnworker.workers.subprocess_worker import SubprocessWorker
 
 STARTING_LIMIT = 10.0
 """Seconds that `fire` waits for workers that do not listen yet; they get the event later all the same."""
@@ -132,9 +131,7 @@ def silent_notes(workers: Iterable[ManagedWorker], kind: str, only: str | None) 
     return tuple(
         f"{worker.name} {SILENT}: what it does with this is not known"
         for worker in workers
-        if only in (None, worker.qualified_name)
-        and isinstance(worker, SubprocessWorker)
-        and worker.hears_silently(kind)
+        if only in (None, worker.qualified_name) and worker.hears_silently(kind)
     )
 
 

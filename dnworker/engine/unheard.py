@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterable
+from typing import TYPE_CHECKING
 
 from dnworker.core.lifecycle import WorkerState
-from dnworker.events.trace import Trace
-from dnworker.workers.managed import ManagedWorker
+
+if TYPE_CHECKING:
+    from dnworker.events.trace import Trace
+    from dnworker.workers.managed import ManagedWorker
 
 NAMED = 3
 """Workers that are named."""

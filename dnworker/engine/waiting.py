@@ -6,15 +6,17 @@ import asyncio
 import logging
 from collections import Counter
 from collections.abc import Awaitable, Callable, Container, Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from dnworker.core.clock import Clock, VirtualClock, turn_loop
 from dnworker.core.errors import HandlerFailed, UsageError
 from dnworker.core.invocation import Invocation, current_invocation
 from dnworker.core.time_limits import time_limit
 from dnworker.engine.watchdog import frames_of_task, running_invocation
-from dnworker.events.history import History
-from dnworker.events.trace import Trace
+
+if TYPE_CHECKING:
+    from dnworker.events.history import History
+    from dnworker.events.trace import Trace
 
 log = logging.getLogger("dnworker.runtime")
 

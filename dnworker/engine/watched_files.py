@@ -15,7 +15,7 @@ from dnworker.capability.exports import agent_files, exports, python_files, skil
 from dnworker.capability.manifest import MANIFEST_NAME, WorkerDefinition
 from dnworker.capability.mcp_entries import MCP_FILES
 from dnworker.capability.skills import SKILL_FILE
-from dnworker.events.damage import COMPANIONS
+from dnworker.events.companions import COMPANIONS
 from dnworker.workers.loading import PREFIX
 
 if TYPE_CHECKING:

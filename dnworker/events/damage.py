@@ -8,14 +8,12 @@ from datetime import datetime
 from pathlib import Path
 
 from dnworker.core.errors import JournalError
+from dnworker.events.companions import COMPANIONS
 
 _CODES = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
 
 _NAMES = frozenset((".db", ".sqlite", ".sqlite3", ".journal"))
 """Endings of files that are there to be journals, whatever is in them."""
-
-COMPANIONS = ("-wal", "-shm", "-journal")
-"""Endings of the files that SQLite keeps beside a database."""
 
 
 class JournalDamaged(JournalError):

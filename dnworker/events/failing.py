@@ -12,8 +12,9 @@ import re
 import time
 from collections import OrderedDict
 from collections.abc import Iterable
-from dataclasses import dataclass, field
 from typing import NamedTuple
+
+import msgspec
 
 from dnworker.core.handler_error import HandlerError
 from dnworker.core.handlers import HandlerKey
@@ -42,8 +43,7 @@ class Cause(NamedTuple):
     place: str
 
 
-@dataclass(slots=True, eq=False)
-class Failure:
+class Failure(msgspec.Struct, eq=False):
     """One thing that fails: a handler with one error, or a worker that did not start or has exited."""
 
     cause: Cause
@@ -62,7 +62,7 @@ class Failure:
     first: float
     last: float
     """When it failed first and last, in seconds of the monotonic clock."""
-    buckets: Buckets = field(default_factory=Buckets)
+    buckets: Buckets = msgspec.field(default_factory=Buckets)
     """Its failures by bucket, as calls; those whose event comes again count as failed."""
 
     @property

@@ -10,7 +10,8 @@ import logging
 import time
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass, field
+
+import msgspec
 
 from dnworker.core.invocation import Invocation
 from dnworker.core.listeners import Listeners
@@ -18,13 +19,12 @@ from dnworker.core.listeners import Listeners
 log = logging.getLogger("dnworker.history")
 
 
-@dataclass(frozen=True, eq=False)
-class Failure:
+class Failure(msgspec.Struct, frozen=True, eq=False):
     """What one invocation raised, and since when it is kept, in seconds of the machine's monotonic clock."""
 
     invocation: Invocation
     exception: BaseException
-    since: float = field(default_factory=time.monotonic)
+    since: float = msgspec.field(default_factory=time.monotonic)
 
 
 class Failures:

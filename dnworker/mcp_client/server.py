@@ -6,16 +6,15 @@ import asyncio
 import contextvars
 import os
 import re
-from collections.abc import Callable, Coroutine, Mapping
-from pathlib import Path
-from typing import Any, Protocol
+from collections.abc import Callable, Coroutine
+from typing import Any
 
-from dnworker.capability.flags import Flag, gate_is_open
-from dnworker.capability.manifest import CapabilityManifest
+from dnworker.capability.flags import gate_is_open
 from dnworker.capability.mcp import CHECK, SIGN_IN, McpServer, McpState
 from dnworker.core.text import clip, valid_text
 from dnworker.mcp_client.connection import Connection
 from dnworker.mcp_client.frames import ToolDescription
+from dnworker.mcp_client.home import Home
 from dnworker.mcp_client.process import HostProcess, recent
 from dnworker.mcp_client.settings import CannotConnect, Settings, settings_of
 from dnworker.mcp_client.tools import MCPServerError, McpTool, NotDone, tools_of
@@ -42,29 +41,6 @@ _SIGN_IN = re.compile(
 SHOWN_LINES = 10
 LONGEST_ERROR = 4000
 LONGEST_LINE = 2000
-
-
-class Home(Protocol):
-    """The capability of a server."""
-
-    mcp_states: dict[str, McpState]
-    """What became of its servers, by name."""
-
-    @property
-    def name(self) -> str:
-        """Its name."""
-
-    @property
-    def root(self) -> Path:
-        """Its directory."""
-
-    @property
-    def manifest(self) -> CapabilityManifest:
-        """What it declares."""
-
-    @property
-    def flags(self) -> Mapping[str, Flag]:
-        """Its flags, as they are resolved now."""
 
 
 class ManagedServer:

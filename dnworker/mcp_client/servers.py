@@ -6,15 +6,16 @@ import asyncio
 import logging
 from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import asynccontextmanager
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any
 
-from dnworker.capability.components import Components
-from dnworker.capability.mcp import McpServer
 from dnworker.core.errors import Conflict, NotFound
-from dnworker.mcp_client.server import Home, ManagedServer
-from dnworker.mcp_client.tokens import forget_tokens
-from dnworker.mcp_client.tools import McpTool
-from dnworker.workers.services import Services
+
+if TYPE_CHECKING:
+    from dnworker.capability.mcp import McpServer
+    from dnworker.mcp_client.home import Declaring
+    from dnworker.mcp_client.server import ManagedServer
+    from dnworker.mcp_client.tools import McpTool
+    from dnworker.workers.services import Services
 
 log = logging.getLogger("dnworker.mcp")
 
@@ -23,16 +24,6 @@ MOST_STARTS = 4
 
 Key = tuple[str, str]
 """The names of a capability and of a server."""
-
-
-class Declaring(Home, Protocol):
-    """A capability that may declare servers."""
-
-    failure: str | None
-    """Why it could not be loaded."""
-
-    parts: Components
-    """What it declares beside workers."""
 
 
 class McpServers:
@@ -100,6 +91,8 @@ class McpServers:
     def _follow_one(self, key: Key, home: Declaring, server: McpServer) -> None:
         managed = self._servers.get(key)
         if managed is None:
+            from dnworker.mcp_client.server import ManagedServer  # only where a server is declared
+
             managed = self._servers[key] = ManagedServer(
                 self._services, home, server, self._note_change, self._starts
             )
@@ -204,6 +197,8 @@ class McpServers:
                 f"MCP server {capability}:{name} is a command and signs in by itself; reconnect it instead",
                 code="DN412",
             )
+        from dnworker.mcp_client.tokens import forget_tokens  # only where somebody signs in again
+
         await asyncio.to_thread(forget_tokens, str(server.fields.get("url", "")))
         return await self.reconnect(capability, name)
 

@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from dnworker.panel import assets
-
 if TYPE_CHECKING:
     from dnworker.panel.feed import Channel, Feed
 
@@ -23,6 +21,8 @@ class PanelPage:
 
     def file(self, name: str) -> str:
         """Return the text of one of its files; `panel.js` and `panel.css` are joined of many."""
+        from dnworker.panel import assets  # only where somebody opens the page
+
         if name == "panel.js":
             return assets.module()
         if name == "panel.css":

@@ -6,7 +6,6 @@ import contextlib
 import inspect
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, get_origin
 from urllib.parse import unquote
@@ -36,8 +35,7 @@ class Fields(msgspec.Struct, kw_only=True, forbid_unknown_fields=False):
     aliases: ClassVar[dict[str, str]] = {}
 
 
-@dataclass(frozen=True, slots=True)
-class ApiCall:
+class ApiCall(msgspec.Struct, frozen=True):
     """One request, checked: what the path, the query and the body of `size` bytes said."""
 
     engine: Engine
@@ -52,8 +50,7 @@ class ApiCall:
 Handler = Callable[[ApiCall], Any]
 
 
-@dataclass(frozen=True)
-class Endpoint:
+class Endpoint(msgspec.Struct, frozen=True, dict=True):
     """One operation of the API.
 
     `answer` is the type of a 200 body; `errors` are the statuses of refusals beside 401, 403 and 422; `right`

@@ -11,8 +11,9 @@ import socket
 import stat
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
+
+import msgspec
 
 from dnworker.core.errors import AddressInUse, UsageError
 from dnworker.server.listening import Listening
@@ -27,8 +28,7 @@ LOCK_SECONDS = 2.0
 _WILDCARDS = {"0.0.0.0": LOOPBACK, "::": LOOPBACK}  # noqa: S104  compared with, never bound here
 
 
-@dataclass(frozen=True, slots=True)
-class Binding:
+class Binding(msgspec.Struct, frozen=True):
     """One socket that listens.
 
     Attributes:

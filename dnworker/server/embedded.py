@@ -16,13 +16,13 @@ from dnworker.server.forwarded import TrustedProxies
 from dnworker.server.listener import BoundedUvicorn
 from dnworker.server.listening import Listening
 from dnworker.server.served_hosts import ServedHosts
-from dnworker.server.tls import Tls
 from dnworker.server.websocket_protocol import WebSocketProtocol
 from dnworker.workers.tasks import keep
 
 if TYPE_CHECKING:
     from dnworker.engine.engine import Engine
     from dnworker.server.page import Panel
+    from dnworker.server.tls import Tls
 
 IDLE_SECONDS = 15
 """Seconds after which a connection without a request is closed.
@@ -81,7 +81,11 @@ class EmbeddedServer:
             UsageError: a file of TLS, or the path of a socket, is not what it should be.
         """
         listening = self._listening
-        self._tls = Tls(listening.tls) if listening.tls is not None else None
+        self._tls = None
+        if listening.tls is not None:
+            from dnworker.server.tls import Tls  # only who listens beyond this machine has a certificate
+
+            self._tls = Tls(listening.tls)
         self._bindings = open_bindings(listening)
         self._server = BoundedUvicorn(self._config(), self.connections, self._bindings, self._tls)
         self._serving = keep(

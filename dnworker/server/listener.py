@@ -14,14 +14,16 @@ import logging
 import os
 import socket
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import uvicorn
 
 from dnworker.server.bindings import Binding
 from dnworker.server.connections import Connection, Connections
 from dnworker.server.quiet_uvicorn import QuietUvicorn
-from dnworker.server.tls import Tls
+
+if TYPE_CHECKING:
+    from dnworker.server.tls import Tls
 
 log = logging.getLogger("dnworker.server")
 

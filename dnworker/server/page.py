@@ -16,7 +16,6 @@ import re
 import secrets
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
 import msgspec
@@ -109,8 +108,7 @@ class Panel(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True)
-class PageSession:
+class PageSession(msgspec.Struct, frozen=True):
     """A browser that has shown the token; it ends with the token that it showed."""
 
     token: str

@@ -8,9 +8,9 @@ import secrets
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
 from pathlib import Path
 
+import msgspec
 from starlette.requests import ClientDisconnect
 from starlette.types import Receive
 
@@ -26,8 +26,7 @@ _under_way: set[Path] = set()
 _placing = threading.Lock()
 
 
-@dataclass(frozen=True, slots=True)
-class Upload:
+class Upload(msgspec.Struct, frozen=True):
     """One file on its way: into which batch, under which name, and where it is until it is complete."""
 
     batch: Path

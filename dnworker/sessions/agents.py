@@ -17,19 +17,18 @@ from dnworker.core.errors import Conflict
 from dnworker.core.listeners import Listeners
 from dnworker.core.masking import mask
 from dnworker.core.text import valid_text
-from dnworker.sessions.cassette import Cassette
-from dnworker.sessions.cassette_models import RecordingModels, ReplayingModels, play_script, record_script
-from dnworker.sessions.model_agent import ModelAgent
 from dnworker.sessions.model_endpoint import BadKey, ModelEndpoint
 from dnworker.sessions.model_pool import ModelPool
-from dnworker.sessions.output_schema import OutputSchema
 from dnworker.sessions.tools import Tool, Tools
 from dnworker.sessions.transcript import ToolCall
 from dnworker.sessions.turn import TurnFailure
 
 if TYPE_CHECKING:
     from dnworker.core.clock import Clock
+    from dnworker.sessions.cassette import Cassette
+    from dnworker.sessions.model_agent import ModelAgent
     from dnworker.sessions.model_answer import Models
+    from dnworker.sessions.output_schema import OutputSchema
     from dnworker.sessions.session import Session
     from dnworker.sessions.turn import Turn, TurnRequest
 
@@ -99,7 +98,7 @@ class Agents:
             TypeError: it cannot be called.
             Invalid: `output` describes no object.
         """
-        form = None if output is None else OutputSchema.of(output)
+        form = _form(output)
         self._scripts[name] = _check(reply)
         self._models.pop(name, None)
         self._cassettes.pop(name, None)
@@ -131,7 +130,7 @@ class Agents:
             Invalid: `output` describes no object.
         """
         endpoint = ModelEndpoint.from_environment(model=model, base_url=base_url, api_key=api_key)
-        form = None if output is None else OutputSchema.of(output)
+        form = _form(output)
         self._models[name] = _Model(endpoint, model, prompt)
         self._scripts.pop(name, None)
         self._cassettes.pop(name, None)
@@ -173,6 +172,8 @@ class Agents:
         Raises:
             Invalid: the file is something else, or cannot be written.
         """
+        from dnworker.sessions.cassette import Cassette  # only who records or replays has one
+
         self._cassettes[name] = Cassette.to_record(path)
         self.changed.notify()
 
@@ -189,6 +190,8 @@ class Agents:
         Raises:
             Invalid: there is no such file, or it is something else.
         """
+        from dnworker.sessions.cassette import Cassette
+
         self._cassettes[name] = Cassette.to_replay(path)
         self.changed.notify()
 
@@ -313,6 +316,8 @@ class Agents:
             run = partial(turn.run_script, script, self._outputs.get(turn.agent))
             if cassette is None or cassette.is_replay:
                 return run
+            from dnworker.sessions.cassette_models import record_script
+
             return partial(record_script, cassette, turn, run)
         try:
             model = self.model_agent(session, turn)
@@ -325,6 +330,8 @@ class Agents:
     def script_for(self, turn: Turn) -> Reply | None:
         """Return the script that answers, if one does."""
         if (cassette := self._replayed(turn.agent)) is not None:
+            from dnworker.sessions.cassette_models import play_script
+
             return partial(play_script, cassette) if cassette.model is None else None
         return None if turn.agent in self._models else self._scripts.get(turn.agent) or self._default
 
@@ -357,6 +364,9 @@ class Agents:
         Raises:
             TurnFailure: none is configured; says how to.
         """
+        from dnworker.sessions.cassette_models import RecordingModels, ReplayingModels
+        from dnworker.sessions.model_agent import ModelAgent  # only turns that ask a model need them
+
         own = self._models.get(agent)
         cassette = self._cassettes.get(agent)
         if cassette is not None and cassette.is_replay:
@@ -402,6 +412,15 @@ class Agents:
         own = declared.get(session.capability or "", ())
         everywhere = [d for agents in declared.values() for d in agents]
         return next((d for d in [*own, *everywhere] if d.name == name), None)
+
+
+def _form(output: Any) -> OutputSchema | None:
+    """Return the form of an agent's answers; None where they have none."""
+    if output is None:
+        return None
+    from dnworker.sessions.output_schema import OutputSchema  # few agents have one
+
+    return OutputSchema.of(output)
 
 
 async def _fail(failure: TurnFailure) -> None:

@@ -8,8 +8,9 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
+
+import msgspec
 
 from dnworker.core.errors import DnworkerError
 from dnworker.core.lease_time import (
@@ -32,8 +33,7 @@ AT_ONCE = 64
 """Leases that are renewed at the same time."""
 
 
-@dataclass(eq=False)
-class Held:
+class Held(msgspec.Struct, eq=False):
     """One session of this runtime."""
 
     session_id: str
@@ -44,7 +44,7 @@ class Held:
     """When something was last done with it."""
     users: int = 0
     """How much is done with it now."""
-    ends: list[Callable[[], None]] = field(default_factory=list)
+    ends: list[Callable[[], None]] = msgspec.field(default_factory=list)
     """Called once it is held no longer."""
 
 

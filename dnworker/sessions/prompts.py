@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
 import msgspec
@@ -77,8 +76,7 @@ class PromptCancelled(Exception):
     """The human closed the question without an answer."""
 
 
-@dataclass(eq=False)
-class PendingPrompt:
+class PendingPrompt(msgspec.Struct, eq=False):
     """A prompt that is open, and the future that gets its answer."""
 
     prompt: HumanPrompt

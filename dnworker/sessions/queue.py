@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
+
+import msgspec
 
 from dnworker.core.errors import Conflict, Invalid
 from dnworker.sessions.prompts import PendingPrompt, Response
@@ -20,16 +21,15 @@ STARTED_KEPT = 1_000
 """Turns that are remembered by their ids, to start none twice."""
 
 
-@dataclass(eq=False)
-class TurnQueue:
+class TurnQueue(msgspec.Struct, eq=False):
     """The turns of one session that have not ended, and the prompts that are open."""
 
     active: Turn | None = None
-    waiting: deque[Turn] = field(default_factory=deque)
-    prompts: dict[str, PendingPrompt] = field(default_factory=dict)
+    waiting: deque[Turn] = msgspec.field(default_factory=deque)
+    prompts: dict[str, PendingPrompt] = msgspec.field(default_factory=dict)
     """The open prompts by request id, the newest last."""
-    answered: deque[str] = field(default_factory=lambda: deque(maxlen=ANSWERS_KEPT))
-    started: dict[str, asyncio.Task[None] | None] = field(default_factory=dict)
+    answered: deque[str] = msgspec.field(default_factory=lambda: deque(maxlen=ANSWERS_KEPT))
+    started: dict[str, asyncio.Task[None] | None] = msgspec.field(default_factory=dict)
     """The newest turns that were started here, by id, those that have ended too, with what keeps them."""
     is_ending: bool = False
     """Whether the session is being deleted: no turn is accepted."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from pathlib import Path
 from sys import getsizeof
 from typing import Any
@@ -47,8 +46,7 @@ _PER_JSON_BYTE = 30
 """Bytes that an object takes at most for one byte of its JSON."""
 
 
-@dataclass(eq=False, kw_only=True)
-class Session:
+class Session(msgspec.Struct, eq=False, kw_only=True, weakref=True):
     """The facts of one session: its messages, who answers, and what its turns have used.
 
     What runs in it, and what waits, is in its `TurnQueue`. `cost` is in US dollars, None where it is not
@@ -65,26 +63,26 @@ class Session:
     group_id: str | None = None
     title: str | None = None
     origin: str = "user"
-    labels: dict[str, list[str]] = field(default_factory=dict)
+    labels: dict[str, list[str]] = msgspec.field(default_factory=dict)
     policy: Policy = INTERACTIVE
-    messages: list[Message] = field(default_factory=list)
+    messages: list[Message] = msgspec.field(default_factory=list)
     completed_turns: int = 0
     tokens: int = 0
     tool_calls: int = 0
     cost: float | None = 0.0
     last_input_tokens: int | None = None
-    allowed_tools: set[str] = field(default_factory=set)
+    allowed_tools: set[str] = msgspec.field(default_factory=set)
     """The tools that a person has allowed for the whole session."""
     messages_dropped: int = 0
     """Its oldest messages that are not kept any more."""
     since_seq: int = 0
     """The newest event when it was made: an earlier one belongs to a session of its id that was deleted."""
     is_deleted: bool = False
-    turns: list[str] = field(default_factory=list)
+    turns: list[str] = msgspec.field(default_factory=list)
     """The turns that were accepted and have not ended."""
     running: str | None = None
     """The turn whose agent has begun and not ended."""
-    prompts: list[dict[str, Any]] = field(default_factory=list)
+    prompts: list[dict[str, Any]] = msgspec.field(default_factory=list)
     """The prompts that are open, as JSON, where other nodes are to know them."""
     outcome: dict[str, Any] | None = None
     """What `turn.completed` says of the turn whose messages were added last, until it has ended."""

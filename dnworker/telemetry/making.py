@@ -8,9 +8,10 @@ from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
 from dnworker.core.errors import UsageError
-from dnworker.telemetry.settings import TelemetrySettings, is_wanted, read_settings
+from dnworker.telemetry.wanted import is_wanted
 
 if TYPE_CHECKING:
+    from dnworker.telemetry.settings import TelemetrySettings
     from dnworker.telemetry.telemetry import Telemetry
 
 log = logging.getLogger("dnworker.telemetry")
@@ -55,6 +56,8 @@ def settings_of(
     Raises:
         UsageError: an URL or a variable makes no sense, or the libraries are not installed.
     """
+    from dnworker.telemetry.settings import TelemetrySettings, read_settings  # only where it is on
+
     if isinstance(given, TelemetrySettings):
         settings = given
     else:

@@ -1,6 +1,6 @@
 """`TelemetrySettings`: where telemetry goes and how much of it; read from an URL and the standard variables.
 
-Imports nothing of OpenTelemetry: a runtime reads the settings to know whether it is on at all.
+Imports nothing of OpenTelemetry: a runtime whose variables want telemetry reads them before all else.
 """
 
 from __future__ import annotations
@@ -12,20 +12,12 @@ from pathlib import Path
 from urllib.parse import unquote, urlsplit, urlunsplit
 
 from dnworker.core.errors import UsageError
+from dnworker.telemetry.wanted import SPANS_PER_SECOND, is_true
 
 SIGNALS = ("traces", "metrics", "logs")
 
 DEFAULT_URL = "http://127.0.0.1:4318"
 """Where collectors listen that run on this machine."""
-
-SPANS_PER_SECOND = 1_000
-"""Spans a second after which new traces are left out."""
-
-VARIABLES = (
-    *("OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT"),
-    *("OTEL_EXPORTER_OTLP_METRICS_ENDPOINT", "OTEL_EXPORTER_OTLP_LOGS_ENDPOINT"),
-)
-"""The variables of which one switches telemetry on."""
 
 READ = (
     *("OTEL_SDK_DISABLED", "OTEL_SERVICE_NAME", "OTEL_RESOURCE_ATTRIBUTES"),
@@ -116,11 +108,6 @@ class TelemetrySettings:
         return found
 
 
-def is_wanted(environ: Mapping[str, str]) -> bool:
-    """Return whether variables switch telemetry on."""
-    return any(environ.get(name) for name in VARIABLES) and not _is_true(environ, "OTEL_SDK_DISABLED")
-
-
 def read_settings(
     url: str | None, environ: Mapping[str, str], *, per_second: int = SPANS_PER_SECOND
 ) -> TelemetrySettings:
@@ -134,7 +121,7 @@ def read_settings(
     Raises:
         UsageError: one of them makes no sense; the message names it, and never its value where it is secret.
     """
-    if _is_true(environ, "OTEL_SDK_DISABLED"):
+    if is_true(environ, "OTEL_SDK_DISABLED"):
         return TelemetrySettings()
     if per_second < 1:
         raise UsageError(f"--otlp-rate {per_second}: spans a second are wanted, such as 1000", code=_CODE)
@@ -307,7 +294,3 @@ def _sampling(environ: Mapping[str, str], per_second: int) -> Sampling:
             )
         ratio = given
     return Sampling(ratio, is_parent_based, per_second)
-
-
-def _is_true(environ: Mapping[str, str], name: str) -> bool:
-    return environ.get(name, "").strip().lower() == "true"

@@ -18,7 +18,7 @@ from dnworker.core.causes import cause
 from dnworker.core.declared import DeclaredPayload
 from dnworker.core.errors import Conflict
 from dnworker.core.handlers import HandlerKey
-from dnworker.core.invocation import current_invocation
+from dnworker.core.invocation import Invocation, current_invocation
 from dnworker.core.lifecycle import ALIVE, STATUS, Lifecycle, Transition, WorkerState
 from dnworker.core.members import index_of
 from dnworker.core.models import ComponentInfo
@@ -99,6 +99,14 @@ class ManagedWorker(Generic[R]):
     @property
     def is_running_on(self) -> bool:
         """Whether something of it runs on, though it was stopped: a handler that ignores its cancellation."""
+        return False
+
+    def cause_named(self, event_id: str, invocation_id: str) -> Invocation | None:
+        """Return the invocation in its process that a request names as its cause."""
+        return None
+
+    def hears_silently(self, kind: str) -> bool:
+        """Return whether it gets events of a kind, and nobody knows what it does with them."""
         return False
 
     @property

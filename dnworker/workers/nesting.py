@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from typing import Any
+
+import msgspec
 
 from dnworker.client.event_stream import TRACES_VARIABLE
 from dnworker.core.envelope import EventEnvelope
@@ -17,8 +18,7 @@ from dnworker.core.span_contexts import Context, read_parent, running, trace_of
 from dnworker.workers.around import Around, Handler
 
 
-@dataclass(slots=True)
-class Traces:
+class Traces(msgspec.Struct):
     """What worker processes are told of traces that are sent; nothing while telemetry is off."""
 
     of_event: Callable[[EventEnvelope], str] | None = None

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from dnworker.capability.manifest import WorkerDefinition
 from dnworker.core.text import clip
 from dnworker.core.topology import SILENT
-from dnworker.workers.reports import Notice
+
+if TYPE_CHECKING:
+    from dnworker.workers.reports import Notice
 
 LONGEST = 1_000
 """Characters of what a process says about its reports."""

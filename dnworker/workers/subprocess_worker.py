@@ -23,6 +23,7 @@ from dnworker.client.event_stream import TRACES_VARIABLE
 from dnworker.core.causes import because, cause
 from dnworker.core.declared import DeclaredPayload
 from dnworker.core.handlers import HandlerKey
+from dnworker.core.invocation import Invocation
 from dnworker.core.lifecycle import ALIVE, WorkerState
 from dnworker.core.members import index_of
 from dnworker.core.models import ComponentInfo
@@ -156,6 +157,10 @@ class SubprocessWorker(ManagedWorker[SubprocessWorkerRunner]):
         if self.remote.why_silent is None and self._may_report_yet:
             return None
         return self.remote.why_silent or silence.reason(self.definition, is_observed=self._is_observed)
+
+    def cause_named(self, event_id: str, invocation_id: str) -> Invocation | None:
+        """Return the invocation in its process that a request names as its cause; None if it has none."""
+        return self.remote.cause(event_id, invocation_id)
 
     def hears_silently(self, kind: str) -> bool:
         """Return whether it gets events of a kind, and nobody knows what it does with them."""

@@ -58,7 +58,7 @@ from dnworker_jupyter.live.stale import StaleHandlers
 from dnworker_jupyter.live.transactions import Transactions
 from dnworker_jupyter.live.workers import LiveWorkers
 from dnworker_jupyter.magics.actions import NotebookActions
-from dnworker_jupyter.magics.completion import install_completion
+from dnworker_jupyter.magics.completion_hook import install_completion
 from dnworker_jupyter.magics.context import MagicContext
 from dnworker_jupyter.magics.debug import install_debug
 from dnworker_jupyter.magics.head import heed_gone_head

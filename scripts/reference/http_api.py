@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from dnworker.server.app import ENDPOINTS
 from dnworker.server.openapi import document
 from dnworker.server.rights import COMMANDS, SOCKETS, WORKER_RIGHTS, Right
+from dnworker.server.routes import ENDPOINTS
 
 from .http_examples import EXAMPLES, SETUP, Example, as_json
 from .markdown import fence, items, page

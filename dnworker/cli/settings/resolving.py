@@ -6,15 +6,18 @@ import argparse
 import os
 import re
 from collections.abc import Iterator, Mapping, MutableMapping
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+import msgspec
 
 from dnworker.capability.reading import shown
 from dnworker.cli.settings.setting import NO_KEYS, RENAMED, TAKEN, Setting
-from dnworker.cli.settings.toml_file import ConfigFile, read_config
 from dnworker.core.errors import UsageError
 from dnworker.core.text import closest
+
+if TYPE_CHECKING:
+    from dnworker.cli.settings.toml_file import ConfigFile
 
 CONFIG = "DNWORKER_CONFIG"
 """Names the file where `--config` does not."""
@@ -29,8 +32,7 @@ _EXPANDED = re.compile(r"\$\{\w+\}")
 _OF_KUBERNETES = re.compile(r"tcp://[\d.:\[\]a-f]+")
 
 
-@dataclass(frozen=True)
-class Value:
+class Value(msgspec.Struct, frozen=True):
     """The value of a setting, and its source: `default`, `serve.toml:12`, `DNWORKER_PORT` or `--port`."""
 
     setting: Setting
@@ -45,8 +47,7 @@ class Value:
         return bool(self.value != self.setting.default)
 
 
-@dataclass(frozen=True)
-class Resolved:
+class Resolved(msgspec.Struct, frozen=True):
     """The value of every setting by key, the file that was read, and what is to be said besides."""
 
     values: dict[str, Value]
@@ -73,7 +74,11 @@ def resolve(
     """
     notes: list[str] = []
     path = given.get("config") or (Path(environ[CONFIG]) if environ.get(CONFIG) else None)
-    file = None if path is None else read_config(path)
+    file = None
+    if path is not None:
+        from dnworker.cli.settings.toml_file import read_config  # few have a file
+
+        file = read_config(path)
     values = {key: Value(setting, setting.default, "default") for key, setting in settings.items()}
     if file is not None:
         values |= {one.setting.key: one for one in _of_file(file, settings, notes)}

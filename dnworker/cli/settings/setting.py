@@ -7,9 +7,10 @@ import datetime
 import math
 import os
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
+
+import msgspec
 
 from dnworker.capability.reading import shown
 
@@ -47,8 +48,7 @@ _WORDS = {
 _LONGEST = 80
 
 
-@dataclass(frozen=True)
-class Setting:
+class Setting(msgspec.Struct, frozen=True):
     """One option.
 
     Attributes: `key`, of a file; `dest`, of the parsed options; `option`, as it is written on a command line;

@@ -6,7 +6,6 @@ import asyncio
 import contextvars
 from collections import Counter
 from collections.abc import Collection, Iterable
-from dataclasses import dataclass, field
 from typing import Protocol
 
 import msgspec
@@ -28,12 +27,11 @@ class Unhandled(msgspec.Struct):
     """When it may come again, in seconds of the monotonic clock."""
 
 
-@dataclass(slots=True, eq=False)
-class _Taken:
+class _Taken(msgspec.Struct, eq=False):
     """An event that the worker has."""
 
     unhandled: Unhandled
-    running: Counter[str] = field(default_factory=Counter)
+    running: Counter[str] = msgspec.field(default_factory=Counter)
     was_handed_out: bool = False
     delay: float | None = None
     """After how many seconds it comes again, once no handler of it runs; None where it was not given back."""

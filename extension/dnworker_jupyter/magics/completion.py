@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
 
 from dnworker.capability.manifest import MANIFEST_NAME
 from dnworker.core.topology import TOPOLOGIES
@@ -19,23 +18,6 @@ from dnworker_jupyter.magics.magics import parsers
 from dnworker_jupyter.syntax.options import Parser
 
 _LINE = re.compile(r"^\s*(?:\w+\s*=\s*)?(%%?)(\w+)(\s.*)?$")
-
-
-def install_completion(shell: Any, context: MagicContext) -> Callable[[], None]:
-    """Let IPython ask for completions of our magics; returns what ends that."""
-    from IPython.core.completer import SimpleCompletion, context_matcher
-
-    @context_matcher()  # type: ignore[untyped-decorator]
-    def dnworker_matcher(cursor: Any) -> Any:
-        found = complete(context, cursor.line_with_cursor[: cursor.cursor_position], cursor.token)
-        return {
-            "completions": [SimpleCompletion(text=text, type="magic") for text in found or ()],
-            "suppress": found is not None,  # of a magic's line, Python's own words are no part
-        }
-
-    matchers = shell.Completer.custom_matchers
-    matchers.append(dnworker_matcher)
-    return lambda: matchers.remove(dnworker_matcher) if dnworker_matcher in matchers else None
 
 
 def complete(context: MagicContext, line: str, token: str) -> list[str] | None:

@@ -1,6 +1,7 @@
 """`DnworkerMagics`: registers each magic; it parses the line, and runs the magic's module on the loop.
 
 All return a `Pending`; `transform` puts the `await` in. Where nothing awaits it, it runs all the same.
+Each imports its module when it is used: a notebook has few of them, and `%load_ext` is to be quick.
 """
 
 from __future__ import annotations
@@ -21,25 +22,7 @@ from IPython.core.magic import (
 from dnworker.core.errors import UsageError
 from dnworker_jupyter.display.tables import Note
 from dnworker_jupyter.kernel.waiting_cells import ALL, LIFE, STARTS
-from dnworker_jupyter.magics.agent import AgentOptions, agent_parser, run_agent
-from dnworker_jupyter.magics.capability import CapabilityOptions, capability_parser, run_capability
-from dnworker_jupyter.magics.clock import ClockOptions, clock_parser, run_clock
 from dnworker_jupyter.magics.context import Interrupted, MagicContext
-from dnworker_jupyter.magics.dead import DeadOptions, dead_parser, run_dead
-from dnworker_jupyter.magics.events import EventsOptions, events_parser, run_events
-from dnworker_jupyter.magics.explain import ExplainOptions, explain_parser, run_explain
-from dnworker_jupyter.magics.fire import FireOptions, fire_parser, run_fire
-from dnworker_jupyter.magics.head import HeadOptions, head_parser, run_head
-from dnworker_jupyter.magics.map import MapOptions, map_parser, run_map
-from dnworker_jupyter.magics.panel import PanelOptions, panel_parser, run_panel
-from dnworker_jupyter.magics.replay import ReplayOptions, replay_parser, run_replay
-from dnworker_jupyter.magics.runtime import RuntimeOptions, run_runtime, runtime_parser
-from dnworker_jupyter.magics.worker import (
-    WorkerOptions,
-    run_worker_cell,
-    run_worker_line,
-    worker_line_parser,
-)
 from dnworker_jupyter.syntax.options import Parser, asks_help, read_worker_line, split, worker_parser
 
 T = TypeVar("T")
@@ -50,6 +33,20 @@ _WAITS_FOR = {"%fire": STARTS, "%%fire": STARTS, "%replay": STARTS, "%clock": AL
 
 def parsers() -> dict[str, Parser]:
     """Return the parser of every magic, for completion and help."""
+    from dnworker_jupyter.magics.agent import agent_parser
+    from dnworker_jupyter.magics.capability import capability_parser
+    from dnworker_jupyter.magics.clock import clock_parser
+    from dnworker_jupyter.magics.dead import dead_parser
+    from dnworker_jupyter.magics.events import events_parser
+    from dnworker_jupyter.magics.explain import explain_parser
+    from dnworker_jupyter.magics.fire import fire_parser
+    from dnworker_jupyter.magics.head import head_parser
+    from dnworker_jupyter.magics.map import map_parser
+    from dnworker_jupyter.magics.panel import panel_parser
+    from dnworker_jupyter.magics.replay import replay_parser
+    from dnworker_jupyter.magics.runtime import runtime_parser
+    from dnworker_jupyter.magics.worker import worker_line_parser
+
     return {
         "%%worker": worker_parser(),
         "%worker": worker_line_parser(),
@@ -113,6 +110,8 @@ class DnworkerMagics(Magics):
             ... async def on_met(event: EventEnvelope, client: RuntimeClient) -> None:
             ...     await client.publish("demo.greeted", {"name": event.payload["name"]})
         """
+        from dnworker_jupyter.magics.worker import run_worker_cell
+
         options = read_worker_line(line)
         if not options.test and options.command is None:
             # The input transformer takes every %%worker at the top of a cell; here come only the others.
@@ -131,6 +130,8 @@ class DnworkerMagics(Magics):
             >>> %worker list
             worker ...
         """
+        from dnworker_jupyter.magics.worker import WorkerOptions, run_worker_line, worker_line_parser
+
         return self._run(worker_line_parser(), WorkerOptions, line, run_worker_line)
 
     @no_var_expand
@@ -147,6 +148,8 @@ class DnworkerMagics(Magics):
             ...     yield f"You said: {turn.message}"
             agent triage answers by reply
         """
+        from dnworker_jupyter.magics.agent import AgentOptions, agent_parser, run_agent
+
         options = agent_parser().read_as(AgentOptions, split(line))
         if not options.model:
             raise UsageError("%%agent must be the first line of its cell, below only comments", code="DN104")
@@ -171,6 +174,8 @@ class DnworkerMagics(Magics):
               + ...:notes.on_noted  ok  ... ms
                   | hello
         """
+        from dnworker_jupyter.magics.fire import FireOptions, fire_parser, run_fire
+
         parser = fire_parser(is_cell=cell is not None)
         return self._run(parser, FireOptions, line, lambda context, options: run_fire(context, options, cell))
 
@@ -188,6 +193,8 @@ class DnworkerMagics(Magics):
             >>> %replay last --edit text=goodbye
             demo.left  #...
         """
+        from dnworker_jupyter.magics.replay import ReplayOptions, replay_parser, run_replay
+
         return self._run(replay_parser(), ReplayOptions, line, run_replay)
 
     @line_magic("clock")
@@ -205,6 +212,8 @@ class DnworkerMagics(Magics):
             >>> %clock real
             the clock is real: ...
         """
+        from dnworker_jupyter.magics.clock import ClockOptions, clock_parser, run_clock
+
         return self._run(clock_parser(), ClockOptions, line, run_clock)
 
     @line_magic("dead")
@@ -218,6 +227,8 @@ class DnworkerMagics(Magics):
             >>> %dead
             no dead letters
         """
+        from dnworker_jupyter.magics.dead import DeadOptions, dead_parser, run_dead
+
         return self._run(dead_parser(), DeadOptions, line, run_dead)
 
     @line_magic("explain")
@@ -230,6 +241,8 @@ class DnworkerMagics(Magics):
             >>> %explain DN104
             DN104: a cell magic below the first line...
         """
+        from dnworker_jupyter.magics.explain import ExplainOptions, explain_parser, run_explain
+
         return self._run(explain_parser(), ExplainOptions, line, run_explain)
 
     @line_magic("panel")
@@ -243,6 +256,8 @@ class DnworkerMagics(Magics):
             >>> %panel
             worker ...
         """
+        from dnworker_jupyter.magics.panel import PanelOptions, panel_parser, run_panel
+
         running = self._context.cells.running  # by the thread of the cell, which is not always the loop's
 
         def act(context: MagicContext, options: PanelOptions) -> Coroutine[Any, Any, object]:
@@ -262,6 +277,8 @@ class DnworkerMagics(Magics):
             >>> %map --mermaid
             flowchart LR...
         """
+        from dnworker_jupyter.magics.map import MapOptions, map_parser, run_map
+
         return self._run(map_parser(), MapOptions, line, run_map)
 
     @line_magic("runtime")
@@ -272,6 +289,8 @@ class DnworkerMagics(Magics):
             >>> %runtime url
             http://127.0.0.1:...
         """
+        from dnworker_jupyter.magics.runtime import RuntimeOptions, run_runtime, runtime_parser
+
         return self._run(runtime_parser(), RuntimeOptions, line, run_runtime)
 
     @line_magic("events")
@@ -286,6 +305,8 @@ class DnworkerMagics(Magics):
             event  id  at  kind  session  payload
             #...demo.noted  {'text': 'hello'}
         """
+        from dnworker_jupyter.magics.events import EventsOptions, events_parser, run_events
+
         return self._run(events_parser(), EventsOptions, line, run_events)
 
     @no_var_expand
@@ -303,6 +324,7 @@ class DnworkerMagics(Magics):
             ... description: Greets whom it meets
             capability greetings 1.0.0...
         """
+        from dnworker_jupyter.magics.head import HeadOptions, head_parser, run_head
 
         running = self._context.cells.running  # by the thread of the cell, which is not always the loop's
 
@@ -331,6 +353,8 @@ class DnworkerMagics(Magics):
             %capability export: ...
             capability ... is in exported...
         """
+        from dnworker_jupyter.magics.capability import CapabilityOptions, capability_parser, run_capability
+
         return self._run(capability_parser(), CapabilityOptions, line, run_capability)
 
     def _run(

@@ -224,7 +224,7 @@ def test_a_signal_while_the_program_is_imported_ends_it_with_code_130(monkeypatc
     def interrupted(arguments):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("dnworker.cli.main.main", interrupted)
+    monkeypatch.setattr("dnworker.cli.main.read_options", interrupted)
     assert entry.main(["ps"]) == 130
 
 

@@ -16,7 +16,7 @@ import pytest
 from dnworker import Runtime
 from dnworker.engine.runtime_log import RuntimeLog
 from dnworker.engine.tokens import Tokens
-from dnworker.server.app import ENDPOINTS
+from dnworker.server.routes import ENDPOINTS
 
 from ..capabilities import ECHO, make_capability
 

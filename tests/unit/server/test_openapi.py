@@ -17,8 +17,8 @@ from schemathesis.specs.openapi.checks import (
 
 from dnworker import Runtime
 from dnworker.server import once
-from dnworker.server.app import ENDPOINTS
 from dnworker.server.openapi import document
+from dnworker.server.routes import ENDPOINTS
 
 pytestmark = pytest.mark.slow
 

@@ -15,9 +15,9 @@ from websockets.exceptions import ConnectionClosed, InvalidStatus
 from dnworker import Runtime, Worker
 from dnworker.server import interactive
 from dnworker.server.api import endpoint
-from dnworker.server.app import ENDPOINTS, openapi
 from dnworker.server.auth import PUBLIC_PATHS
 from dnworker.server.rights import COMMANDS, SOCKETS, WORKER_RIGHTS, Right
+from dnworker.server.routes import ENDPOINTS, openapi
 
 PROJECT = Path(__file__).parents[3]
 NAME = "cap:mine"

@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 
 from dnworker.core.errors import UsageError
 from dnworker.telemetry.making import make_telemetry
-from dnworker.telemetry.settings import VARIABLES, is_wanted, read_settings
+from dnworker.telemetry.settings import read_settings
+from dnworker.telemetry.wanted import VARIABLES, is_wanted
 
 
 def test_an_url_is_where_all_signals_go() -> None:
@@ -128,5 +129,5 @@ def test_nothing_of_opentelemetry_is_imported_when_it_is_off() -> None:
     assert sorted(eval(ours)) == [
         "dnworker.telemetry",
         "dnworker.telemetry.making",
-        "dnworker.telemetry.settings",
+        "dnworker.telemetry.wanted",
     ]
