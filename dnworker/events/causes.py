@@ -124,7 +124,8 @@ class Causes:
     def forget(self, event_id: str) -> None:
         """Forget the cause of an event that is not kept any more."""
         self._above.pop(event_id, None)
-        self._parents.pop(event_id, None)
+        if self._parents:
+            self._parents.pop(event_id, None)
 
     def parent(self, event_id: str) -> str | None:
         """Return the `traceparent` with which an event was published; None where that is not known."""
