@@ -1,6 +1,8 @@
 """WebSocket deliveries a second to 1, 10, 100 and 1,000 subscribers, beside `websockets`' own broadcast.
 
 On both sides the server publishes by itself, so that only deliveries are measured; the bytes are the same.
+Events of one turn of the loop go out in one write of ours, so that each number of subscribers has two rows:
+16 events a turn, and one, where nothing can be put together.
 Besides, with 100 subscribers: events that come over HTTP, of ours and of the reference.
 """
 
@@ -11,6 +13,7 @@ import tempfile
 import urllib.request
 from contextlib import ExitStack
 from functools import partial
+from itertools import product
 from pathlib import Path
 
 from common import (
@@ -31,7 +34,13 @@ from common import (
     taken_in_turn,
 )
 
-ROWS = ("subscribers-1", "subscribers-10", "subscribers-100", "subscribers-1000")
+ROWS = (
+    *("subscribers-1", "subscribers-10", "subscribers-100", "subscribers-1000"),
+    *("single-1", "single-10", "single-100", "single-1000"),
+)
+
+A_TURN = {"subscribers": 16, "single": 1}
+"""Events that are published before the loop turns, by the beginning of the row's key."""
 
 EVENTS = {1: 4_000, 10: 2_000, 100: 400, 1_000: 40}
 """How many events go to so many subscribers."""
@@ -50,7 +59,7 @@ worker = Worker(name="w")
 async def run(event, client):
     for n in range(event.payload["count"]):
         await client.publish("bench.event", {PAYLOAD})
-        if n % 16 == 15:
+        if (n + 1) % event.payload["a_turn"] == 0:
             await asyncio.sleep(0)
 """
 
@@ -67,16 +76,16 @@ async def take(socket):
     finally:
         clients.discard(socket)
 
-async def publish(count):
+async def publish(count, a_turn):
     for n in range(count):
         broadcast(clients, text)
-        if n % 16 == 15:
+        if (n + 1) % a_turn == 0:
             await asyncio.sleep(0)
 
 def plain(connection, request):
-    path, _, count = request.path.partition("?count=")
+    path, _, counts = request.path.partition("?")
     if path == "/publish":
-        running.add(asyncio.create_task(publish(int(count))))
+        running.add(asyncio.create_task(publish(*map(int, counts.split(",")))))
     if path in ("/publish", "/api/ready"):
         return connection.respond(200, "ok")
 
@@ -121,16 +130,17 @@ def frame_of(url: str) -> str:
         return str(stream.recv(timeout=20))
 
 
-def to_ours(url: str, subscribers: int, count: int) -> dict[str, float]:
+def to_ours(url: str, subscribers: int, count: int, a_turn: int) -> dict[str, float]:
     """Return deliveries a second of a worker's events."""
-    host, port, trigger = post_request(url, "/api/events", {"kind": "bench.run", "payload": {"count": count}})
+    wanted = {"kind": "bench.run", "payload": {"count": count, "a_turn": a_turn}}
+    host, port, trigger = post_request(url, "/api/events", wanted)
     return _receive(host, port, upgrade(url, "/api/ws/events?kinds=bench.event"), subscribers, trigger, count)
 
 
-def to_broadcast(url: str, subscribers: int, count: int) -> dict[str, float]:
+def to_broadcast(url: str, subscribers: int, count: int, a_turn: int) -> dict[str, float]:
     """Return deliveries a second of the broadcasting server."""
     host, _, port = url.removeprefix("http://").partition(":")
-    trigger = f"GET /publish?count={count} HTTP/1.1\r\nHost: {host}\r\n\r\n".encode()
+    trigger = f"GET /publish?{count},{a_turn} HTTP/1.1\r\nHost: {host}\r\n\r\n".encode()
     return _receive(host, int(port), upgrade(url, "/subscribe"), subscribers, trigger, count)
 
 
@@ -167,13 +177,13 @@ def _receive(
 def measure(ours: Served, bare: Served, reference: Served | None) -> tuple[list[Row], dict[str, object]]:
     """Take turns; returns the rows, and other figures."""
     rows, figures = [], dict[str, object]()
-    for subscribers, full in EVENTS.items():
-        count = max(2, full // 20) if QUICK else full
+    for (name, a_turn), (subscribers, full) in product(A_TURN.items(), EVENTS.items()):
+        key, count = f"{name}-{subscribers}", max(2, full // 20) if QUICK else full
         ways = (partial(to_ours, ours.url), partial(to_broadcast, bare.url))
-        taken = taken_in_turn(RUNS, *(partial(way, subscribers, count) for way in ways))
+        taken = taken_in_turn(RUNS, *(partial(way, subscribers, count, a_turn) for way in ways))
         mine, limit = [[one["rate"] for one in side] for side in taken]
-        rows.append(row(f"subscribers-{subscribers}", mine, limit))
-        figures[f"load_busy_{subscribers}"] = max(median([one["busy"] for one in side]) for side in taken)
+        rows.append(row(key, mine, limit))
+        figures[f"load_busy_{key}"] = max(median([one["busy"] for one in side]) for side in taken)
     if reference is not None:
         over = [partial(over_http, served.url) for served in (ours, reference)]
         mine, theirs = [[one["rate"] for one in side] for side in taken_in_turn(3, *over)]

@@ -66,11 +66,13 @@ class Goal:
         return self.value / found if found > 0 else 10.0
 
 
-def _fan(count: int) -> Goal:
+def _fan(count: int, events: str = "events") -> Goal:
     subscribers = "1 WebSocket subscriber" if count == 1 else f"{count:,} WebSocket subscribers"
-    return Goal(f"events to {subscribers}", _BROADCAST, "deliveries/s", "share", 0.85)
+    path = f"{events} to {subscribers}"
+    return Goal(path, _BROADCAST, "deliveries/s", "share", 0.85)
 
 
+_SINGLE = "one event a turn of the loop,"
 _BROADCAST = "`websockets` broadcasts the same bytes"
 _IMPORTS = "interpreter start, imports of httpx and websockets"
 _HELLO = "uvicorn and Starlette, hello world"
@@ -101,6 +103,10 @@ GOALS: dict[str, Goal] = {
     "subscribers-10": _fan(10),
     "subscribers-100": _fan(100),
     "subscribers-1000": _fan(1000),
+    "single-1": _fan(1, _SINGLE),
+    "single-10": _fan(10, _SINGLE),
+    "single-100": _fan(100, _SINGLE),
+    "single-1000": _fan(1000, _SINGLE),
     "child-answer": Goal(
         "event to Python child to answer",
         "one WebSocket message and one HTTP request",

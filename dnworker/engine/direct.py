@@ -116,20 +116,25 @@ class DirectConnection:
 
         Where many events wait for readers on this loop, it turns once before that.
         """
-        with _as_http():
-            await self._callee.commands.shared.look(session_id)
-            if self._callee.bus.pressure:
+        callee, bus = self._callee, self._callee.bus
+        try:  # not `with _as_http()`: every event pays for these lines
+            if session_id is not None:
+                await callee.commands.shared.look(session_id)
+            if bus.pressure:
                 check_publishable(kind)
-                await self._callee.bus.pressure.room(kind, session_id)
-            self._callee.payload_checks.check(self._worker, kind, payload)
-            publish = partial(self._callee.publish, kind, payload, session_id=session_id)
+                await bus.pressure.room(kind, session_id)
+            callee.payload_checks.check(self._worker, kind, payload)
             if dedupe is not None:
-                first = await self._callee.deduped.publish(self._worker, dedupe, publish)
+                publish = partial(callee.publish, kind, payload, session_id=session_id)
+                first = await callee.deduped.publish(self._worker, dedupe, publish)
                 return {"event_id": first.event_id, "seq": first.seq, "duplicate": first.is_duplicate}
-            envelope = publish()
-            envelope = await self._callee.bus.accepted(envelope)
-            if self._callee.bus.is_crowded:  # afterwards: what is published at the same time keeps its order
-                await self._callee.bus.make_way()
+            envelope = callee.publish(kind, payload, session_id=session_id)
+            if bus.is_pending(envelope):
+                envelope = await bus.accepted(envelope)
+            if bus.is_crowded:  # afterwards: what is published at the same time keeps its order
+                await bus.make_way()
+        except ApiError as exc:
+            raise _of_http(exc) from exc
         return {"event_id": envelope.event_id, "seq": envelope.seq}
 
     async def begin_once(self, key: str, claim: str) -> bool:
@@ -233,12 +238,17 @@ def _as_http() -> Iterator[None]:
     try:
         yield
     except ApiError as exc:
-        import httpx
+        raise _of_http(exc) from exc
 
-        request = httpx.Request("POST", "http://in-process/")
-        headers = {CODE_HEADER: code} if (code := code_of(exc)) is not None else None
-        response = httpx.Response(exc.status, json={"detail": exc.detail}, request=request, headers=headers)
-        raise httpx.HTTPStatusError(with_code(exc), request=request, response=response) from exc
+
+def _of_http(exc: ApiError) -> httpx.HTTPStatusError:
+    """Return what the HTTP transport would raise."""
+    import httpx
+
+    request = httpx.Request("POST", "http://in-process/")
+    headers = {CODE_HEADER: code} if (code := code_of(exc)) is not None else None
+    response = httpx.Response(exc.status, json={"detail": exc.detail}, request=request, headers=headers)
+    return httpx.HTTPStatusError(with_code(exc), request=request, response=response)
 
 
 @contextmanager

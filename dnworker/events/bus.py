@@ -162,8 +162,10 @@ class EventBus:
         packed, size = pack(payload) if size is None else pack_read(payload, size)
         if session_id is not None:
             self.scopes.buffer(session_id)
+        if not self._is_numbered:
+            self._seq += 1
         envelope: EventEnvelope = EventEnvelope(
-            seq=self._next_seq(),
+            seq=0 if self._is_numbered else self._seq,  # the broker gives it later, where it numbers
             kind=kind,
             payload=packed,  # type: ignore[arg-type]  # parsed when it is read: see core/envelope.py
             session_id=session_id,
@@ -175,13 +177,6 @@ class EventBus:
         size += len(kind) + ENVELOPE_BYTES
         self._submit(envelope, size, only and family_of(only), is_named=bool(event_id), may_exist=may_exist)
         return envelope
-
-    def _next_seq(self) -> int:
-        """Return the number of the next event; 0 where the broker gives it later."""
-        if self._is_numbered:
-            return 0
-        self._seq += 1
-        return self._seq
 
     def _tell(self, envelope: EventEnvelope, only: str | None) -> None:
         for tap, owner in self._taps:
@@ -307,6 +302,10 @@ class EventBus:
                 self.watcher.delivered(envelope)
 
         accepted.add_done_callback(end)
+
+    def is_pending(self, envelope: EventEnvelope) -> bool:
+        """Return whether the broker has not accepted a published event yet: whether `accepted` waits."""
+        return envelope.event_id in self._accepting
 
     async def accepted(self, envelope: EventEnvelope) -> EventEnvelope:
         """Return a published event as soon as it is accepted: by a durable broker, as soon as it is on disk.

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager
-from contextvars import ContextVar
+from contextlib import AbstractContextManager
+from contextvars import ContextVar, Token
+from functools import lru_cache
 from typing import NamedTuple
 
 from dnworker.core.invocation import Invocation, published_with
@@ -15,20 +15,27 @@ _publisher: ContextVar[str | None] = ContextVar("dnworker_publisher", default=No
 _via: ContextVar[tuple[str, ...]] = ContextVar("dnworker_via", default=())
 
 
-@contextmanager
-def published_by(name: str, via: tuple[str, ...] = ()) -> Iterator[None]:
-    """Name who publishes what no handler publishes, in a word such as `HTTP`.
+class published_by:  # noqa: N801  a context manager, which each request to publish pays for
+    """Name who publishes what no handler publishes, in a word such as `HTTP`, while the block runs.
 
     Args:
         name: that word.
         via: the ids of the runtimes by which a copy of an event has come here, the first one first.
     """
-    token, places = _publisher.set(name), _via.set(via)
-    try:
-        yield
-    finally:
-        _publisher.reset(token)
-        _via.reset(places)
+
+    __slots__ = ("_name", "_tokens", "_via")
+
+    def __init__(self, name: str, via: tuple[str, ...] = ()) -> None:
+        self._name, self._via = name, via
+        self._tokens: tuple[Token[str | None], Token[tuple[str, ...]]]
+
+    def __enter__(self) -> None:
+        self._tokens = _publisher.set(self._name), _via.set(self._via)
+
+    def __exit__(self, *_: object) -> None:
+        publisher, via = self._tokens
+        _publisher.reset(publisher)
+        _via.reset(via)
 
 
 ELSEWHERE = "elsewhere"
@@ -87,6 +94,12 @@ class Source(NamedTuple):
         return f"{self.cause}, {how}"
 
 
+@lru_cache(1_000)
+def _source(name: str, via: tuple[str, ...]) -> Source:
+    """Return the source of what somebody publishes; one object for all events of theirs."""
+    return Source(name, via=via)
+
+
 def _every(label: str) -> str:
     """Return the label of a schedule in words: `300s` is `every 5 min`."""
     number, is_interval = label.removesuffix("s"), label.endswith("s")
@@ -113,7 +126,7 @@ class Causes:
             event = invocation.event
             self._above[event_id] = source_of(invocation) if event is None else event.event_id
         elif (name := _publisher.get()) is not None:
-            self._above[event_id] = Source(name, via=_via.get())
+            self._above[event_id] = _source(name, _via.get())
         if (traceparent := published_with.get()) is not None:
             self._parents[event_id] = traceparent
 
@@ -124,7 +137,8 @@ class Causes:
     def forget(self, event_id: str) -> None:
         """Forget the cause of an event that is not kept any more."""
         self._above.pop(event_id, None)
-        self._parents.pop(event_id, None)
+        if self._parents:
+            self._parents.pop(event_id, None)
 
     def parent(self, event_id: str) -> str | None:
         """Return the `traceparent` with which an event was published; None where that is not known."""

@@ -48,8 +48,8 @@ class History(EventNotes):
     def __init__(self, limit: int = Limits().history) -> None:
         super().__init__()
         # Events by id, oldest first: our own copies, whose payloads are dropped in place. What each caused.
-        self._order: deque[str] = deque()  # a dict would search for its first key, once many are gone
-        self._with_payload: deque[tuple[EventEnvelope, int]] = deque()
+        self._order: deque[EventEnvelope] = deque()  # a dict would search for its first, once many are gone
+        self._with_payload: deque[EventEnvelope] = deque()
         self._by_event: dict[str, list[Invocation]] = {}
         self.causes = Causes()
         self._lost_runs: dict[str, LostRuns] = {}
@@ -97,12 +97,12 @@ class History(EventNotes):
 
     def note_event(self, envelope: EventEnvelope) -> None:
         """Keep an event, and count it as published by the handler that runs here, if one does."""
-        kept, size = replace(envelope), bytes_of_payload(envelope)  # every event pays for these lines
+        kept = replace(envelope)  # every event pays for these lines
         event_id = kept.event_id
         self._events[event_id] = kept
-        self._order.append(event_id)
-        self._with_payload.append((kept, size))
-        self._event_bytes += size + bytes_without_payload(kept)
+        self._order.append(kept)
+        self._with_payload.append(kept)
+        self._event_bytes += bytes_of_payload(kept) + bytes_without_payload(kept)
         if len(self._order) > EVENTS_KEPT:
             self._drop_event()
         self.causes.note(event_id, invocation := current_invocation.get())
@@ -131,14 +131,15 @@ class History(EventNotes):
                 break
 
     def _drop_payload(self) -> None:
-        kept, size = self._with_payload.popleft()
-        self._event_bytes -= size
+        kept = self._with_payload.popleft()
+        self._event_bytes -= bytes_of_payload(kept)
         drop_payload(kept)
 
     def _drop_event(self) -> None:
-        oldest = self._order.popleft()
-        kept = self._events.pop(oldest)
-        if self._with_payload and self._with_payload[0][0] is kept:
+        kept = self._order.popleft()
+        oldest = kept.event_id
+        del self._events[oldest]
+        if self._with_payload and self._with_payload[0] is kept:
             self._drop_payload()  # whose handler published it has the rest still
         self._event_bytes -= bytes_without_payload(kept)
         self.dropped.events += 1
@@ -150,10 +151,11 @@ class History(EventNotes):
 
     def _forget_runs(self, event_id: str) -> None:
         """Forget which invocations an event that is not kept has caused, once none of them is running."""
-        for one in self._by_event.get(event_id, ()):
-            if one.outcome == "running":
-                return
-        self._by_event.pop(event_id, None)
+        if (caused := self._by_event.pop(event_id, None)) is not None:
+            for one in caused:
+                if one.outcome == "running":
+                    self._by_event[event_id] = caused
+                    return
 
     def _drop_invocation(self) -> None:
         """Drop the invocation that ended first; one that was opened again since is not dropped."""

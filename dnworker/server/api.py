@@ -112,12 +112,14 @@ class Endpoint(msgspec.Struct, frozen=True, dict=True):
         query = None if self.query is None else read_query(scope, self.query)
         raw = b"" if self.body is None else await read_body(receive)
         body = None if self.body is None else self._read(raw, self.body)
-        path = {k: v.replace(ESCAPED_SLASH, "/") for k, v in scope.get("path_params", {}).items()}
+        path = {}
+        if named := scope.get("path_params"):
+            path = {k: v.replace(ESCAPED_SLASH, "/") for k, v in named.items()}
         call = ApiCall(scope["engine"], scope, receive, path, query, body, len(raw))
         if self.session and call.engine.commands.shared.is_on:
             return await where_it_runs(call, self, raw)
         answer = self.handler(call)
-        return await answer if inspect.isawaitable(answer) else answer
+        return await answer if self._is_async else answer
 
     def _read(self, body: bytes, shape: type[Fields]) -> Any:
         """Return the body as its struct; what is wrong with it is worked out only when something is."""
@@ -125,6 +127,10 @@ class Endpoint(msgspec.Struct, frozen=True, dict=True):
             with contextlib.suppress(msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
                 return self._decoder.decode(body)
         return check(read_object(body), shape, "body")
+
+    @cached_property
+    def _is_async(self) -> bool:
+        return inspect.iscoroutinefunction(self.handler)
 
     @cached_property
     def _decoder(self) -> Any:
@@ -145,7 +151,7 @@ async def where_it_runs(call: ApiCall, endpoint: Endpoint, body: bytes) -> Any:
 
     async def here() -> _Here:
         answer = endpoint.handler(call)
-        return _Here(await answer if inspect.isawaitable(answer) else answer)
+        return _Here(await answer if endpoint._is_async else answer)
 
     if not session_id:
         return (await here()).answer

@@ -18,6 +18,7 @@ import uvicorn
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 from uvicorn.server import ServerState
 
+from dnworker.server.answers import Exit
 from dnworker.server.connections import Connection
 
 log = logging.getLogger("dnworker.server")
@@ -36,10 +37,6 @@ LINGER_SECONDS = 5.0
 LINGER_BYTES = 32_000_000
 """How long, and for how much, a connection is read on after its last answer: closing it at once would make
 the kernel withdraw an answer that the client has not read."""
-
-
-CONTINUE = b"HTTP/1.1 100"
-"""Begins what comes before the head of an answer (RFC 9110, 15.2.1)."""
 
 
 class Phase(enum.Enum):
@@ -74,7 +71,8 @@ class BoundedHttp(HttpToolsProtocol):
         self._phase = Phase.HEAD
         self._since: float | None = None
         self._body_at: float | None = None
-        """None until the next look: requests come by the thousand, and looks ten times in a limit's time."""
+        self._idle_at: float | None = None
+        """Each None until the next look: requests come by the thousand, looks ten times in a limit's time."""
         self._pending = 0
         self._head_bytes = 0
         self._refusal: Refusal | None = None
@@ -84,7 +82,7 @@ class BoundedHttp(HttpToolsProtocol):
 
         # What is answered, and whether the connection may go on afterwards.
         self._answering: RequestResponseCycle | None = None
-        self._exit: _Exit | None = None
+        self._exit: Exit | None = None
         self._keeps_alive = False
         self._is_leaving = False
         self._leave_at = 0.0
@@ -109,7 +107,6 @@ class BoundedHttp(HttpToolsProtocol):
         if self._is_leaving or self._is_deaf:
             self._discard(len(data))
             return
-        self._unset_keepalive_if_required()
         if self._phase is Phase.IDLE:
             self._begin_head()
         self._pending += len(data)
@@ -197,7 +194,7 @@ class BoundedHttp(HttpToolsProtocol):
         self._phase, self._pending, self._head_bytes = Phase.BODY, 0, 0
         self._since = self._body_at = None
         super().on_headers_complete()
-        self._exit = _Exit(self)
+        self._exit = Exit(self)
         self.cycle.transport = cast(asyncio.Transport, self._exit)
         # Until the body is there: an answer that does not wait for it ends the connection.
         self._keeps_alive = self.cycle.keep_alive
@@ -226,10 +223,13 @@ class BoundedHttp(HttpToolsProtocol):
 
     def on_response_complete(self) -> None:
         """Begin the next answer, unless the connection ends."""
-        if self._is_leaving:
-            self.server_state.total_requests += 1
+        if self.pipeline and not self._is_leaving:
+            super().on_response_complete()
             return
-        super().on_response_complete()
+        self.server_state.total_requests += 1
+        if not self._is_leaving:
+            self.flow.resume_reading()
+            self._idle_at = None  # no timer as uvicorn's: each request would make one and cancel it
 
     def leave(self) -> None:
         """End the connection, once the client can have read what was sent to it."""
@@ -311,11 +311,15 @@ class BoundedHttp(HttpToolsProtocol):
                 self.transport.close()
         elif self._is_deaf:
             return  # it ends with the answers under way
+        elif self._phase is Phase.IDLE:
+            self._end_idle(now)
         elif self._phase is Phase.HEAD and now - since > limits.header_seconds:
             if self._pending:
                 self._refuse(Refusal(408, f"the headers took more than {limits.header_seconds:g} s"))
             elif self._answering is None:
                 self.transport.close()  # nothing was ever asked
+            else:
+                self._end_idle(now)  # what has come of a request came with the one before it
         elif self._phase is Phase.BODY:
             if self.flow.read_paused:  # we are the one who waits
                 self._body_at = now
@@ -324,6 +328,13 @@ class BoundedHttp(HttpToolsProtocol):
                     self._refuse(Refusal(408, f"the body paused for more than {limits.body_seconds:g} s"))
             elif now - since > limits.header_seconds:
                 self._refuse(Refusal(408, f"the body took more than {limits.header_seconds:g} s"))
+
+    def _end_idle(self, now: float) -> None:
+        """Close a connection that asked nothing for too long since its last answer."""
+        if self._idle_at is None or self._answering is None or not self._answering.response_complete:
+            self._idle_at = now
+        elif now - self._idle_at > self.timeout_keep_alive:
+            self.transport.close()
 
     def _begin_head(self) -> None:
         if self._phase is Phase.HEAD:
@@ -362,45 +373,6 @@ class BoundedHttp(HttpToolsProtocol):
         """Keep it: the parser raises another error in its place."""
         self._refusal = refusal
         return refusal
-
-
-class _Exit:
-    """The transport as an answer uses it: its end is a `leave` of the connection.
-
-    Head and body go out together, where the body comes in the same turn of the loop: a system call less.
-    """
-
-    __slots__ = ("_has_begun", "_head", "_protocol", "is_closing")
-
-    def __init__(self, protocol: BoundedHttp) -> None:
-        self._protocol = protocol
-        self._head: bytes | None = None
-        self._has_begun = False
-        self.is_closing = protocol.transport.is_closing
-
-    def write(self, data: bytes) -> None:
-        """Send a part of the answer; its head with what follows, or soon."""
-        head, self._head = self._head, None
-        if head is not None:
-            # Joined here: `writelines` of Python 3.12 and 3.13 never pauses who writes, and registers the
-            # descriptor of a connection that is lost.
-            self._protocol.transport.write(head + data)
-        elif self._has_begun or data.startswith(CONTINUE):
-            self._protocol.transport.write(data)
-        else:
-            self._has_begun, self._head = True, data
-            self._protocol.loop.call_soon(self.flush)
-
-    def flush(self) -> None:
-        """Send the head, if it waits for the body."""
-        head, self._head = self._head, None
-        if head is not None and not self.is_closing():
-            self._protocol.transport.write(head)
-
-    def close(self) -> None:
-        """End the connection; of the answer that was begun here, the head goes out before that."""
-        self.flush()
-        self._protocol.leave()
 
 
 def request_problem(version: str, method: bytes, headers: list[tuple[bytes, bytes]]) -> Refusal | None:

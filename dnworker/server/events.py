@@ -87,19 +87,23 @@ async def publish_to_session(call: ApiCall) -> object:
 
 
 async def _publish(call: ApiCall, session_id: str | None) -> Published:
-    body, engine = call.body, call.engine
+    body, engine, bus = call.body, call.engine, call.engine.bus
     check_publishable(body.kind)
-    await engine.commands.shared.look(session_id)
-    if engine.bus.pressure:
-        await while_there(call.receive, engine.bus.pressure.room(body.kind, session_id))
-    engine.payload_checks.check(call.scope.get("worker") or "", body.kind, body.payload)
-    publish = partial(_publish_now, call, session_id)
-    with published_by(_publisher(call)):
+    if session_id is not None:
+        await engine.commands.shared.look(session_id)
+    if bus.pressure:
+        await while_there(call.receive, bus.pressure.room(body.kind, session_id))
+    worker = call.scope.get("worker")
+    engine.payload_checks.check(worker or "", body.kind, body.payload)
+    # By default a worker that reports no runs, or `HTTP`: where a handler publishes, it is known.
+    with published_by(worker or "HTTP"):
         if body.dedupe is not None:
-            first = await engine.deduped.publish(call.scope.get("worker") or "", body.dedupe, publish)
+            publish = partial(_publish_now, call, session_id)
+            first = await engine.deduped.publish(worker or "", body.dedupe, publish)
             return Published(first.event_id, first.seq, first.is_duplicate)
-        envelope = publish()
-    envelope = await engine.bus.accepted(envelope)
+        envelope = _publish_now(call, session_id)
+    if bus.is_pending(envelope):
+        envelope = await bus.accepted(envelope)
     return Published(envelope.event_id, envelope.seq)
 
 
@@ -109,11 +113,6 @@ def _publish_now(call: ApiCall, session_id: str | None, **named: Any) -> EventEn
         call.engine.drain.check_open()
     body = call.body
     return call.engine.publish(body.kind, body.payload, session_id=session_id, size=call.size, **named)
-
-
-def _publisher(call: ApiCall) -> str:
-    """Return who publishes where no handler is known to: a worker that reports no runs, or `HTTP`."""
-    return call.scope.get("worker") or "HTTP"
 
 
 class EventStream:

@@ -11,6 +11,7 @@ from starlette.types import Receive, Send
 
 from dnworker.core.envelope import MAX_PAYLOAD_BYTES
 from dnworker.core.errors import CODE_HEADER, Invalid, TooLarge
+from dnworker.server.answers import send_whole
 
 MAX_BODY_BYTES = MAX_PAYLOAD_BYTES + 100_000
 
@@ -41,6 +42,8 @@ async def send_json(
         headers.append((CODE_HEADER.encode(), code.encode()))
     if retry_after is not None:
         headers.append((b"retry-after", b"%d" % retry_after))
+    if send_whole(send, status, headers, body):
+        return
     await send({"type": "http.response.start", "status": status, "headers": headers})
     await send({"type": "http.response.body", "body": body})
 
@@ -52,15 +55,20 @@ async def read_body(receive: Receive, limit: int = MAX_BODY_BYTES) -> bytes:
         TooLarge: it is over the limit; reading stops there.
         ClientDisconnect: the client has gone before its end.
     """
-    body = bytearray()
+    body: bytes | bytearray = b""
     while True:
         message = await receive()
         if message["type"] == "http.disconnect":
             raise ClientDisconnect
-        body += message.get("body", b"")
-        if len(body) > limit:
+        part: bytes = message.get("body", b"")
+        if len(body) + len(part) > limit:
             raise TooLarge(f"the body is over {limit:,} bytes")
-        if not message.get("more_body", False):
+        is_last = not message.get("more_body", False)
+        if is_last and not body:
+            return part  # most come in one
+        body = bytearray(body) if isinstance(body, bytes) else body
+        body += part
+        if is_last:
             return bytes(body)
 
 

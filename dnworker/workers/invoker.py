@@ -9,6 +9,7 @@ import sys
 import weakref
 from collections.abc import AsyncIterator, Coroutine, Iterable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
+from functools import cached_property
 from types import CoroutineType, FrameType
 from typing import Any, Protocol
 
@@ -100,8 +101,12 @@ class Invoker:
     def spawn(self, coro: Coroutine[Any, Any, Any], name: str) -> asyncio.Task[Any]:
         """Start a task of the worker that runs no handler itself: only the runtime can cancel it."""
         # A context of our own: what the cell or request that started us carried must not leak into handlers.
-        loop = asyncio.get_running_loop()
-        return KeeperTask(coro, loop=loop, name=f"{self.label} {name}", context=self._context.copy())
+        return KeeperTask(coro, loop=self._loop, name=f"{self.label} {name}", context=self._context.copy())
+
+    @cached_property
+    def _loop(self) -> asyncio.AbstractEventLoop:
+        """The loop on which everything here runs; to ask asyncio for it costs a system call each time."""
+        return asyncio.get_running_loop()
 
     def begin(self, cause: Cause, key: HandlerKey) -> Invocation:
         """Return a new invocation that no event caused; it is recorded as begun."""
@@ -121,8 +126,7 @@ class Invoker:
         """Start a handler whose invocation has begun, as a task that is in flight until it ends."""
         run = self.run(handler, args, invocation, key, title)
         # Not by create_task(): a task factory that some handler has set is not for the others.
-        loop = asyncio.get_running_loop()
-        task = HandlerTask(run, loop=loop, name=task_name, context=self._context.copy())
+        task = HandlerTask(run, loop=self._loop, name=task_name, context=self._context.copy())
         task.owner = self._owner
         self.in_flight[task] = invocation
         return task
@@ -163,7 +167,9 @@ class Invoker:
         cancelled = True
         try:
             run = self._around.wrapped(invocation, handler)
-            if title is None or not self._groups_sessions:
+            if title is None or not getattr(
+                self.client, "groups_sessions", True
+            ):  # never, within this process
                 returned = await run(*args)
             else:
                 about: Any = {"kind": "worker_run", "worker": self.name, "metadata": {"worker": self.label}}
@@ -182,7 +188,7 @@ class Invoker:
             self._note_way_out(invocation, exc, handler)
         finally:
             current_invocation.reset(token)
-            self.in_flight.pop(_current_task(), None)  # type: ignore[arg-type]  # None is no key
+            self.in_flight.pop(asyncio.current_task(self._loop), None)  # type: ignore[arg-type]  # None is no key
             try:
                 self.recorder.end(invocation, failure, cancelled=cancelled)
             except BaseException:  # who is notified writes to streams that workers may have replaced
@@ -228,7 +234,7 @@ class Invoker:
 
     def _is_ended_by(self, exc: BaseException) -> bool:
         """Return whether an exception of a handler is the end that we ask of it, and not its own doing."""
-        kind, task = type(exc), _current_task()
+        kind, task = type(exc), asyncio.current_task(self._loop)
         if issubclass(kind, asyncio.CancelledError):
             return task is not None and (task in self._ending or issubclass(kind, EndedByUser))
         # A coroutine that is closed gets a GeneratorExit, and that is not in a step of its task.
@@ -245,11 +251,6 @@ class Invoker:
         for task in tasks:
             self.cancel(task, ENDED_ALONE)
         return bool(tasks)
-
-    @property
-    def _groups_sessions(self) -> bool:
-        """Whether grouping can have an effect; in-process it has none, and must cost nothing."""
-        return bool(getattr(self.client, "groups_sessions", True))
 
     async def end(self, tasks: Iterable[asyncio.Task[Any]]) -> None:
         """Cancel tasks and wait for them, within the grace; one that does not end is left behind."""
@@ -321,13 +322,6 @@ def _why_cancelled(task: asyncio.Task[Any]) -> str:
     except asyncio.CancelledError:
         pass
     return "it was cancelled"
-
-
-def _current_task() -> asyncio.Task[Any] | None:
-    try:
-        return asyncio.current_task()
-    except RuntimeError:  # no loop runs: the interpreter ends, and closes what was left
-        return None
 
 
 def invocation_run_by(frame: FrameType) -> Invocation | None:

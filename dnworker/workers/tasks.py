@@ -39,8 +39,9 @@ def keep(coro: Coroutine[Any, Any, Any], name: str, context: Context | None = No
 class HandlerTask(asyncio.Task[Any]):
     """A task that runs a handler. Its worker may cancel it once it has begun, which is its failure then."""
 
-    owner: Owner | None = None
-    """Whose handler it is."""
+    __slots__ = ("owner",)  # a dict for each would cost a tenth of the task
+    owner: Owner | None
+    """Whose handler it is; set by who makes it."""
 
     def cancel(self, msg: Any | None = None) -> bool:
         """Cancel it; False where another worker's code asks for it, or any before its first step.

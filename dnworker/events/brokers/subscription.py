@@ -85,7 +85,8 @@ class Subscription:
             self.watcher.expect(envelope)
         if len(self._queue) > CROWD:
             self._outlet.is_crowded = True
-        self._wake()
+        if self._waiter is not None:  # not so while a burst is taken
+            self._wake()
         return True
 
     def __aiter__(self) -> Subscription:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import copy
 import json
+import os
 import pickle
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 
 import pytest
@@ -19,6 +21,7 @@ from dnworker.core.envelope import (
     drop_payload,
     encode,
     has_payload,
+    new_id,
     own,
     pack,
     snapshot,
@@ -172,3 +175,43 @@ def test_a_kind_has_at_most_512_characters():
         check_publishable("k" * 513)
     assert refused.value.status == 400
     assert len(str(refused.value)) < 300
+
+
+FLAT = st.dictionaries(
+    st.text() | st.integers(), st.text() | st.integers() | st.booleans() | st.floats() | st.none()
+)
+
+
+@given(FLAT)
+def test_an_object_without_others_in_it_is_packed_as_json_writes_it(payload):
+    try:
+        text = json.dumps(payload, allow_nan=False)
+    except ValueError:
+        with pytest.raises(Invalid):
+            pack(payload)
+        return
+    packed, size = pack(payload)
+    assert json.loads(bytes(packed)) == json.loads(text)
+    assert 0 < size <= len(text)
+
+
+def test_ids_differ_also_where_many_threads_make_them():
+    with ThreadPoolExecutor(8) as pool:
+        made = [
+            one for some in pool.map(lambda _: [new_id() for _ in range(1_000)], range(8)) for one in some
+        ]
+    assert len({*made}) == len(made)
+    assert all(len(one) == 32 and int(one, 16) >= 0 for one in made)
+
+
+def test_a_process_that_is_forked_makes_other_ids():
+    new_id()  # so that some are made already
+    reader, writer = os.pipe()
+    child = os.fork()
+    if child == 0:
+        os.write(writer, new_id().encode())
+        os._exit(0)
+    os.waitpid(child, 0)
+    os.close(writer)
+    with os.fdopen(reader) as said:
+        assert said.read() not in ("", *[new_id() for _ in range(300)])

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 import dnworker as runtimes
 from dnworker import Worker
-from dnworker.core.envelope import EventEnvelope, _get_payload, has_payload
+from dnworker.core.envelope import EventEnvelope, has_payload
 from dnworker.core.handler_error import describe
 from dnworker.core.invocation import Invocation, current_invocation
 from dnworker.core.logs import LogBook, LogLine
@@ -42,7 +42,7 @@ def bytes_of(*roots: object) -> int:
             continue
         total += getsizeof(one)
         if isinstance(one, EventEnvelope):
-            waiting += [_get_payload(one)]
+            waiting += [one._held]
             waiting += [getattr(one, name) for name in one.__struct_fields__ if name != "payload"]
         elif isinstance(one, msgspec.Struct):
             waiting += [getattr(one, name) for name in one.__struct_fields__]
@@ -133,7 +133,7 @@ def test_what_is_counted_is_what_is_there(actions):
 
 
 def raw(envelope: EventEnvelope) -> msgspec.Raw:
-    return _get_payload(envelope)
+    return envelope._held
 
 
 @given(st.lists(st.tuples(st.integers(0, 5), st.integers(0, 60_000)), max_size=60))
