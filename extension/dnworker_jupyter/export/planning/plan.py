@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import cast
 
 from dnworker.capability.manifest import MANIFEST_NAME, parse_manifest
+from dnworker.core.collection import collection_held
 from dnworker.core.retry_policies import words_for_worker
 from dnworker.core.topology import Topology
 from dnworker.events.cases import Case, as_module
@@ -139,6 +140,7 @@ class _Contents:
     """By worker, the uses of what the client of the target does not have."""
 
 
+@collection_held()
 def plan_export(
     cells: Sequence[Cell],
     *,

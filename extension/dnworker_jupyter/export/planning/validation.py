@@ -5,7 +5,7 @@ from __future__ import annotations
 import ast
 import re
 import sys
-from collections import Counter
+from collections import defaultdict
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import PurePosixPath
 
@@ -283,10 +283,12 @@ def shared_state(slices: Sequence[Slice], topologies: Mapping[str, Topology]) ->
     is_one_process = all(topologies[piece.worker] == "in-process" for piece in slices)
     module, _ = split_shared(slices) if is_one_process else (None, [])
     together = set(module.definitions) if module is not None else set()
-    binders = Counter((name, s) for piece in slices for s in piece.definitions for name in s.binds)
-    for (name, statement), count in binders.items():
-        users = [piece for piece in slices if statement in piece.definitions]
-        changing = [piece.worker for piece in users if name in piece.surely_changes]
+    users_of: dict[tuple[str, Statement], list[Slice]] = defaultdict(list)
+    for piece in slices:
+        for one in dict.fromkeys((name, s) for s in piece.definitions for name in s.binds):
+            users_of[one].append(piece)
+    for (name, statement), users in users_of.items():
+        count, changing = len(users), [piece.worker for piece in users if name in piece.surely_changes]
         if count > 1 and changing and statement not in together and not _KEPT_APART.search(name):
             others = [piece.worker for piece in users if piece.worker not in changing]
             too = f", and {' and '.join(others)} uses it too" if others else ""

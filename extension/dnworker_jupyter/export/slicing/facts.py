@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 from dnworker.core.parsing import parse
 from dnworker_jupyter.export.slicing.knowledge import HANDING_ON, ITERATORS, LOOKING_METHODS, WRAPPERS
-from dnworker_jupyter.export.slicing.nodes import KEPT, children, walk
+from dnworker_jupyter.export.slicing.nodes import KEPT, LEAVES, children, walk
 from dnworker_jupyter.export.slicing.python_magics import timed_code
 from dnworker_jupyter.export.slicing.reads import Function
 
@@ -83,24 +83,23 @@ def facts_of_statement(node: ast.AST) -> Facts:
 def dotted(node: ast.expr) -> tuple[str | None, tuple[str, ...]]:
     """Return the root name of an expression, and the attributes after it; items are passed over."""
     path: list[str] = []
-    while True:
+    while not isinstance(node, ast.Name):
         match node:
             case ast.Attribute(value=value, attr=attr):
-                path.insert(0, attr)
+                path.append(attr)
                 node = value
             case ast.Subscript(value=value):
                 node = value
             case ast.Call(func=ast.Name(id="type"), args=[first]):
-                path.insert(0, "__class__")
+                path.append("__class__")
                 node = first
             case ast.Call(func=ast.Name(id=name), args=[first, *_]) if name in WRAPPERS:
                 node = first
             case ast.Call(func=func):
                 node = func
-            case ast.Name(id=name):
-                return name, tuple(path)
             case _:
-                return None, tuple(path)
+                return None, tuple(reversed(path))
+    return node.id, tuple(reversed(path))
 
 
 def shared_names(node: ast.AST | None) -> tuple[set[str], set[str]]:
@@ -151,11 +150,9 @@ def _names_in(node: ast.AST) -> set[str]:
     for part in waiting:  # which grows
         if isinstance(part, ast.Name):
             names.add(part.id)
-        elif isinstance(part, ast.Call):
-            waiting += [*part.args, *(k.value for k in part.keywords)]
-            waiting += [] if isinstance(part.func, ast.Name) else [part.func]
         elif part.__class__ is not ast.Constant:
-            waiting += children(part)
+            below = children(part)
+            waiting += below[1:] if isinstance(part, ast.Call) and isinstance(part.func, ast.Name) else below
     return names
 
 
@@ -183,16 +180,13 @@ class _Collector(ast.NodeVisitor):
 
     def visit(self, node: ast.AST) -> None:
         """Visit a node by the method of its kind, whose name is not put together for every node."""
-        if (method := _VISITS.get(node.__class__)) is not None:
-            method(self, node)
-        else:
-            self.generic_visit(node)
+        _VISITS.get(node.__class__, _Collector.generic_visit)(self, node)
 
     def generic_visit(self, node: ast.AST) -> None:
         """Visit what is directly below a node; names and constants alone do nothing."""
         for child in children(node):
-            if child.__class__ not in _NOTHING:
-                self.visit(child)
+            if (kind := child.__class__) not in LEAVES:
+                _VISITS.get(kind, _Collector.generic_visit)(self, child)
 
     # -- definitions -----------------------------------------------------------------------------------
 
@@ -369,8 +363,6 @@ class _Collector(ast.NodeVisitor):
                 Sharing(frozenset(targets), frozenset(sure), frozenset(maybe), frozenset(called))
             )
 
-
-_NOTHING = frozenset({ast.Name, ast.Constant})
 
 _VISITS: dict[type[ast.AST], Callable[[_Collector, Any], None]] = {
     getattr(ast, name.removeprefix("visit_")): method

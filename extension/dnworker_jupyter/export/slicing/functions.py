@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Collection
+from dataclasses import replace
 from functools import lru_cache
 from typing import NamedTuple
 
@@ -101,10 +102,21 @@ class Body(NamedTuple):
 @lru_cache(maxsize=KEPT)
 def body_of(node: Function | ast.Lambda) -> Body:
     """Return what the body of a function does, which is read once; it must not be changed."""
-    facts = facts_of([node.body] if isinstance(node, ast.Lambda) else node.body, deep=True)
+    facts = _each_once(facts_of([node.body] if isinstance(node, ast.Lambda) else node.body, deep=True))
     parameters = parameter_names(node.args)
     local = local_names(node) - facts.global_binds
     return Body(facts, parameters, local, held_by_locals(facts, local.difference(parameters)))
+
+
+def _each_once(facts: Facts) -> Facts:
+    """Return facts without those that stand there already: the same call a second time changes no more."""
+    calls = {c if c.node is None or isinstance(c.node.func, ast.Lambda) else c[1:]: c for c in facts.calls}
+    return replace(
+        facts,
+        stores=[*dict.fromkeys(facts.stores)],
+        calls=[*calls.values()],
+        sharing=[*dict.fromkeys(facts.sharing)],
+    )
 
 
 def held_by_locals(facts: Facts, local: Collection[str]) -> dict[str, dict[str, bool]]:

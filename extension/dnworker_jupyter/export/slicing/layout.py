@@ -62,20 +62,24 @@ def _runnable(history: History, ordered: Sequence[Statement]) -> list[Statement]
         return [*ordered]
     chosen = set(ordered)
     placed: dict[Statement, None] = {}
-
-    def place(statement: Statement, above: frozenset[Statement]) -> None:
-        if statement in placed or statement in above:
-            return
-        position = history.position[statement]
-        for name in sorted(statement.reads_at_once):
-            for binder in history.resolve(name, position):
-                if (source := history.statements[binder]) in chosen:
-                    place(source, above | {statement})
-        placed[statement] = None
-
-    for statement in ordered:
-        place(statement, frozenset())
+    for last in ordered:
+        waiting, above = [last], set[Statement]()
+        while waiting:  # each stands above those that it waits for, which chains of names make many
+            statement = waiting[-1]
+            first = () if statement in above else _bound_before(history, statement, chosen)
+            above.add(statement)
+            if still := [s for s in first if s not in placed and s not in above]:
+                waiting += reversed(still)
+            else:
+                placed[waiting.pop()] = None
     return list(placed)
+
+
+def _bound_before(history: History, statement: Statement, chosen: Collection[Statement]) -> list[Statement]:
+    """Return the chosen statements that bound what a statement reads at once, by the names in their order."""
+    position = history.position[statement]
+    binders = (b for name in sorted(statement.reads_at_once) for b in history.resolve(name, position))
+    return [source for binder in binders if (source := history.statements[binder]) in chosen]
 
 
 def _is_seen_by_imports(history: History, changes: Changes, statement: Statement) -> bool:

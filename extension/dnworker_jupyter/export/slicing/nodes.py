@@ -8,6 +8,8 @@ must not be changed.
 from __future__ import annotations
 
 import ast
+from collections import defaultdict
+from collections.abc import Callable, Collection
 from functools import lru_cache
 from typing import Any, TypeVar, overload
 
@@ -29,9 +31,30 @@ _FIELDS: dict[type[ast.AST], tuple[str, ...]] = {
 }
 """The fields of each kind of node that may hold others."""
 
+LEAVES = frozenset({ast.Name, ast.Constant})
+"""The kinds that every second node is of, with nothing below."""
+
+
+_OFTEN: dict[type[ast.AST], Callable[[Any], list[ast.AST]]] = {
+    ast.Name: lambda node: [],
+    ast.Constant: lambda node: [],
+    ast.Attribute: lambda node: [node.value],
+    ast.Call: lambda node: [node.func, *node.args, *node.keywords],
+    ast.keyword: lambda node: [node.value],
+    ast.BinOp: lambda node: [node.left, node.right],
+    ast.Compare: lambda node: [node.left, *node.comparators],
+    ast.Subscript: lambda node: [node.value, node.slice],
+    ast.Expr: lambda node: [node.value],
+    ast.Assign: lambda node: [*node.targets, node.value],
+    ast.AugAssign: lambda node: [node.target, node.value],
+}
+"""What is below the kinds that most code consists of, whose fields are never empty."""
+
 
 def children(node: ast.AST) -> list[ast.AST]:
     """Return the nodes directly below one, as they stand in it."""
+    if (below := _OFTEN.get(node.__class__)) is not None:
+        return below(node)
     found: list[ast.AST] = []
     for name in _FIELDS[node.__class__]:
         value = getattr(node, name, None)
@@ -52,16 +75,22 @@ def walk(node: ast.AST) -> list[ast.AST]:
     """Return a node and all below, each level before the next one, as `ast.walk` does."""
     found = [node]
     for one in found:  # which grows
-        found += children(one)
+        if one.__class__ not in LEAVES:
+            found += children(one)
     return found
 
 
 @lru_cache(maxsize=KEPT)
 def _by_kind(node: ast.AST) -> dict[type[ast.AST], list[ast.AST]]:
-    found: dict[type[ast.AST], list[ast.AST]] = {}
+    found: dict[type[ast.AST], list[ast.AST]] = defaultdict(list)
     for one in nodes_in(node):
-        found.setdefault(one.__class__, []).append(one)
-    return found
+        found[one.__class__].append(one)
+    return dict(found)
+
+
+def kinds_in(node: ast.AST) -> Collection[type[ast.AST]]:
+    """Return the kinds of a node and all below."""
+    return _by_kind(node).keys()
 
 
 @overload

@@ -19,6 +19,7 @@ from dnworker_jupyter.export.slicing.facts import Facts, facts_of_statement
 from dnworker_jupyter.export.slicing.imports import Modules, modules_of_statement
 from dnworker_jupyter.export.slicing.nodes import KEPT, find, nodes_in, text_constants, walk
 from dnworker_jupyter.export.slicing.reads import Names, names_of_statement
+from dnworker_jupyter.export.slicing.scopes import is_alone, read_by_function
 
 STAR = "*"
 """Stands for all names that `import *` may bind, among the names that a statement binds."""
@@ -381,6 +382,8 @@ def names_read_by_functions(node: ast.stmt, text: str | None = None) -> frozense
     """Return the global names that functions in a statement read when they are called; `text` is its own."""
     if not find(node, ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda):
         return frozenset()
+    if is_alone(node):
+        return read_by_function(node)
     try:
         table = symtable.symtable(text or ast.unparse(node), "cell", "exec")
     except SyntaxError:  # a top-level `await`, which symtable does not parse: within a function it does
@@ -394,10 +397,15 @@ def _read_later(table: symtable.SymbolTable, *, in_function: bool) -> Iterator[s
         inside = in_function or (child.get_type() == "function" and child.get_name() not in _AT_ONCE)
         if inside:
             for symbol in child.get_symbols():
-                is_outer = symbol.is_global() or (symbol.is_free() and table.get_type() == "module")
+                is_outer = _is_global(symbol) or (symbol.is_free() and table.get_type() == "module")
                 if is_outer and (symbol.is_referenced() or symbol.is_assigned()):
                     yield symbol.get_name()
         yield from _read_later(child, in_function=inside)
+
+
+def _is_global(symbol: symtable.Symbol) -> bool:
+    """Return whether a symbol of a function is global; Python takes a function named `top` for the module."""
+    return symbol.is_declared_global() or (symbol.is_global() and not symbol.is_local())
 
 
 @lru_cache(maxsize=KEPT)

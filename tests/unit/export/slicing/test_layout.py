@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+
 from tests.unit.export.builders import handler, script
 
 
@@ -29,3 +31,20 @@ def test_in_a_file_a_statement_stands_after_those_that_bind_what_it_reads_at_onc
 def test_names_that_read_each_other_in_a_file_end_in_no_circle():
     text = script("x = y", "y = x", handler("print(x)"))
     assert "x = y" in text
+
+
+def test_a_long_chain_of_names_that_stands_upside_down_in_a_file_is_put_in_order():
+    cells = [f"x{n} = x{n + 1}" for n in range(1_500)]
+    text = script(*cells, "x1500 = 1", handler("print(x0)"))
+    assert text.index("x1500 = 1") < text.index("x1499 = x1500") < text.index("x0 = x1")
+
+
+def test_planning_leaves_nothing_for_the_collection_of_cycles():
+    script("x = 1", handler("print(x)"))
+    gc.collect()
+    gc.disable()
+    try:
+        script("y = x + 1", "x = 1", handler("print(y)"))
+        assert gc.collect() < 100
+    finally:
+        gc.enable()
