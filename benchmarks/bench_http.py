@@ -1,9 +1,13 @@
-"""POST /api/events a second at 32 connections: ours, a bare ASGI application, the reference."""
+"""POST /api/events a second at 32 connections: ours, a bare ASGI application, the reference.
+
+Ours and the bare one also on uvloop, where that is installed.
+"""
 
 from __future__ import annotations
 
 from contextlib import ExitStack
 from functools import partial
+from importlib.util import find_spec
 
 from common import (
     QUICK,
@@ -20,9 +24,11 @@ from common import (
     taken_in_turn,
 )
 
-ROWS = ("post",)
+ROWS = ("post", "post-uvloop")
 
 CONNECTIONS = 32
+
+LOOPS = ("asyncio", "uvloop") if find_spec("uvloop") else ("asyncio",)
 
 BODY = {"kind": "bench.event", "payload": {"n": 1, "text": "x" * 100}}
 
@@ -42,7 +48,7 @@ async def app(scope, receive, send):
     await send({"type": "http.response.start", "status": 200, "headers": headers})
     await send({"type": "http.response.body", "body": answer})
 
-uvicorn.run(app, port=int(sys.argv[1]), http="httptools", loop="asyncio", log_config=None, access_log=False,
+uvicorn.run(app, port=int(sys.argv[2]), http="httptools", loop=sys.argv[1], log_config=None, access_log=False,
             lifespan="off", server_header=False)
 """
 
@@ -59,19 +65,20 @@ def measure(url: str) -> dict[str, float]:
 def main() -> None:
     """Serve all at once, each off the core of the load, and ask them in turn."""
     with ExitStack() as stack:
-        urls = [
-            stack.enter_context(serve_ours(pinned=True)).url,
-            stack.enter_context(serve_program(BARE, pinned=True)).url,
-        ]
+        urls = []
+        for loop in LOOPS:
+            urls.append(stack.enter_context(serve_ours(pinned=True, options=["--loop", loop])).url)
+            urls.append(stack.enter_context(serve_program(BARE, loop, pinned=True)).url)
         if has_reference():
             urls.append(stack.enter_context(serve_reference(pinned=True)).url)
         for url in urls:
             measure(url)  # warm
         taken = taken_in_turn(RUNS, *(partial(measure, url) for url in urls))
-    ours, bare, *theirs = [[one["rate"] for one in side] for side in taken]
+    ours, bare, *others = [[one["rate"] for one in side] for side in taken]
+    theirs = others[2 * len(LOOPS) - 2 :]
     report(
         what="POST /api/events a second, 32 connections",
-        rows=[row("post", ours, bare)],
+        rows=[row("post", ours, bare)] + ([row("post-uvloop", *others[:2])] if len(LOOPS) > 1 else []),
         load_busy=median([one["busy"] for one in taken[0]]),
         load_busy_bare=median([one["busy"] for one in taken[1]]),
         reference_per_s=median(theirs[0]) if theirs else None,

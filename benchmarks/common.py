@@ -136,8 +136,9 @@ def apart(**task: object) -> dict[str, float]:
 
 @contextmanager
 def serve_ours(*capabilities: Path, pinned: bool = False, options: Sequence[str] = ()) -> Iterator[Served]:
-    """Run `dnworker serve` while the block runs; with `pinned`, it keeps off the core of the load."""
-    command = [sys.executable, "-m", "dnworker", "serve", *options, *map(str, capabilities), "--port"]
+    """Run `dnworker serve` on asyncio's loop; with `pinned`, it keeps off the core of the load."""
+    command = [sys.executable, "-m", "dnworker", "serve", "--loop", "asyncio", *options]
+    command += [*map(str, capabilities), "--port"]
     with tempfile.TemporaryDirectory() as home:
         environ = {
             **os.environ,

@@ -99,6 +99,13 @@ GOALS: dict[str, Goal] = {
         "share",
         0.80,
     ),
+    "post-uvloop": Goal(
+        "POST /api/events, 32 connections, with `dnworker[speed]`",
+        "a bare ASGI application on the same server and uvloop",
+        "requests/s",
+        "share",
+        0.80,
+    ),
     "subscribers-1": _fan(1),
     "subscribers-10": _fan(10),
     "subscribers-100": _fan(100),

@@ -46,6 +46,7 @@ logarithmic, from 1/16 to 4.
   medians of the ratios of the turns.
 - Servers are separate processes. Where the machine has two cores, what makes the load runs on a core of its
   own, and it parses nothing that it need not.
+- Both sides are on asyncio's loop, in the row that says `dnworker[speed]` on uvloop.
 - Each program is a `bench_*.py` in `benchmarks/`, the goals are in `goals.py` there, and each run is a line
   of `results.jsonl`.
 """

@@ -82,6 +82,7 @@ def checks_of(options: argparse.Namespace) -> dict[str, Check]:
     checks: dict[str, Check] = {
         "python": packages.interpreter,
         "packages": packages.packages,
+        "loop": packages.loop,
         "installed": packages.installations,
         "command": packages.command,
         "uv": uv,

@@ -15,16 +15,14 @@ import faulthandler
 import os
 import select
 import signal
-import subprocess
-import sys
 import threading
 import time
 from collections.abc import Callable, Coroutine
 from contextlib import suppress
-from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Any
 
+from dnworker.cli.signal_pipe import SignalPipe
 from dnworker.cli.stop_options import EndTimes
 from dnworker.cli.streams import Streams
 from dnworker.core.threads import untraced
@@ -39,9 +37,6 @@ TASKS_END = 0.5
 
 THREADS_END = 1.0
 """Seconds that threads get at least, once the loop has ended."""
-
-KILL_AT_ONCE = 1.5
-"""Seconds until `last_resort.py` kills after the second signal."""
 
 TOGETHER = 0.01
 """Seconds in which several signals are the first one: who forwards a signal may send it twice."""
@@ -59,14 +54,22 @@ class Ending:
         streams: what is said goes to its standard error.
         on_exit: called before the process is ended by force.
         times: when what happens.
+        make_loop: makes the loop of `run`.
     """
 
-    def __init__(self, streams: Streams, on_exit: Callable[[], None], times: EndTimes) -> None:
+    def __init__(
+        self,
+        streams: Streams,
+        on_exit: Callable[[], None],
+        times: EndTimes,
+        make_loop: Callable[[], asyncio.AbstractEventLoop] = SharedLoop,
+    ) -> None:
         self.engine: Engine | None = None
         """What is stopped; set as soon as there is one."""
         self._streams = streams
         self._on_exit = on_exit
         self._times = times
+        self._make_loop = make_loop
         # when and how it ends
         self._began: float | None = None
         self._first: float | None = None  # when the first signal came
@@ -86,7 +89,7 @@ class Ending:
         os.set_blocking(self._writing_end, False)
         self._thread = untraced(threading.Thread(target=self._watch, name="dnworker ending", daemon=True))
         self._last_words = streams.last_words
-        self._resort: subprocess.Popen[bytes] | None = None
+        self._pipe = SignalPipe()
         self._pid = os.getpid()
 
     # -- signals ---------------------------------------------------------------------------------------
@@ -99,26 +102,11 @@ class Ending:
         if not faulthandler.is_enabled():
             faulthandler.enable(self._last_words)
         self._thread.start()
-        self._start_last_resort()
+        self._pipe.start(
+            (number for number in SIGNALS if number != signal.SIGHUP or self._hangup_ends), self._times.kill
+        )
         self._take_signals()
         os.register_at_fork(after_in_child=self._leave_signals)
-
-    def _start_last_resort(self) -> None:
-        numbers = ",".join(
-            str(int(number)) for number in SIGNALS if number != signal.SIGHUP or self._hangup_ends
-        )
-        program = [sys.executable, "-I", "-S", str(Path(__file__).with_name("last_resort.py"))]
-        with suppress(OSError):  # no process can be had: all but the worst code ends without it
-            self._resort = subprocess.Popen(
-                [*program, str(os.getpid()), numbers, str(self._times.kill), str(KILL_AT_ONCE)],
-                stdin=subprocess.PIPE,
-                stdout=subprocess.DEVNULL,
-                stderr=subprocess.DEVNULL,
-                start_new_session=True,
-                cwd="/",
-            )
-        if self._resort is not None and self._resort.stdin is not None:
-            os.set_blocking(self._resort.stdin.fileno(), False)
 
     def _take_signals(self) -> list[str]:
         """Handle the signals, and return the names of those that somebody else had taken meanwhile."""
@@ -131,22 +119,12 @@ class Ending:
                 continue  # `nohup`
             signal.signal(number, self._on_signal)
             taken.append(number.name)
-        if self._resort is not None and self._resort.stdin is not None:
-            own = self._resort.stdin.fileno()
-            before = signal.set_wakeup_fd(own, warn_on_full_buffer=False)
-            if before not in (-1, own):  # `loop.add_signal_handler` of a worker needs it
-                signal.set_wakeup_fd(before, warn_on_full_buffer=False)
+        self._pipe.take()
         return taken
-
-    def _calm_last_resort(self) -> None:
-        """Tell it that the loop turns and nothing ends: what it saw was a signal to a forked child."""
-        if self._began is None and self._resort is not None and self._resort.stdin is not None:
-            with suppress(OSError):
-                os.write(self._resort.stdin.fileno(), b"\0")
 
     def _leave_signals(self) -> None:
         """Handle no signal in a child made by `os.fork`: it must not end the runtime when it is ended."""
-        signal.set_wakeup_fd(-1)
+        self._pipe.leave()
         for number in SIGNALS:
             if signal.getsignal(number) == self._on_signal:
                 default = signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL
@@ -168,7 +146,8 @@ class Ending:
         """Take the signals back where code of a worker has taken them, until cancelled."""
         while True:
             await asyncio.sleep(LOOK)
-            self._calm_last_resort()
+            if self._began is None:
+                self._pipe.calm()
             if taken := self._take_signals():
                 self._say(f"code of a worker had taken {', '.join(taken)}; it ends the runtime again")
 
@@ -223,8 +202,9 @@ class Ending:
         Unlike `asyncio.run` it waits neither for tasks that ignore their cancellation nor for threads: if a
         task is left, the process ends here. The interpreter's end waits for threads, while `_watch` lets it.
         """
-        loop = self._loop = SharedLoop()
+        loop = self._loop = self._make_loop()
         asyncio.set_event_loop(loop)
+        self._pipe.wake(loop)
         try:
             code = loop.run_until_complete(work)
         finally:
@@ -234,6 +214,7 @@ class Ending:
                 self._exit(left_behind(self.engine, loop, self._generators))
             self._loop_ended = time.monotonic()
             asyncio.set_event_loop(None)
+            self._pipe.close()
             loop.close()  # idle threads of its pool end, and nobody waits for the others
             self._poke(b"e")
         return code if self._is_in_order else max(code, 1)

@@ -2,7 +2,8 @@
 
 C code that holds the interpreter's lock keeps every thread of a runtime from running, and then no signal has
 an effect. The interpreter's C handler still writes the number of each signal to a pipe, which this
-program reads (`signal.set_wakeup_fd`). `faulthandler` prints where the runtime is on SIGABRT. It imports only
+program reads (`signal.set_wakeup_fd`). What it reads it writes to its output, for the loop of the runtime,
+which may sleep until then. `faulthandler` prints where the runtime is on SIGABRT. It imports only
 the standard library, so it starts in milliseconds, and it ends when the pipe is closed: with the runtime.
 
 Arguments: the process, the numbers of the signals that end it, and the seconds until it is killed after the
@@ -30,6 +31,7 @@ def main() -> None:
     process, numbers = int(sys.argv[1]), {int(n) for n in sys.argv[2].split(",")}
     after_first, after_second = float(sys.argv[3]), float(sys.argv[4])
     deadline: float | None = None
+    os.set_blocking(1, False)  # who holds the lock of the interpreter reads nothing
     while deadline is None or time.monotonic() < deadline:
         wait = LOOK if deadline is None else max(0.0, deadline - time.monotonic())
         if os.getppid() != process:
@@ -39,6 +41,9 @@ def main() -> None:
         came = os.read(0, 512)
         if not came:
             return
+        if any(came):
+            with suppress(OSError):
+                os.write(1, came)
         now = time.monotonic()
         if 0 in came:  # the runtime turns, and does not end: the signal was not for it
             deadline = None

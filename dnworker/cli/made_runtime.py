@@ -15,6 +15,7 @@ from dnworker.capability.manifest import load_manifest
 from dnworker.cli.cluster_options import place_of, shared_broker_of, shared_settings_of
 from dnworker.cli.durable_options import broker_of, catchup_of, start_of
 from dnworker.cli.listen_options import check_files, listening_of, mode_of, use_inherited
+from dnworker.cli.loop_options import check_loop
 from dnworker.cli.mcp_options import check_mcp
 from dnworker.cli.restart_options import policy_of
 from dnworker.cli.retry_options import retry_of
@@ -112,6 +113,7 @@ def check_start(options: argparse.Namespace) -> None:
         ManifestError: a capability that is named is none, or its manifest breaks rules.
     """
     check_options(options)
+    check_loop(options.loop)
     token_file = _token_file(options)
     if token_file is not None and os.path.lexists(token_file):  # else `serve` writes it
         read_token(token_file)

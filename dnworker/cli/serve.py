@@ -33,6 +33,7 @@ from dnworker.cli.durable_options import add_durable_arguments
 from dnworker.cli.ending import Ending
 from dnworker.cli.listen_options import add_listen_arguments
 from dnworker.cli.log_options import add_log_arguments, failed, set_up_logging
+from dnworker.cli.loop_options import add_loop_arguments, loop_of
 from dnworker.cli.made_runtime import make_runtime, placed, token_of_environment
 from dnworker.cli.mcp_options import make_mcp, stopped
 from dnworker.cli.reloading import Reloader
@@ -111,6 +112,7 @@ def _add_more(parser: argparse.ArgumentParser) -> None:
         add_cluster_arguments,
         add_stop_arguments,
         add_listen_arguments,
+        add_loop_arguments,
         add_telemetry_arguments,
         add_config_arguments,
         add_log_arguments,
@@ -152,7 +154,7 @@ def serve(options: argparse.Namespace) -> int:
     resolved.put_into(options)
     json_lines = options.log_format == "json"
     try:
-        times = end_times_of(options)
+        times, make_loop = end_times_of(options), loop_of(options.loop)
     except UsageError as exc:
         return failed(placed(exc, resolved.values), is_said=json_lines and not options.json)
     with streams(as_json=options.json, json_lines=json_lines) as standard:
@@ -160,7 +162,7 @@ def serve(options: argparse.Namespace) -> int:
         for note in resolved.notes:
             say(note)
         manager = ServiceManager.of(os.environ)  # before any process is started
-        ending = Ending(standard, forget_own, times)
+        ending = Ending(standard, forget_own, times, make_loop)
         ending.on_signals()
         try:
             return ending.run(_serve(options, ending, times, manager, Reloader(sources, resolved, manager)))

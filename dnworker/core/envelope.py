@@ -255,6 +255,7 @@ class _WithPayload(msgspec.Struct):
 
 _payload_decoder = msgspec.json.Decoder(_WithPayload)
 _decoder = msgspec.json.Decoder(EventEnvelope)
+_caused = msgspec.json.Decoder(tuple[EventEnvelope, str | None])
 _fed = msgspec.json.Decoder(FedEvent)
 _encoder = msgspec.json.Encoder()
 
@@ -271,6 +272,16 @@ def size_of(envelope: EventEnvelope) -> int:
 def encode(envelope: EventEnvelope) -> bytes:
     """Return the envelope as UTF-8 JSON."""
     return _encoder.encode(envelope)
+
+
+def encode_caused(envelope: EventEnvelope, cause: str | None) -> bytes:
+    """Return a list of the envelope and the id of what published it as UTF-8 JSON."""
+    return _encoder.encode((envelope, cause))
+
+
+def decode_caused(text: bytes) -> tuple[EventEnvelope, str | None]:
+    """Return what `encode_caused` has encoded."""
+    return _caused.decode(text)
 
 
 def decode(frame: str | bytes) -> EventEnvelope:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextvars
 from collections.abc import Callable
-from types import FrameType, TracebackType
+from types import CodeType, FrameType, TracebackType
 from typing import Any, NamedTuple
 
 import msgspec
@@ -98,10 +98,14 @@ def runs_users_code(caller: FrameType) -> bool:
     return current_culprit() is not None and not is_ours(caller)
 
 
+RUN_LOOPS: set[CodeType] = set()
+"""Code of ours that runs a loop which is not written in Python: its callbacks seem to be called there."""
+
+
 def is_ours(frame: FrameType) -> bool:
     """Return whether a frame runs code of dnworker."""
     module: Any = frame.f_globals.get("__name__")
-    return isinstance(module, str) and module.partition(".")[0] in OURS
+    return isinstance(module, str) and module.partition(".")[0] in OURS and frame.f_code not in RUN_LOOPS
 
 
 def ends_programs(exc: BaseException) -> bool:

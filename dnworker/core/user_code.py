@@ -8,7 +8,7 @@ from functools import cache, lru_cache
 
 OURS = frozenset({"dnworker", "dnworker_jupyter"})
 
-NOT_THEIRS = OURS | {"importlib", "asyncio", "threading", "concurrent"}
+NOT_THEIRS = OURS | {"importlib", "asyncio", "threading", "concurrent", "uvloop"}
 """Modules that run what the user wrote: how they came to do so is not told."""
 
 
@@ -26,6 +26,7 @@ def _library_paths() -> tuple[str, ...]:
 
 _PACKAGES = tuple(f"{os.sep}{name}{os.sep}" for name in ("site-packages", "dist-packages"))
 _FROZEN = "<frozen "
+_COMPILED = (".pyx", ".pxd", ".pxi")
 
 
 @lru_cache(maxsize=2_000)
@@ -36,6 +37,8 @@ def place_in_library(file: str) -> str | None:
     """
     if file.startswith(_FROZEN):
         return file[len(_FROZEN) : -1]
+    if file.endswith(_COMPILED) and not file.startswith(os.sep):  # where it was when its library was built
+        return file
     for name in _PACKAGES:  # of any environment: those of `uv run --with` are in several
         if name in file:
             return file.rpartition(name)[2]

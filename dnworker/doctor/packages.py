@@ -22,7 +22,7 @@ OLDEST = (3, 11)
 
 _REQUIREMENT = re.compile(
     r"(?P<name>[\w.-]+)(?:\[(?P<extras>[\w,.-]+)\])?(?:<[\d.]+,)?(?:>=(?P<least>[\d.]+))?(?:,<[\d.]+)?\s*"
-    r"(?:;\s*extra\s*==\s*['\"](?P<extra>[\w.-]+)['\"])?$"
+    r"(?:;\s*(?:\(?sys_platform\s*!=\s*['\"]win32['\"]\)?\s*and\s+)?extra\s*==\s*['\"](?P<extra>[\w.-]+)['\"])?$"
 )
 
 
@@ -113,6 +113,19 @@ def packages(
             (absent if lacking else complete).append(extra)
     text = f"extras: {', '.join(complete) or 'none'}"
     yield ok("packages", text + (f"; not installed: {', '.join(absent)}" if absent else ""))
+
+
+def loop(
+    version_of: Callable[[str], str | None] = installed_version, environ: Mapping[str, str] = os.environ
+) -> Iterator[Finding]:
+    """Look at which event loop `dnworker serve` runs on."""
+    version, named = version_of("uvloop"), environ.get("DNWORKER_LOOP", "auto")
+    if version is None:
+        yield ok("loop", "`serve` runs on asyncio's; dnworker[speed] has a faster one, uvloop")
+    elif named == "asyncio":
+        yield ok("loop", f"`serve` runs on asyncio's, by DNWORKER_LOOP; uvloop {version} is installed")
+    else:
+        yield ok("loop", f"`serve` runs on uvloop {version}, unless --loop says asyncio")
 
 
 def _too_old(

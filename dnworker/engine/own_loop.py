@@ -1,4 +1,4 @@
-"""`SharedLoop` and `contained`: the loop of `serve`, which no worker's code ends or takes from the others."""
+"""`Shared`, `SharedLoop`, `contained`: the loop of `serve`, which no worker ends or takes from the others."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from typing import Any
 
 from dnworker.core.owners import Culprit, culprit_in, current_culprit, current_owner, runs_users_code
 from dnworker.engine.unhandled import UnhandledErrors, start_on_behalf
+from dnworker.workers.lasting_loop import LastingLoop
 from dnworker.workers.recorders import OnUnhandled
 from dnworker.workers.tasks import KeeperTask, StartedTask
 
@@ -44,8 +45,11 @@ def contained(note: OnUnhandled) -> Iterator[None]:
             setattr(sys, name, value)
 
 
-class SharedLoop(asyncio.SelectorEventLoop):
-    """The loop of a process that a runtime has for itself: what would take it from the others is refused."""
+class Shared(asyncio.AbstractEventLoop):
+    """What the loop of a process inherits from that a runtime has for itself.
+
+    What would take the loop from the others is refused.
+    """
 
     def __init__(self) -> None:
         super().__init__()
@@ -140,6 +144,10 @@ class SharedLoop(asyncio.SelectorEventLoop):
             raise RuntimeError(f"this loop belongs to all workers, and none of them may {what}; {remedy}")
 
 
+class SharedLoop(Shared, asyncio.SelectorEventLoop):  # type: ignore[misc]  # arguments of any type
+    """Such a loop of asyncio; `own_uvloop.py` has another."""
+
+
 def _make_task(loop: Any, coro: Any, context: contextvars.Context | None = None, **fields: Any) -> Any:
     """Make a task: workers cannot cancel one of the runtime, and of one of theirs it is noted whose."""
     culprit = current_culprit() if context is None else culprit_in(context)
@@ -148,25 +156,32 @@ def _make_task(loop: Any, coro: Any, context: contextvars.Context | None = None,
     task = StartedTask(coro, loop=loop, context=context, **fields)
     task.owner = culprit.owner
     loop.culprits[task] = culprit
+    if isinstance(loop, LastingLoop):
+        task.add_done_callback(loop.note_done)
     return task
 
 
+def _culprit_of_handle(handle: Any) -> Culprit | None:
+    """Return whose a callback is that has raised."""
+    if handle is None:
+        return None
+    context = getattr(handle, "_context", None)
+    return current_culprit() if context is None else culprit_in(context)  # uvloop reports it in its context
+
+
 class SharedErrors(UnhandledErrors):
-    """Knows from a `SharedLoop` whose a task is."""
+    """Knows from a `Shared` loop whose a task is."""
 
     def culprit_of(self, context: dict[str, Any]) -> Culprit | None:
         """Return whose an error is: by the task or callback that it is of."""
         task = context.get("task") or context.get("future")
-        culprits = self._loop.culprits if isinstance(self._loop, SharedLoop) else {}
+        culprits = self._loop.culprits if isinstance(self._loop, Shared) else {}
         known = None if task is None else culprits.get(task)
-        handle = context.get("handle")
-        return (
-            known or (None if handle is None else culprit_in(handle._context)) or super().culprit_of(context)
-        )
+        return known or _culprit_of_handle(context.get("handle")) or super().culprit_of(context)
 
     def _take(self, loop: Any, context: dict[str, Any]) -> None:
         super()._take(loop, context)
-        handlers = loop.exception_handlers if isinstance(loop, SharedLoop) else {}
+        handlers = loop.exception_handlers if isinstance(loop, Shared) else {}
         if not handlers:
             return
         culprit = self.culprit_of(context)

@@ -26,7 +26,7 @@ from dnworker.core.threads import untraced
 from dnworker.events.damage import JournalDamaged, is_damage, set_aside
 from dnworker.events.journal_file import open_journal
 from dnworker.events.journal_lock import owner_of, why_not_one
-from dnworker.events.journal_rows import ROW, drop_handled, drop_oldest, insert_entries, share_of
+from dnworker.events.journal_rows import Entry, drop_handled, drop_oldest, insert_batch, note, share_of
 
 if TYPE_CHECKING:
     from dnworker.events.bus import EventBus
@@ -105,8 +105,8 @@ class Journal:
         self._replaced_at: float | None = None
 
         # Entries on their way: noted by the loop, taken in batches by the writer's thread.
-        self._pending: deque[tuple[str, tuple[Any, ...], int]] = deque()
-        self._batch: list[tuple[str, tuple[Any, ...], int]] = []
+        self._pending: deque[Entry] = deque()
+        self._batch: list[Entry] = []
         self._noted = 0
         self._done = 0
         self._pending_limit = pending_bytes
@@ -202,8 +202,8 @@ class Journal:
     def note_event(self, envelope: EventEnvelope) -> None:
         """Keep an event, and which invocation published it."""
         cause = current_invocation.get()
-        size = bytes_of_payload(envelope)
-        self._note("events", (envelope, None if cause is None else cause.id), size)
+        noted = note(envelope, None if cause is None else cause.id)
+        self._note("events", noted, bytes_of_payload(envelope))
 
     def note_invocation(self, invocation: Invocation) -> None:
         """Keep an invocation once it has ended."""
@@ -314,9 +314,7 @@ class Journal:
             connection = self._ready()
             with connection:
                 connection.execute("BEGIN")
-                for table in ROW:
-                    entries = [noted[1] for noted in self._batch if noted[0] == table]
-                    insert_entries(connection, table, self._run, entries, self._leave_out)
+                insert_batch(connection, self._run, self._batch, self._leave_out)
         except (sqlite3.Error, JournalError) as exc:
             if isinstance(exc, sqlite3.Error) and is_damage(exc):
                 raise JournalDamaged(str(exc)) from exc

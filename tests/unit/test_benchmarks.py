@@ -26,6 +26,7 @@ ROWS = {
     "handler": ("publish to in-process handler", "a bare task an event", "at least 0.90"),
     "publish": ("`client.publish` in-process", "validates the same JSON", "at least 0.50"),
     "post": ("POST /api/events, 32 connections", "bare ASGI", "at least 0.80"),
+    "post-uvloop": ("`dnworker[speed]`", "uvloop", "at least 0.80"),
     "subscribers-1": ("1 WebSocket", "broadcast", "at least 0.85"),
     "subscribers-10": ("10 WebSocket", "broadcast", "at least 0.85"),
     "subscribers-100": ("100 WebSocket", "broadcast", "at least 0.85"),

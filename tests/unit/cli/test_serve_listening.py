@@ -23,6 +23,8 @@ from tests.unit.capabilities import ECHO, make_capability
 
 pytestmark = pytest.mark.slow
 
+loops = pytest.mark.parametrize("loop", ["asyncio", "uvloop"])
+
 DNWORKER = [sys.executable, "-m", "dnworker"]
 
 AS_SYSTEMD = """
@@ -150,9 +152,12 @@ def end(process: subprocess.Popen[str]) -> str:
     return err
 
 
-async def test_a_runtime_at_a_unix_socket_serves_clients_and_its_workers_and_leaves_nothing(home, short):
+@loops
+async def test_a_runtime_at_a_unix_socket_serves_clients_and_its_workers_and_leaves_nothing(
+    home, short, loop
+):
     path = short / "api.sock"
-    with home.serving("--uds", str(path)) as process:
+    with home.serving("--uds", str(path), "--loop", loop) as process:
         report = told(process)
         assert report["addresses"] == [f"unix:{path}"]
         assert report["url"].startswith("http://127.0.0.1:")
@@ -171,7 +176,8 @@ async def test_a_runtime_at_a_unix_socket_serves_clients_and_its_workers_and_lea
     assert (gone.returncode, "there is no socket" in gone.stderr, "(DN939)" in gone.stderr) == (1, True, True)
 
 
-async def test_a_runtime_with_tls_serves_clients_and_its_workers(home):
+@loops
+async def test_a_runtime_with_tls_serves_clients_and_its_workers(home, loop):
     authority = trustme.CA()
     ca, cert, key = (home.directory / name for name in ("ca.pem", "cert.pem", "key.pem"))
     ca.write_bytes(authority.cert_pem.bytes())
@@ -179,7 +185,8 @@ async def test_a_runtime_with_tls_serves_clients_and_its_workers(home):
     issued.cert_chain_pems[0].write_to_path(str(cert))
     issued.private_key_pem.write_to_path(str(key))
     key.chmod(0o600)
-    with home.serving("--port", "0", "--tls-cert", str(cert), "--tls-key", str(key)) as process:
+    options = ("--port", "0", "--tls-cert", str(cert), "--tls-key", str(key))
+    with home.serving(*options, "--loop", loop) as process:
         (url,) = told(process)["addresses"]
         assert url.startswith("https://127.0.0.1:")
         await home.handled(url, "--ca", str(ca))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import gc
+import os
 import signal
 import sys
 import threading
@@ -14,6 +15,8 @@ import pytest
 from dnworker.core.invocation import Invocation, current_invocation
 from dnworker.core.owners import Owner, current_owner
 from dnworker.engine.own_loop import SharedLoop, contained
+from dnworker.engine.own_uvloop import SharedUvloop
+from dnworker.workers.lasting_loop import lasting
 from dnworker.workers.tasks import CancelRefused
 
 
@@ -52,13 +55,17 @@ def refused(*what):
     raise AssertionError(what)
 
 
-def in_own_loop(main):
-    async def contain():
-        with contained(refused):
-            return await main()
+@pytest.fixture(params=[SharedLoop, SharedUvloop])
+def in_own_loop(request):
+    def run(main):
+        async def contain():
+            with contained(refused):
+                return await main()
 
-    with asyncio.Runner(loop_factory=SharedLoop) as runner:
-        return runner.run(contain())
+        with asyncio.Runner(loop_factory=request.param) as runner:
+            return runner.run(contain())
+
+    return run
 
 
 async def fails():
@@ -74,7 +81,7 @@ async def fails():
         lambda loop: loop.remove_signal_handler(signal.SIGINT),
     ],
 )
-def test_what_would_take_the_loop_from_other_workers_is_refused(deed):
+def test_what_would_take_the_loop_from_other_workers_is_refused(deed, in_own_loop):
     async def main():
         told, loop = Told(), asyncio.get_running_loop()
         # The call itself comes from the worker's code: this file is no part of ours.
@@ -84,7 +91,7 @@ def test_what_would_take_the_loop_from_other_workers_is_refused(deed):
     in_own_loop(main)
 
 
-def test_the_program_itself_may_do_all_that():
+def test_the_program_itself_may_do_all_that(in_own_loop):
     async def main():
         loop = asyncio.get_running_loop()
         loop.add_signal_handler(signal.SIGTERM, print)
@@ -95,7 +102,7 @@ def test_the_program_itself_may_do_all_that():
     in_own_loop(main)
 
 
-def test_a_task_of_the_runtime_cannot_be_cancelled_by_a_worker():
+def test_a_task_of_the_runtime_cannot_be_cancelled_by_a_worker(in_own_loop):
     async def main():
         told = Told()
         task = asyncio.create_task(asyncio.sleep(0.01, "done"))
@@ -107,7 +114,7 @@ def test_a_task_of_the_runtime_cannot_be_cancelled_by_a_worker():
     in_own_loop(main)
 
 
-def test_a_worker_may_cancel_its_own_tasks_and_not_those_of_another():
+def test_a_worker_may_cancel_its_own_tasks_and_not_those_of_another(in_own_loop):
     async def main():
         one, other = Told("cap:one"), Told("cap:other")
         loop = asyncio.get_running_loop()
@@ -123,7 +130,7 @@ def test_a_worker_may_cancel_its_own_tasks_and_not_those_of_another():
     in_own_loop(main)
 
 
-def test_a_timeout_within_a_task_of_a_worker_works():
+def test_a_timeout_within_a_task_of_a_worker_works(in_own_loop):
     async def main():
         told = Told()
 
@@ -138,7 +145,7 @@ def test_a_timeout_within_a_task_of_a_worker_works():
     in_own_loop(main)
 
 
-def test_an_error_that_nobody_awaits_is_its_workers():
+def test_an_error_that_nobody_awaits_is_its_workers(in_own_loop):
     async def main():
         told, loop = Told(), asyncio.get_running_loop()
         told.context.copy().run(loop.create_task, fails())
@@ -151,7 +158,7 @@ def test_an_error_that_nobody_awaits_is_its_workers():
     in_own_loop(main)
 
 
-def test_a_worker_has_an_exception_handler_of_its_own():
+def test_a_worker_has_an_exception_handler_of_its_own(in_own_loop):
     async def main():
         told, other, loop, heard = Told(), Told("cap:other"), asyncio.get_running_loop(), []
         before = loop.get_exception_handler()
@@ -166,7 +173,7 @@ def test_a_worker_has_an_exception_handler_of_its_own():
     in_own_loop(main)
 
 
-def test_an_exception_handler_of_a_worker_that_exits_ends_nobody_else():
+def test_an_exception_handler_of_a_worker_that_exits_ends_nobody_else(in_own_loop):
     async def main():
         told, loop = Told(), asyncio.get_running_loop()
         told.context.run(loop.set_exception_handler, lambda loop, context: sys.exit(3))
@@ -179,7 +186,7 @@ def test_an_exception_handler_of_a_worker_that_exits_ends_nobody_else():
 
 
 @pytest.mark.parametrize("target", [sys.exit, lambda: 1 / 0])
-def test_what_a_thread_raises_is_its_workers(target):
+def test_what_a_thread_raises_is_its_workers(target, in_own_loop):
     async def main():
         told = Told()
         thread = threading.Thread(target=target)
@@ -191,7 +198,7 @@ def test_what_a_thread_raises_is_its_workers(target):
     in_own_loop(main)
 
 
-def test_what_a_finalizer_raises_is_its_workers():
+def test_what_a_finalizer_raises_is_its_workers(in_own_loop):
     async def main():
         told = Told()
 
@@ -205,7 +212,7 @@ def test_what_a_finalizer_raises_is_its_workers():
     in_own_loop(main)
 
 
-def test_streams_and_hooks_that_workers_replace_are_restored():
+def test_streams_and_hooks_that_workers_replace_are_restored(in_own_loop):
     before = (
         sys.stdout,
         sys.stderr,
@@ -229,3 +236,104 @@ def test_streams_and_hooks_that_workers_replace_are_restored():
         threading.Thread.start,
     )
     assert after == before
+
+
+def exits(*_):
+    sys.exit(3)
+
+
+async def exits_later():
+    await asyncio.sleep(0)
+    sys.exit(4)
+
+
+@pytest.fixture
+def lasts(in_own_loop):
+    """Runs a coroutine as an engine does: what workers raise does not end the loop."""
+
+    def run(main):
+        async def last():
+            with lasting(asyncio.get_running_loop(), refused):
+                await asyncio.sleep(0)
+                return await main()
+
+        return in_own_loop(last)
+
+    return run
+
+
+@pytest.mark.parametrize(
+    "deed",
+    [
+        lambda loop: loop.create_task(exits_later()),
+        lambda loop: loop.call_later(0, exits),
+        lambda loop: loop.call_at(0, sys.exit),
+        lambda loop: loop.call_soon_threadsafe(sys.exit),
+    ],
+)
+def test_what_ends_a_program_ends_its_worker_and_not_the_loop(deed, lasts):
+    async def main():
+        told = Told()
+        told.context.copy().run(deed, asyncio.get_running_loop())
+        await told.come.wait()
+        assert [name for name, _ in told.what] == ["SystemExit"]
+        gc.collect()
+        return "the end"
+
+    assert lasts(main) == "the end"
+
+
+def test_of_several_tasks_that_exit_in_one_turn_each_is_told(lasts):
+    async def main():
+        told, other = Told(), Told("cap:other")
+        for one in (told, other):
+            one.context.copy().run(asyncio.get_running_loop().create_task, exits_later())
+        for one in (told, other):
+            await one.come.wait()
+            assert one.what == [("SystemExit", "a task or callback it started")]
+
+    lasts(main)
+
+
+def test_a_reader_that_ends_a_program_is_called_once(lasts):
+    ends = os.pipe()
+    os.write(ends[1], b"x")
+
+    async def main():
+        told, loop = Told(), asyncio.get_running_loop()
+        told.context.run(loop.add_reader, ends[0], exits)
+        await told.come.wait()
+        await asyncio.sleep(0.01)
+        assert len(told.what) == 1
+        assert not loop.remove_reader(ends[0])
+
+    lasts(main)
+    for end in ends:
+        os.close(end)
+
+
+def test_the_loop_ends_in_the_turn_in_which_code_of_a_worker_exits():
+    async def main():
+        told, loop = Told(), asyncio.get_running_loop()
+        with lasting(loop, refused):
+            await asyncio.sleep(0)
+            told.context.run(loop.call_soon_threadsafe, exits)
+            asyncio.get_running_loop().call_soon(loop.stop)
+            await asyncio.sleep(60)
+
+    for make in (SharedLoop, SharedUvloop):
+        loop = make()
+        task = loop.create_task(main())
+        loop.run_forever()
+        task.cancel()
+        loop.run_until_complete(asyncio.gather(task, return_exceptions=True))
+        loop.close()
+
+
+def test_an_exit_of_the_programs_own_code_ends_the_loop(lasts):
+    async def main():
+        asyncio.get_running_loop().call_soon(exits)
+        await asyncio.sleep(60)
+
+    with pytest.raises(SystemExit):
+        lasts(main)

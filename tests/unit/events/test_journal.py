@@ -13,7 +13,7 @@ from contextlib import closing
 from datetime import UTC, timedelta, timezone
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from dnworker import Runtime, Worker
@@ -22,7 +22,7 @@ from dnworker.events.bus import EventBus
 from dnworker.events.history import History
 from dnworker.events.journal import JournalReader
 from dnworker.events.journal_file import open_journal
-from dnworker.events.journal_rows import event_row, insert_entries
+from dnworker.events.journal_rows import TEXT_BYTES, event_row, insert, insert_batch, insert_entries, note
 from dnworker.events.journal_schema import VERSION
 from dnworker.events.journal_writer import Journal
 from dnworker.testing import make_envelope
@@ -449,3 +449,64 @@ def test_the_loop_rests_in_a_burst_so_that_the_writer_gets_to_run_and_else_never
         journal.note_state("w", str(number), None)
     assert len(rests) == 10
     assert sum(rests) < 0.001
+
+
+json_values = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(),
+    lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
+    max_leaves=8,
+)
+events = st.builds(
+    lambda kind, payload, at, **fields: (make_envelope(kind, payload, timestamp=at), fields["cause"]),
+    st.text(min_size=1),
+    st.dictionaries(st.text(), json_values, max_size=4),
+    st.datetimes(timezones=st.just(UTC) | st.just(timezone(timedelta(hours=-3)))),
+    cause=st.none() | st.text(),
+)
+DEEP = json.loads("[" * 700 + "]" * 700)
+
+
+def rows_in(connection):
+    rows = connection.execute("SELECT * FROM events ORDER BY id").fetchall()
+    connection.execute("DELETE FROM events")
+    return [row[1:] for row in rows]
+
+
+@pytest.fixture(scope="module")
+def connection(tmp_path_factory):
+    with closing(open_journal(tmp_path_factory.mktemp("rows") / "journal.sqlite")) as opened:
+        yield opened
+
+
+@given(noted=st.lists(events, max_size=5))
+@example(noted=[(make_envelope("demo.a", {"deep": DEEP}), None), (make_envelope("demo.b", {}), "i")])
+@example(
+    noted=[(make_envelope("demo.a", {"text": "x" * (TEXT_BYTES + 1)}), "i"), (make_envelope("b", {}), None)]
+)
+@example(noted=[(make_envelope("demo.\0a", {"\0": "\0"}), "i\0")])
+def test_rows_that_sqlite_makes_of_texts_are_those_that_are_made_here(connection, noted):
+    insert(connection, "events", [event_row(1, event, cause) for event, cause in noted])
+    made_here = rows_in(connection)
+    batch = [("events", note(event, cause), 0) for event, cause in noted]
+    left_out = []
+    insert_batch(connection, 1, batch, left_out.append)
+    assert rows_in(connection) == made_here
+    assert left_out == []
+
+
+def test_most_events_are_taken_apart_by_sqlite_alone(connection, monkeypatch):
+    monkeypatch.setattr("dnworker.events.journal_rows.insert_entries", None)
+    batch = [("events", note(make_envelope("demo.a", {"n": n}), None), 0) for n in range(1_000)]
+    insert_batch(connection, 1, batch, refused)
+    assert [json.loads(row[7])["payload"]["n"] for row in rows_in(connection)] == [*range(1_000)]
+
+
+def test_where_sqlite_knows_no_json_the_rows_are_made_here(connection, monkeypatch):
+    monkeypatch.setattr("dnworker.events.journal_rows._FROM_JSON", "SELECT ? FROM no_such_function(?)")
+    batch = [("events", note(make_envelope("demo.a", {"n": n}), None), 0) for n in range(10)]
+    insert_batch(connection, 1, batch, refused)
+    assert [json.loads(row[7])["payload"]["n"] for row in rows_in(connection)] == [*range(10)]
+
+
+def refused(table):
+    raise AssertionError(table)
