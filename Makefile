@@ -5,9 +5,6 @@ PYTHON ?= $(shell for p in python3.11 python3.12 python3.13 python3.14 python3 p
 	&& { echo $$p; break; }; done)
 BIN := .venv/bin
 PROJECT := pyproject.toml
-# Tests start thousands of processes, and uv compiles nothing unless told to: with PYTHONDONTWRITEBYTECODE, which
-# images of containers set, each process would compile all that it imports.
-COMPILED := --compile-bytecode
 # Not uv's default of hard links: a checkout on another disk than the cache must work without a warning.
 export UV_LINK_MODE ?= copy
 
@@ -30,7 +27,6 @@ check: .venv/.test  ## what answers within a minute: lint, types and the unit te
 	@$(MAKE) --no-print-directory -j2 lint quick-tests
 
 all-tests: .venv/.test  ## four processes on two cores: many of these tests wait for other processes
-	@$(BIN)/python -m compileall -q dnworker extension
 	$(BIN)/python -m pytest -n 4 --dist loadfile --no-loadscope-reorder
 
 quick-tests: .venv/.test
@@ -111,5 +107,5 @@ clean:
 	@touch $@
 
 .venv/.test: .venv/.lab .venv/.docs $(PROJECT)
-	$(BIN)/uv pip install --quiet $(COMPILED) --python $(BIN)/python --group test
+	$(BIN)/uv pip install --quiet --python $(BIN)/python --group test
 	@touch $@

@@ -39,7 +39,7 @@ def _install() -> Path:
     try:
         subprocess.run([uv, "venv", "--quiet", "--clear", "--python", sys.executable, str(HOME)], check=True)
         subprocess.run(
-            [uv, "pip", "install", "--quiet", "--compile-bytecode", "--python", str(PYTHON), SDK],
+            [uv, "pip", "install", "--quiet", "--python", str(PYTHON), SDK],
             check=True,
             timeout=1800,
             capture_output=True,

@@ -44,7 +44,7 @@ def _install(home: Path, version: str) -> None:
     try:
         for command in (
             [uv, "venv", "--quiet", "--clear", "--python", sys.executable, str(home)],
-            [uv, "pip", "install", "--quiet", "--compile-bytecode", "--python", python, *requirements],
+            [uv, "pip", "install", "--quiet", "--python", python, *requirements],
         ):
             subprocess.run(command, check=True, timeout=1800, capture_output=True, text=True, env=environ)
     except (subprocess.SubprocessError, OSError) as exc:
