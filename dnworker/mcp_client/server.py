@@ -111,6 +111,9 @@ class ManagedServer:
         Returns what ends when that is done; a start after this must wait for it.
         """
         self._told += 1
+        return self._stop_soon()
+
+    def _stop_soon(self) -> asyncio.Task[None]:
         connecting, self._connecting = self._connecting, None
         if connecting is not None:
             connecting.cancel()
@@ -124,12 +127,12 @@ class ManagedServer:
         """Disconnect and connect again, as somebody asks for it; returns when that has succeeded or failed.
 
         Where somebody has to sign in, it returns as soon as the URL is known, and goes on to wait for that.
-        It stays stopped where a flag or a reload has stopped it meanwhile.
+        It stays stopped where a flag or a reload has stopped it meanwhile, also while others reconnected it.
         """
+        told = self._told
         async with self._reconnects:
-            stopping = self.stop_soon()
-            told = self._told
-            await asyncio.shield(stopping)
+            if self._told == told:
+                await asyncio.shield(self._stop_soon())
             if self._told == told:
                 self._attempts = 0
                 self._begin(is_interactive=True)

@@ -60,20 +60,20 @@ async def test_who_waits_for_a_write_under_way_is_told_that_the_broker_is_closed
     keeper.abandon()
     for future in (waiting, behind):
         with pytest.raises(NotStored, match="closed"):
-            await asyncio.wait_for(future, 1)
+            await asyncio.wait_for(future, 10)
 
 
 async def test_who_waits_for_a_write_that_fails_is_told(stage):
     around, _, waiting = stage
     around.answer.set_exception(RuntimeError("a fault"))
     with pytest.raises(NotStored, match="cannot be written"):
-        await asyncio.wait_for(waiting, 1)
+        await asyncio.wait_for(waiting, 10)
 
 
 async def test_who_waits_for_a_write_that_ends_well_is_told(stage):
     around, keeper, waiting = stage
     around.answer.set_result(1)
-    await asyncio.wait_for(waiting, 1)
+    await asyncio.wait_for(waiting, 10)
     assert await keeper.settled(1)
 
 

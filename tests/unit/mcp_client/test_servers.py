@@ -138,15 +138,18 @@ async def test_whatever_comes_there_is_one_process_for_each_open_gate(connected)
     assert not any(map(is_alive, {*pids, managed.pid} - {None}))
 
 
+@pytest.mark.parametrize("callers", [1, 2])
 @pytest.mark.parametrize("end", ["flag", "reload", "stop"])
-async def test_a_server_that_is_stopped_while_somebody_reconnects_it_stays_stopped(connected, end):
+async def test_a_server_that_is_stopped_while_somebody_reconnects_it_stays_stopped(connected, end, callers):
     async with connected(FLAGS, one=stdio("hostile.py", "good", when=["remote"])) as runtime:
         await runtime.set_flag("demo", "remote", True)
         (managed,) = runtime.mcp.all()
         await managed.wait()
-        reconnecting = asyncio.ensure_future(runtime.mcp.reconnect("demo", "one"))
+        reconnecting = {asyncio.ensure_future(runtime.mcp.reconnect("demo", "one")) for _ in range(callers)}
         await asyncio.sleep(0)
-        await asyncio.sleep(0)  # it waits for the end of the process now
+        await asyncio.sleep(
+            0
+        )  # the first waits for the end of the process now, and another one for the first
         match end:
             case "flag":
                 await runtime.set_flag("demo", "remote", False)
@@ -154,7 +157,7 @@ async def test_a_server_that_is_stopped_while_somebody_reconnects_it_stays_stopp
                 await runtime.reload("demo")
             case "stop":
                 await runtime.mcp.close()
-        await asyncio.wait({reconnecting})
+        await asyncio.wait(reconnecting)
         assert managed.pid is None
         assert managed.state.status in ("gated_off", "stopped")
 

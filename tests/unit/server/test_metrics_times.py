@@ -74,7 +74,7 @@ async def test_a_worker_has_the_time_since_when_it_is_in_its_state(served):
     worker, since = ticking(), "dnworker_worker_state_since_timestamp_seconds"
     await served.add(worker)
     running = value(await measured(served), since, worker="notebook:w")
-    assert abs(time.time() - running) < 10
+    assert abs(time.time() - running) < 60
     await served.worker("w").stop()
     assert value(await measured(served), since, worker="notebook:w") > running
 
@@ -100,7 +100,7 @@ async def test_reloads_are_counted_and_readiness_is_that_of_the_api(served, http
     found = await measured(served)
     assert (value(found, "dnworker_reloads_total"), value(found, "dnworker_reload_failed")) == (0, 0)
     started = value(found, "dnworker_start_time_seconds")
-    assert abs(started - time.time()) < 10
+    assert abs(started - time.time()) < 60
     for _ in range(20):  # a start time that moves looks like a restart
         assert value(await measured(served), "dnworker_start_time_seconds") == started
     await served.reload()

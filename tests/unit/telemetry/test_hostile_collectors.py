@@ -264,8 +264,8 @@ def test_the_librarys_own_exporter_has_no_bound_for_an_answer_which_is_why_ours_
     span = TracerProvider().get_tracer("a").start_span("a")
     span.end()
     with misbehaving(answer_much) as hostile:
-        exporter_of(endpoint=f"{hostile.url}/v1/traces", timeout=5).export([span])
-        assert read_whole.wait(5), "it has not read 13 MB"
+        exporter_of(endpoint=f"{hostile.url}/v1/traces", timeout=60).export([span])
+        assert read_whole.wait(60), "it has not read 13 MB"
     with misbehaving(drip_body) as hostile:
         exporter = exporter_of(endpoint=f"{hostile.url}/v1/traces", timeout=0.1)
         exporting = threading.Thread(target=exporter.export, args=([span],))
