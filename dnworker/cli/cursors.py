@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 
 TITLES = ["WORKER", "HANDLED TO", "WAITING", "WHERE"]
 
+KINDS_NAMED = 3
+
 _FOR_EVER = timedelta(days=36_500)
 
 
@@ -139,7 +141,7 @@ def _start(options: argparse.Namespace) -> int:
 
 
 def _tell(before: list[CursorInfo], options: argparse.Namespace) -> int:
-    waited = sum(one.pending for one in before if one.worker == options.worker)
+    waited = sum(one.pending + sum(one.former.values()) for one in before if one.worker == options.worker)
     events = f"{waited:,} event{'s' * (waited != 1)} that waited for it"
     if options.action == "reset":
         is_skipped = waited and options.to == "now"
@@ -175,10 +177,20 @@ def _show(found: list[CursorInfo], broker: str, file: str | None, options: argpa
 
 def _row(one: CursorInfo) -> list[str]:
     where = "here" if one.is_here else f"last here {one.seen_at}"
-    return [one.worker, str(one.handled_to), f"{one.pending:,}", where]
+    waiting = f"{one.pending:,}{_former(one)}"
+    return [one.worker, str(one.handled_to), waiting, where]
+
+
+def _former(one: CursorInfo) -> str:
+    """Return what waits of kinds that the worker names no more."""
+    if not one.former:
+        return ""
+    kinds = [f"{count:,} of {kind}" for kind, count in [*one.former.items()][:KINDS_NAMED]]
+    more = ["..."] * (len(one.former) > KINDS_NAMED)
+    return f", and {', '.join(kinds + more)}, named no more"
 
 
 def _line(one: CursorInfo) -> str:
     waiting = f"{one.pending:,} wait" if one.pending else "nothing waits"
     where = "here" if one.is_here else f"last here {one.seen_at}"
-    return f"{one.worker}  handled up to {one.handled_to}, {waiting}; {where}"
+    return f"{one.worker}  handled up to {one.handled_to}, {waiting}{_former(one)}; {where}"

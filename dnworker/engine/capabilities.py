@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import AbstractAsyncContextManager, nullcontext
+from contextlib import nullcontext
 from pathlib import Path
 
 from msgspec.structs import replace
@@ -26,7 +26,7 @@ from dnworker.engine.digests import identify, loaded_of
 from dnworker.engine.gates import follow_agreed
 from dnworker.engine.members import check_alone, members_of
 from dnworker.engine.own import OwnCapability, relist
-from dnworker.engine.succession import LeavesServers, StopsServers, in_place_of, replacing
+from dnworker.engine.succession import LeavesServers, StopsServers, Succession, in_place_of, replacing
 from dnworker.engine.versions import Loaded
 from dnworker.workers.inprocess_worker import InProcessWorker, path_worker
 from dnworker.workers.loading import forget_helpers
@@ -65,6 +65,7 @@ class CapabilityCollection:
         self._places: dict[Path, Path] = {}
         """By root where it was named, or was found, which may be a link."""
         self._capabilities: dict[str, Capability] = {}
+        self.succession = Succession(self._capabilities)
         self._is_closed = False
         self.own = OwnCapability(self._capabilities, self.live, self.given_flags)
         """The capability of workers that are added without naming one."""
@@ -198,7 +199,7 @@ class CapabilityCollection:
             )
         while (present := self._listed(managed)) not in (None, managed):
             assert present is not None
-            async with self._replacing([present]):
+            async with self.succession.of([present]):
                 if self._listed(managed) is present:  # and nobody else has taken its place
                     self._capabilities[managed.capability].workers[managed.name] = managed
         self._check_open()
@@ -209,10 +210,6 @@ class CapabilityCollection:
 
     def _listed(self, managed: ManagedWorker) -> ManagedWorker | None:
         return self._capabilities[managed.capability].workers.get(managed.name)
-
-    def _replacing(self, workers: Iterable[ManagedWorker]) -> AbstractAsyncContextManager[None]:
-        """Stop workers, and let what the body lists in their places succeed them."""
-        return replacing(workers, lambda worker: in_place_of(self._capabilities, worker))
 
     def cause_of(self, worker: str, traceparent: str) -> Invocation | None:
         """Return the invocation in a worker process that a request names as its cause, if it names one."""
@@ -226,7 +223,7 @@ class CapabilityCollection:
 
     async def remove(self, managed: ManagedWorker) -> None:
         """Stop a worker and forget it; it may be removed twice at the same time."""
-        async with self._replacing([managed]):
+        async with self.succession.of([managed]):
             home = self._capabilities.get(managed.capability)
             if home is not None and home.workers.get(managed.name) is managed:
                 del home.workers[managed.name]
@@ -305,7 +302,7 @@ class CapabilityCollection:
         capability = self.get(name)
         if capability.live:
             raise Conflict(f"capability {name!r} holds added workers; remove those instead", code="DN409")
-        async with self._replacing(capability.workers.values()):
+        async with self.succession.of(capability.workers.values()):
             forget_helpers(capability.name)
             del self._capabilities[name]
             self._loaded = [root for root in self._loaded if root != capability.root]
@@ -321,7 +318,7 @@ class CapabilityCollection:
 
     async def reload(self) -> None:
         """Stop all workers, find and read every capability again, start them."""
-        async with self._replacing(self.workers()), self.mcp.stopped():
+        async with self.succession.of(self.workers()), self.mcp.stopped():
             self.reload_error = None
             kept = [c for c in self._capabilities.values() if c.live or c.root in self._loaded]
             for capability in self._capabilities.values():
@@ -342,7 +339,7 @@ class CapabilityCollection:
             NotFound: there is none of this name.
         """
         capability = self.get(name)
-        async with self._replacing(capability.workers.values()), self.mcp.stopped(capability.name):
+        async with self.succession.of(capability.workers.values()), self.mcp.stopped(capability.name):
             self.reload_error = None
             fresh = await self._put_back(capability)
         await self._start([fresh])

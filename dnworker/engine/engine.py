@@ -67,6 +67,7 @@ from dnworker.engine.gaps import Gaps
 from dnworker.engine.gates import set_flag
 from dnworker.engine.holdings import Holdings
 from dnworker.engine.lag import LagSampler
+from dnworker.engine.left_events import LeftTold
 from dnworker.engine.named_workers import NamedWorkers
 from dnworker.engine.node_facts import Facts
 from dnworker.engine.node_reloads import NodeReload, NodeReloads
@@ -87,7 +88,8 @@ from dnworker.engine.unheard import note_unheard, why_unheard
 from dnworker.engine.usage import Usage
 from dnworker.engine.versions import Target
 from dnworker.engine.worker_log import WorkerLog
-from dnworker.events.brokers.base import Broker, EventJournal
+from dnworker.events.brokers.base import Broker
+from dnworker.events.brokers.event_journal import EventJournal
 from dnworker.events.bus import EventBus
 from dnworker.events.causes import fired
 from dnworker.events.failing import Failing
@@ -184,7 +186,7 @@ class Engine:
         """What workers of this engine are made with."""
         self.capabilities = CapabilityCollection(self.services, flags or {}, capability_dirs)
         self.reloads = Reloads(self.capabilities, self.progress, self.bus, self.look_again)
-        own = self.capabilities.own
+        self._left_told, own = LeftTold(self.capabilities, self.log_line), self.capabilities.own
         self.agents = Agents(self.capabilities.agents, self.tools, self.clock, lambda: own.name)
         self.sessions = SessionStore(self.bus, self.clock, self.agents.bind, limit=self.limits.sessions)
         self.turns = Turns(self.bus, self.sessions, self.agents, self.tools, self.history, self.clock)
@@ -429,6 +431,8 @@ class Engine:
         self.resources.push_async_callback(self.bus.broker.close)
         with ExitStack() as taken:
             taken.callback(self._note_end)
+            taken.callback(self._left_told.listen(self.bus.broker))
+            self.resources.push_async_callback(self._left_told.close)
             taken.enter_context(self.log.attached())
             taken.enter_context(lasting(loop, self.note_unhandled))
             taken.enter_context(noticed())

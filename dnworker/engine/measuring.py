@@ -231,7 +231,8 @@ async def _told(
 
 
 async def _cursors(engine: Engine) -> dict[str, int]:
-    return {one.worker: one.pending for one in await engine.bus.broker.cursors()}
+    cursors = await engine.bus.broker.cursors()
+    return {one.worker: one.pending + sum(one.former.values()) for one in cursors}
 
 
 async def _dead_letters(engine: Engine) -> dict[str, int]:

@@ -17,7 +17,7 @@ from dnworker.events.kept_envelopes import PAGE_BYTES, KeptEnvelopes, KeptPage, 
 
 if TYPE_CHECKING:
     from dnworker.engine.engine import Engine
-    from dnworker.events.brokers.base import EventJournal
+    from dnworker.events.brokers.event_journal import EventJournal
     from dnworker.events.past_events import Wanted
 
 _CURSOR = re.compile(r"(seq|row|own)(\d{1,18})(?:-(\d{1,18}))?@([0-9a-f]{8})")

@@ -11,6 +11,7 @@ from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
 from typing import Protocol
 
+from dnworker.core.listeners import Listeners
 from dnworker.engine.capability import Capability
 from dnworker.workers.managed import ManagedWorker
 
@@ -62,3 +63,24 @@ def in_place_of(listed: Mapping[str, Capability], worker: ManagedWorker) -> Mana
         home = next((c for c in listed.values() if not c.live and c.root == worker.home.root), None)
     home = home or listed.get(worker.capability)
     return None if home is None else home.workers.get(worker.name)
+
+
+class Succession:
+    """Replaces workers of what is listed.
+
+    Args:
+        listed: the capabilities by name, as they are at any time.
+    """
+
+    def __init__(self, listed: Mapping[str, Capability]) -> None:
+        self._listed = listed
+        self.replaced: Listeners[[Iterable[str]]] = Listeners()
+        """Called with the names of workers that were replaced or removed."""
+
+    @asynccontextmanager
+    async def of(self, workers: Iterable[ManagedWorker]) -> AsyncIterator[None]:
+        """Stop workers, and let what the body lists in their places succeed them."""
+        retired = [*workers]
+        async with replacing(retired, lambda worker: in_place_of(self._listed, worker)):
+            yield
+        self.replaced.notify([worker.qualified_name for worker in retired])

@@ -185,7 +185,7 @@ class Feed:
         if self._streams.pop(stream, 0) is None and self._consumer is not None:
             for event_id in [one for one, given in self._given.items() if stream in given.streams]:
                 self.settle(event_id, stream)
-            self._listen()
+            self._listen(lets_go=True)
 
     def replace(self, before: FedStream, stream: FedStream) -> None:
         """Give one stream what another has left, whose handlers it feeds."""
@@ -249,8 +249,12 @@ class Feed:
         self._settling, self._before = None, frozenset()
         self._listen()
 
-    def _listen(self) -> None:
-        """Ask for the kinds that are wanted now."""
+    def _listen(self, *, lets_go: bool = False) -> None:
+        """Ask for the kinds that are wanted now.
+
+        Args:
+            lets_go: whether the others are those of a stream that its client has closed: it wants no more.
+        """
         expected = frozenset(self._heard()) or self._before
         every = any(stream.kinds is None for stream in self._streams)
         kinds = None if every else expected.union(*(stream.kinds or () for stream in self._streams))
@@ -261,11 +265,16 @@ class Feed:
             )
             self._pumping = self._spawn(self._pump(self._consumer), f"{self.owner} feed")
         elif kinds != self._kinds:
-            self._consumer.retarget(kinds, NOW if self._settling is None else self._start)
+            self._consumer.retarget(kinds, NOW if self._settling is None else self._start, lets_go=lets_go)
         self._kinds = kinds
-        unwanted = [one for one, given in self._given.items() if not given.streams and not self._asks(given)]
-        for event_id in unwanted:
-            self._end(event_id)
+        for event_id, given in [*self._given.items()]:
+            if given.streams or self._asks(given):
+                continue
+            if given.unclaimed is not None and not lets_go:
+                self._forget_unclaimed(given)
+                self.release(event_id, 0.0)  # no stream had it: it waits for a version that names its kind
+            else:
+                self._end(event_id)
 
     def _asks(self, given: _Given) -> bool:
         return self._kinds is None or given.envelope.kind in self._kinds

@@ -42,6 +42,11 @@ _HANDLED = """
 (only_for = '' OR (
     id <= coalesce((SELECT min(handled_to) FROM cursors), id)
     AND id NOT IN (SELECT CAST(key AS INTEGER) FROM cursors, json_each(cursors.outstanding))
+    AND NOT EXISTS (
+        SELECT 1 FROM kv, json_each(CAST(kv.value AS TEXT), '$.kinds') AS former
+        WHERE kv.key >= 'broker/former/' AND kv.key < 'broker/former0' AND former.key = events.kind
+        AND id > json_extract(former.value, '$[0]') AND id <= json_extract(former.value, '$[1]')
+    )
 ))
 """
 """What no worker waits for that a broker knew of when it was last open."""

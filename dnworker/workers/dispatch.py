@@ -58,6 +58,8 @@ class Dispatch:
         self._invoker = invoker
         self._source = source
         self._released = released
+        self.listens_to_none = False
+        """Whether it subscribes without kinds, too: the worker had some, and what waits of them is said."""
         self._on_end = on_end
         self._bound: dict[str, tuple[_Bound, ...]] = {}
         self._events: AsyncIterator[EventEnvelope] | None = None
@@ -90,9 +92,9 @@ class Dispatch:
         """
         self._listen_to(frozenset(self._bound))
 
-    def _listen_to(self, kinds: frozenset[str]) -> None:
+    def _listen_to(self, kinds: frozenset[str], **options: bool) -> None:
         if self._events is None:
-            if kinds:
+            if kinds or self.listens_to_none:
                 events = self._source(kinds)
                 self._read(events)
                 self.task = self._invoker.spawn(self._dispatch(events), "events")
@@ -100,7 +102,7 @@ class Dispatch:
         retarget = getattr(self._events, "retarget", None)
         if retarget is None:
             raise TypeError(f"{type(self._events).__name__} cannot change its kinds; restart the worker")
-        retarget(kinds)
+        retarget(kinds, **options)
 
     @property
     def kinds(self) -> frozenset[str]:
@@ -108,9 +110,9 @@ class Dispatch:
         return frozenset(self._bound)
 
     def divert(self, kinds: frozenset[str], is_diverted: Callable[[EventEnvelope], bool]) -> None:
-        """Keep the events that `is_diverted` names for another dispatch, also of kinds that are not ours."""
+        """Keep events for another dispatch: what `is_diverted` names, and kinds that are not ours."""
         self._is_diverted = is_diverted
-        self._listen_to(self.kinds | kinds)
+        self._listen_to(self.kinds | kinds, is_trial=True)
 
     def end_diversion(self) -> None:
         """Handle every event again, those that were kept too."""
@@ -118,7 +120,8 @@ class Dispatch:
         diverted, self._diverted = self._diverted, []
         if self._events is None:
             return
-        self.listen()
+        # What came of kinds of the other dispatch alone is for nobody: it never ran.
+        self._listen_to(self.kinds, lets_go=True)
         for envelope in diverted:
             self._start_invocations(envelope)
 
@@ -207,7 +210,9 @@ class Dispatch:
 
     def _start_invocations(self, envelope: EventEnvelope) -> None:
         """Start one task for every handler of the event's kind; the cost of this is the cost of an event."""
-        if self._is_diverted is not None and self._is_diverted(envelope):
+        if self._is_diverted is not None and (
+            self._is_diverted(envelope) or envelope.kind not in self._bound
+        ):
             self._diverted.append(envelope)
             return
         invoker, consumer, number, parent = self._invoker, self._consumer, 1, None

@@ -20,6 +20,7 @@ from dnworker.core.invocation import Invocation
 from dnworker.core.lifecycle import WorkerState
 from dnworker.core.owners import Owner, current_owner
 from dnworker.core.stats import HandlerStats
+from dnworker.events.brokers.left_events import LeftEvents
 from dnworker.workers.escapes import import_of
 from dnworker.workers.invoker import HandlerClient
 from dnworker.workers.kept_state import KeepingRecorder, KeptRuns
@@ -84,6 +85,11 @@ class InProcessWorker(ManagedWorker[WorkerRunner]):
         if self._services.bus.broker.consumer(self.qualified_name) is not None:
             return  # which keeps it for the next start
         self._losses.note(envelope.event_id, "the worker failed before it had handled them")
+
+    def note_left(self, left: LeftEvents) -> None:
+        """Note what waits of a kind that it names no more, or is let go; or that it names it again."""
+        self._losses.note_left(left)
+        self._services.on_change(self, announce=False, moved=False)
 
     def _tell_loss(self, text: str, *, is_first: bool) -> None:
         """Log that events were lost; the change of state that follows announces it."""
@@ -420,6 +426,7 @@ class InProcessWorker(ManagedWorker[WorkerRunner]):
             on_unhandled=services.on_unhandled,
             around=services.around,
             on_lost=self._lose,
+            listens_to_none=services.bus.broker.knows(self.qualified_name),
             last_runs=services.last_runs,
         )
         if kept is not None:

@@ -6,10 +6,13 @@ import asyncio
 from collections import Counter
 from typing import Any, Protocol
 
+from dnworker.events.brokers.left_events import LeftEvents
 from dnworker.events.history import History
 
 SAID_EVERY = 0.5
 """Seconds for which losses are counted together before they are said."""
+
+KINDS_NAMED = 5
 
 
 class Tell(Protocol):
@@ -35,12 +38,32 @@ class Losses:
         self._worker = worker
         self._tell = tell
         self._unsaid: Counter[str] = Counter()
+        self._left: dict[str, int] = {}
         self._timer: asyncio.TimerHandle | None = None
 
     @property
     def text(self) -> str | None:
-        """How many were lost, and why the last ones; None if none."""
-        return f"{_events(self.count)} lost: {self._why}" if self.count else None
+        """How many were lost and why, and how many are kept of kinds that it names no more; or None."""
+        lost = f"{_events(self.count)} lost: {self._why}" if self.count else None
+        return "; ".join(filter(None, (lost, self._left_text))) or None
+
+    @property
+    def _left_text(self) -> str | None:
+        if not self._left:
+            return None
+        named = ", ".join(f"{kind} ({count:,})" for kind, count in [*self._left.items()][:KINDS_NAMED])
+        more = f" and {len(self._left) - KINDS_NAMED:,} more" if len(self._left) > KINDS_NAMED else ""
+        return f"{_events(sum(self._left.values()))} kept of kinds that it names no more: {named}{more}"
+
+    def note_left(self, left: LeftEvents) -> None:
+        """Note what is kept or lost of a kind that it names no more; nothing where it names it again."""
+        if not left.is_kept:
+            why = left.why or "events are kept in memory, and go with the handler"
+            self.note(None, f"{left.kind} is named no more, and {why}", left.count)
+            return
+        self._left.pop(left.kind, None)
+        if left.count:
+            self._left[left.kind] = left.count
 
     def to_json(self) -> dict[str, Any]:
         """Return it for the worker's detail."""

@@ -23,6 +23,7 @@ from dnworker.core.lifecycle import ALIVE, STATUS, Lifecycle, Transition, Worker
 from dnworker.core.members import index_of
 from dnworker.core.models import ComponentInfo
 from dnworker.core.stats import HandlerStats
+from dnworker.events.brokers.left_events import LeftEvents
 from dnworker.workers.access import Access, GaveWay, Retired
 from dnworker.workers.loading import why_not_loaded
 from dnworker.workers.services import Home, Services
@@ -119,6 +120,9 @@ class ManagedWorker(Generic[R]):
     def losses(self) -> str | None:
         """How many events it has not got, and why; None while there are none."""
         return None
+
+    def note_left(self, left: LeftEvents) -> None:
+        """Note what waits of a kind that it names no more, or is let go; or that it names it again."""
 
     @property
     def transitions(self) -> deque[Transition]:

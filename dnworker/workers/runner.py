@@ -85,6 +85,7 @@ class WorkerRunner:
             of them started, which the third argument names; by default it is logged.
         around: what is put around every run of a handler.
         on_lost: told of each event that was queued when the worker failed.
+        listens_to_none: whether it subscribes also where there are no event handlers any more.
         last_runs: remembers when schedules ran; None where nothing does.
     """
 
@@ -103,6 +104,7 @@ class WorkerRunner:
         on_unhandled: OnUnhandled = log_unhandled,
         around: Around | None = None,
         on_lost: Callable[[EventEnvelope], object] | None = None,
+        listens_to_none: bool = False,
         last_runs: LastRuns | None = None,
     ) -> None:
         self.worker, self.client = worker, client
@@ -122,6 +124,7 @@ class WorkerRunner:
         )
         self._released = asyncio.Event()  # set once startup is over: events may be handled
         self._dispatch = Dispatch(self._invoker, event_source, self._released, self._events_ended)
+        self._dispatch.listens_to_none = listens_to_none
         self._schedules = Schedules(self._invoker, self._clock, last_runs)
         self._supervision = Supervision(self._invoker, self._clock, self.lifecycle, self._fail)
         self.starting: Starting | None = None

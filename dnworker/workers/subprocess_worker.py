@@ -28,6 +28,7 @@ from dnworker.core.lifecycle import ALIVE, WorkerState
 from dnworker.core.members import index_of
 from dnworker.core.models import ComponentInfo
 from dnworker.core.stats import HandlerStats
+from dnworker.events.brokers.left_events import LeftEvents
 from dnworker.events.fed_queue import queue_of
 from dnworker.events.streams import StreamReader
 from dnworker.events.worker_queue import WorkerQueue
@@ -454,6 +455,11 @@ class SubprocessWorker(ManagedWorker[SubprocessWorkerRunner]):
             self._services.log_line(
                 self.qualified_name, text, source=says.source, level=says.level, invocation=cause
             )
+
+    def note_left(self, left: LeftEvents) -> None:
+        """Note what waits of a kind that it names no more, or is let go; or that it names it again."""
+        self._losses.note_left(left)
+        self._services.on_change(self, announce=False, moved=False)
 
     def _tell_loss(self, text: str, *, is_first: bool) -> None:
         """Log that events were lost; the first time since the load it is announced, too."""

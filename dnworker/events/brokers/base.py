@@ -9,14 +9,15 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Collection
-from contextlib import AbstractContextManager
-from pathlib import Path
-from typing import Any, NamedTuple, Protocol
+from typing import NamedTuple, Protocol
 
 import msgspec
 
 from dnworker.core.clock import Clock
 from dnworker.core.envelope import EventEnvelope
+from dnworker.core.listeners import Listeners
+from dnworker.events.brokers.event_journal import EventJournal
+from dnworker.events.brokers.left_events import LeftEvents
 from dnworker.events.brokers.messages import Messages, ReportLog
 from dnworker.events.brokers.partitions import Partitions
 
@@ -158,12 +159,24 @@ class Consumer(Subscriber, Protocol):
     def queued(self) -> list[EventEnvelope]:
         """Return what is queued in memory."""
 
-    def retarget(self, kinds: Collection[str] | None, start: int = NOW) -> None:
+    def retarget(
+        self,
+        kinds: Collection[str] | None,
+        start: int = NOW,
+        *,
+        lets_go: bool = False,
+        is_trial: bool = False,
+    ) -> None:
         """Receive other kinds from now on; what is queued of those that stay, stays.
+
+        What it has not handled of the others is kept until they are named again, or counted as lost where the
+        broker keeps nothing; `Broker.left` tells of both.
 
         Args:
             kinds: all that it listens to; None for every kind.
             start: where those begin that are new to it, as of `Broker.subscribe`.
+            lets_go: whether the reader wants nothing more of the others, as after it has closed a stream.
+            is_trial: whether it may be undone: what waits of kinds that are named again does not come yet.
         """
 
     async def drained(self) -> None:
@@ -205,31 +218,6 @@ class Consumer(Subscriber, Protocol):
         """Note that the worker still works on an event; a broker on other machines waits longer then."""
 
 
-class EventJournal(Protocol):
-    """What keeps invocations and states of workers in a file, with or without the events."""
-
-    path: Path
-    lost: int
-    """Entries that are missing in it."""
-
-    @property
-    def failure(self) -> str | None:
-        """Why it cannot be written at the moment."""
-
-    @property
-    def pending_bytes(self) -> int:
-        """Bytes of what waits in memory for the disk."""
-
-    def recording(self, bus: Any, history: Any) -> AbstractContextManager[None]:
-        """Write everything that happens while the block runs."""
-
-    def note_state(self, worker: str, state: str, error: str | None) -> None:
-        """Keep a worker's change of state."""
-
-    def flush(self, timeout: float = 5.0) -> bool:
-        """Wait up to `timeout` seconds; return whether everything noted so far is in the file."""
-
-
 class CursorInfo(msgspec.Struct, frozen=True, kw_only=True):
     """How far a worker is, as a broker knows it."""
 
@@ -245,6 +233,8 @@ class CursorInfo(msgspec.Struct, frozen=True, kw_only=True):
     """When it was there last, as ISO 8601 in UTC."""
     is_here: bool = False
     """Whether a consumer of it is open."""
+    former: dict[str, int] = {}
+    """How many events wait of kinds that it names no more, until a version of it names them again."""
 
 
 class Lease(msgspec.Struct, frozen=True, kw_only=True):
@@ -272,6 +262,9 @@ class Broker(Protocol):
 
     All methods are called on one loop. What raises `BrokerError` has changed nothing.
     """
+
+    left: Listeners[[LeftEvents]]
+    """Called soon after a worker has named a kind no more of which events wait, or these are let go."""
 
     @property
     def name(self) -> str:
@@ -375,6 +368,9 @@ class Broker(Protocol):
 
     def listened(self, worker: str) -> Collection[str]:
         """Return the kinds that a worker has named and still listens to, also while it is not here."""
+
+    def knows(self, worker: str) -> bool:
+        """Return whether it keeps how far a worker is."""
 
     async def cursors(self) -> list[CursorInfo]:
         """Return how far each worker is, also of those that are gone."""

@@ -12,6 +12,7 @@ from msgspec.structs import replace
 from dnworker.core.clock import Clock, RealClock
 from dnworker.core.envelope import EventEnvelope
 from dnworker.core.errors import NotFound
+from dnworker.core.listeners import Listeners
 from dnworker.events.brokers.base import (
     NOW,
     Accepted,
@@ -23,6 +24,7 @@ from dnworker.events.brokers.base import (
     Lease,
     Outlet,
 )
+from dnworker.events.brokers.left_events import LeftEvents
 from dnworker.events.brokers.memory_consumer import MemoryConsumer, Unhandled
 from dnworker.events.brokers.watches import Watches
 
@@ -51,6 +53,7 @@ class MemoryBroker:
     def __init__(self) -> None:
         self._outlet: Outlet
         self._clock: Clock = RealClock()
+        self.left: Listeners[[LeftEvents]] = Listeners()
         self._idempotent: dict[str, EventEnvelope] = {}
         self._values: dict[str, tuple[Entry, float | None]] = {}
         self._revision = 0
@@ -140,6 +143,10 @@ class MemoryBroker:
     def listened(self, worker: str) -> Collection[str]:
         """Return none: who is not here listens to nothing."""
         return ()
+
+    def knows(self, worker: str) -> bool:
+        """Return False: no worker has a cursor."""
+        return False
 
     async def cursors(self) -> list[CursorInfo]:
         """Return nothing: no worker has a cursor."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Collection, Iterable
 from typing import Protocol
 
@@ -13,7 +13,9 @@ from msgspec.structs import replace
 
 from dnworker.core.clock import Clock
 from dnworker.core.envelope import EventEnvelope
-from dnworker.events.brokers.base import DeliveryWatcher, Outcome, Outlet
+from dnworker.core.listeners import Listeners
+from dnworker.events.brokers.base import NOW, DeliveryWatcher, Outcome, Outlet
+from dnworker.events.brokers.left_events import LeftEvents
 from dnworker.events.brokers.subscription import Subscription
 
 
@@ -39,6 +41,8 @@ class _Taken(msgspec.Struct, eq=False):
 
 class Keeper(Protocol):
     """Keeps what a consumer leaves to the worker's next one."""
+
+    left: Listeners[[LeftEvents]]
 
     def keep(self, worker: str, left: Iterable[Unhandled]) -> None:
         """Keep events that the worker has not handled, where anybody wants that."""
@@ -73,10 +77,51 @@ class MemoryConsumer(Subscription):
 
     def begin_with(self, left: Iterable[Unhandled]) -> None:
         """Give the worker what an earlier consumer has left, marked `replay`."""
+        left = [*left]
+        self._tell_left([one.envelope for one in left if not self._is_named(one.envelope)])
         for one in left:
-            if self.kinds is None or one.envelope.kind in self.kinds:
+            if self._is_named(one.envelope):
                 again = Unhandled(replace(one.envelope, replay=True), one.deliveries, one.done, one.due)
                 self._come_again(again, one.due - self._clock.monotonic())
+
+    def retarget(
+        self,
+        kinds: Collection[str] | None,
+        start: int = NOW,
+        *,
+        lets_go: bool = False,
+        is_trial: bool = False,
+    ) -> None:
+        """Receive other kinds from now on; what is queued of those that stay, stays.
+
+        That of the others is let go, and told.
+        """
+        super().retarget(kinds, start)
+        unnamed = [one for one in self._queue if not self._is_named(one)]
+        self._queue = deque(one for one in self._queue if self._is_named(one))
+        if self.watcher is not None:
+            for envelope in unnamed:
+                self.watcher.delivered(envelope)
+        for event_id, known in [*self._known.items()]:
+            if not self._is_named(known.envelope):
+                del self._known[event_id]
+                if (waiting := self._waiting.pop(event_id, None)) is not None:
+                    waiting.cancel()
+                    unnamed.append(known.envelope)
+        if not lets_go:
+            self._tell_left(unnamed)
+
+    def _is_named(self, envelope: EventEnvelope) -> bool:
+        return self.kinds is None or envelope.kind in self.kinds
+
+    def _tell_left(self, unnamed: Collection[EventEnvelope]) -> None:
+        """Tell of events that are let go: of kinds that the worker names no more."""
+        for kind in dict.fromkeys(one.kind for one in unnamed):
+            times = sorted(one.timestamp for one in unnamed if one.kind == kind)
+            oldest, newest = times[0].isoformat(), times[-1].isoformat()
+            self._keeper.left.notify(
+                LeftEvents(self._worker, kind, len(times), oldest, newest, is_kept=False)
+            )
 
     def _pop(self) -> EventEnvelope:
         envelope = self._queue.popleft()

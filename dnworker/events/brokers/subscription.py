@@ -61,7 +61,14 @@ class Subscription:
         """How many events came after the limit was reached."""
         return self._lost
 
-    def retarget(self, kinds: Collection[str] | None, start: int = NOW) -> None:
+    def retarget(
+        self,
+        kinds: Collection[str] | None,
+        start: int = NOW,
+        *,
+        lets_go: bool = False,
+        is_trial: bool = False,
+    ) -> None:
         """Receive other kinds from now on, whatever `start` says: nothing is kept.
 
         What is queued stays, and no event is missed or doubled.

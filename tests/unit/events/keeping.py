@@ -104,7 +104,7 @@ class KeepingConsumer:
     def handled_by(self, event_id: str) -> list[str]:
         return self.ended.get(event_id, [])
 
-    def retarget(self, kinds: Any, start: int = NOW) -> None:
+    def retarget(self, kinds: Any, start: int = NOW, **options: bool) -> None:
         before = dict(self.broker.kinds[self.owner])
         self.broker.listen(self.owner, kinds, start)
         queued = {envelope.event_id for envelope in self.queue}

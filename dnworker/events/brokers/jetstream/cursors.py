@@ -16,6 +16,7 @@ from dnworker.events.brokers.jetstream.connecting import Connected
 from dnworker.events.brokers.jetstream.mirror import CURSORS, PARTS, is_removal
 from dnworker.events.brokers.jetstream.values import Bucket
 from dnworker.events.brokers.kept.cursors import Cursor, Outstanding
+from dnworker.events.brokers.kept.former import FormerKinds
 
 log = logging.getLogger("dnworker.broker")
 
@@ -55,6 +56,8 @@ class StoredCursor(msgspec.Struct, array_like=True):
     outstanding: bytes = b""
     turn: int = 0
     """How often the worker was divided anew by then; of another turn, it counts no more (`divided.py`)."""
+    former: FormerKinds | None = None
+    """Kinds that the worker names no more; None where there are none."""
 
     def put_into(self, cursor: Cursor) -> None:
         """Have a cursor be what is written here."""
@@ -62,6 +65,7 @@ class StoredCursor(msgspec.Struct, array_like=True):
         cursor.handled_to, cursor.taken_to = self.handled_to, self.taken_to
         cursor.is_live, cursor.seen_at = self.is_live, self.seen_at
         cursor.outstanding = unpack(self.outstanding)
+        cursor.former = self.former or FormerKinds()
         cursor.forget_additions()
 
 
@@ -73,6 +77,7 @@ class _Columns(msgspec.Struct, array_like=True):
     not_before: dict[int, float]
     ended: dict[int, list[str]]
     passed: list[int]
+    kinds: dict[int, str] = {}
 
 
 _columns = msgspec.msgpack.Decoder(_Columns)
@@ -91,6 +96,7 @@ def pack(outstanding: dict[int, Outstanding]) -> bytes:
         {seq: entry.not_before for seq, entry in entries if entry.not_before is not None},
         {seq: entry.ended for seq, entry in entries if entry.ended},
         [seq for seq, entry in entries if entry.is_passed],
+        {seq: entry.kind for seq, entry in entries if entry.kind},
     )
     return zlib.compress(msgspec.msgpack.encode(columns), 1)
 
@@ -109,7 +115,13 @@ def unpack(packed: bytes) -> dict[int, Outstanding]:
         raise BrokerError(f"what a worker has not handled cannot be read ({exc})", code="DN813") from exc
     passed = set(columns.passed)
     return {
-        seq: Outstanding(deliveries, columns.not_before.get(seq), columns.ended.get(seq, []), seq in passed)
+        seq: Outstanding(
+            deliveries,
+            columns.not_before.get(seq),
+            columns.ended.get(seq, []),
+            seq in passed,
+            columns.kinds.get(seq, ""),
+        )
         for seq, deliveries in zip(accumulate(columns.steps), columns.deliveries, strict=True)
     }
 

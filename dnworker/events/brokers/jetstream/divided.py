@@ -19,6 +19,7 @@ from dnworker.events.brokers.jetstream.names import token
 from dnworker.events.brokers.jetstream.values import Bucket
 from dnworker.events.brokers.kept.cursors import Cursor
 from dnworker.events.brokers.kept.dividing import Moved, divided, passed_over, plan_of, prepare
+from dnworker.events.brokers.kept.former import FormerKinds, joined
 from dnworker.events.brokers.kept.pages import Page, Stored
 
 log = logging.getLogger("dnworker.broker")
@@ -41,6 +42,7 @@ class _Begin(msgspec.Struct, array_like=True):
     handled_to: int
     taken_to: int
     outstanding: bytes
+    former: FormerKinds | None = None
 
 
 class _Division(msgspec.Struct, array_like=True):
@@ -150,6 +152,7 @@ class Divided:
             self.clock.now().isoformat() if stored is None else stored.seen_at,
             outstanding=begin.outstanding,
             turn=division.turn,
+            former=begin.former,
         )
 
     def as_divided(self, stored: StoredCursor) -> StoredCursor | None:
@@ -236,7 +239,8 @@ class Divided:
         plan = plan_of(cursors)
         outstanding = divided(plan, partition, await self._moved(worker, cursors, plan.handled_to))
         kinds = [*plan.kinds.items()]
-        return [_Begin(kinds, plan.handled_to, plan.taken_to, pack(own)) for own in outstanding]
+        former = joined(cursor.former for cursor in cursors) or None
+        return [_Begin(kinds, plan.handled_to, plan.taken_to, pack(own), former) for own in outstanding]
 
     async def _moved(self, worker: str, cursors: list[Cursor], upto: int) -> dict[int, Moved]:
         """Return what is not handled up to a `seq`, and what is noted of events behind it."""

@@ -186,7 +186,7 @@ class CursorKeeper:
             self.cursor.taken_to = max(self.cursor.taken_to, info.last_seq)
             self.cursor.is_live = False
         if wanted:
-            self.cursor.listen(wanted)
+            self.cursor.listen(wanted, info.last_seq)
         return revision
 
     def _check_against(self, stored: StoredCursor, last_seq: int) -> None:
@@ -264,6 +264,7 @@ class CursorKeeper:
             cursor.seen_at,
             outstanding=pack(cursor.outstanding),
             turn=cursor.share.turn,
+            former=cursor.former or None,
         )
 
 

@@ -13,6 +13,7 @@ from msgspec.structs import replace
 from dnworker.core.clock import Clock
 from dnworker.core.envelope import new_id
 from dnworker.core.errors import BrokerError, Conflict, NotFound, NotStored
+from dnworker.core.listeners import Listeners
 from dnworker.core.members import Share, family_of
 from dnworker.events.brokers.base import BacklogWatcher, CursorInfo, Outlet
 from dnworker.events.brokers.jetstream.backlog import Backlog
@@ -35,6 +36,7 @@ from dnworker.events.brokers.jetstream.pulling import NEWEST_OF_EACH, pull
 from dnworker.events.brokers.jetstream.values import Bucket, holder_of
 from dnworker.events.brokers.kept.cursors import Cursor, begin_of
 from dnworker.events.brokers.kept.pages import Page, Stored
+from dnworker.events.brokers.left_events import LeftEvents
 
 log = logging.getLogger("dnworker.broker")
 
@@ -64,6 +66,7 @@ class Workers(Divided):
 
     def __init__(self) -> None:
         super().__init__()
+        self.left: Listeners[[LeftEvents]] = Listeners()
         self._cursors: dict[str, Cursor] = {}
         self._keepers: dict[str, CursorKeeper] = {}
         self._marks = Marks(self._keeper_of)
@@ -93,6 +96,10 @@ class Workers(Divided):
         """Return those events of some numbers that are kept and that a worker may get, in that order."""
         raise NotImplementedError
 
+    async def dropped_to(self) -> int:
+        """Return the `seq` up to which events may be gone."""
+        raise NotImplementedError
+
     # -- consumers -------------------------------------------------------------------------------------
 
     def subscribe(
@@ -120,7 +127,7 @@ class Workers(Divided):
         if cursor is None:
             cursor = self._add(Cursor(worker, wanted, since, self.clock.now().isoformat()))
         else:
-            cursor.listen(wanted)
+            cursor.listen(wanted, self.latest_seq)
         consumer = SharedConsumer(self, cursor, watcher)
         cursor.consumer = cursor.last = consumer
         self.outlet.remember(consumer)
@@ -185,6 +192,10 @@ class Workers(Divided):
             return [kind for kind in cursor.kinds if kind is not None]
         known = self._known(worker)
         return () if known is None else [kind for kind in known.kinds if kind is not None]
+
+    def knows(self, worker: str) -> bool:
+        """Return whether a worker has a cursor, wherever it is."""
+        return worker in self._cursors or self._known(worker) is not None
 
     def consumer(self, worker: str) -> SharedConsumer | None:
         """Return the open consumer of a worker."""
@@ -386,7 +397,7 @@ class Workers(Divided):
             stored.seen_at,
             outstanding=pack(cursor.outstanding),
             turn=stored.turn,
-        )
+        )  # without former kinds
         if await self.store.write(anew, revision) is None:
             raise Conflict(f"{worker} was started meanwhile; stop it first", code="DN713")
 

@@ -15,8 +15,10 @@ from dnworker.core.envelope import EventEnvelope
 from dnworker.core.errors import BrokerError, NotStored
 from dnworker.events.brokers.base import NOW, BacklogWatcher
 from dnworker.events.brokers.kept.cursors import Cursor, Outstanding
-from dnworker.events.brokers.kept.given import Desk, Given, GivenEvents
+from dnworker.events.brokers.kept.given import Desk, Given
+from dnworker.events.brokers.kept.leaving import Leaving
 from dnworker.events.brokers.kept.pages import Stored
+from dnworker.events.brokers.kept.queued import QueuedEvents
 from dnworker.events.brokers.kept.watched import Watched
 
 log = logging.getLogger("dnworker.broker")
@@ -41,7 +43,7 @@ class _Mode(enum.Enum):
     """From the file; what comes from the bus is left there."""
 
 
-class KeptConsumer(GivenEvents):
+class KeptConsumer(QueuedEvents):
     """The events of one worker that it has not handled, then those that are published.
 
     What its reader is too slow for stays in the file, and is read from there in pages. Before a page is given
@@ -70,17 +72,14 @@ class KeptConsumer(GivenEvents):
         """The newest event that was left in the file."""
         self._turn = 0
         """How often it has gone back to an earlier event."""
-        # What is queued, what comes again, and what does once it is let go.
-        self._queue: deque[Given] = deque()
-        self._bytes = 0
+        # What comes again, and what does once it is let go.
         self._due: deque[int] = deque()
         self._held: set[int] = set()
-        # The reader.
         self._filling: asyncio.Task[None] | None = None
-        self._waiter: asyncio.Future[None] | None = None
-        self._empty: asyncio.Future[None] | None = None
+        self._leaving = Leaving(desk, cursor, self.get_ready)
         self._sort_aside()
         if not is_new:
+            self._leaving.look()
             self._watched.note_reading(is_reading=True)
             self._fill()
 
@@ -89,11 +88,19 @@ class KeptConsumer(GivenEvents):
         now = self._desk.clock.now().timestamp()
         for seq in sorted(self._aside):
             when = self._aside[seq].not_before
+            if self._is_left(self._aside[seq]):
+                continue
             if when is not None and when > now:
                 self._delayed.add(seq)
                 self._delays.add(when, seq)
             elif seq <= self._seen or self._aside[seq].is_passed:
                 self._due.append(seq)
+
+    def _is_left(self, entry: Outstanding) -> bool:
+        """Return whether an event that is outstanding is of a kind that the worker names no more."""
+        if entry.kind and self._cursor.hears(entry.kind):
+            entry.kind = ""
+        return bool(entry.kind)
 
     # -- what comes ------------------------------------------------------------------------------------
 
@@ -170,12 +177,6 @@ class KeptConsumer(GivenEvents):
         self._tail.clear()
         self._tail_bytes = 0
 
-    def _enqueue(self, given: Given) -> None:
-        self._queue.append(given)
-        self._bytes += given.size
-        if self._waiter is not None and not self._waiter.done():
-            self._waiter.set_result(None)
-
     # -- what is in the file ---------------------------------------------------------------------------
 
     def _fill(self) -> None:
@@ -220,8 +221,16 @@ class KeptConsumer(GivenEvents):
             self._due.extendleft(reversed(seqs))
             self._leave_to_pages()
             return
-        wanted = [one for one in rows if self._cursor.hears(one.envelope.kind)]
-        for seq in set(seqs) - {one.envelope.seq for one in wanted}:  # gone, let go, or not listened to
+        wanted, kept = [], set[int]()
+        for one in rows:
+            kind, seq = one.envelope.kind, one.envelope.seq
+            if self._cursor.hears(kind):
+                wanted.append(one)
+                kept.add(seq)
+            elif seq in self._aside and self._cursor.keep_aside(kind, seq):
+                self._aside[seq].kind = kind
+                kept.add(seq)
+        for seq in set(seqs) - kept:  # gone, let go, or not listened to
             self._aside.pop(seq, None)
         await self._give_out(wanted, out_of_order=True)
 
@@ -299,34 +308,6 @@ class KeptConsumer(GivenEvents):
     def _is_passed(self, seq: int) -> bool:
         return seq in self._aside and self._aside[seq].is_passed
 
-    # -- the reader ------------------------------------------------------------------------------------
-
-    def __len__(self) -> int:
-        return len(self._queue)
-
-    def __aiter__(self) -> KeptConsumer:
-        return self
-
-    async def __anext__(self) -> EventEnvelope:
-        while not self._queue:
-            if self._closed:
-                raise StopAsyncIteration
-            self._waiter = asyncio.get_running_loop().create_future()
-            self._notify_empty()
-            try:
-                await self._waiter
-            finally:
-                self._waiter = None
-        return self._pop()
-
-    def take(self) -> EventEnvelope | None:
-        """Return the next event if one is queued."""
-        return self._pop() if self._queue else None
-
-    def queued(self) -> list[EventEnvelope]:
-        """Return what is queued in memory."""
-        return [given.envelope for given in self._queue]
-
     def _pop(self) -> EventEnvelope:
         given = self._queue.popleft()
         given.is_taken = True
@@ -335,35 +316,69 @@ class KeptConsumer(GivenEvents):
             self._fill()
         return given.envelope
 
-    async def drained(self) -> None:
-        """Return when the reader has taken all that was pending by now, or the consumer is closed."""
-        if not self._closed and (self._queue or self._is_reading() or self._waiter is None):
-            self._empty = self._empty or asyncio.get_running_loop().create_future()
-            await asyncio.shield(self._empty)
-
     def _is_reading(self) -> bool:
         return self._filling is not None or self._mode is not _Mode.LIVE
 
-    def _notify_empty(self) -> None:
-        if not self._closed and (self._queue or self._is_reading()):
-            return
-        waiting, self._empty = self._empty, None
-        if waiting is not None and not waiting.done():
-            waiting.set_result(None)
+    # -- other kinds, and the end ----------------------------------------------------------------------
 
-    def retarget(self, kinds: Collection[str] | None, start: int = NOW) -> None:
+    def retarget(
+        self,
+        kinds: Collection[str] | None,
+        start: int = NOW,
+        *,
+        lets_go: bool = False,
+        is_trial: bool = False,
+    ) -> None:
         """Receive other kinds from now on; what is queued of those that stay, stays."""
         self._desk.outlet.forget(self)
         self.note_position()
-        since, wanted = self._desk.seq_of(start), [None] if kinds is None else kinds
-        is_behind = any(not self._cursor.hears(kind) for kind in wanted) and since < self._desk.delivered_seq
-        self._cursor.listen(dict.fromkeys(wanted, since))
-        self.kinds = self._cursor.names
-        if is_behind:
+        cursor, before = self._cursor, {*self._cursor.kinds}
+        wanted = dict.fromkeys([None] if kinds is None else kinds, self._desk.seq_of(start))
+        taken_to = max(self._taken_before, cursor.handled_to)
+        newest = self._desk.latest_seq
+        cursor.listen(wanted, newest, taken_to=taken_to, lets_go=lets_go, is_trial=is_trial)
+        self.kinds = cursor.names
+        self._leave_queued()
+        added = [
+            since
+            for kind, since in cursor.kinds.items()
+            if kind in cursor.returned or not (kind in before or None in before)
+        ]
+        if added and min(added) < self._desk.delivered_seq:
             self._go_back()
+        self._due.extend(
+            seq
+            for seq, entry in self._aside.items()
+            if entry.kind and not self._is_left(entry) and (seq <= self._seen or entry.is_passed)
+        )
         self._desk.outlet.remember(self)
-        self._desk.write(self._cursor)
+        self._desk.write(cursor)
+        if cursor.former.kinds or cursor.returned:
+            self._leaving.look()
         self._fill()
+
+    def _leave_queued(self) -> None:
+        """Leave what is queued of kinds that the worker names no more to a version that names them again."""
+        left = [
+            one
+            for one in self._open.values()
+            if not one.is_taken and not self._cursor.hears(one.envelope.kind)
+        ]
+        tail = [envelope for envelope, _ in self._tail if not self._cursor.hears(envelope.kind)]
+        if not left and not tail:
+            return
+        self._watched.take_back([*(one.envelope for one in left), *tail])
+        for one in left:
+            self._open.pop(one.seq)
+            self._by_id.pop(one.envelope.event_id, None)
+            former = self._cursor.former.kinds.get(one.envelope.kind)
+            if former is not None and (one.seq <= former.since or one.number > 1 or one.ended):
+                self._aside[one.seq] = self._entry(one, one.number - 1)
+                self._aside[one.seq].kind = one.envelope.kind
+        self._queue = deque(one for one in self._queue if one.seq in self._open)
+        self._bytes = sum(one.size for one in self._queue)
+        self._tail = deque(one for one in self._tail if self._cursor.hears(one[0].kind))
+        self._tail_bytes = sum(size for _, size in self._tail)
 
     def _go_back(self) -> None:
         """Read on from where the cursor is: events of a new kind come before those that are queued."""
@@ -392,6 +407,7 @@ class KeptConsumer(GivenEvents):
             return
         self._closed = True
         self._delays.stop()
+        self._leaving.stop()
         self._desk.outlet.forget(self)
         untaken = [given for given in self._open.values() if not given.is_taken]
         if self._filling is not None:
@@ -411,8 +427,7 @@ class KeptConsumer(GivenEvents):
         self._cursor.seen_at = self._desk.clock.now().isoformat()
         self._desk.write(self._cursor)
         self._notify_empty()
-        if self._waiter is not None and not self._waiter.done():
-            self._waiter.set_result(None)
+        self._wake()
 
     async def aclose(self) -> None:
         """Do the same as `close`."""

@@ -10,6 +10,7 @@ from dnworker.core.envelope import EventEnvelope
 from dnworker.core.errors import Invalid
 from dnworker.core.members import Share, family_of
 from dnworker.events.brokers.base import BEGINNING, NOW, CursorInfo
+from dnworker.events.brokers.kept.former import FormerKinds
 
 
 def begin_of(start: int, newest: int) -> int:
@@ -44,6 +45,8 @@ class Outstanding(msgspec.Struct, array_like=True):
     """The handlers that have ended well with it."""
     is_passed: bool = False
     """Whether it is not among those that are read after `handled_to`: its kind begins later since."""
+    kind: str = ""
+    """Its kind, where the worker is known to name that no more."""
 
 
 class Cursor:
@@ -65,6 +68,14 @@ class Cursor:
         self.outstanding: dict[int, Outstanding] = {}
         self._new_since: dict[str | None, int] = {}
         """Of kinds that were added: the `seq` up to which none was given, whatever `taken_to` says."""
+        self._given_before: dict[str | None, int] = {}
+        """Of kinds that came back: the `seq` up to which some may have been given all the same."""
+        self.former = FormerKinds()
+        """Kinds that it names no more."""
+        self.returned: list[str] = []
+        """Those that it names again, until that is told."""
+        self.had_former = False
+        """Whether there ever were any: what is written of them may have to be removed."""
         self.seen_at = seen_at
         self.consumer: Reader | None = None
         """The consumer that is open."""
@@ -81,6 +92,7 @@ class Cursor:
             pending=sum(seq <= self.handled_to for seq in self.outstanding),
             seen_at=self.seen_at,
             is_here=self.consumer is not None,
+            former=self.former.counts(),
         )
 
     @property
@@ -100,18 +112,42 @@ class Cursor:
     def wants(self, kind: str, seq: int) -> bool:
         """Return whether an event is of a kind that it listened to by then."""
         since = self.kinds.get(kind, self.kinds.get(None))
-        return since is not None and seq > since
+        if since is None or seq <= since:
+            return False
+        return not self.former.gaps or not self.former.is_in_gap(kind, seq)
 
     def may_have_been_given(self, kind: str, seq: int, taken_to: int) -> bool:
         """Return whether an event up to `taken_to` is of a kind that it listened to by then."""
-        return self._new_since.get(kind if kind in self.kinds else None, 0) < seq <= taken_to
+        name = kind if kind in self.kinds else None
+        return self._new_since.get(name, 0) < seq <= taken_to or seq <= self._given_before.get(name, 0)
 
-    def listen(self, kinds: dict[str | None, int]) -> None:
+    def listen(
+        self,
+        kinds: dict[str | None, int],
+        newest: int,
+        *,
+        taken_to: int | None = None,
+        lets_go: bool = False,
+        is_trial: bool = False,
+    ) -> None:
         """Listen to these kinds; those that it listens to already go on, the others begin where they say.
 
         What begins before what is handled moves that back, and the other kinds begin there anew instead; what
-        is outstanding of these comes by itself.
+        is outstanding of these comes by itself. What it has not handled of kinds that it names no more waits
+        until they are named again.
+
+        Args:
+            kinds: by name, each with the `seq` after which it begins; all under None.
+            newest: the newest event: later ones of kinds that it does not name are not for it.
+            taken_to: the `seq` up to which events may have been given to it; by default as it is noted.
+            lets_go: whether what it has not handled of kinds that it names no more is let go.
+            is_trial: whether what waits of kinds that it names again does not come yet.
         """
+        if not lets_go:
+            left = [kind for kind in self.kinds if kind not in kinds and None not in kinds]
+            self._leave(left, newest, self.taken_to if taken_to is None else taken_to)
+        if not is_trial:
+            kinds = self._come_back(kinds)
         back = min(
             (since for kind, since in kinds.items() if kind not in self.kinds and None not in self.kinds),
             default=self.handled_to,
@@ -122,7 +158,8 @@ class Cursor:
         }
         if back < self.handled_to:
             for seq, entry in self.outstanding.items():
-                entry.is_passed = entry.is_passed or seq <= self.handled_to
+                is_read_again = entry.kind in kinds and seq > kinds[entry.kind]
+                entry.is_passed = not is_read_again and (entry.is_passed or seq <= self.handled_to)
             self.kinds = {kind: max(since, self.handled_to) for kind, since in self.kinds.items()}
             self.handled_to = back
         before, every = self.kinds, self.kinds.get(None)
@@ -132,16 +169,46 @@ class Cursor:
         if None in kinds:  # which some kinds that it has named are before
             self.kinds = before | self.kinds
 
+    def _leave(self, kinds: list[str | None], newest: int, taken_to: int) -> None:
+        """Keep what it has not handled of kinds that it names no more."""
+        for kind in kinds:
+            since = max(self.kinds[kind], self.handled_to)
+            if kind is not None and (since < newest or self.outstanding):
+                self.former.leave(kind, since, newest, taken_to)
+        self.had_former = self.had_former or bool(self.former)
+
+    def _come_back(self, kinds: dict[str | None, int]) -> dict[str | None, int]:
+        """Return where kinds begin, also those of which events wait since it named them before."""
+        self.former.forget_gaps(self.handled_to)
+        found = dict(kinds)
+        for kind in [*self.former.kinds] if None in kinds else [*kinds]:
+            if kind not in self.former.kinds:
+                continue
+            begin = kinds.get(kind, kinds.get(None, 0))
+            if (since := self.kinds.pop(kind, None)) is not None:  # of a trial, which is over
+                begin = max(since, self.handled_to)
+            if (former := self.former.come_back(kind, begin)) is not None:
+                found[kind] = min(former.since, begin)
+                self._given_before[kind] = former.taken_to
+                self.returned.append(kind)
+        return found
+
+    def keep_aside(self, kind: str, seq: int) -> bool:
+        """Return whether an event that is outstanding, of a kind that it does not name, is kept."""
+        former = self.former.kinds.get(kind)
+        return former is not None and seq <= former.upto
+
     def hears(self, kind: str | None) -> bool:
         """Return whether it listens to a kind, None for all, since whatever time."""
         return kind in self.kinds or None in self.kinds
 
     def forget_additions(self) -> None:
         """Have every kind be one that it listened to all the time, as where it was read again."""
-        self._new_since = {}
+        self._new_since, self._given_before = {}, {}
 
     def reset(self, start: int) -> None:
         """Begin at a `seq` as if it had never been given an event."""
         self.kinds = dict.fromkeys(self.kinds, start)
         self.handled_to = self.taken_to = start
-        self.outstanding, self._new_since = {}, {}
+        self.outstanding, self._new_since, self._given_before = {}, {}, {}
+        self.former = FormerKinds()

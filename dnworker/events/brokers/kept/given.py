@@ -11,10 +11,12 @@ from typing import Protocol
 from dnworker.core.clock import Clock
 from dnworker.core.envelope import EventEnvelope, without_payload
 from dnworker.core.errors import NotFound
+from dnworker.core.listeners import Listeners
 from dnworker.events.brokers.base import Outcome, Outlet
 from dnworker.events.brokers.kept.cursors import Cursor, Outstanding
 from dnworker.events.brokers.kept.delays import Delays
 from dnworker.events.brokers.kept.pages import Page, Stored
+from dnworker.events.brokers.left_events import LeftEvents
 
 REMEMBERED = 1_000
 """Events that were handled last and may still be given back; they are kept without their payloads."""
@@ -25,6 +27,7 @@ class Desk(Protocol):
 
     outlet: Outlet
     clock: Clock
+    left: Listeners[[LeftEvents]]
 
     @property
     def delivered_seq(self) -> int:
@@ -51,6 +54,13 @@ class Desk(Protocol):
 
         Raises:
             BrokerError: they cannot be read now.
+        """
+
+    async def dropped_to(self) -> int:
+        """Return the `seq` up to which events may be gone, as too old or too many; 0 where none is.
+
+        Raises:
+            BrokerError: it cannot be read now.
         """
 
     def mark(self, cursor: Cursor) -> None:

@@ -170,7 +170,8 @@ def is_waiting(cursor: Cursor, number: int, kind: str, only: str | None) -> bool
     """Return whether a worker has not handled an event."""
     if only not in (None, cursor.worker):
         return False
-    return number in cursor.outstanding or (number > cursor.handled_to and cursor.wants(kind, number))
+    is_next = number > cursor.handled_to and cursor.wants(kind, number)
+    return is_next or number in cursor.outstanding or cursor.former.waits(kind, number)
 
 
 def _size(connection: sqlite3.Connection) -> int:

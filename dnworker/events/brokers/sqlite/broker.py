@@ -299,7 +299,7 @@ class SqliteBroker(Marks, Store, FilePages):
         if cursor is None:
             cursor = self._cursors[worker] = Cursor(worker, wanted, since, self.clock.now().isoformat())
         else:
-            cursor.listen(wanted)
+            cursor.listen(wanted, self.latest_seq)
         consumer = KeptConsumer(self, cursor, watcher, is_new=is_new)
         cursor.consumer = cursor.last = consumer
         self.outlet.remember(consumer)
@@ -326,6 +326,10 @@ class SqliteBroker(Marks, Store, FilePages):
         """Return the kinds that a worker has named and still listens to."""
         cursor = self._cursors.get(worker)
         return () if cursor is None else [kind for kind in cursor.kinds if kind is not None]
+
+    def knows(self, worker: str) -> bool:
+        """Return whether a worker has a cursor."""
+        return worker in self._cursors
 
     def consumer(self, worker: str) -> KeptConsumer | None:
         """Return the open consumer of a worker."""
@@ -418,7 +422,8 @@ class SqliteBroker(Marks, Store, FilePages):
 
     async def _say_gone(self, cursor: Cursor) -> None:
         try:
-            waited = f"with {(await self._info(cursor)).pending} events that waited for it"
+            pending = (await self._info(cursor)).pending + sum(cursor.former.counts().values())
+            waited = f"with {pending} events that waited for it"
         except BrokerError as exc:
             waited = f"with what waited for it: {exc}"
         log.warning("%s was not here for a day and is forgotten, %s", cursor.worker, waited)

@@ -8,7 +8,9 @@ from functools import partial
 from typing import Any
 
 from dnworker.core.clock import Clock
+from dnworker.core.listeners import Listeners
 from dnworker.events.brokers.kept.cursors import Cursor
+from dnworker.events.brokers.left_events import LeftEvents
 from dnworker.events.brokers.sqlite.cursors import row_of
 from dnworker.events.brokers.sqlite.group_commit import CursorRows, GroupWriter
 
@@ -30,6 +32,8 @@ class Marks:
 
     def __init__(self) -> None:
         super().__init__()
+        self.left: Listeners[[LeftEvents]] = Listeners()
+        """Called with what waits of kinds that a worker names no more."""
         self._marked: dict[str, Cursor] = {}
         self._mark_timer: asyncio.TimerHandle | None = None
         self._in_flight = 0
