@@ -15,8 +15,6 @@ from dnworker.client.connection import TurnEvents, checked, encode_fields, in_pa
 from dnworker.client.event_stream import NO_GROUPS, EventStream
 from dnworker.client.pool import Pool
 from dnworker.client.sender import Answer, Request, Sender, address_of
-from dnworker.client.socket import InteractiveSocket
-from dnworker.client.tls import client_context
 from dnworker.client.tokens import resolve_token, way_to_token
 from dnworker.client.unreachable import unreachable
 from dnworker.core.envelope import RECONNECTED, EventEnvelope
@@ -25,6 +23,8 @@ from dnworker.core.invocation import current_invocation
 
 if TYPE_CHECKING:
     import httpx
+
+    from dnworker.client.socket import InteractiveSocket
 
 log = logging.getLogger("dnworker.client")
 
@@ -376,6 +376,8 @@ class HttpConnection:
     def _context(self) -> ssl.SSLContext | None:
         """Return how certificates are checked; None where the address needs none."""
         if self._tls is None and self.server_url.startswith("https:"):
+            from dnworker.client.tls import client_context  # few runtimes are remote
+
             self._tls = client_context()
         return self._tls if self.server_url.startswith("https:") else None
 
@@ -384,6 +386,8 @@ class HttpConnection:
 
     def _interactive(self) -> InteractiveSocket:
         if self._socket is None:
+            from dnworker.client.socket import InteractiveSocket  # few workers run turns
+
             self._refuse_transport()
             self._socket = InteractiveSocket(lambda: self.open_socket("/api/ws"), self.server_url)
         return self._socket

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import contextvars
 from collections.abc import Callable
-from dataclasses import dataclass
 from types import FrameType, TracebackType
 from typing import Any, NamedTuple
+
+import msgspec
 
 from dnworker.core.invocation import Invocation, current_invocation
 from dnworker.core.user_code import NOT_THEIRS, OURS
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Owner:
+class Owner(msgspec.Struct, frozen=True, eq=False):
     """The worker that a context belongs to; what its code starts inherits the context, and so the owner."""
 
     worker: str

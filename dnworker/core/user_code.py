@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import os
 import site
-import sysconfig
-from functools import lru_cache
+from functools import cache, lru_cache
 
 OURS = frozenset({"dnworker", "dnworker_jupyter"})
 
@@ -13,7 +12,10 @@ NOT_THEIRS = OURS | {"importlib", "asyncio", "threading", "concurrent"}
 """Modules that run what the user wrote: how they came to do so is not told."""
 
 
+@cache
 def _library_paths() -> tuple[str, ...]:
+    import sysconfig  # reads a large file, and most starts ask for no path
+
     found = [
         *map(sysconfig.get_path, ("purelib", "platlib", "stdlib", "platstdlib")),
         *site.getsitepackages(),
@@ -22,7 +24,6 @@ def _library_paths() -> tuple[str, ...]:
     return tuple(dict.fromkeys(f"{path.rstrip(os.sep)}{os.sep}" for path in found if path))
 
 
-_PATHS = _library_paths()
 _PACKAGES = tuple(f"{os.sep}{name}{os.sep}" for name in ("site-packages", "dist-packages"))
 _FROZEN = "<frozen "
 
@@ -38,7 +39,7 @@ def place_in_library(file: str) -> str | None:
     for name in _PACKAGES:  # of any environment: those of `uv run --with` are in several
         if name in file:
             return file.rpartition(name)[2]
-    longest = max((path for path in _PATHS if file.startswith(path)), key=len, default=None)
+    longest = max((path for path in _library_paths() if file.startswith(path)), key=len, default=None)
     return None if longest is None else file[len(longest) :]
 
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from typing import Any
+
+import msgspec
 
 from dnworker.core.clock import Clock
 from dnworker.core.handlers import HandlerKey
@@ -20,15 +21,14 @@ AT_ONCE = 1.0
 """Seconds within which a task that ends has probably not been meant as one."""
 
 
-@dataclass(slots=True, eq=False)
-class _Supervised:
+class _Supervised(msgspec.Struct, eq=False):
     """One `@worker.task` and how its restarts stand."""
 
     handler: Any
     keeper: asyncio.Task[None] | None = None
     running: asyncio.Task[Any] | None = None
     """The run that is under way."""
-    backoff: Backoff = field(default_factory=Backoff)
+    backoff: Backoff = msgspec.field(default_factory=Backoff)
     running_since: float | None = None
 
     def is_exhausted(self, now: float) -> bool:

@@ -53,7 +53,7 @@ def test_what_only_looks_like_a_report_is_text():
 
 def test_a_stream_of_beginnings_takes_no_longer_than_its_length(monkeypatch):
     tried: list[int] = []
-    decode = reports._decoder.decode
+    decode = reports._decoder().decode
     decoder = SimpleNamespace(decode=lambda data: tried.append(len(data)) or decode(data))
     monkeypatch.setattr(reports, "_decoder", decoder)
     beginning = b"\x1b_dnworker:word:"
