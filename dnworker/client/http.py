@@ -48,6 +48,8 @@ TLS_HERE = ("this port speaks TLS", "plain HTTP request was sent to HTTPS port")
 LARGEST_FRAME = 32 * 1024 * 1024
 """The server caps its frames at 30 MiB (contract 7)."""
 
+_NO_GROUPS = NO_GROUPS.encode()
+
 AS_CLIENT = {
     "Accept": "*/*",
     "Accept-Encoding": "gzip, deflate",
@@ -143,6 +145,7 @@ class HttpConnection:
     async def _is_ready(self, answer: Answer, timeout: float) -> bool:
         match answer.status:
             case 200:
+                self.has_groups = _NO_GROUPS not in dict(answer.headers)
                 return True
             case 400 if any(text in answer.text for text in TLS_HERE):
                 address = "https://" + self.server_url.partition("://")[2]
