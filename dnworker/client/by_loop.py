@@ -18,8 +18,8 @@ class OnLoop:
     """What is open on one loop.
 
     Attributes: `loop`, `is_first` (whether the client was used on no loop before), `at_once` (a semaphore of
-    requests), `sender` (what requests go out by) and `socket` (for commands); the last two are None until they
-    are needed.
+    requests), `sender` (what requests go out by) and `socket` (for commands); the last two are None until
+    they are needed.
     """
 
     __slots__ = ("at_once", "is_first", "loop", "sender", "socket")

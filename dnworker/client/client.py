@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any, Literal, Self, TypeVar
 
 import msgspec
 
-from dnworker.client.again import again_of, may_start_again
 from dnworker.client.connection import in_path
 from dnworker.client.once import Once
 from dnworker.core.envelope import EventEnvelope, check_kind, check_publishable, own, snapshot
@@ -1014,6 +1013,8 @@ class RuntimeClient:
             >>> end["response_text"]
             'You said: hello'
         """
+        from dnworker.client.again import again_of, may_start_again  # few workers run turns
+
         policy = again_of(retry)
         attempt = 1
         while True:

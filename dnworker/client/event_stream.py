@@ -22,7 +22,8 @@ DELIVERY = "delivery"
 """The one by which a client asks how often it was given an event, if more than once."""
 
 NO_GROUPS = "dnworker-no-groups"
-"""A header of our handshake: this runtime keeps no session groups, so that no handler asks for one first."""
+"""A header of our handshake, and of the answer that we are ready: this runtime keeps no session groups, so
+that no handler asks for one first."""
 
 TRACES, TRACES_VARIABLE = "traces", "DNWORKER_TRACES"
 """The one by which it asks for the `traceparent` of each event, and the variable of a process that says

@@ -16,8 +16,6 @@ from dnworker.client.connection import TurnEvents, checked, encode_fields, in_pa
 from dnworker.client.event_stream import NO_GROUPS, EventStream
 from dnworker.client.pool import Pool
 from dnworker.client.sender import Answer, Request, Sender, address_of
-from dnworker.client.socket import InteractiveSocket
-from dnworker.client.tls import client_context
 from dnworker.client.tokens import resolve_token, way_to_token
 from dnworker.client.unreachable import unreachable
 from dnworker.core.envelope import RECONNECTED, EventEnvelope
@@ -26,6 +24,8 @@ from dnworker.core.invocation import current_invocation
 
 if TYPE_CHECKING:
     import httpx
+
+    from dnworker.client.socket import InteractiveSocket
 
 log = logging.getLogger("dnworker.client")
 
@@ -48,6 +48,8 @@ TLS_HERE = ("this port speaks TLS", "plain HTTP request was sent to HTTPS port")
 
 LARGEST_FRAME = 32 * 1024 * 1024
 """The server caps its frames at 30 MiB (contract 7)."""
+
+_NO_GROUPS = NO_GROUPS.encode()
 
 AS_CLIENT = {
     "Accept": "*/*",
@@ -142,6 +144,7 @@ class HttpConnection:
     async def _is_ready(self, answer: Answer, timeout: float) -> bool:
         match answer.status:
             case 200:
+                self.has_groups = _NO_GROUPS not in dict(answer.headers)
                 return True
             case 400 if any(text in answer.text for text in TLS_HERE):
                 address = "https://" + self.server_url.partition("://")[2]
@@ -373,6 +376,8 @@ class HttpConnection:
     def _context(self) -> ssl.SSLContext | None:
         """Return how certificates are checked; None where the address needs none."""
         if self._tls is None and self.server_url.startswith("https:"):
+            from dnworker.client.tls import client_context  # few runtimes are remote
+
             self._tls = client_context()
         return self._tls if self.server_url.startswith("https:") else None
 
@@ -382,6 +387,8 @@ class HttpConnection:
     def _interactive(self) -> InteractiveSocket:
         here = self._open.here()
         if here.socket is None:
+            from dnworker.client.socket import InteractiveSocket  # few workers run turns
+
             self._refuse_transport()
             here.socket = InteractiveSocket(lambda: self.open_socket("/api/ws"), self.server_url)
         return here.socket

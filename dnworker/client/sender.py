@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 from urllib.parse import quote, urlencode
+
+import msgspec
 
 if TYPE_CHECKING:
     import httpx
@@ -13,7 +15,7 @@ _IN_PATHS = "/%:@!$&'()*+,;=~?[]|"
 """Characters of a path that are sent as they are: its names are quoted where it is made."""
 
 
-class Request(NamedTuple):
+class Request(msgspec.Struct, frozen=True):
     """One request.
 
     `timeout` is in seconds, for the connection and for each wait for bytes. With `most`, reading ends once
@@ -35,7 +37,7 @@ class Request(NamedTuple):
         return httpx.Request(self.method, self.url, headers=self.headers, content=self.content)
 
 
-class Answer(NamedTuple):
+class Answer(msgspec.Struct, frozen=True):
     """What came back; names of headers are in lower case, the content is as it was sent."""
 
     status: int

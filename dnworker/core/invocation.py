@@ -13,7 +13,7 @@ from collections import deque
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from sys import getsizeof
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 from weakref import ref
 
 import msgspec
@@ -22,7 +22,9 @@ from msgspec.structs import replace
 from dnworker.core.envelope import EventEnvelope, new_id
 from dnworker.core.handler_error import HandlerError, bytes_of_error
 from dnworker.core.handlers import HandlerKey
-from dnworker.core.logs import LogLine, bytes_of
+
+if TYPE_CHECKING:
+    from dnworker.core.logs import LogLine
 
 Outcome = Literal["running", "ok", "warning", "error", "cancelled"]
 """How a run stands; `warning` is one that raised nothing, and in which something was not done."""
@@ -153,7 +155,7 @@ class Invocation(msgspec.Struct, eq=False, gc=False):
     @property
     def logs(self) -> list[LogLine]:
         """The newest lines of its output that are kept, oldest first."""
-        held = [one if isinstance(one, LogLine) else one() for one in list(self._lines or ())]
+        held = [one() if isinstance(one, ref) else one for one in list(self._lines or ())]
         return [line for line in held if line is not None]
 
     def note_log(self, line: LogLine) -> None:
@@ -167,11 +169,13 @@ class Invocation(msgspec.Struct, eq=False, gc=False):
         if not self.muted:
             self._lines.append(ref(line))
             return
+        from dnworker.core.logs import bytes_of  # there is a log in a runtime, and not in its processes
+
         self._lines.append(line)
         self._muted_size += bytes_of(line)
         while self._muted_size > MUTED_KEPT and len(self._lines) > 1:
             oldest = self._lines.popleft()
-            self._muted_size -= bytes_of(oldest) if isinstance(oldest, LogLine) else 0
+            self._muted_size -= 0 if isinstance(oldest, ref) else bytes_of(oldest)
 
     def note(self, text: str) -> None:
         """Keep what a rule did with its event; the oldest goes first."""

@@ -8,6 +8,7 @@ import msgspec
 from msgspec import Meta
 from starlette.responses import Response
 
+from dnworker.client.event_stream import NO_GROUPS
 from dnworker.core.lifecycle import WorkerState
 from dnworker.core.models import RuntimeInfo
 from dnworker.server.api import ApiCall, Fields, endpoint
@@ -117,7 +118,7 @@ def _with_workers(report: Report, workers: list[ManagedWorker], asked: list[str]
     is_waiting = bool(report.workers) or ("all" in asked and any(map(_holds_back, workers)))
     if is_waiting:
         report.status, report.detail = "waiting", WORKERS_NOT_READY
-    return JSONResponse(report, 503 if is_waiting else 200)
+    return JSONResponse(report, 503 if is_waiting else 200, {NO_GROUPS: "1"})
 
 
 def why_not_ready(worker: ManagedWorker) -> str | None:

@@ -1,13 +1,13 @@
 """Words what is wrong where a handler is registered: misspelt decorators, their arguments, the handler.
 
-`registry` checks with it, and so do the report of a cell and the invoker.
+`registry` checks with it, and so do the report of a cell and the invoker. `inspect` is imported in functions:
+it takes a quarter of the import of `Worker`.
 """
 
 from __future__ import annotations
 
 import contextlib
 import functools
-import inspect
 from collections.abc import Callable
 from types import CoroutineType
 from typing import Any, TypeVar
@@ -67,12 +67,14 @@ def unknown_attribute(worker: object, name: str) -> AttributeError:
 
 def check_call(method: F) -> F:
     """Return a decorator of Worker that says in one sentence what is wrong with its arguments."""
-    signature, name = inspect.signature(method), method.__name__
+    name = method.__name__
 
     @functools.wraps(method)
     def checked(*args: Any, **fields: Any) -> Any:
+        import inspect
+
         try:
-            signature.bind(*args, **fields)
+            inspect.signature(method).bind(*args, **fields)
         except TypeError:
             raise _wrong_call(name, args[1:], fields) from None
         if name == "on_event":
@@ -145,6 +147,8 @@ def check_async(handler: Any, decorator: str) -> Any:
         HandlerNotAsync: it is none; says where it is, and how it becomes one.
         RuleMisplaced: a rule of `dnworker.patterns` on it goes by events, and it gets none.
     """
+    import inspect
+
     if inspect.iscoroutinefunction(handler):
         if not decorator.startswith("on_event"):
             _check_rules(handler, decorator)
@@ -175,6 +179,8 @@ def check_async(handler: Any, decorator: str) -> Any:
 
 def note_first_kind(handler: Any, kind: str) -> None:
     """Note by which kind rules tell a handler from another one of its name."""
+    import inspect
+
     with contextlib.suppress(TypeError):  # an object that no weak reference can name
         first_kinds.setdefault(inspect.unwrap(handler), kind)
 
@@ -193,6 +199,8 @@ def _check_rules(handler: Any, decorator: str) -> None:
 
 def how_called(function: Any, decorator: str) -> str | None:
     """Return what is wrong with a handler's parameters; None where it can be called as it will be."""
+    import inspect
+
     wanted = ("event", "client") if decorator in ("on_event", "event") else ("client",)
     try:
         signature = inspect.signature(function)
@@ -216,6 +224,8 @@ def how_called(function: Any, decorator: str) -> str | None:
 
 def place_of(function: Any) -> str:
     """Return where a function is defined; empty where that is not known."""
+    import inspect
+
     code = getattr(inspect.unwrap(function), "__code__", None)
     return location_of(code.co_filename, code.co_firstlineno) if code is not None else ""
 
@@ -226,6 +236,8 @@ def _where(function: Any) -> str:
 
 
 def _is_function(value: object) -> bool:
+    import inspect
+
     return inspect.isroutine(value)
 
 

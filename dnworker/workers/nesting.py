@@ -7,15 +7,17 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
 from dnworker.client.event_stream import TRACES_VARIABLE
 from dnworker.core.envelope import EventEnvelope
 from dnworker.core.invocation import Invocation
-from dnworker.core.span_contexts import Context, read_parent, running, trace_of
 from dnworker.workers.around import Around, Handler
+
+if TYPE_CHECKING:
+    from dnworker.core.span_contexts import Context
 
 
 class Traces(msgspec.Struct):
@@ -81,6 +83,8 @@ def around_of_process(environ: Mapping[str, str]) -> Around:
 
 def _span_here(invocation: Invocation, ratio: float) -> tuple[Context, bool]:
     """Return the span of an invocation of this process, as its runtime makes it of the report."""
+    from dnworker.core.span_contexts import Context, read_parent, running, trace_of  # only with telemetry
+
     span_id, event = running(invocation.id), invocation.event
     if invocation.parent is not None and (read := read_parent(invocation.parent)) is not None:
         return Context(read[0].trace_id, span_id), read[1]

@@ -10,7 +10,6 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from dnworker.core.handlers import DECORATORS, HandlerKey, check_worker_name, handler_name, numbered
-from dnworker.core.schedule import ScheduleSpec, make_schedule
 from dnworker.workers.decorating import check_async, check_call, note_first_kind, unknown_attribute
 
 if TYPE_CHECKING:
@@ -18,6 +17,7 @@ if TYPE_CHECKING:
 
     from dnworker.client.client import RuntimeClient
     from dnworker.core.envelope import EventEnvelope
+    from dnworker.core.schedule import ScheduleSpec
 
     ClientHandler = Callable[[RuntimeClient], Awaitable[object]]
     EventHandler = Callable[[EventEnvelope, RuntimeClient], Awaitable[object]]
@@ -171,6 +171,8 @@ class HandlerRegistry:
             00:05
             00:10
         """
+        from dnworker.core.schedule import make_schedule  # dataclasses and datetime take as long as the rest
+
         spec = make_schedule(seconds=seconds, minutes=minutes, cron=cron)
 
         def register(handler: H) -> H:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import concurrent.futures.thread
 import contextvars
 import os
 import sys
@@ -159,7 +158,8 @@ def _on_behalf(original: Callable[[threading.Thread], None]) -> Callable[[thread
 
     def start(thread: threading.Thread) -> None:
         invocation = current_invocation.get()
-        is_pools = getattr(thread, "_target", None) is concurrent.futures.thread._worker
+        pools = sys.modules.get("concurrent.futures.thread")
+        is_pools = pools is not None and getattr(thread, "_target", None) is pools._worker
         if invocation is not None and not is_pools:
             run = thread.run
 

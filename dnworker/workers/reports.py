@@ -12,6 +12,7 @@ from __future__ import annotations
 import os
 import secrets
 from collections.abc import Iterator
+from functools import cache
 from typing import Literal
 
 import msgspec
@@ -120,7 +121,12 @@ class Notice(msgspec.Struct, tag="notice", tag_field="is"):
 Report = Hello | Begin | Ran | End | Delivered | Says | Notice
 
 _encoder = msgspec.json.Encoder()
-_decoder: msgspec.json.Decoder[Report] = msgspec.json.Decoder(Report)
+
+
+@cache
+def _decoder() -> msgspec.json.Decoder[Report]:
+    """Return what reads reports; a process that writes them needs none."""
+    return msgspec.json.Decoder(Report)
 
 
 def identity(file: int) -> str:
@@ -153,6 +159,7 @@ class ReportReader:
     def __init__(self, word: str) -> None:
         self._start = _start(word)
         self._held = b""
+        self._decode = _decoder().decode
 
     def feed(self, chunk: bytes) -> Iterator[bytes | Report]:
         """Give text and reports in their order; what may be the beginning of a report is held back."""
@@ -169,7 +176,7 @@ class ReportReader:
             report = None
             if end >= 0 and data.startswith(_END, end):
                 try:  # not `suppress`: every run pays for it
-                    report = _decoder.decode(data[inside:end])
+                    report = self._decode(data[inside:end])
                 except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
                     report = None
             if report is None:  # not what `encode` makes: it is text

@@ -28,7 +28,6 @@ from dnworker.workers.around import Around
 from dnworker.workers.dispatch import Dispatch, EventSource
 from dnworker.workers.escapes import Escapes
 from dnworker.workers.invoker import HandlerClient, Invoker, said_by
-from dnworker.workers.last_runs import LastRuns
 from dnworker.workers.recorders import LoggingRecorder, OnUnhandled, Recorder, log_unhandled
 from dnworker.workers.registry import HandlerRegistry, Registered, handlers_of, keys_of, schedules_of
 from dnworker.workers.schedules import Schedules
@@ -36,6 +35,7 @@ from dnworker.workers.supervision import Supervision
 
 if TYPE_CHECKING:
     from dnworker.core.envelope import EventEnvelope
+    from dnworker.workers.last_runs import LastRuns
 
 T = TypeVar("T")
 

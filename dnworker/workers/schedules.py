@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import asyncio
 from datetime import datetime, timedelta
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from dnworker.core.clock import Clock
 from dnworker.core.handlers import HandlerKey
 from dnworker.core.schedule import ScheduleSpec
 from dnworker.workers.invoker import Invoker
-from dnworker.workers.last_runs import LastRuns
 from dnworker.workers.registry import HandlerRegistry, Registered, schedules_of
+
+if TYPE_CHECKING:
+    from dnworker.workers.last_runs import LastRuns
 
 CLOCK_ROUNDING = timedelta(milliseconds=10)
 """How much too early a clock may wake who sleeps until a time of day."""

@@ -4,13 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from dnworker.core.schedule import ScheduleSpec
 from dnworker.workers.registry import HandlerRegistry
 
 if TYPE_CHECKING:
     import asyncio
-
-__all__ = ["ScheduleSpec", "Worker"]
 
 
 class Worker(HandlerRegistry):

@@ -322,7 +322,8 @@ from dnworker import RuntimeClient
 
 async def main():
     async with RuntimeClient(sys.argv[1], auth_token="t") as client:
-        await client.publish("demo.go", {})
+        async with client.session_group("startup"):  # as the runner of a process calls a startup handler
+            await client.publish("demo.go", {})
         print([name for name in ("httpx", "httpcore", "anyio") if name in sys.modules])
         try:
             await client.fetch_worker_detail("demo", "nobody")

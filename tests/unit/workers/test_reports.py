@@ -53,9 +53,9 @@ def test_what_only_looks_like_a_report_is_text():
 
 def test_a_stream_of_beginnings_takes_no_longer_than_its_length(monkeypatch):
     tried: list[int] = []
-    decode = reports._decoder.decode
+    decode = reports._decoder().decode
     decoder = SimpleNamespace(decode=lambda data: tried.append(len(data)) or decode(data))
-    monkeypatch.setattr(reports, "_decoder", decoder)
+    monkeypatch.setattr(reports, "_decoder", lambda: decoder)
     beginning = b"\x1b_dnworker:word:"
     for stream in (beginning * 60_000, (beginning + b"{}\x1b\\") * 40_000, beginning + b"{" * 3_000_000):
         text, found = read([stream[n : n + 65_536] for n in range(0, len(stream), 65_536)])
