@@ -137,9 +137,9 @@ def __dir__() -> list[str]:
 
 def load_ipython_extension(shell: Any) -> None:
     """Start the notebook's runtime and register the magics: `%load_ext dnworker`."""
-    from dnworker.core.collector import collector_off
+    from dnworker.core.collection import collection_held
 
-    with collector_off(freezes=False):
+    with collection_held():
         _extension().load(shell)
 
 

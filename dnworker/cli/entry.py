@@ -14,9 +14,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
         return probe(words[1:])
     try:
-        from dnworker.core.collector import collector_off
+        from dnworker.core.collection import collection_held
 
-        with collector_off():
+        with collection_held(stays=True):
             from dnworker.cli.main import read_options, run
 
             options = read_options(words)

@@ -46,7 +46,7 @@ from dnworker.cli.stop_options import EndTimes, add_stop_arguments, end_times_of
 from dnworker.cli.storm_options import add_storm_arguments
 from dnworker.cli.streams import streams
 from dnworker.cli.telemetry_options import add_telemetry_arguments
-from dnworker.core.collector import collector_off
+from dnworker.core.collection import collection_held
 from dnworker.core.errors import DnworkerError, UsageError
 from dnworker.engine.output import kept_output
 from dnworker.engine.own_loop import contained
@@ -179,7 +179,7 @@ async def _serve(
     options: argparse.Namespace, ending: Ending, times: EndTimes, manager: ServiceManager, reloader: Reloader
 ) -> int:
     stop = asyncio.create_task(ending.requested(), name="dnworker end")
-    with collector_off():
+    with collection_held(stays=True):
         runtime = ending.engine = _made(options)
         watchdog = watch_loop(runtime, on_debugger=manager.ping)
         telling = asyncio.create_task(manager.keep(runtime), name="dnworker service manager")

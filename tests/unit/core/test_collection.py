@@ -126,3 +126,13 @@ def test_objects_that_the_program_has_frozen_stay_frozen():
         assert gc.get_freeze_count() > frozen * 0.9
     finally:
         gc.unfreeze()
+
+
+def test_what_stays_is_never_visited_again():
+    try:
+        with collection_held(stays=True):
+            kept = [[] for _ in range(1_000)]
+        assert gc.get_freeze_count() >= len(kept)
+        assert gc.isenabled()
+    finally:
+        gc.unfreeze()
