@@ -1,4 +1,4 @@
-"""`collection_held`: no automatic garbage collection while parts are imported or something bounded is computed."""
+"""`collection_held`: no automatic garbage collection while something bounded is imported or computed."""
 
 from __future__ import annotations
 
