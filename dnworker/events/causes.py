@@ -7,12 +7,9 @@ from contextlib import AbstractContextManager, contextmanager
 from contextvars import ContextVar
 from typing import NamedTuple
 
-from dnworker.core.invocation import Invocation, published_with
+from dnworker.core.invocation import Invocation, published_via, published_with
 
 _publisher: ContextVar[str | None] = ContextVar("dnworker_publisher", default=None)
-
-
-_via: ContextVar[tuple[str, ...]] = ContextVar("dnworker_via", default=())
 
 
 @contextmanager
@@ -23,12 +20,12 @@ def published_by(name: str, via: tuple[str, ...] = ()) -> Iterator[None]:
         name: that word.
         via: the ids of the runtimes by which a copy of an event has come here, the first one first.
     """
-    token, places = _publisher.set(name), _via.set(via)
+    token, places = _publisher.set(name), published_via.set(via)
     try:
         yield
     finally:
         _publisher.reset(token)
-        _via.reset(places)
+        published_via.reset(places)
 
 
 ELSEWHERE = "elsewhere"
@@ -64,8 +61,6 @@ class Source(NamedTuple):
     cause: str | None = None
     trigger: str = ""
     """What started that call: `schedule`, `task`, `startup` or `shutdown`, and the schedule in words."""
-    via: tuple[str, ...] = ()
-    """The ids of the runtimes by which a copy of an event has come here, the first one first."""
 
     @property
     def agent(self) -> str | None:
@@ -104,6 +99,8 @@ class Causes:
 
     def __init__(self) -> None:
         self._above: dict[str, str | Source] = {}
+        self._vias: dict[str, tuple[str, ...]] = {}
+        """Of copies of events: the ids of the runtimes by which they have come."""
         self._parents: dict[str, str] = {}
         """The `traceparent` with which an event was published, where other nodes may go on with its trace."""
 
@@ -112,8 +109,11 @@ class Causes:
         if invocation is not None:
             event = invocation.event
             self._above[event_id] = source_of(invocation) if event is None else event.event_id
-        elif (name := _publisher.get()) is not None:
-            self._above[event_id] = Source(name, via=_via.get())
+        else:
+            if (name := _publisher.get()) is not None:
+                self._above[event_id] = Source(name)
+            if via := published_via.get():
+                self._vias[event_id] = via
         if (traceparent := published_with.get()) is not None:
             self._parents[event_id] = traceparent
 
@@ -125,6 +125,7 @@ class Causes:
         """Forget the cause of an event that is not kept any more."""
         self._above.pop(event_id, None)
         self._parents.pop(event_id, None)
+        self._vias.pop(event_id, None)
 
     def parent(self, event_id: str) -> str | None:
         """Return the `traceparent` with which an event was published; None where that is not known."""
@@ -142,8 +143,7 @@ class Causes:
 
     def via(self, event_id: str) -> tuple[str, ...]:
         """Return the ids of the runtimes by which an event has come here; none of one that was made here."""
-        source = self.source(event_id)
-        return () if source is None else source.via
+        return self._vias.get(event_id, ())
 
     def source(self, event_id: str) -> Source | None:
         """Return where the first event of a run comes from, where that is known."""

@@ -65,6 +65,7 @@ def event_row(
     run: int,
     envelope: EventEnvelope,
     cause: str | None,
+    via: Sequence[str] = (),
     *,
     number: int | None = None,
     only: str | None = NOBODY,
@@ -73,7 +74,8 @@ def event_row(
 ) -> tuple[Any, ...]:
     """Return the row of an event; its `id` is the next one unless `number` says it.
 
-    `only` is the worker that it is for, None for all; `NOBODY` in a journal, which delivers nothing.
+    `only` is the worker that it is for, None for all; `NOBODY` in a journal, which delivers nothing. `via`
+    has the ids of the runtimes by which a copy has come.
     """
     return (
         number,
@@ -84,11 +86,17 @@ def event_row(
         envelope.session_id,
         envelope.event_id,
         cause,
-        encode(envelope).decode(),
+        _text_of(envelope, via),
         only,
         is_held,
         size,
     )
+
+
+def _text_of(envelope: EventEnvelope, via: Sequence[str]) -> str:
+    """Return the JSON of an event; who reads an envelope of it leaves out by which runtimes it has come."""
+    frame = encode(envelope)
+    return (frame[:-1] + b',"via":' + _to_json(via) + b"}" if via else frame).decode()
 
 
 def _invocation_row(run: int, invocation: Invocation, at: str) -> tuple[Any, ...]:

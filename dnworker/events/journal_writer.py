@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 from dnworker.core.envelope import EventEnvelope, bytes_of_payload
 from dnworker.core.errors import JournalError
+from dnworker.core.hops import via_here
 from dnworker.core.invocation import Invocation, current_invocation
 from dnworker.core.limits import Limits
 from dnworker.core.threads import untraced
@@ -203,7 +204,7 @@ class Journal:
         """Keep an event, and which invocation published it."""
         cause = current_invocation.get()
         size = bytes_of_payload(envelope)
-        self._note("events", (envelope, None if cause is None else cause.id), size)
+        self._note("events", (envelope, None if cause is None else cause.id, via_here()), size)
 
     def note_invocation(self, invocation: Invocation) -> None:
         """Keep an invocation once it has ended."""
