@@ -16,13 +16,13 @@ from dnworker.attach.deployed import Deployed
 from dnworker.attach.facts import ComparedEvent, Gap, RuntimeKind, Score, State
 from dnworker.attach.follower import Follower
 from dnworker.attach.handshake import Greeting
-from dnworker.attach.hops import MOST_HOPS
 from dnworker.attach.matching import Matching
 from dnworker.attach.shadow_connection import Effect, Effects, ShadowConnection, ShadowSessions
 from dnworker.client.connection import Connection
 from dnworker.client.http import HttpConnection
 from dnworker.core.envelope import EventEnvelope, decode_stored, encode
 from dnworker.core.errors import UsageError
+from dnworker.core.hops import MOST_HOPS
 from dnworker.core.invocation import Invocation
 from dnworker.core.listeners import Listeners
 from dnworker.core.text import shorten

@@ -11,10 +11,10 @@ import httpx
 import msgspec
 
 from dnworker.attach.handshake import read_json
-from dnworker.attach.hops import checked_via
 from dnworker.client.http import HttpConnection
 from dnworker.core.envelope import EventEnvelope, decode, new_id
 from dnworker.core.errors import RuntimeUnavailable
+from dnworker.core.hops import checked_via
 
 PAGE = 1_000
 """Events of one page."""

@@ -13,12 +13,12 @@ from dnworker.attach.catching_up import CAUGHT, is_continued, read_recorded, rea
 from dnworker.attach.cursor import Cursor
 from dnworker.attach.facts import State
 from dnworker.attach.handshake import Greeting, identity_of
-from dnworker.attach.hops import via_of
 from dnworker.client.event_stream import VIA
 from dnworker.client.http import HttpConnection
 from dnworker.client.unreachable import unreachable
 from dnworker.core.envelope import SCHEMA_VERSION, SUBSCRIBER_DROPPED, EventEnvelope, decode
 from dnworker.core.errors import Invalid, RuntimeUnavailable, UsageError
+from dnworker.core.hops import via_of
 from dnworker.core.text import shorten
 
 log = logging.getLogger("dnworker.attach")

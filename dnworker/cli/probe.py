@@ -121,9 +121,10 @@ def probe(options: argparse.Namespace) -> int:
         text = f"{url} answered {status}; is a runtime there?"
         return _tell(options, is_good=False, text=text, report=report)
     if options.live:
-        return _tell(options, is_good=status == 200, text="live", report=report)
+        return _tell(options, is_good=status == 200, text=f"live{_but(report)}", report=report)
     is_ready = status == 200
-    return _tell(options, is_good=is_ready, text="ready" if is_ready else _why(report), report=report)
+    text = f"ready{_but(report)}" if is_ready else _why(report)
+    return _tell(options, is_good=is_ready, text=text, report=report)
 
 
 def _connection(url: str, options: argparse.Namespace) -> http.client.HTTPConnection:
@@ -174,6 +175,13 @@ def _ask(connection: http.client.HTTPConnection, path: str) -> tuple[int, dict[s
     return answer.status, report if isinstance(report, dict) else {}
 
 
+def _but(report: dict[str, Any]) -> str:
+    """Return what is to be said of a runtime that is there and can keep no event; empty for any other."""
+    if report.get("status") != "degraded":
+        return ""
+    return ", but what keeps its events accepts none now: its log says why"
+
+
 def _why(report: dict[str, Any]) -> str:
     """Return why a runtime is not ready, in a line."""
     if report["stage"] != "ready":
@@ -187,7 +195,8 @@ def _why(report: dict[str, Any]) -> str:
 def _tell(options: argparse.Namespace, *, is_good: bool, text: str, report: dict[str, Any]) -> int:
     line = printable(text).replace("\n", " ")
     if options.json:
-        print(json.dumps({"ok": is_good, "says": line, "stage": report.get("stage")}), flush=True)
+        said = {"ok": is_good, "says": line, "stage": report.get("stage"), "status": report.get("status")}
+        print(json.dumps(said), flush=True)
     else:
         print(line, flush=True)
     return 0 if is_good else 1

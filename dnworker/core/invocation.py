@@ -277,6 +277,11 @@ published_with: contextvars.ContextVar[str | None] = contextvars.ContextVar(
 )
 """The `traceparent` of the event that is delivered here; who notes events keeps it with them."""
 
+published_via: contextvars.ContextVar[tuple[str, ...]] = contextvars.ContextVar(
+    "dnworker_published_via", default=()
+)
+"""The ids of the runtimes by which a copy has come that is published or delivered here, the first first."""
+
 published_elsewhere: contextvars.ContextVar[bool] = contextvars.ContextVar(
     "dnworker_published_elsewhere", default=False
 )

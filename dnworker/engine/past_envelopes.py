@@ -31,7 +31,7 @@ class KeptEnvelope(EventEnvelope, kw_only=True, frozen=True, gc=False):
     caused: bool = False
     """Whether a handler has published it: who fires events again fires those above it."""
     via: list[str] = []
-    """The ids of the runtimes by which a copy of an event has come, as far as memory has that."""
+    """The ids of the runtimes by which a copy of an event has come."""
 
 
 class EnvelopesPage(msgspec.Struct, kw_only=True):

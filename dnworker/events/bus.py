@@ -20,7 +20,7 @@ from dnworker.core.envelope import (
     pack_read,
 )
 from dnworker.core.errors import Conflict, Gone
-from dnworker.core.invocation import current_invocation, published_elsewhere, published_with
+from dnworker.core.invocation import current_invocation, published_elsewhere, published_via, published_with
 from dnworker.core.limits import Limits
 from dnworker.core.listeners import Listeners
 from dnworker.core.members import family_of
@@ -259,6 +259,7 @@ class EventBus:
         if context is None:
             context = contextvars.Context()  # an event of another runtime has no publisher here
             context.run(published_elsewhere.set, True)
+            context.run(published_via.set, published_via.get())
         return context.run(self._introduce_here, envelope, size, only, published_with.get())
 
     def _introduce_here(

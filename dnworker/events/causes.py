@@ -7,12 +7,9 @@ from contextvars import ContextVar, Token
 from functools import lru_cache
 from typing import NamedTuple
 
-from dnworker.core.invocation import Invocation, published_with
+from dnworker.core.invocation import Invocation, published_via, published_with
 
 _publisher: ContextVar[str | None] = ContextVar("dnworker_publisher", default=None)
-
-
-_via: ContextVar[tuple[str, ...]] = ContextVar("dnworker_via", default=())
 
 
 class published_by:  # noqa: N801  a context manager, which each request to publish pays for
@@ -30,12 +27,12 @@ class published_by:  # noqa: N801  a context manager, which each request to publ
         self._tokens: tuple[Token[str | None], Token[tuple[str, ...]]]
 
     def __enter__(self) -> None:
-        self._tokens = _publisher.set(self._name), _via.set(self._via)
+        self._tokens = _publisher.set(self._name), published_via.set(self._via)
 
     def __exit__(self, *_: object) -> None:
         publisher, via = self._tokens
         _publisher.reset(publisher)
-        _via.reset(via)
+        published_via.reset(via)
 
 
 ELSEWHERE = "elsewhere"
@@ -71,8 +68,6 @@ class Source(NamedTuple):
     cause: str | None = None
     trigger: str = ""
     """What started that call: `schedule`, `task`, `startup` or `shutdown`, and the schedule in words."""
-    via: tuple[str, ...] = ()
-    """The ids of the runtimes by which a copy of an event has come here, the first one first."""
 
     @property
     def agent(self) -> str | None:
@@ -95,9 +90,9 @@ class Source(NamedTuple):
 
 
 @lru_cache(1_000)
-def _source(name: str, via: tuple[str, ...]) -> Source:
+def _source(name: str) -> Source:
     """Return the source of what somebody publishes; one object for all events of theirs."""
-    return Source(name, via=via)
+    return Source(name)
 
 
 def _every(label: str) -> str:
@@ -117,6 +112,8 @@ class Causes:
 
     def __init__(self) -> None:
         self._above: dict[str, str | Source] = {}
+        self._vias: dict[str, tuple[str, ...]] = {}
+        """Of copies of events: the ids of the runtimes by which they have come."""
         self._parents: dict[str, str] = {}
         """The `traceparent` with which an event was published, where other nodes may go on with its trace."""
 
@@ -125,8 +122,11 @@ class Causes:
         if invocation is not None:
             event = invocation.event
             self._above[event_id] = source_of(invocation) if event is None else event.event_id
-        elif (name := _publisher.get()) is not None:
-            self._above[event_id] = _source(name, _via.get())
+        else:
+            if (name := _publisher.get()) is not None:
+                self._above[event_id] = _source(name)
+            if via := published_via.get():
+                self._vias[event_id] = via
         if (traceparent := published_with.get()) is not None:
             self._parents[event_id] = traceparent
 
@@ -139,6 +139,8 @@ class Causes:
         self._above.pop(event_id, None)
         if self._parents:
             self._parents.pop(event_id, None)
+        if self._vias:
+            self._vias.pop(event_id, None)
 
     def parent(self, event_id: str) -> str | None:
         """Return the `traceparent` with which an event was published; None where that is not known."""
@@ -156,8 +158,7 @@ class Causes:
 
     def via(self, event_id: str) -> tuple[str, ...]:
         """Return the ids of the runtimes by which an event has come here; none of one that was made here."""
-        source = self.source(event_id)
-        return () if source is None else source.via
+        return self._vias.get(event_id, ())
 
     def source(self, event_id: str) -> Source | None:
         """Return where the first event of a run comes from, where that is known."""

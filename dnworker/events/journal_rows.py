@@ -66,6 +66,7 @@ def event_row(
     run: int,
     envelope: EventEnvelope,
     cause: str | None,
+    via: Sequence[str] = (),
     *,
     number: int | None = None,
     only: str | None = NOBODY,
@@ -74,7 +75,8 @@ def event_row(
 ) -> tuple[Any, ...]:
     """Return the row of an event; its `id` is the next one unless `number` says it.
 
-    `only` is the worker that it is for, None for all; `NOBODY` in a journal, which delivers nothing.
+    `only` is the worker that it is for, None for all; `NOBODY` in a journal, which delivers nothing. `via`
+    has the ids of the runtimes by which a copy has come.
     """
     return (
         number,
@@ -85,16 +87,24 @@ def event_row(
         envelope.session_id,
         envelope.event_id,
         cause,
-        encode(envelope).decode(),
+        _text_of(envelope, via),
         only,
         is_held,
         size,
     )
 
 
-def _noted_row(run: int, noted: EventEnvelope | bytes, cause: str | None = None) -> tuple[Any, ...]:
+def _text_of(envelope: EventEnvelope, via: Sequence[str]) -> str:
+    """Return the JSON of an event; who reads an envelope of it leaves out by which runtimes it has come."""
+    frame = encode(envelope)
+    return (frame[:-1] + b',"via":' + _to_json(via) + b"}" if via else frame).decode()
+
+
+def _noted_row(
+    run: int, noted: EventEnvelope | bytes, cause: str | None = None, via: Sequence[str] = ()
+) -> tuple[Any, ...]:
     envelope, cause = decode_caused(noted) if isinstance(noted, bytes) else (noted, cause)
-    return event_row(run, envelope, cause)
+    return event_row(run, envelope, cause, via)
 
 
 def _invocation_row(run: int, invocation: Invocation, at: str) -> tuple[Any, ...]:
@@ -139,17 +149,17 @@ TEXT_BYTES = 2_000
 _NUL = b"\\u0000"  # where this is in a text, SQLite's functions end it
 
 
-def note(envelope: EventEnvelope, cause: str | None) -> tuple[Any, ...]:
+def note(envelope: EventEnvelope, cause: str | None, via: Sequence[str] = ()) -> tuple[Any, ...]:
     """Return what the row of an event is made of: on the loop, in a third of a microsecond.
 
-    It is one text of JSON, or the event and the id of what published it.
+    It is one text of JSON, or the event, the id of what published it and by which runtimes a copy has come.
     """
-    if bytes_of_payload(envelope) <= TEXT_BYTES:
+    if not via and bytes_of_payload(envelope) <= TEXT_BYTES:
         with suppress(Exception):  # it is left out where its row is made, which says so
             text = encode_caused(envelope, cause)
             if _NUL not in text:
                 return (text,)
-    return envelope, cause
+    return envelope, cause, via
 
 
 _FROM_JSON = f"""

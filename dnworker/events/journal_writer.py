@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 from dnworker.core.envelope import EventEnvelope, bytes_of_payload
 from dnworker.core.errors import JournalError
+from dnworker.core.hops import via_here
 from dnworker.core.invocation import Invocation, current_invocation
 from dnworker.core.limits import Limits
 from dnworker.core.threads import untraced
@@ -202,7 +203,7 @@ class Journal:
     def note_event(self, envelope: EventEnvelope) -> None:
         """Keep an event, and which invocation published it."""
         cause = current_invocation.get()
-        noted = note(envelope, None if cause is None else cause.id)
+        noted = note(envelope, None if cause is None else cause.id, via_here())
         self._note("events", noted, bytes_of_payload(envelope))
 
     def note_invocation(self, invocation: Invocation) -> None:

@@ -426,9 +426,10 @@ class InProcessWorker(ManagedWorker[WorkerRunner]):
             on_unhandled=services.on_unhandled,
             around=services.around,
             on_lost=self._lose,
-            listens_to_none=services.bus.broker.knows(self.qualified_name),
             last_runs=services.last_runs,
         )
+        if services.bus.broker.knows(self.qualified_name):
+            runner.listen_to_none()
         if kept is not None:
             self._kept.add(runner, kept)
         return runner.as_member(self.name)

@@ -59,7 +59,11 @@ class Losses:
         """Note what is kept or lost of a kind that it names no more; nothing where it names it again."""
         if not left.is_kept:
             why = left.why or "events are kept in memory, and go with the handler"
-            self.note(None, f"{left.kind} is named no more, and {why}", left.count)
+            why = f"{left.kind} is named no more, and {why}"
+            for event_id in left.ids:
+                self.note(event_id, why)
+            if count := left.count - len(left.ids):
+                self.note(None, why, count)
             return
         self._left.pop(left.kind, None)
         if left.count:

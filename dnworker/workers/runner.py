@@ -85,7 +85,6 @@ class WorkerRunner:
             of them started, which the third argument names; by default it is logged.
         around: what is put around every run of a handler.
         on_lost: told of each event that was queued when the worker failed.
-        listens_to_none: whether it subscribes also where there are no event handlers any more.
         last_runs: remembers when schedules ran; None where nothing does.
     """
 
@@ -104,7 +103,6 @@ class WorkerRunner:
         on_unhandled: OnUnhandled = log_unhandled,
         around: Around | None = None,
         on_lost: Callable[[EventEnvelope], object] | None = None,
-        listens_to_none: bool = False,
         last_runs: LastRuns | None = None,
     ) -> None:
         self.worker, self.client = worker, client
@@ -124,7 +122,6 @@ class WorkerRunner:
         )
         self._released = asyncio.Event()  # set once startup is over: events may be handled
         self._dispatch = Dispatch(self._invoker, event_source, self._released, self._events_ended)
-        self._dispatch.listens_to_none = listens_to_none
         self._schedules = Schedules(self._invoker, self._clock, last_runs)
         self._supervision = Supervision(self._invoker, self._clock, self.lifecycle, self._fail)
         self.starting: Starting | None = None
@@ -272,6 +269,10 @@ class WorkerRunner:
         self._dispatch.take_over(before._dispatch)
         self._dispatch.bind(self.worker)
         self._dispatch.listen()
+
+    def listen_to_none(self) -> None:
+        """Subscribe also where there are no event handlers: there were some, for which events may wait."""
+        self._dispatch.listens_to_none = True
 
     async def stop(self) -> None:
         """Cancel what runs, then run the shutdown handlers, last registered first.

@@ -386,3 +386,18 @@ async def test_a_stream_that_nobody_leads_yet_is_asked_for_again(server, monkeyp
         BrokerError, match=r"keeps no events for the namespace .* \(the server does not answer"
     ):
         await connecting.connect(connecting.ServerSettings(servers=(server.url,), namespace="late"))
+
+
+async def test_a_close_while_the_server_is_away_is_short_and_says_whose_events_come_again(server, caplog):
+    async with nodes(server, 1, namespace="away") as (node,):
+        consumer = node.broker.subscribe("demo:w", ["demo.go"])
+        await node.publish()
+        handle(consumer, await anext(consumer))
+        server.kill()
+        await until(lambda: node.broker.connected.failure)
+        node.broker.mark(consumer._cursor)
+        began = asyncio.get_running_loop().time()
+        assert not await node.broker.settled("demo:w", 30)
+        await node.broker.close()
+        assert asyncio.get_running_loop().time() - began < 8
+    assert "it could not be written how far demo:w are: they get some events again" in caplog.messages

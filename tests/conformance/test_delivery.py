@@ -7,6 +7,8 @@ import asyncio
 import pytest
 
 from dnworker.core.envelope import MAX_PAYLOAD_BYTES, new_id
+from dnworker.core.invocation import published_via
+from dnworker.events.causes import published_by
 
 from .stage import Watcher, handle, handle_next, next_of, numbers, queued_in
 
@@ -184,3 +186,14 @@ async def test_the_events_of_a_session_are_replayed_in_order_from_a_seq(stage):
     assert await stage.broker.replay(None, 0) == []
     await stage.publish("demo.go", {"n": 6})
     assert numbers(await stage.broker.replay(None, 0)) == [6]
+
+
+@pytest.mark.needs("numbers_events")
+async def test_an_event_is_delivered_with_the_runtimes_by_which_it_has_come(stage):
+    found = []
+    stage.outlet.on_deliver = lambda envelope: found.append(published_via.get())
+    with published_by("pulled from there", ("first", "zwei\u00b2")):
+        _, accepted = stage.begin_publish()
+    await accepted
+    await stage.publish()
+    assert found == [("first", "zwei\u00b2"), ()]

@@ -20,5 +20,7 @@ class LeftEvents:
     """Whether they wait for a version that names the kind again; else they are let go."""
     why: str = ""
     """Why they are let go; empty where that is because the broker keeps nothing."""
+    ids: tuple[str, ...] = ()
+    """Those of events that are let go, where they are known."""
     is_news: bool = True
     """Whether nobody was told before; else a worker that starts is reminded."""

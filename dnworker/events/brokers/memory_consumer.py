@@ -117,10 +117,11 @@ class MemoryConsumer(Subscription):
     def _tell_left(self, unnamed: Collection[EventEnvelope]) -> None:
         """Tell of events that are let go: of kinds that the worker names no more."""
         for kind in dict.fromkeys(one.kind for one in unnamed):
-            times = sorted(one.timestamp for one in unnamed if one.kind == kind)
-            oldest, newest = times[0].isoformat(), times[-1].isoformat()
+            gone = sorted((one.timestamp, one.event_id) for one in unnamed if one.kind == kind)
+            (oldest, _), (newest, _) = gone[0], gone[-1]
+            times, ids = (oldest.isoformat(), newest.isoformat()), tuple(event_id for _, event_id in gone)
             self._keeper.left.notify(
-                LeftEvents(self._worker, kind, len(times), oldest, newest, is_kept=False)
+                LeftEvents(self._worker, kind, len(gone), *times, is_kept=False, ids=ids)
             )
 
     def _pop(self) -> EventEnvelope:

@@ -8,8 +8,12 @@ from contextlib import AsyncExitStack
 import pytest
 
 from dnworker import Runtime
-from dnworker.attach.hops import MOST_HOPS, checked_via, via_of
-from dnworker.core.envelope import EventEnvelope, encode
+from dnworker.core.envelope import EventEnvelope, decode, encode
+from dnworker.core.hops import MOST_HOPS, checked_via, via_of
+from dnworker.engine.past_envelopes import PastEnvelopes
+from dnworker.events.brokers.sqlite.broker import SqliteBroker
+from dnworker.events.causes import published_by
+from dnworker.events.past_events import Wanted
 
 from .rig import TOKEN, Proxy, attached, listener, settled, until
 
@@ -97,6 +101,58 @@ async def test_a_chain_passes_copies_on(make_ring):
             copy = attachment.rows()[0]
             assert third.history.causes.via(copy.local_event_id) == (first.runtime_id, second.runtime_id)
             assert attachment.detail == ""
+
+
+@pytest.mark.parametrize("kept", ["durable", "journal"])
+async def test_what_is_kept_over_a_restart_names_the_runtimes_by_which_it_has_come(tmp_path, kept):
+    def runtime() -> Runtime:
+        file = tmp_path / "events.db"
+        if kept == "durable":
+            return Runtime(port=0, token=TOKEN, broker=SqliteBroker(file))
+        return Runtime(port=0, token=TOKEN, journal=file)
+
+    async with runtime() as first:
+        with published_by("pulled from there", ("other", "middle")):
+            copy = first.publish("order.placed", {"n": 1})
+        await first.bus.accepted(copy)
+        first.publish("order.placed", {"via": ["x"]})
+        handled, _ = listener()
+        await first.add(handled)
+    async with runtime() as again:
+        page = await PastEnvelopes(again).page(
+            Wanted(kinds=("order.placed",)), 10, last=None, after=None, cursor=None
+        )
+        frames = [bytes(one) for one in page.envelopes]
+        assert [via_of(frame) for frame in frames] == [("other", "middle"), ()]
+        assert decode(frames[0]).event_id == copy.event_id
+
+
+async def test_a_ring_whose_runtime_has_restarted_over_its_file_passes_no_event_round_again(tmp_path):
+    def durable() -> Runtime:
+        return Runtime(port=0, token=TOKEN, broker=SqliteBroker(tmp_path / "events.db"))
+
+    async with AsyncExitStack() as stack:
+        first, third = [await stack.enter_async_context(Runtime(port=0, token=TOKEN)) for _ in range(2)]
+        worker, got = listener()
+        await first.add(worker)
+        await third.add(listener()[0])
+        async with durable() as second:
+            await second.add(listener()[0])
+            proxy = await stack.enter_async_context(Proxy(second.url))
+            back = await stack.enter_async_context(attached(first, second, url=proxy.url, live=True))
+            await stack.enter_async_context(attached(third, first, live=True))
+            proxy.is_closed = True
+            proxy.cut()
+            await until(lambda: back.state == "lost")
+            async with attached(second, third, live=True) as there:
+                first.publish("order.placed", {"n": 1})
+                await until(lambda: any(one.kind == "order.placed" for one in second.history.events(50)))
+                await settled(there)
+        async with durable() as again:
+            proxy.aim(again.url)
+            proxy.is_closed = False
+            await until(lambda: back.skipped == 1)
+            assert len(got) == 1
 
 
 def test_a_frame_names_the_runtimes_of_a_copy_alone():

@@ -55,6 +55,16 @@ async def test_ready_and_live_are_told_apart_and_only_named_workers_are_named():
         assert (code, json.loads(said)["stage"]) == (1, "stopping")
 
 
+async def test_a_runtime_that_can_keep_no_event_is_ready_and_that_is_said():
+    async with Runtime(port=0) as runtime:
+        runtime.bus.broker.failure = "the disk of /secret/events.db is full"
+        but = "but what keeps its events accepts none now: its log says why"
+        assert await probe("--url", runtime.url) == (0, f"ready, {but}")
+        assert await probe("--url", runtime.url, "--live") == (0, f"live, {but}")
+        code, said = await probe("--url", runtime.url, "--json")
+        assert (code, json.loads(said)["status"]) == (0, "degraded")
+
+
 def answering(listener, *pieces):
     """Answer one connection with these bytes, in a thread."""
 

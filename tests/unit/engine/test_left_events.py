@@ -151,6 +151,9 @@ async def test_in_memory_what_waits_for_a_handler_that_goes_is_counted_as_lost(s
         assert managed.losses.startswith(
             "2 events lost: demo.old is named no more, and events are kept in memory"
         )
+        for event in (one for one in runtime.history.events(9) if one.kind == "demo.old"):
+            (why,) = runtime.history.losses_of(event.event_id)
+            assert why.startswith("lost for notebook:bridge: demo.old is named no more")
 
 
 def test_the_line_of_one_event_is_in_the_singular():

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from dnworker.core.clock import Clock, RealClock
 from dnworker.core.envelope import EventEnvelope
 from dnworker.core.errors import BrokerError, NotStored
-from dnworker.core.invocation import published_with
+from dnworker.core.invocation import published_via, published_with
 from dnworker.core.lease_time import lease_clock
 from dnworker.core.members import family_of
 from dnworker.events.brokers.base import NOW, Accepted, BrokerCapabilities, Outlet
@@ -258,6 +258,7 @@ class JetStreamBroker(Values, Workers):
             size = publication.size
         is_held = read.is_held and publication is not None
         token = published_with.set(read.traceparent)  # not published_as(): every event pays for it
+        places = published_via.set(read.via)
         try:
             was_held = self.outlet.deliver(envelope, size, only, is_held)
         except Exception:  # it is accepted, and the next ones are to be delivered
@@ -265,6 +266,7 @@ class JetStreamBroker(Values, Workers):
             was_held = None
         finally:
             published_with.reset(token)
+            published_via.reset(places)
         if is_held or was_held:
             self._note_held(envelope, only)
         if publication is not None and self._outbox is not None:

@@ -5,16 +5,21 @@ from __future__ import annotations
 from typing import NamedTuple
 from urllib.parse import quote, unquote
 
+import msgspec
 from msgspec.structs import replace
 
 from dnworker.core.envelope import EventEnvelope, decode_stored, encode, size_of
 from dnworker.core.errors import Invalid
+from dnworker.core.hops import checked_via, via_here
 from dnworker.core.invocation import read_traceparent, traceparent_here
 from dnworker.events.brokers.kept.pages import Stored
 
 BY, ONLY, HELD, CAUSE = "Dnw-By", "Dnw-Only", "Dnw-Held", "Dnw-Cause"
 """Headers: which publication of which runtime it is, for which worker alone, whether it was held back, and
 the id of the invocation that published it."""
+
+VIA = "Dnw-Via"
+"""Header: the ids of the runtimes by which a copy of an event has come, as JSON."""
 
 TRACEPARENT = "traceparent"
 """Header of W3C Trace Context: the invocation that published it, and the trace that goes on."""
@@ -34,6 +39,8 @@ class Read(NamedTuple):
     by: str
     """The publication that it is."""
     traceparent: str | None = None
+    via: tuple[str, ...] = ()
+    """The ids of the runtimes by which it has come, where it is a copy."""
 
     @property
     def stored(self) -> Stored:
@@ -52,6 +59,8 @@ def write_event(
         headers[HELD] = "1"
     if cause is not None:
         headers[CAUSE] = quote(cause)
+    if via := via_here():
+        headers[VIA] = quote(msgspec.json.encode(via).decode())
     if (traceparent := traceparent_here()) is not None:
         headers[TRACEPARENT] = traceparent
     return encode(envelope), headers
@@ -81,6 +90,7 @@ def _read(data: bytes, headers: dict[str, str], seq: int) -> Read:
         HELD in headers,
         headers.get(BY, ""),
         traceparent if traceparent and read_traceparent(traceparent) is not None else None,
+        checked_via(msgspec.json.decode(unquote(headers[VIA]))) if VIA in headers else (),
     )
 
 

@@ -21,6 +21,9 @@ log = logging.getLogger("dnworker.broker")
 RETRY_SECONDS = 0.5
 """Seconds until a cursor is written again that could not be."""
 
+AWAY_SECONDS = 1.0
+"""Seconds for which it is waited for that where the server is known to be away: a stop is to be short."""
+
 
 class Around(Protocol):
     """What a keeper needs of its broker."""
@@ -91,6 +94,8 @@ class CursorKeeper:
         """Return whether everything is written, after so many seconds at most."""
         if self._task is None:
             return True
+        if self._around.connected.failure is not None:
+            seconds = min(seconds, AWAY_SECONDS)
         done, _ = await asyncio.wait({self._task}, timeout=seconds)
         return bool(done) and not self._waiting and not self._writing
 

@@ -157,17 +157,21 @@ class Cursor:
             for kind in kinds
         }
         if back < self.handled_to:
-            for seq, entry in self.outstanding.items():
-                is_read_again = entry.kind in kinds and seq > kinds[entry.kind]
-                entry.is_passed = not is_read_again and (entry.is_passed or seq <= self.handled_to)
-            self.kinds = {kind: max(since, self.handled_to) for kind, since in self.kinds.items()}
-            self.handled_to = back
+            self._go_back(back, kinds)
         before, every = self.kinds, self.kinds.get(None)
         self.kinds = {
             kind: before.get(kind, since if every is None else every) for kind, since in kinds.items()
         }
         if None in kinds:  # which some kinds that it has named are before
             self.kinds = before | self.kinds
+
+    def _go_back(self, handled_to: int, kinds: dict[str | None, int]) -> None:
+        """Begin anew before what is handled, for kinds that are new."""
+        for seq, entry in self.outstanding.items():
+            is_read_again = entry.kind in kinds and seq > kinds[entry.kind]
+            entry.is_passed = not is_read_again and (entry.is_passed or seq <= self.handled_to)
+        self.kinds = {kind: max(since, self.handled_to) for kind, since in self.kinds.items()}
+        self.handled_to = handled_to
 
     def _leave(self, kinds: list[str | None], newest: int, taken_to: int) -> None:
         """Keep what it has not handled of kinds that it names no more."""

@@ -121,7 +121,7 @@ class Leaving:
     ) -> None:
         worker = self._cursor.worker
         self._desk.left.notify(
-            LeftEvents(worker, kind, max(one.count, 0), one.oldest, one.newest, is_kept, why, is_news)
+            LeftEvents(worker, kind, max(one.count, 0), one.oldest, one.newest, is_kept, why, is_news=is_news)
         )
 
     async def _waiting(self, kind: str, former: Former) -> list[str]:

@@ -21,6 +21,7 @@ from typing import Any, TypeVar
 from dnworker.core.clock import Clock, RealClock
 from dnworker.core.envelope import EventEnvelope
 from dnworker.core.errors import BrokerError, Conflict, NotFound, NotStored
+from dnworker.core.hops import via_here
 from dnworker.events.brokers.base import (
     NOW,
     Accepted,
@@ -195,7 +196,7 @@ class SqliteBroker(Marks, Store, FilePages):
             future.set_exception(NotStored(self._why_refused()))
             return future
         row = event_row(
-            self._run, envelope, cause, number=envelope.seq, only=only, is_held=is_held, size=size
+            self._run, envelope, cause, via_here(), number=envelope.seq, only=only, is_held=is_held, size=size
         )
         self.latest_seq = max(self.latest_seq, envelope.seq)
         self._waiting_bytes += size

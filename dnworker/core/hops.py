@@ -1,8 +1,19 @@
-"""`via_of`: by which runtimes a copy of an event has come, so that none gets its own back in a ring."""
+"""By which runtimes a copy of an event has come, so that none gets its own back in a ring.
+
+`published_via` says it where the copy is published; brokers and journals keep it with the event.
+"""
 
 from __future__ import annotations
 
 import msgspec
+
+from dnworker.core.invocation import current_invocation, published_via
+
+
+def via_here() -> tuple[str, ...]:
+    """Return by which runtimes an event has come that is published here; none of a handler's own."""
+    return published_via.get() if current_invocation.get() is None else ()
+
 
 MOST_HOPS = 32
 """Runtimes by which an event comes at most; one that has come by more goes no further."""
