@@ -280,9 +280,10 @@ class RuntimeClient:
         check_publishable(kind)
         if dedupe is not None:
             check_key(dedupe)
-        copy, _ = snapshot(payload)
+        if not getattr(self._connection, "copies_payloads", False):
+            payload, _ = snapshot(payload)
         await self.start()
-        return await self._connection.publish(kind, copy, session_id, dedupe)
+        return await self._connection.publish(kind, payload, session_id, dedupe)  # type: ignore[arg-type]
 
     def once(self, key: str) -> Once:
         """Run a body once for a key within 24 hours, however often its event is delivered.

@@ -448,7 +448,12 @@ def _pack_flat(payload: dict[Any, Any]) -> bytes | None:
 
 
 def pack_read(payload: object, size: int) -> tuple[Raw, int]:
-    """Return a payload that was just read from `size` bytes of JSON as `pack` does, without its checks."""
+    """Return a payload that was just read from `size` bytes of JSON as `pack` does, without its checks.
+
+    One that is packed already is returned as it is.
+    """
+    if payload.__class__ is Raw:
+        return payload, size
     if payload is None or size > MAX_PAYLOAD_BYTES:
         return pack(payload)
     return Raw(_encoder.encode(payload)), size

@@ -8,7 +8,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol
 
 from dnworker.client.connection import TurnEvents, checked, encode_fields, read_answer
-from dnworker.core.envelope import EventEnvelope, check_publishable, own
+from dnworker.core.envelope import EventEnvelope, check_publishable, own, pack
 from dnworker.core.errors import CODE_HEADER, ApiError, CommandError, code_of, with_code
 from dnworker.events.brokers.subscription import Subscription
 
@@ -54,10 +54,11 @@ class Callee(Protocol):
         payload: dict[str, Any] | None = None,
         *,
         session_id: str | None = None,
+        size: int | None = None,
         event_id: str | None = None,
         may_exist: bool = False,
     ) -> EventEnvelope:
-        """Publish as a worker may."""
+        """Publish as a worker may; a payload of `size` bytes may be packed already."""
 
 
 class DirectConnection:
@@ -72,6 +73,8 @@ class DirectConnection:
     """
 
     has_groups = False  # they are kept by a platform, and there is none here
+    copies_payloads = True
+    """Whether `publish` checks and copies payloads before all else, so that clients need not."""
 
     def __init__(self, callee: Callee, worker: str = "") -> None:
         self._callee = callee
@@ -116,6 +119,8 @@ class DirectConnection:
 
         Where many events wait for readers on this loop, it turns once before that.
         """
+        packed: Any
+        packed, size = pack(payload)  # first: its owner may change it while this waits
         callee, bus = self._callee, self._callee.bus
         try:  # not `with _as_http()`: every event pays for these lines
             if session_id is not None:
@@ -123,12 +128,12 @@ class DirectConnection:
             if bus.pressure:
                 check_publishable(kind)
                 await bus.pressure.room(kind, session_id)
-            callee.payload_checks.check(self._worker, kind, payload)
+            callee.payload_checks.check(self._worker, kind, packed)
             if dedupe is not None:
-                publish = partial(callee.publish, kind, payload, session_id=session_id)
+                publish = partial(callee.publish, kind, packed, session_id=session_id, size=size)
                 first = await callee.deduped.publish(self._worker, dedupe, publish)
                 return {"event_id": first.event_id, "seq": first.seq, "duplicate": first.is_duplicate}
-            envelope = callee.publish(kind, payload, session_id=session_id)
+            envelope = callee.publish(kind, packed, session_id=session_id, size=size)
             if bus.is_pending(envelope):
                 envelope = await bus.accepted(envelope)
             if bus.is_crowded:  # afterwards: what is published at the same time keeps its order

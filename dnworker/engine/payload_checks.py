@@ -10,6 +10,8 @@ import time
 from collections.abc import Callable, Collection, Iterator
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+import msgspec
+
 from dnworker.core.declared import Check, DeclaredPayload, check_of_type, declared_by, shown_value
 from dnworker.core.errors import WrongPayload
 from dnworker.core.text import shorten
@@ -57,8 +59,8 @@ class PayloadChecks:
         """Look again, after a change of a worker."""
         self._checked = None
 
-    def check(self, worker: str, kind: str, payload: dict[str, Any] | None) -> None:
-        """Check what a worker publishes; nothing for one that did not ask for it.
+    def check(self, worker: str, kind: str, payload: dict[str, Any] | msgspec.Raw | None) -> None:
+        """Check what a worker publishes, also as JSON; nothing for one that did not ask for it.
 
         Where several handlers declare the kind, a payload must meet one of them.
 
@@ -71,6 +73,8 @@ class PayloadChecks:
             self._by_kind.clear()
         if worker not in self._checked:
             return
+        if isinstance(payload, msgspec.Raw):
+            payload = msgspec.json.decode(payload, type=dict[str, Any])
         first: tuple[_Declared, str] | None = None
         for one in self._declared(kind):
             problem = one.check(payload or {})

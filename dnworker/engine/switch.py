@@ -78,6 +78,11 @@ class SwitchedConnection:
     def has_groups(self, value: bool) -> None:
         self._now.has_groups = value
 
+    @property
+    def copies_payloads(self) -> bool:
+        """Whether what it leads to checks and copies payloads at once, so that clients need not."""
+        return self._switch.route is None and getattr(self._own, "copies_payloads", False)
+
     async def start(self) -> None:
         """Start its own connection; an attachment starts those that it gives."""
         await self._own.start()

@@ -96,6 +96,7 @@ class EventBus:
         """Have another broker keep the events, before `open`."""
         self.broker = broker
         self._is_numbered = broker.capabilities.numbers_events
+        self._is_kept = broker.capabilities.survives_kill
         broker.attach(self, self._clock)
 
     async def open(self, run: str) -> None:
@@ -199,7 +200,7 @@ class EventBus:
             self._tell(envelope, only)
             if invocation is not None and self.gate is not None:
                 is_held = self.gate.holds(envelope, size, only)
-        cause = None if invocation is None else invocation.id
+        cause = invocation.id if self._is_kept and invocation is not None else None
         accepted = self.broker.publish(envelope, size, only, is_held, cause=cause, is_idempotent=is_named)
         if accepted is not None:
             self._await(envelope, accepted)
