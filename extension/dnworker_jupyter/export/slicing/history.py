@@ -118,6 +118,20 @@ class History:
                         return f"{module or ''}.{name if alias.name == STAR else alias.name}"
         return None
 
+    def alias_of(self, name: str, position: int) -> str | None:
+        """Return the dotted name of the imported thing that a name stands for: `env = os.environ`."""
+        found = (self.imported_by(value, position) for value in self.values(name, position))
+        return next(filter(None, found), None)
+
+    def imported_by(self, node: ast.expr, position: int) -> str | None:
+        """Return the dotted name of an imported thing, or of an attribute of it; None for anything else."""
+        path: list[str] = []
+        while isinstance(node, ast.Attribute):
+            path.append(node.attr)
+            node = node.value
+        imported = self.imported_as(node.id, position) if isinstance(node, ast.Name) else None
+        return None if imported is None else ".".join((imported, *reversed(path)))
+
     def definition(self, name: str, position: int) -> Definition | None:
         """Return the function or class that a name meant before a position; None where it was neither."""
         latest = self.latest(name, position)
