@@ -17,6 +17,7 @@ from dnworker_jupyter.export.slicing.cells import SourceCell
 from dnworker_jupyter.export.slicing.changes import Strength
 from dnworker_jupyter.export.slicing.effects import concerns, is_known, is_of_path, modules_of
 from dnworker_jupyter.export.slicing.findings import (
+    annotations_made_text,
     changed_by_handlers,
     exported_names,
     omitted,
@@ -43,8 +44,8 @@ from dnworker_jupyter.export.slicing.statements import STAR, Statement, root_nam
 BOUND = frozenset({"worker", "EventEnvelope", "RuntimeClient", "TurnFailedError", "TurnCancelledError"})
 """Names that the head of every script binds."""
 
-_MODULE_NAMES = frozenset({"__name__", "__file__", "__doc__", "__package__", "__builtins__"})
-_BUILTINS = (frozenset(dir(builtins)) | _MODULE_NAMES) - UNFOLLOWED - NOTEBOOK_NAMES
+_MODULE_NAMES = frozenset({"__name__", "__file__", "__package__", "__builtins__"})
+_BUILTINS = (frozenset(dir(builtins)) | _MODULE_NAMES) - UNFOLLOWED - NOTEBOOK_NAMES - {"__doc__"}
 
 
 @dataclass(frozen=True)
@@ -122,7 +123,13 @@ def slice_worker(notebook: Notebook, worker: str) -> Slice:
         body=layout.body,
         has_future=any(s.future for s in layout.body),
         warnings=tuple(
-            dict.fromkeys([*walk.warnings, *state_set_elsewhere(notebook, worker, aliases, walk.taken)])
+            dict.fromkeys(
+                [
+                    *walk.warnings,
+                    *state_set_elsewhere(notebook, worker, aliases, walk.taken),
+                    *annotations_made_text(notebook, layout.body),
+                ]
+            )
         ),
         touched={s: touched(notebook, s) for s in layout.body},
         effects=frozenset(walk.effects),
