@@ -196,12 +196,9 @@ class Changes:
         if strength is Strength.LIKELY and (imported := self._history.alias_of(root, position)) is not None:
             _add(found, MODULE + ".".join((imported, *path)), strength)
         for value in self._history.values(root, position):  # `log = logging.getLogger()` is of the process
-            made = self._dotted(value, position)
+            made = self._history.made_by(value, position)
             if made in _GLOBAL_OBJECTS and (made != "logging.getLogger" or _OF_LOGGERS & set(path)):
                 _add(found, MODULE + ".".join((made, *path)), strength)
-
-    def _dotted(self, node: ast.expr, position: int) -> str | None:
-        return self._history.imported_by(node.func, position) if isinstance(node, ast.Call) else None
 
     # -- calls -----------------------------------------------------------------------------------------
 
@@ -290,8 +287,8 @@ class Changes:
         if strength is None:
             return
         if call.root is not None and call.root not in local:
-            made = (self._dotted(value, position) for value in self._history.values(call.root, position))
-            strength = Strength.SURE if KEEP_A_PLACE.intersection(made) else strength
+            made = self._history.makers(call.root, position)
+            strength = strength if KEEP_A_PLACE.isdisjoint(made) else Strength.SURE
             self._functions_of(found, call, position)
         if call.root is not None:
             self._note(found, call.root, call.path, strength, position, local)

@@ -150,11 +150,15 @@ def _changes_of_worker(
 ) -> list[Statement]:
     """Return what the worker's cells do to the worker beside registering handlers, such as fill its state."""
     found = []
+    names = {"worker", *aliases}
     for statement in own:
         if statement.is_handler or statement.cell.is_shared or statement.category == "import":
             continue
-        changed = notebook.changes.of(notebook.history.position[statement])
-        if any(changed.get(name, 0) >= Strength.LIKELY for name in ("worker", *aliases)):
+        position = notebook.history.position[statement]
+        changed = {n for n, s in notebook.changes.of(position).items() if s >= Strength.LIKELY}
+        if changed & names or any(
+            root in names for name in changed for root, _ in notebook.history.roots(name, position)
+        ):
             if (why := notebook.purity.why_not(statement)) is not None:
                 walk.problems.append(effect_problem(statement, why, "the worker"))
             else:
