@@ -35,7 +35,7 @@ class Zygote:
         environ = {name: os.environ[name] for name in _KEPT if name in os.environ}
         environ["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), environ.get("PATH", os.defpath)])
         environ |= {
-            "PYTHONPATH": str(REPOSITORY),
+            "PYTHONPATH": os.pathsep.join([str(REPOSITORY), str(REPOSITORY / "extension")]),
             "PYTHONHASHSEED": "0",
             "DNWORKER_JOURNAL": "off",
             "PYTHONDONTWRITEBYTECODE": "1",

@@ -49,6 +49,7 @@ from dnworker_jupyter.export.planning.validation import (
 from dnworker_jupyter.export.planning.wheel import build_wheel, wheel_name
 from dnworker_jupyter.export.slicing.asked import Asked, read_asked
 from dnworker_jupyter.export.slicing.cells import SourceCell, options_of, read_cells
+from dnworker_jupyter.export.slicing.name_problems import too_deep
 from dnworker_jupyter.export.slicing.notebook import Notebook
 from dnworker_jupyter.export.slicing.plain_python import unfold
 from dnworker_jupyter.export.slicing.problems import ExportProblem, NotExportable
@@ -176,10 +177,14 @@ def plan_export(
         ManifestError: the manifest's head breaks a rule.
     """
     request = _Request(target, topology, only, registered or {}, beside, ran, into)
-    defined = _read(cells, request)
-    contents = _collect(defined, request, read_asked(cells, project, beside))
-    head = read_head(defined.cells, existing, default_name)
-    return _as_plan(defined, contents, head, request)
+    try:
+        defined = _read(cells, request)
+        contents = _collect(defined, request, read_asked(cells, project, beside))
+        head = read_head(defined.cells, existing, default_name)
+        return _as_plan(defined, contents, head, request)
+    except RecursionError:
+        problem = too_deep(read_cells(cells))
+    raise NotExportable([problem])
 
 
 def _read(cells: Sequence[Cell], request: _Request) -> _Definitions:

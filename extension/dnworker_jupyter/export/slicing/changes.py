@@ -46,8 +46,11 @@ _WITH_A_SUBCLASS = ("__init_subclass__", "__new__", "__init__")
 """Methods that may run when a subclass is defined; the last two those of a metaclass."""
 
 _OF_LOGGERS = frozenset({"setLevel", "addHandler", "addFilter", "removeHandler", "propagate", "disabled"})
-_GLOBAL_OBJECTS = ("decimal.getcontext", "logging.getLogger")
-"""Functions that return an object of the whole process: to change it is an effect."""
+_GLOBAL_OBJECTS = (
+    *("decimal.getcontext", "logging.getLogger"),
+    *("unittest.mock.patch", "unittest.mock.patch.object", "unittest.mock.patch.dict"),
+)
+"""Functions that return what is, or changes, an object of the whole process: to use it is an effect."""
 
 
 class Strength(IntEnum):
@@ -96,6 +99,7 @@ class Changes:
             if not statement.ran:  # what it did until it raised is not known
                 found = dict.fromkeys(found, Strength.PERHAPS)
             self._add_hidden(found, statement, position)
+            self._add_aliased(found, statement, position)
             if isinstance(statement.node, ast.ClassDef):
                 self._add_subclass(found, statement.node, position)
             self._found[position] = found
@@ -116,6 +120,15 @@ class Changes:
                             name if changed in summary.parameters else changed,
                             Strength(min(strength, 2)),
                         )
+
+    def _add_aliased(self, found: Changed, statement: Statement, position: int) -> None:
+        """Note what is changed of modules under other names, `env = os.environ`, or those of a loop."""
+        loops = [n for n in find(statement.node, ast.For) if isinstance(n.iter, ast.Tuple | ast.List)]
+        items = [(dotted(loop.target)[0], item) for loop in loops for item in getattr(loop.iter, "elts", ())]
+        for name in [n for n, s in found.items() if s is Strength.SURE and not n.startswith(MODULE)]:
+            of_loops = [self._history.imported_by(item, position) for root, item in items if root == name]
+            for imported in filter(None, [self._history.alias_of(name, position), *of_loops]):
+                _add(found, MODULE + imported, Strength.SURE)
 
     def of_call(self, statement: Statement, least: Strength = Strength.PERHAPS) -> set[str]:
         """Return the global names whose objects the functions in a statement change when they are called."""
@@ -180,22 +193,12 @@ class Changes:
                 definition = self._history.definition(value.func.id, position)
                 if "__class__" in path or holds(definition, path):
                     _add(found, value.func.id, strength)
+        if strength is Strength.LIKELY and (imported := self._history.alias_of(root, position)) is not None:
+            _add(found, MODULE + ".".join((imported, *path)), strength)
         for value in self._history.values(root, position):  # `log = logging.getLogger()` is of the process
-            made = self._dotted(value, position)
+            made = self._history.made_by(value, position)
             if made in _GLOBAL_OBJECTS and (made != "logging.getLogger" or _OF_LOGGERS & set(path)):
                 _add(found, MODULE + ".".join((made, *path)), strength)
-
-    def _dotted(self, node: ast.expr, position: int) -> str | None:
-        if not isinstance(node, ast.Call):
-            return None
-        match node.func:
-            case ast.Name(id=name):
-                return self._history.imported_as(name, position)
-            case ast.Attribute():
-                root, path = dotted(node.func)
-                imported = self._history.imported_as(root, position) if root is not None else None
-                return ".".join((imported, *path)) if imported else None
-        return None
 
     # -- calls -----------------------------------------------------------------------------------------
 
@@ -284,8 +287,8 @@ class Changes:
         if strength is None:
             return
         if call.root is not None and call.root not in local:
-            made = (self._dotted(value, position) for value in self._history.values(call.root, position))
-            strength = Strength.SURE if KEEP_A_PLACE.intersection(made) else strength
+            made = self._history.makers(call.root, position)
+            strength = strength if KEEP_A_PLACE.isdisjoint(made) else Strength.SURE
             self._functions_of(found, call, position)
         if call.root is not None:
             self._note(found, call.root, call.path, strength, position, local)

@@ -25,7 +25,8 @@ _OF_PROCESS = (
     "os.environ", "os.putenv", "os.unsetenv", "os.umask", "time.tzset", "locale.setlocale",
     "sys.setrecursionlimit", "sys.set_int_max_str_digits", "sys.setswitchinterval",
     "socket.setdefaulttimeout", "builtins.", "faulthandler.enable", "sys.modules", "sys.stdout",
-    "sys.stderr", "asyncio.set_event_loop_policy",
+    "sys.stderr", "asyncio.set_event_loop_policy", "unittest.mock.patch.start", "unittest.mock.patch.stop",
+    "unittest.mock.patch.object.st", "unittest.mock.patch.dict.st",
 )  # fmt: skip
 _OF_MODULES = (
     "random.seed", "random.setstate", "numpy.random.seed", "numpy.set_printoptions", "numpy.seterr",

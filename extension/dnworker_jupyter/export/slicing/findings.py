@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import ast
 from collections.abc import Collection, Iterator, Sequence
 
 from dnworker_jupyter.export.slicing.changes import MODULE, Strength
 from dnworker_jupyter.export.slicing.layout import Layout
-from dnworker_jupyter.export.slicing.name_problems import lost_effect
-from dnworker_jupyter.export.slicing.nodes import text_constants
+from dnworker_jupyter.export.slicing.name_problems import late_future, lost_effect
+from dnworker_jupyter.export.slicing.nodes import find, text_constants
 from dnworker_jupyter.export.slicing.notebook import Notebook
 from dnworker_jupyter.export.slicing.problems import ExportProblem
 from dnworker_jupyter.export.slicing.statements import STAR, Statement
@@ -70,6 +71,31 @@ def state_set_elsewhere(
         is_by_name = any(path[:1] == ("worker",) for _, path in changed)
         if is_of_worker and (not is_by_name or worker in text_constants(statement.node)):
             yield lost_effect(statement, worker, None)
+
+
+def annotations_made_text(notebook: Notebook, body: Sequence[Statement]) -> Iterator[ExportProblem]:
+    """Warn of definitions that ran before annotations became text, which they are in all of a script."""
+    if not any(s.future for s in body):
+        return
+    late = (s for s in notebook.history.statements if s.future and _imports_annotations(s))
+    if (future := next(late, None)) is not None:
+        for statement in body:
+            if not statement.future and statement.category == "definition" and _has_annotations(statement):
+                yield late_future(statement, future)
+
+
+def _imports_annotations(statement: Statement) -> bool:
+    node = statement.node
+    return (
+        isinstance(node, ast.ImportFrom) and node.module == "__future__" and "annotations" in statement.binds
+    )
+
+
+def _has_annotations(statement: Statement) -> bool:
+    functions = find(statement.node, ast.FunctionDef, ast.AsyncFunctionDef)
+    parameters = find(statement.node, ast.arg)
+    is_class = isinstance(statement.node, ast.ClassDef) and bool(find(statement.node, ast.AnnAssign))
+    return is_class or any(f.returns for f in functions) or any(p.annotation for p in parameters)
 
 
 def touched(notebook: Notebook, statement: Statement) -> frozenset[str]:

@@ -11,6 +11,7 @@ from bisect import bisect_left
 from collections.abc import Iterator, Sequence
 from itertools import islice
 
+from dnworker_jupyter.export.slicing.facts import dotted
 from dnworker_jupyter.export.slicing.nodes import find
 from dnworker_jupyter.export.slicing.reads import Function
 from dnworker_jupyter.export.slicing.statements import STAR, Statement
@@ -117,6 +118,40 @@ class History:
                     if (alias.asname or alias.name) == name or alias.name == STAR:
                         return f"{module or ''}.{name if alias.name == STAR else alias.name}"
         return None
+
+    def alias_of(self, name: str, position: int) -> str | None:
+        """Return the dotted name of the imported thing that a name stands for: `env = os.environ`."""
+        found = (self.imported_by(value, position) for value in self.values(name, position))
+        return next(filter(None, found), None)
+
+    def imported_by(self, node: ast.expr, position: int) -> str | None:
+        """Return the dotted name of an imported thing, or of an attribute of it; None for anything else."""
+        path: list[str] = []
+        while isinstance(node, ast.Attribute):
+            path.append(node.attr)
+            node = node.value
+        imported = self.imported_as(node.id, position) if isinstance(node, ast.Name) else None
+        return None if imported is None else ".".join((imported, *reversed(path)))
+
+    def roots(self, name: str, position: int) -> Iterator[tuple[str | None, tuple[str, ...]]]:
+        """Go through what a name may be a part of, as `dotted` says it: `kept` of `kept = worker.state`."""
+        for value in self.values(name, position):
+            if isinstance(value, ast.Name | ast.Attribute | ast.Subscript):
+                yield dotted(value)
+
+    def made_by(self, node: ast.expr, position: int) -> str | None:
+        """Return the dotted name of the imported function whose call an expression is."""
+        return self.imported_by(node.func, position) if isinstance(node, ast.Call) else None
+
+    def makers(self, name: str, position: int) -> Iterator[str]:
+        """Go through the imported functions that may have made an object, or what it is a cursor of."""
+        for value in self.values(name, position):
+            if (made := self.made_by(value, position)) is not None:
+                yield made
+            match value:
+                case ast.Call(func=ast.Attribute(value=ast.Name(id=inner), attr="cursor")) if inner != name:
+                    of_inner = (self.made_by(value, position) for value in self.values(inner, position))
+                    yield from filter(None, of_inner)
 
     def definition(self, name: str, position: int) -> Definition | None:
         """Return the function or class that a name meant before a position; None where it was neither."""

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import ast
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
+from operator import itemgetter
 
 from dnworker.core.text import shorten
 from dnworker_jupyter.export.slicing.cells import SourceCell
 from dnworker_jupyter.export.slicing.imports import imports_by_name
 from dnworker_jupyter.export.slicing.knowledge import REMEDIES
+from dnworker_jupyter.export.slicing.nodes import depth_of
 from dnworker_jupyter.export.slicing.problems import ExportProblem
 from dnworker_jupyter.export.slicing.purity import Impurity
 from dnworker_jupyter.export.slicing.statements import STAR, Statement, names_of_star
@@ -21,6 +24,9 @@ NOTEBOOK_NAMES = frozenset({"display", "get_ipython", "In", "Out", "__IPYTHON__"
 
 SHOWN_CODE = 50
 """Characters of a cell's code that a message quotes."""
+
+_DEEP = 100
+"""Levels of nesting that no code has that people write."""
 
 _TO_STARTUP = "move it into an @worker.on_startup handler, and keep it in worker.state"
 
@@ -178,6 +184,34 @@ def unfollowed_modules(statement: Statement) -> Iterator[ExportProblem]:
             node.lineno,
             node.col_offset + 1,
         )
+
+
+def late_future(statement: Statement, future: Statement) -> ExportProblem:
+    """Return the warning that annotations which were values in the notebook are text in the script."""
+    return ExportProblem(
+        f"`{shorten(_text(statement), SHOWN_CODE)}`",
+        f"has annotations that are text in the script: there {future.location} counts for the whole file",
+        "import annotations from __future__ in the first cell if code reads them, and run all cells again",
+        statement.cell.cell,
+        statement.node.lineno,
+        statement.node.col_offset + 1,
+    )
+
+
+def too_deep(cells: Iterable[SourceCell]) -> ExportProblem:
+    """Return the problem of code that is nested, or calls itself, more deeply than can be followed."""
+    remedy = "split what is so long into several statements or functions"
+    depths = []
+    for cell in cells:
+        with suppress(SyntaxError, RecursionError):
+            depths += [(depth_of(node), cell.cell, node.lineno) for node in cell.tree.body]
+    deepest, at, line = max(depths, key=itemgetter(0), default=(0, None, None))
+    if deepest < _DEEP:
+        return ExportProblem(
+            "the notebook", "its functions call each other too deeply to be followed", remedy
+        )
+    why = f"is nested too deeply to be followed, with {deepest} levels"
+    return ExportProblem("the statement", why, remedy, at, line)
 
 
 def lost_effect(statement: Statement, worker: str, why: Why) -> ExportProblem:

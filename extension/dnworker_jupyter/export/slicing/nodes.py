@@ -80,6 +80,15 @@ def walk(node: ast.AST) -> list[ast.AST]:
     return found
 
 
+def depth_of(node: ast.AST) -> int:
+    """Return how many levels of nodes there are, a node itself counted."""
+    levels, level = 0, [node]
+    while level:
+        levels += 1
+        level = [below for one in level for below in children(one)]
+    return levels
+
+
 @lru_cache(maxsize=KEPT)
 def _by_kind(node: ast.AST) -> dict[type[ast.AST], list[ast.AST]]:
     found: dict[type[ast.AST], list[ast.AST]] = defaultdict(list)

@@ -70,6 +70,10 @@ class Notebook:
                 *((store.root, store.path) for store in facts.stores),
                 *((call.root, call.path[:-1]) for call in facts.calls if call.is_discarded),
             ]
+            position = self.history.position[statement]
+            for root, path in [(r, p) for r, p in changed if r is not None]:  # `kept = worker.state`
+                roots = self.history.roots(root, position)
+                changed += [(of, (*way, *path)) for of, way in roots if of is not None]
             if statement.cell.category == "plain" and any(path[-1:] == ("state",) for _, path in changed):
                 found.append((statement, changed))
         return found

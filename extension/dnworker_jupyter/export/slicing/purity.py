@@ -145,13 +145,14 @@ class Purity:
         }
 
     def dotted(self, call: Call, position: int) -> str | None:
-        """Return the dotted name of a builtin or of what is imported; None for what the notebook defines."""
+        """Return the dotted name of a builtin or an imported thing, under any name; None for others."""
         if call.root is None:
             return None
         if (imported := self._history.imported_as(call.root, position)) is not None:
             return ".".join((imported, *call.path))
         if call.root in self._history:
-            return None
+            alias = self._history.alias_of(call.root, position)
+            return None if alias is None else ".".join((alias, *call.path))
         return ".".join((call.root, *call.path))
 
     # -- the notebook's own functions ------------------------------------------------------------------

@@ -17,6 +17,7 @@ from dnworker_jupyter.export.slicing.cells import SourceCell
 from dnworker_jupyter.export.slicing.changes import Strength
 from dnworker_jupyter.export.slicing.effects import concerns, is_known, is_of_path, modules_of
 from dnworker_jupyter.export.slicing.findings import (
+    annotations_made_text,
     changed_by_handlers,
     exported_names,
     omitted,
@@ -43,8 +44,8 @@ from dnworker_jupyter.export.slicing.statements import STAR, Statement, root_nam
 BOUND = frozenset({"worker", "EventEnvelope", "RuntimeClient", "TurnFailedError", "TurnCancelledError"})
 """Names that the head of every script binds."""
 
-_MODULE_NAMES = frozenset({"__name__", "__file__", "__doc__", "__package__", "__builtins__"})
-_BUILTINS = (frozenset(dir(builtins)) | _MODULE_NAMES) - UNFOLLOWED - NOTEBOOK_NAMES
+_MODULE_NAMES = frozenset({"__name__", "__file__", "__package__", "__builtins__"})
+_BUILTINS = (frozenset(dir(builtins)) | _MODULE_NAMES) - UNFOLLOWED - NOTEBOOK_NAMES - {"__doc__"}
 
 
 @dataclass(frozen=True)
@@ -122,7 +123,13 @@ def slice_worker(notebook: Notebook, worker: str) -> Slice:
         body=layout.body,
         has_future=any(s.future for s in layout.body),
         warnings=tuple(
-            dict.fromkeys([*walk.warnings, *state_set_elsewhere(notebook, worker, aliases, walk.taken)])
+            dict.fromkeys(
+                [
+                    *walk.warnings,
+                    *state_set_elsewhere(notebook, worker, aliases, walk.taken),
+                    *annotations_made_text(notebook, layout.body),
+                ]
+            )
         ),
         touched={s: touched(notebook, s) for s in layout.body},
         effects=frozenset(walk.effects),
@@ -143,11 +150,15 @@ def _changes_of_worker(
 ) -> list[Statement]:
     """Return what the worker's cells do to the worker beside registering handlers, such as fill its state."""
     found = []
+    names = {"worker", *aliases}
     for statement in own:
         if statement.is_handler or statement.cell.is_shared or statement.category == "import":
             continue
-        changed = notebook.changes.of(notebook.history.position[statement])
-        if any(changed.get(name, 0) >= Strength.LIKELY for name in ("worker", *aliases)):
+        position = notebook.history.position[statement]
+        changed = {n for n, s in notebook.changes.of(position).items() if s >= Strength.LIKELY}
+        if changed & names or any(
+            root in names for name in changed for root, _ in notebook.history.roots(name, position)
+        ):
             if (why := notebook.purity.why_not(statement)) is not None:
                 walk.problems.append(effect_problem(statement, why, "the worker"))
             else:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.unit.export.builders import handler, problems, script
+from tests.unit.export.builders import handler, plan, problems, script
 
 
 @pytest.mark.parametrize(
@@ -103,3 +103,41 @@ def test_eval_that_is_given_its_names_is_exported():
     (told,) = problems(handler("print(eval('x', {}), eval('y'))"))
     assert "cannot be followed" in told
     assert problems(handler("print(eval('x', globals()))"))
+
+
+def test_code_that_is_nested_too_deeply_is_refused_with_its_cell_and_line():
+    chain = "x = 1\ndef f(text):\n    return text" + ".strip()" * 600
+    assert problems("y = 2", chain, handler("print(f)")) == [
+        "cell [2], line 2: the statement: is nested too deeply to be followed, with 1203 levels; "
+        "split what is so long into several statements or functions"
+    ]
+
+
+def test_functions_that_call_each_other_too_deeply_are_refused():
+    cells = [f"def f{n}(x): return f{n - 1}(x)" for n in range(1, 1_000)]
+    (problem,) = problems("def f0(x): return x", *cells, handler("print(f999(1))"))
+    assert "call each other too deeply" in problem
+
+
+@pytest.mark.parametrize("mark", ["(a: int)", "() -> int"])
+def test_annotations_that_a_later_future_import_makes_text_are_a_warning(mark):
+    cells = (
+        f"def g{mark}: ...",
+        "from __future__ import annotations\ndef f(a: int): ...",
+        handler("print(f, g)"),
+    )
+    (warning,) = plan(*cells).warnings
+    assert str(warning).startswith(
+        f"cell [1], line 1, column 1: `def g{mark}:`: has annotations that are text"
+    )
+    assert "cell [2], line 1" in str(warning)
+
+
+def test_a_future_import_of_the_first_cell_is_no_warning():
+    cells = (
+        "from __future__ import annotations\ndef f(a: int): ...",
+        "def g(a: int): ...",
+        handler("print(f, g)"),
+    )
+    assert plan(*cells).warnings == ()
+    assert plan("def g(a): ...", *cells[:1], handler("print(f, g)")).warnings == ()

@@ -341,3 +341,26 @@ def test_state_that_another_cell_fills_is_told(line):
     (warning,) = plan(handler("pass"), line).warnings
     assert "ran in the notebook, and the script of bridge does not do it" in warning.why
     assert not plan(handler("pass"), "dn.worker('other').state['n'] = 7", "print(worker.state)").warnings
+
+
+def test_a_state_that_a_cell_fills_under_another_name_is_exported_or_is_a_warning():
+    filled = "kept = worker.state\nkept['n'] = 5"
+    cell = handler("print(worker.state)")
+    assert filled in script(cell.replace("%%worker bridge", f"%%worker bridge\n{filled}"))
+    (warning,) = plan(cell, filled).warnings
+    assert str(warning).startswith(
+        "cell [2], line 2, column 1: `kept['n'] = 5`: ran in the notebook, and the script"
+    )
+
+
+@pytest.mark.parametrize("writer", ["db", "cur"])
+def test_all_that_is_done_with_a_database_in_memory_is_exported_from_a_kernel(writer):
+    lines = (
+        "import sqlite3",
+        "db = sqlite3.connect(':memory:')",
+        "cur = db.cursor()",
+        f"{writer}.execute('create table t(a)')",
+    )
+    cells = [Cell(1, "\n".join(lines)), Cell(2, handler("print(db)").strip())]
+    made = plan_export(cells, default_name="demo", ran=Ran(cells))
+    assert lines[-1] in made.files["workers/bridge.py"].decode()
