@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import functools
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -26,6 +27,7 @@ TABLE = """
 """
 
 
+@functools.cache
 def marked_tests() -> dict[str, list[str]]:
     """Return clause to tests, as `file::test`, in the order of files and lines."""
     found: dict[str, list[str]] = {}

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 import shutil
 import signal
 import subprocess
 import sys
 import tempfile
+from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
@@ -142,6 +144,35 @@ def home(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPat
     for name in ("DREADNODE_RUNTIME_URL", "DREADNODE_RUNTIME_TOKEN", "DREADNODE_RUNTIME_ID"):
         monkeypatch.delenv(name, raising=False)
     return directory
+
+
+TESTS = Path(__file__).parent
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_collection(session: pytest.Session) -> Iterator[None]:
+    """Keep what pytest makes of the files of tests, and in a run of all of them make it in turns.
+
+    It is half of a collection, and each process of pytest-xdist collects all tests: each first imports a part
+    of the files, and finds what the others have made of the rest. PYTHONDONTWRITEBYTECODE counts again for
+    what tests import while they run.
+    """
+    config, before = session.config, sys.dont_write_bytecode
+    sys.dont_write_bytecode = False
+    try:
+        if hasattr(config, "workerinput") and [Path(arg).resolve() for arg in config.args] == [TESTS]:
+            number, count = int(config.workerinput["workerid"][2:]), config.workerinput["workercount"]
+            _import_files(sorted(TESTS.rglob("test_*.py"))[number::count])
+        yield
+    finally:
+        sys.dont_write_bytecode = before
+
+
+def _import_files(files: list[Path]) -> None:
+    for file in files:
+        name = ".".join(file.relative_to(TESTS.parent).with_suffix("").parts)
+        with suppress(Exception, pytest.skip.Exception):  # the collection imports it again, and says so
+            importlib.import_module(name)
 
 
 LONGEST_FIRST = (

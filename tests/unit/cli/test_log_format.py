@@ -79,11 +79,11 @@ class Serve:
         """Return the lines with a text once there are so many."""
         with self._new:
             found = lambda: [one for one in [*self.out, *self.err] if text in one]  # noqa: E731
-            assert self._new.wait_for(lambda: len(found()) >= count, 30), "\n".join([*self.out, *self.err])
+            assert self._new.wait_for(lambda: len(found()) >= count, 60), "\n".join([*self.out, *self.err])
             return found()
 
     def end(self):
-        code = self.process.wait(20)
+        code = self.process.wait(60)
         for thread in self._threads:
             thread.join(10)
         return code
@@ -186,20 +186,28 @@ def test_sighup_reads_the_configuration_again_and_names_what_needs_a_restart(dem
 
 
 def test_sighup_during_the_start_is_a_reload_after_it_and_during_the_stop_none(demo):
+    may_start, may_leave = demo / "may-start", demo / "may-leave"
     (demo / "demo" / "talker.py").write_text(
-        "import asyncio\nfrom dnworker import Worker\nworker = Worker(name='talker')\n"
-        "@worker.on_startup\nasync def start(client):\n    print('starts', flush=True)\n    await asyncio.sleep(1)\n"
-        "@worker.on_shutdown\nasync def stop(client):\n    print('leaves', flush=True)\n    await asyncio.sleep(1)\n"
+        "import asyncio, os\nfrom dnworker import Worker\nworker = Worker(name='talker')\n"
+        "async def until(file):\n    while not os.path.exists(file): await asyncio.sleep(0.01)\n"
+        "@worker.on_startup\nasync def start(client):\n    print('starts', flush=True)\n"
+        f"    await until({str(may_start)!r})\n"
+        "@worker.on_shutdown\nasync def stop(client):\n    print('leaves', flush=True)\n"
+        f"    await until({str(may_leave)!r})\n"
     )
+    may_leave.touch()
     with serving(demo, "demo") as served:
         served.wait("starts")
         os.kill(served.process.pid, signal.SIGHUP)
         served.wait("SIGHUP: reloads when the start is done")
+        may_start.touch()
         served.wait("reloaded: capabilities (demo)")
+        may_leave.unlink()
         os.kill(served.process.pid, signal.SIGTERM)
         served.wait("leaves", 2)
         os.kill(served.process.pid, signal.SIGHUP)
         served.wait("nothing is reloaded")
+        may_leave.touch()
         assert served.end() == 0
 
 
@@ -220,7 +228,7 @@ def test_sighup_ends_a_process_whose_terminal_was_closed(demo):
             main = other = -1
             began = time.monotonic()
             assert served.end() == 0
-            assert time.monotonic() - began < 10
+            assert time.monotonic() - began < 40
             served.wait("stopping; Ctrl-C again stops at once")
     finally:
         for fd in (main, other):

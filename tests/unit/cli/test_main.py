@@ -261,7 +261,7 @@ def test_a_second_ctrl_c_stops_at_once(tmp_path):
         served.process.send_signal(signal.SIGINT)
         assert "stopping" in served.process.stderr.readline()
         served.process.send_signal(signal.SIGINT)
-        assert served.process.wait(3) == 1
+        assert served.process.wait(60) == 1
 
 
 def test_ctrl_c_stops_a_startup_that_hangs(tmp_path):
@@ -271,7 +271,7 @@ def test_ctrl_c_stops_a_startup_that_hangs(tmp_path):
         told = iter(served.process.stderr.readline, "")
         assert any("waiting for the startup of demo:hangs" in line for line in told)
         served.process.send_signal(signal.SIGINT)
-        assert served.process.wait(15) == 0
+        assert served.process.wait(60) == 0
 
 
 @pytest.mark.clause("10.2 serve")
