@@ -123,10 +123,10 @@ class BoundedHttp(HttpToolsProtocol):
                 self._refuse(self._too_large())
 
     def _parse(self, data: bytes) -> bytes:
-        """Parse a part, and return what is still to be parsed: the body of a request that wants another protocol.
+        """Parse a part, and return what is left of it: the body of a request that wants another protocol.
 
-        Java's `HttpClient` and `curl --http2` send each first request with `Upgrade: h2c`. A server may ignore that
-        (RFC 9110, 7.8), but the parser takes what follows the head for the other protocol.
+        Java's `HttpClient` and `curl --http2` ask by `Upgrade: h2c`. A server may ignore that (RFC
+        9110, 7.8), but the parser takes what follows the head for the other protocol.
         """
         try:
             self.parser.feed_data(data)
@@ -341,6 +341,8 @@ class BoundedHttp(HttpToolsProtocol):
         Raises:
             Refusal: it has a body, is too long, or comes before an answer is complete.
         """
+        # Java's client says of its GET that it has no body; the WebSocket library knows no such header.
+        self.headers[:] = [one for one in self.headers if one != (b"content-length", b"0")]
         names = {name for name, _ in self.headers}
         if method != b"GET" or version != "1.1" or names & {b"content-length", b"transfer-encoding"}:
             raise self._refused(Refusal(400, "a WebSocket handshake is a GET of HTTP/1.1 without a body"))

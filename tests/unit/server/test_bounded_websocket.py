@@ -126,3 +126,12 @@ async def test_early_frames_do_no_harm(quick):
         await reader.readuntil(b"\r\n\r\n")
         writer.write(frame(TEXT, b'{"command_id":"2","op":"hello"}'))
         assert b"hello.ack" in await reader.readuntil(b"}}")
+
+
+async def test_a_handshake_that_says_that_it_has_no_body_is_taken(quick):
+    sent = HANDSHAKE.replace(b"Host", b"Content-Length: 0\r\nHost", 1)  # as Java's client does
+    async with raw(quick) as (reader, writer):
+        writer.write(sent)
+        assert (await reader.readline()).startswith(b"HTTP/1.1 101 ")
+        writer.write(frame(CLOSE))
+        await read_all(reader)
