@@ -46,17 +46,25 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"dnworker: interrupted{getattr(options, 'aside', '')}", file=sys.stderr)
         return 130
     except (DnworkerError, OSError) as exc:
-        if options.json:
-            as_json = getattr(exc, "as_json", None)  # a refused export has a list of reasons
-            found = as_json() if as_json else {"error": str(exc)}
-            print_json({"ok": False, **found, "code": code_of(exc)})
-        else:
+        if not (options.json and _print_as_json(exc)):
             print(printable(f"dnworker: {with_code(exc)}"), file=sys.stderr)
         return 1
     except Exception as exc:
         if options.json:
             print_json({"ok": False, "error": f"{type(exc).__name__}: {exc}"})
         raise
+
+
+def _print_as_json(exc: DnworkerError | OSError) -> bool:
+    """Return whether standard output has taken the error; on a full disk it is the error."""
+    as_json = getattr(exc, "as_json", None)  # a refused export has a list of reasons
+    found = as_json() if as_json else {"error": str(exc)}
+    try:
+        print_json({"ok": False, **found, "code": code_of(exc)})
+    except OSError:
+        _leave_stdout()
+        return False
+    return True
 
 
 def _leave_stdout() -> None:
