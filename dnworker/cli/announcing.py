@@ -94,12 +94,16 @@ def print_line(text: str, file: TextIO | None) -> None:
 
 
 def print_error(line: LogLine) -> None:
-    """Print an error of the runtime on stderr; all other lines are in the log only."""
+    """Print an error of the runtime on stderr; all other lines are in the log only.
+
+    Each line of it begins with the worker: one of a message could look like what another worker did.
+    """
     if line.source == "runtime" and line.level == "error":
         entry = Entry(
             line.text, "error", worker=line.worker, invocation=line.invocation_id, event=line.event_id
         )
-        say(f"{line.worker}: {line.text}", entry=entry)
+        parts = line.text.split("\n")
+        say("\n".join(f"{line.worker}: {part}" if part else f"{line.worker}:" for part in parts), entry=entry)
 
 
 def print_mistakes(invocation: Invocation) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Sequence
 
@@ -9,6 +10,7 @@ from collections.abc import Sequence
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command and return its exit code; see `main.py`."""
     words = sys.argv[1:] if arguments is None else arguments
+    _open_what_is_closed()
     if words and words[0] == "probe":
         from dnworker.cli.probe import main as probe
 
@@ -23,3 +25,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return run(options)
     except KeyboardInterrupt:  # while this is imported, which takes a moment
         return 130
+
+
+def _open_what_is_closed() -> None:
+    """Have each standard stream that was closed at the start lead nowhere.
+
+    A socket would get its number, and what a library prints would go to that.
+    """
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:
+            nowhere = os.open(os.devnull, os.O_RDWR)
+            os.set_inheritable(nowhere, True)
+            setattr(sys, name, os.fdopen(nowhere, mode, encoding="utf-8"))

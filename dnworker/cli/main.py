@@ -58,11 +58,7 @@ def run(options: argparse.Namespace) -> int:
         print(f"dnworker: interrupted{getattr(options, 'aside', '')}", file=sys.stderr)
         return 130
     except (DnworkerError, OSError) as exc:
-        if options.json:
-            as_json = getattr(exc, "as_json", None)  # a refused export has a list of reasons
-            found = as_json() if as_json else {"error": str(exc)}
-            print_json({"ok": False, **found, "code": code_of(exc)})
-        else:
+        if not (options.json and _print_as_json(exc)):
             print(printable(f"dnworker: {with_code(exc)}"), file=sys.stderr)
         return 1
     except Exception as exc:
@@ -79,6 +75,18 @@ def _before_command(words: Sequence[str]) -> str | None:
         return None
     put_right = shlex.join(["dnworker", words[place], *before, *words[place + 1 :]])
     return printable(f"options stand after the command: {put_right}")
+
+
+def _print_as_json(exc: DnworkerError | OSError) -> bool:
+    """Return whether standard output has taken the error; on a full disk it is the error."""
+    as_json = getattr(exc, "as_json", None)  # a refused export has a list of reasons
+    found = as_json() if as_json else {"error": str(exc)}
+    try:
+        print_json({"ok": False, **found, "code": code_of(exc)})
+    except OSError:
+        _leave_stdout()
+        return False
+    return True
 
 
 def _leave_stdout() -> None:

@@ -89,7 +89,7 @@ def main(arguments: Sequence[str]) -> int:
     options = parser.parse_args(arguments)
     try:
         return probe(options)
-    except UsageError as exc:
+    except (UsageError, OSError) as exc:  # OSError: of standard output, as on a full disk
         print(f"dnworker: {printable(with_code(exc))}", file=sys.stderr)
         return 1
 

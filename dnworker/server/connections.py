@@ -181,6 +181,13 @@ class Connections:
             self._timer.cancel()
             self._timer = None
 
+    def leave(self) -> None:
+        """Close the sockets in this process alone; for a child that has copies of them."""
+        for connection in [*self._all]:
+            shared = None if connection.transport is None else connection.transport.get_extra_info("socket")
+            if shared is not None:
+                shared._sock.close()  # the transport's own has no `close`, and would shut down both copies
+
     def say(self, what: str) -> None:
         """Log how many connections were dealt with so, at once and then once a minute."""
         now = asyncio.get_running_loop().time()

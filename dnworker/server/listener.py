@@ -13,6 +13,7 @@ import errno
 import logging
 import os
 import socket
+import weakref
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -51,6 +52,18 @@ _FULL = _answer("503 Service Unavailable", "the limit of connections is reached;
 _PLAIN = _answer("400 Bad Request", "this port speaks TLS; its address begins with https://")
 
 
+_listeners: weakref.WeakSet[Listener] = weakref.WeakSet()
+
+
+def _leave_all() -> None:
+    """Let a child that outlives this process, as one of `multiprocessing`, not hold its ports and clients."""
+    for listener in [*_listeners]:
+        listener.leave()
+
+
+os.register_at_fork(after_in_child=_leave_all)
+
+
 class Listener:
     """Accepts connections; has what uvicorn wants of a server of asyncio.
 
@@ -74,6 +87,12 @@ class Listener:
         self._pause: asyncio.TimerHandle | None = None
         self._spare: int | None = None
         self._is_open = False
+        _listeners.add(self)
+
+    def leave(self) -> None:
+        """Close what a child of this process has got of it: a port and connections end with the runtime."""
+        self._socket.close()
+        self._connections.leave()
 
     def start(self) -> None:
         """Begin to accept."""

@@ -167,6 +167,19 @@ def test_a_startup_that_blocks_the_loop_can_be_interrupted(kernel):
     runs_on(kernel)
 
 
+@pytest.mark.parametrize("blocks", ["time.sleep(600)", "while True: pass"], ids=["sleeps", "computes"])
+def test_code_of_a_cell_that_blocks_the_loop_is_interrupted_where_it_stands(kernel, blocks):
+    begin_old(kernel)
+    stop = "import os, signal, threading, time\nthreading.Timer(1, os.kill, (os.getpid(), signal.SIGINT)).start()"
+    answer = kernel.run(
+        f"%%worker w\n{stop}\n@worker.on_event('new')\nasync def h(e, c): pass\n{blocks}\n", "c2"
+    )
+    assert answer.error.startswith("KeyboardInterrupt")
+    shown = re.sub(r"\x1b\[[\d;]*m", "", answer.text)
+    assert re.search(rf"-+> 6 {re.escape(blocks)}\n*KeyboardInterrupt", shown), shown
+    assert kernel.run("%fire a").text.count("old [") == 1
+
+
 def test_a_rollback_whose_startup_raises_leaves_what_runs(kernel):
     kernel.run("fails = False")
     cell = "%%worker w\n@worker.on_startup\nasync def begin(c):\n    {}\n@worker.on_event('a')\nasync def h(e, c): print('{}')"

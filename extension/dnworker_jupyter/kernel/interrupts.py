@@ -1,8 +1,9 @@
-"""`Interrupts`: Ctrl-C stops the handler that blocks the event loop; when none does, it acts as before.
+"""`Interrupts`: Ctrl-C stops the handler or cell that blocks the event loop; else it acts as before.
 
 A kernel ignores SIGINT while it is idle, and hands it to the cell while one awaits: a handler that blocks
-would run to its end. Our signal handlers first check whether a handler holds the loop. If so, that handler
-gets the exception, which its runner counts as its error; if not, the signal does what it did before.
+would run to its end, and so would code of a cell that blocks. Our signal handlers first check whether one of
+these holds the loop. If so, it gets the exception, which is a handler's error as its runner counts them; if
+not, the signal does what it did before.
 """
 
 from __future__ import annotations
@@ -32,6 +33,7 @@ class Interrupts:
 
     def __init__(self, shell: Any, loop: KernelLoop, watch: LoopWatch) -> None:
         self._kernel = getattr(shell, "kernel", None)
+        self._names = shell.user_ns
         self._loop = loop
         self._watch = watch
         self._before_idle: Any = None
@@ -69,7 +71,7 @@ class Interrupts:
             setattr(self._kernel, _SAVED, self._before_idle)
 
     def stop_handler(self, frame: FrameType | None) -> bool:
-        """Interrupt the handler that holds the loop, if one does; raises in it where this is its thread."""
+        """Interrupt the handler or cell that holds the loop, if one does; raises where this is its thread."""
         loop = self._loop.loop
         if loop is None or self._watch.blocked_for < SHORTEST:
             return False
@@ -80,6 +82,19 @@ class Interrupts:
         if (invocation := current_invocation.get()) is not None:
             # In a task that the handler started. A KeyboardInterrupt would pass through it into the loop.
             raise HandlerInterrupted(f"{invocation.label} was interrupted")
+        if self._is_cell(frame):
+            raise KeyboardInterrupt
+        return False
+
+    def _is_cell(self, frame: FrameType | None) -> bool:
+        """Return whether code of a cell is on the stack: what blocks there does not notice a cancellation.
+
+        A kernel only cancels a cell that awaits, as a `%%worker` cell does whose worker is started in it.
+        """
+        while frame is not None:
+            if frame.f_globals is self._names and frame.f_code.co_name.startswith(("<module>", "<cell line")):
+                return True
+            frame = frame.f_back
         return False
 
     def _stop_in_thread(self, thread_id: int, loop: asyncio.AbstractEventLoop) -> bool:
@@ -88,6 +103,15 @@ class Interrupts:
         raised = ctypes.py_object(HandlerInterrupted)
         ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(thread_id), raised)
         return True
+
+
+def hide_own_frames(exc: BaseException | None) -> None:
+    """Take the frames of this file, which raise interrupts, off the end of their traceback."""
+    traceback = exc.__traceback__ if isinstance(exc, KeyboardInterrupt) else None
+    while traceback is not None and traceback.tb_next is not None:
+        if traceback.tb_next.tb_frame.f_globals is globals():
+            traceback.tb_next = None
+        traceback = traceback.tb_next
 
 
 class _Meaning:
@@ -100,7 +124,6 @@ class _Meaning:
     def __call__(self, number: int, frame: FrameType | None) -> None:
         if self._interrupts.is_asking():
             raise KeyboardInterrupt
-        __tracebackhide__ = True  # of a cell that is interrupted, people want to see their own lines
         if self._interrupts.stop_handler(frame):
             return
         self._interrupts.came = True

@@ -24,6 +24,7 @@ from dnworker.events.failures import Failure
 from dnworker_jupyter.kernel.cell_input import CellInput
 from dnworker_jupyter.kernel.cell_pdb import STDLIB_PDB, UserFrames
 from dnworker_jupyter.kernel.cells import CellBook
+from dnworker_jupyter.kernel.interrupts import hide_own_frames
 from dnworker_jupyter.kernel.patching import replace
 from dnworker_jupyter.kernel.stops import Stops
 from dnworker_jupyter.kernel.waiting_cells import WaitingCells
@@ -232,7 +233,9 @@ class PostMortem:
         def showtraceback(*args: Any, **fields: Any) -> Any:
             given = args[0] if args else fields.get("exc_tuple")
             undo = ExitStack()
-            if isinstance(given[1] if given else sys.exc_info()[1], TOLD):
+            exc = given[1] if given else sys.exc_info()[1]
+            hide_own_frames(exc)
+            if isinstance(exc, TOLD):
                 undo.callback(replace(self._shell, "debugger", lambda _: _open_nothing))
             with undo:
                 return original(*args, **fields)

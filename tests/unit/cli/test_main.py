@@ -455,3 +455,35 @@ def test_a_mistyped_word_of_the_command_line_is_named_with_the_one_that_was_mean
         main(words)
     assert ended.value.code == 2
     assert told in capsys.readouterr().err
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full here")
+@pytest.mark.parametrize(
+    "command",
+    [["validate", "."], ["validate", ".", "--json"], ["map", "."], ["config", "--json"], ["probe", "--json"]],
+    ids=" ".join,
+)
+def test_an_output_that_cannot_be_written_is_one_line(tmp_path, command, unused_tcp_port):
+    make_capability(tmp_path, "echo: {path: echo.py}")
+    url = f"http://127.0.0.1:{unused_tcp_port}"
+    with Path("/dev/full").open("w") as full:
+        answer = subprocess.run(
+            [sys.executable, "-m", "dnworker", *command],
+            cwd=tmp_path, env={**os.environ, "HOME": str(tmp_path), "DREADNODE_RUNTIME_URL": url},
+            stdout=full, stderr=subprocess.PIPE, text=True, check=False,
+        )  # fmt: skip
+    assert (answer.returncode, answer.stderr) == (1, "dnworker: [Errno 28] No space left on device\n")
+
+
+@pytest.mark.parametrize(
+    ("closed", "code"), [(">&-", 0), ("2>&-", 0), ("<&- >&- 2>&-", 0)], ids=["out", "err", "all"]
+)
+@pytest.mark.parametrize("command", ["map .", "validate .", "config --json"])
+def test_a_command_runs_where_its_standard_streams_are_closed(tmp_path, command, closed, code):
+    make_capability(tmp_path, "echo: {path: echo.py}")
+    line = f"exec {sys.executable} -m dnworker {command} {closed}"
+    environ = {**os.environ, "HOME": str(tmp_path)}
+    answer = subprocess.run(
+        ["sh", "-c", line], cwd=tmp_path, env=environ, capture_output=True, text=True, check=False
+    )
+    assert (answer.returncode, answer.stderr) == (code, "")
