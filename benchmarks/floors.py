@@ -1,6 +1,7 @@
-"""What an event costs in parts that no runtime of this wire can leave out; for the page's words on goals.
+"""What no runtime of this wire can leave out, of an event and of a start; for the page's words on goals.
 
-`python benchmarks/floors.py` prints microseconds each, and which share of a bare task they leave.
+`python benchmarks/floors.py` prints microseconds of each part of an event, and which share of a bare task
+they leave; then milliseconds of processor time of an interpreter with the libraries of a worker.
 """
 
 from __future__ import annotations
@@ -8,6 +9,8 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import json
+import subprocess
+import sys
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -49,8 +52,23 @@ def cost(part: Callable[[], object]) -> float:
     return median(turn(part) - turn(lambda: None) for _ in range(TURNS))
 
 
+LIBRARIES = {
+    "interpreter": "pass",
+    "httpx, websockets": "import httpx, websockets.asyncio.client",
+    "asyncio, msgspec, h11, websockets": "import asyncio, msgspec, h11, websockets.asyncio.client",
+}
+"""What a start imports: nothing, what any client needs, what a worker needs."""
+
+
+def start(code: str) -> float:
+    """Return the milliseconds of processor time of an interpreter, at its end, that runs `code`."""
+    code += "\nimport time; print(1_000 * time.process_time())"
+    command = [sys.executable, "-c", code]
+    return median(float(subprocess.check_output(command, text=True)) for _ in range(TURNS))
+
+
 def main() -> None:
-    """Print the parts, and the share of a bare task that is left with them."""
+    """Print the parts, and the share of a bare task that is left with them; then the starts."""
     task = median(1e6 / asyncio.run(bare()) for _ in range(TURNS))
     found = {name: round(cost(part), 3) for name, part in parts().items()}
     print(
@@ -58,6 +76,7 @@ def main() -> None:
             {"bare task": round(task, 3), **found, "share": round(task / (task + sum(found.values())), 3)}
         )
     )
+    print(json.dumps({name: round(start(code), 1) for name, code in LIBRARIES.items()}))
 
 
 if __name__ == "__main__":
