@@ -1,7 +1,8 @@
-"""What events and starts cost in parts that no runtime of this wire can leave out; for the words on goals.
+"""What no runtime of this wire can leave out, of an event and of a start; for the page's words on goals.
 
-`python benchmarks/floors.py` prints microseconds each, and which share of a bare task they leave. With the
-word `start` it prints what `serve` imports: modules, ms of processor time without the collector, and MiB.
+`python benchmarks/floors.py` prints microseconds of each part of an event, and which share of a bare task
+they leave; then milliseconds of processor time of an interpreter with the libraries of a worker. With
+the word `start` it prints what `serve` imports: modules, ms of processor time without the collector, and MiB.
 """
 
 from __future__ import annotations
@@ -86,8 +87,23 @@ def starts() -> dict[str, dict[str, float]]:
     }
 
 
+LIBRARIES = {
+    "interpreter": "pass",
+    "httpx, websockets": "import httpx, websockets.asyncio.client",
+    "asyncio, msgspec, h11, websockets": "import asyncio, msgspec, h11, websockets.asyncio.client",
+}
+"""What a start imports: nothing, what any client needs, what a worker needs."""
+
+
+def start(code: str) -> float:
+    """Return the milliseconds of processor time of an interpreter, at its end, that runs `code`."""
+    code += "\nimport time; print(1_000 * time.process_time())"
+    command = [sys.executable, "-c", code]
+    return median(float(subprocess.check_output(command, text=True)) for _ in range(TURNS))
+
+
 def main() -> None:
-    """Print the parts, and the share of a bare task that is left with them."""
+    """Print the parts, and the share of a bare task that is left with them; then the starts."""
     if sys.argv[1:] == ["start"]:
         print(json.dumps(starts()))
         return
@@ -98,6 +114,7 @@ def main() -> None:
             {"bare task": round(task, 3), **found, "share": round(task / (task + sum(found.values())), 3)}
         )
     )
+    print(json.dumps({name: round(start(code), 1) for name, code in LIBRARIES.items()}))
 
 
 if __name__ == "__main__":

@@ -174,6 +174,8 @@ class _Connection(asyncio.Protocol):
         self._body.clear()
         assert self._transport is not None
         try:
+            if self.closed.is_set():  # nothing else would end the wait
+                raise _Failed("ReadError", "the connection was closed before the request was sent")
             self._transport.write(self._encoded(request))
             if request.timeout is not None:
                 self._heard_at = loop.time()
@@ -220,6 +222,8 @@ class _Connection(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Note the transport."""
         self._transport = cast("asyncio.Transport", transport)
+        if self.closed.is_set():  # while it connected
+            self._transport.abort()
 
     def data_received(self, data: bytes) -> None:
         """Read an answer on."""

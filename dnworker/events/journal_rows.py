@@ -195,8 +195,10 @@ def _insert_texts(connection: sqlite3.Connection, run: int, noted: Sequence[tupl
         return False
     try:
         connection.execute(_FROM_JSON, (run, f"[{b','.join(texts).decode()}]"))
-    except sqlite3.Error:  # one is nested too deeply, or it is of the file, which the next statement says
-        return False
+    except sqlite3.OperationalError as exc:
+        if getattr(exc, "sqlite_errorcode", None) != sqlite3.SQLITE_ERROR:
+            raise  # of the disk or the file
+        return False  # one is nested too deeply, or this SQLite has no JSON
     return True
 
 

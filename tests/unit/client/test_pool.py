@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 from dnworker import Runtime, RuntimeClient
 from dnworker.client.connection import in_path
 from dnworker.client.http import HttpConnection
-from dnworker.client.pool import Pool
+from dnworker.client.pool import Pool, _Failed
 from dnworker.client.sender import Request, address_of
 
 ANSWER = b'HTTP/1.1 200 OK\r\nContent-Length: 8\r\n\r\n{"a": 1}'
@@ -247,6 +247,38 @@ async def test_a_pool_that_is_closed_ends_what_is_under_way_and_may_be_used_agai
         with pytest.raises(httpx.ReadError):
             await sending
         assert (await pool.send(asks(server))).status == 200
+
+
+async def test_a_server_that_hangs_up_at_once_is_an_error_and_no_wait_without_an_end():
+    async def hang_up(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.transport.abort()
+
+    async with await asyncio.start_server(hang_up, "127.0.0.1", 0) as server, pooled() as pool:
+        url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/"
+        for _ in range(50):
+            with pytest.raises(httpx.TransportError):
+                await pool.send(Request("GET", url, {}))
+        assert not pool._open
+
+
+async def test_a_connection_that_is_lost_before_its_request_is_sent_is_an_error():
+    async with serving(answering) as server, pooled() as pool:
+        connection = await pool._connected(asks(server))
+        connection.close()
+        await connection.closed.wait()
+        with pytest.raises(_Failed, match="closed before the request was sent"):
+            await connection.send(asks(server))
+
+
+@pytest.mark.parametrize("turns", range(8))
+async def test_a_pool_that_is_closed_while_it_connects_ends_that_request_too(turns):
+    async with serving(answering) as server, pooled() as pool:
+        sending = asyncio.create_task(pool.send(asks(server)))
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        await pool.aclose()
+        done = (await asyncio.gather(sending, return_exceptions=True))[0]
+        assert isinstance(done, httpx.TransportError) or done.status == 200  # and it does not wait for ever
 
 
 async def test_a_header_with_a_line_break_is_refused_and_nothing_is_sent():

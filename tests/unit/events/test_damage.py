@@ -201,7 +201,7 @@ class Failing:
         return getattr(self._connection, name)
 
     def execute(self, sql, *values):
-        if (why := self._switch["why"]) is not None and sql.startswith("INSERT"):
+        if (why := self._switch["why"]) is not None and sql.lstrip().startswith("INSERT"):
             if self._switch.get("once"):
                 self._switch["why"] = None
             raise why
