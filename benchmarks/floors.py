@@ -1,8 +1,8 @@
-"""What no runtime of this wire can leave out, of an event and of a start; for the page's words on goals.
+"""What an event costs in parts that no runtime of this wire can leave out; for the page's words on goals.
 
 `python benchmarks/floors.py` prints microseconds of each part of an event, and which share of a bare task
-they leave; then milliseconds of processor time of an interpreter with the libraries of a worker. With
-the word `start` it prints what `serve` imports: modules, ms of processor time without the collector, and MiB.
+they leave; what a cell costs that only shows as much as `%fire`; and how long a journal's thread keeps the
+interpreter. `floors_of_starts.py` has those of starts.
 """
 
 from __future__ import annotations
@@ -10,39 +10,36 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import json
-import subprocess
-import sys
+import sqlite3
+import tempfile
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime
+from pathlib import Path
 from statistics import median
+from typing import Any
 
 import msgspec
 from bench_bus import bare
+from bench_notebook import FIRST, TASK, kernel, run
 
 from dnworker.core.envelope import EventEnvelope, new_id
 from dnworker.core.invocation import Invocation
+from dnworker.events.journal_writer import BATCH_LIMIT, Journal
 
 TURNS, COUNT = 7, 50_000
 
-BARE = """
-import gc; gc.disable()
-import uvicorn, uvicorn.protocols.http.httptools_impl, uvicorn.protocols.websockets.websockets_sansio_impl
-import starlette.applications, starlette.responses, starlette.routing
-"""
-STARTS = {
-    "a bare server": BARE,
-    "with libraries": f"{BARE}import argparse, msgspec, yaml",
-    "with our modules": f"{BARE}import argparse, msgspec, yaml, dnworker.cli.serve, dnworker.runtime\n"
-    "import dnworker.server.embedded, dnworker.panel.page, dnworker.capability.yaml_reading",
-}
-"""What is imported before `/api/ready` answers, a step more each."""
+CELLS = 60
 
-MEASURED = """
-import json, re, sys, time
-size = int(re.search(r"VmRSS:\\s+(\\d+)", open("/proc/self/status").read())[1]) / 1024
-print(json.dumps([len(sys.modules), 1000 * time.process_time(), size]))
+SHOWS = """
+class Shown:
+    def _repr_html_(self): return "<p>x</p>" * 600
+    def __repr__(self): return "x" * 50
+async def shown():
+    await asyncio.create_task(asyncio.sleep(0))
+    return Shown()
 """
+"""A cell whose value has as much HTML and text as the trace of an event with one handler."""
 
 
 def parts() -> dict[str, Callable[[], object]]:
@@ -72,41 +69,62 @@ def cost(part: Callable[[], object]) -> float:
     return median(turn(part) - turn(lambda: None) for _ in range(TURNS))
 
 
-def starts() -> dict[str, dict[str, float]]:
-    """Return the modules, milliseconds (the least of the turns) and MiB of each step of a start; on Linux."""
-    found: dict[str, list[list[float]]] = {name: [] for name in STARTS}
+def shown() -> dict[str, float]:
+    """Return the milliseconds of a cell that awaits a task, and of one that shows a value too."""
+    with kernel() as (client, _):
+        run(client, FIRST)
+        run(client, SHOWS)
+        pairs = [(run(client, TASK)[1], run(client, "await shown()")[1]) for _ in range(CELLS)]
+    plain, rich = (median(one) for one in zip(*pairs, strict=True))
+    ratio = median(b / a for a, b in pairs)
+    return {"cell": round(plain, 3), "cell that shows": round(rich, 3), "times": round(ratio, 3)}
+
+
+class _Watched:
+    """A connection that notes how long a thread has the interpreter between two statements."""
+
+    def __init__(self, connection: sqlite3.Connection, held: list[float]) -> None:
+        self._connection, self._held = connection, held
+        self._since = time.thread_time()
+
+    def execute(self, *arguments: Any) -> Any:
+        self._held.append(time.thread_time() - self._since)
+        done = self._connection.execute(*arguments)
+        self._since = time.thread_time()
+        return done
+
+    def __enter__(self) -> None:
+        self._connection.__enter__()
+
+    def __exit__(self, *exc: Any) -> None:
+        self._held.append(time.thread_time() - self._since)
+        self._connection.__exit__(*exc)
+        self._since = time.thread_time()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._connection, name)
+
+
+def held() -> float:
+    """Return the longest microseconds for which the writer of a journal does not let the loop run."""
+    longest = []
     for _ in range(TURNS):
-        for name, code in STARTS.items():
-            run = [sys.executable, "-c", code + MEASURED]
-            done = subprocess.run(run, capture_output=True, text=True, check=True)
-            found[name].append(json.loads(done.stdout))
-    keys = ("modules", "ms", "MiB")
-    return {
-        name: {key: round(min(of), 1) for key, of in zip(keys, zip(*turns, strict=True), strict=True)}
-        for name, turns in found.items()
-    }
-
-
-LIBRARIES = {
-    "interpreter": "pass",
-    "httpx, websockets": "import httpx, websockets.asyncio.client",
-    "asyncio, msgspec, h11, websockets": "import asyncio, msgspec, h11, websockets.asyncio.client",
-}
-"""What a start imports: nothing, what any client needs, what a worker needs."""
-
-
-def start(code: str) -> float:
-    """Return the milliseconds of processor time of an interpreter, at its end, that runs `code`."""
-    code += "\nimport time; print(1_000 * time.process_time())"
-    command = [sys.executable, "-c", code]
-    return median(float(subprocess.check_output(command, text=True)) for _ in range(TURNS))
+        times: list[float] = []
+        with tempfile.TemporaryDirectory() as directory:
+            journal = Journal(Path(directory) / "journal.sqlite", "floors")
+            connection = journal._begin_run()
+            for number in range(BATCH_LIMIT):
+                payload = {"n": number, "text": "x" * 100}
+                journal.note_event(EventEnvelope(seq=number, kind="bench.event", payload=payload))
+            journal._connection = _Watched(connection, times)  # type: ignore[assignment]
+            journal._write_batch()
+            journal._close()
+        longest.append(max(times))
+    return median(longest) * 1e6
 
 
 def main() -> None:
-    """Print the parts, and the share of a bare task that is left with them; then the starts."""
-    if sys.argv[1:] == ["start"]:
-        print(json.dumps(starts()))
-        return
+    """Print the parts, and the share of a bare task that is left with them."""
     task = median(1e6 / asyncio.run(bare()) for _ in range(TURNS))
     found = {name: round(cost(part), 3) for name, part in parts().items()}
     print(
@@ -114,7 +132,8 @@ def main() -> None:
             {"bare task": round(task, 3), **found, "share": round(task / (task + sum(found.values())), 3)}
         )
     )
-    print(json.dumps({name: round(start(code), 1) for name, code in LIBRARIES.items()}))
+    print(json.dumps({"a journal keeps the interpreter, us": round(held())}))
+    print(json.dumps(shown()))
 
 
 if __name__ == "__main__":

@@ -177,6 +177,9 @@ FLOORS: dict[str, str] = {
         "25 us of a bare answer are uvicorn and the socket. Ours adds the checks of sizes and times, "
         "the token, the body, and the event itself, which is kept: 34 us."
     ),
+    "post-uvloop": (
+        "As on asyncio's loop, where uvicorn and the socket take less, and so does the bare thing."
+    ),
     "subscribers-1": (
         "An event costs 11 us before anybody gets it: it is checked, numbered and kept. A broadcast "
         "takes 6 us in all."
@@ -192,12 +195,12 @@ FLOORS: dict[str, str] = {
     "child-spawn-uv": ("As with `python`."),
     "serve": (
         "A bare server imports 330 modules in 93 ms; the libraries beside it, msgspec and PyYAML, take 12 ms "
-        "(`benchmarks/floors.py start`), which is 1.13 x. 308 modules of the runtime are read in 56 ms, 0.18 "
-        "ms each: 1.3 x would be 85 of them. What a start does not use is imported when it is used."
+        "(`benchmarks/floors_of_starts.py`), which is 1.13 x. 308 modules of the runtime are read in 56 ms, "
+        "0.18 ms each: 1.3 x would be 85 of them. What a start does not use is imported when it is used."
     ),
     "serve-memory": (
-        "The code of these modules: 9 MiB, 30 KiB each, and 2 MiB of libraries (`benchmarks/floors.py "
-        "start`). The state of a runtime is under 1 MiB."
+        "The code of these modules: 9 MiB, 30 KiB each, and 2 MiB of libraries (`benchmarks/"
+        "floors_of_starts.py`). The state of a runtime is under 1 MiB."
     ),
     "load": (
         "The same modules, those of the server among them, and 120 of the notebook: 420 of ours, and 130 of "
@@ -209,8 +212,9 @@ FLOORS: dict[str, str] = {
         "half of it."
     ),
     "fire": (
-        "The trace is collected, drawn and sent as HTML and as text, 0.5 ms; the magic parses its line "
-        "and waits until all that the event caused is over."
+        "A cell that awaits the same task and shows a value with as much HTML and text, and does nothing "
+        "else, takes 1.3 times as long (`benchmarks/floors.py`). The rest are 0.25 ms of Python, most of "
+        "it read once a cell, with cold caches: the line, the event and its run, the trace as HTML and text."
     ),
     "export": (
         "A plan parses with positions kept (1.5 x), asks `symtable` for scopes (0.7 x) and compiles "
@@ -218,8 +222,8 @@ FLOORS: dict[str, str] = {
         " x."
     ),
     "journal-lag": (
-        "The writer's thread holds the interpreter for up to 0.8 ms at a time while it makes rows, and "
-        "two cores share the rest. What is lost is nothing: 0 of 100,000 events."
+        "The writer's thread holds the interpreter for up to 0.4 ms at a time (`benchmarks/floors.py`), and "
+        "the events themselves the loop for 0.3 ms. What is lost is nothing: 0 of 100,000 events."
     ),
 }
 """Why a row may stay below its goal: what is measured to be left."""

@@ -268,7 +268,7 @@ class Trace:
             >>> [event.kind for event in trace.events()]
             ['demo.greeted']
         """
-        return [trace.event for trace in self._walk()]
+        return [trace.event for trace, _ in self._steps()]
 
     @property
     def is_under_way(self) -> bool:
@@ -296,26 +296,25 @@ class Trace:
 
         While something is queued or running, it is not ok yet.
         """
-        return not self.is_under_way and self._has_only_good_runs()
-
-    def _has_only_good_runs(self) -> bool:
-        return all(
-            trace.is_kept
-            and not trace.losses
-            and not trace.held
-            and not trace._history.runs_lost(trace._event.event_id).failed
-            and all(i.outcome == "ok" and not i.unhandled for i in trace.invocations)
-            for trace in self._walk()
-        )
+        return self.outcome == "ok"
 
     @property
     def outcome(self) -> Literal["ok", "not ok", "under way"]:
         """How it went: `ok`, `not ok` as soon as something failed, or `under way`."""
-        if self.errors or any(trace.losses or trace.held for trace in self._walk()):
-            return "not ok"
+        is_good = True
+        for trace, runs in self._steps():
+            if trace.losses or trace.held or any(True for run in runs for _ in run.errors()):
+                return "not ok"
+            ended_well = all(run.outcome == "ok" and not run.unhandled for run in runs)
+            is_good = (
+                is_good
+                and ended_well
+                and trace.is_kept
+                and not trace._history.runs_lost(trace._event.event_id).failed
+            )
         if self.is_under_way:
             return "under way"
-        return "ok" if self._has_only_good_runs() else "not ok"
+        return "ok" if is_good else "not ok"
 
     @property
     def errors(self) -> list[TracedError]:
@@ -323,7 +322,7 @@ class Trace:
 
         Each has `type`, `message`, `worker`, `handler` and `seq` (the number of its event).
         """
-        return [error for trace in self._walk() for run in trace.invocations for error in run.errors()]
+        return [error for run in self.iter_runs() for error in run.errors()]
 
     def runs(self) -> list[TracedInvocation]:
         """Return every run of the trace, those that the events below caused among them.
@@ -350,20 +349,22 @@ class Trace:
             >>> [run.label for run in trace.iter_runs()]
             []
         """
-        for trace in self._walk():
-            yield from trace.invocations
+        for _, runs in self._steps():
+            yield from runs
 
     @property
     def history(self) -> History:
         """The history that it is a view of."""
         return self._history
 
-    def _walk(self) -> Iterator[Trace]:
+    def _steps(self) -> Iterator[tuple[Trace, list[TracedInvocation]]]:
+        """Go through the events of the trace, depth first, each with its runs."""
         waiting = [self]  # not by recursion: a chain may be of any length
         while waiting:
             trace = waiting.pop()
-            yield trace
-            waiting += [below for run in trace.invocations for below in run.events][::-1]
+            runs = trace.invocations
+            yield trace, runs
+            waiting += [below for run in runs for below in run.events][::-1]
 
     def spans(self, limit: int = 2_000) -> list[Span]:
         """Return the tree as rows with times in milliseconds after its event.
@@ -415,7 +416,7 @@ class Trace:
             >>> trace.rows()[0].text
             'demo.greeted  #1'
         """
-        runs = [i for trace in islice(self._walk(), limit) for i in trace.invocations]
+        runs = [i for _, some in islice(self._steps(), limit) for i in some]
         start = min((i.started_at for i in runs), default=0.0)
         span = max((i.ended_at for i in runs), default=0.0) - start
         return list(islice(self._rows(0, start, span if len(runs) > 1 else 0.0), limit))

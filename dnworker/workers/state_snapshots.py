@@ -118,6 +118,8 @@ class Snapshots:
     def __init__(self, kept: int = KEPT, limit: int = LIMIT) -> None:
         self.kept, self.limit = kept, limit
         self._all: deque[Snapshot] = deque()
+        self._known: set[tuple[str, str]] = set()
+        """The events and workers that they are of."""
         self._used = 0
         self._told: set[tuple[str, str]] = set()
         """Which key of which worker was said not to be in snapshots."""
@@ -150,12 +152,13 @@ class Snapshots:
         """Let those of a worker go, by default all; returns how many that were."""
         before = len(self._all)
         self._all = deque(one for one in self._all if worker is not None and one.worker != worker)
+        self._known = {(one.event_id, one.worker) for one in self._all}
         self._used = _used(self._all) + _OVERHEAD * len(self._all)
         return before - len(self._all)
 
     def has(self, event_id: str, worker: str) -> bool:
         """Return whether there is one of this worker before this event."""
-        return any(one.event_id == event_id and one.worker == worker for one in reversed(self._all))
+        return (event_id, worker) in self._known
 
     def before(self, event_id: str) -> list[Snapshot]:
         """Return those before an event, one for each worker that handled it."""
@@ -226,9 +229,11 @@ class Snapshots:
 
     def _add(self, new: Snapshot, latest: Snapshot | None) -> None:
         self._all.append(new)
+        self._known.add((new.event_id, new.worker))
         self._used += _OVERHEAD if latest is not None and latest.data is new.data else _bytes_of(new)
         while len(self._all) > self.kept or self._used > self.limit:
             gone = self._all.popleft()
+            self._known.discard((gone.event_id, gone.worker))
             shared = any(one.data is gone.data for one in self._all)
             self._used -= _OVERHEAD if shared else _bytes_of(gone)
 
