@@ -52,6 +52,23 @@ async def test_what_waits_of_a_kind_that_is_named_no_more_is_told_and_comes_once
 
 
 @redelivers
+async def test_a_worker_that_names_no_kind_any_more_gets_nothing_and_keeps_what_waits(stage):
+    stage.broker.subscribe("demo:w", ["demo.go"]).close()
+    await stage.publish_all(2)
+    if stage.broker.capabilities.survives_kill:
+        await stage.kill()
+    told = listening(stage)
+    nothing = stage.broker.subscribe("demo:w", [])
+    assert await told() == [("demo:w", "demo.go", 2, True)]
+    await stage.publish("demo.go", {"n": 7})
+    assert nothing.take() is None
+    nothing.close()
+    consumer = stage.broker.subscribe("demo:w", ["demo.go"])
+    assert numbers(await handle_next(consumer, 2)) == [0, 1]
+    await is_idle(stage, consumer)
+
+
+@redelivers
 async def test_what_is_published_while_a_kind_is_not_named_does_not_come(stage):
     stage.broker.subscribe("demo:w", ["demo.go", "demo.old"]).close()
     await stage.publish("demo.old", {"n": 0})

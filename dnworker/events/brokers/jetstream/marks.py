@@ -190,7 +190,7 @@ class CursorKeeper:
             # All that was accepted by now may have been given, by a runtime that did not say farewell.
             self.cursor.taken_to = max(self.cursor.taken_to, info.last_seq)
             self.cursor.is_live = False
-        if wanted:
+        if wanted or self.cursor.consumer is not None:  # else it names its kinds later
             self.cursor.listen(wanted, info.last_seq)
         return revision
 
