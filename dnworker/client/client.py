@@ -74,7 +74,7 @@ class RuntimeClient:
 
     Every handler gets one. A script makes one over HTTP; `Runtime.client()` makes one for the same process. A
     request that the runtime refuses raises `httpx.HTTPStatusError`, whose text has the reason, and a runtime
-    that cannot be reached `RuntimeUnavailable`.
+    that cannot be reached `RuntimeUnavailable`. Any thread may use it, by an event loop of its own.
 
     Args:
         server_url: where the runtime is, such as `https://workers.example.com:8787`, or `unix:` and the
