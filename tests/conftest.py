@@ -20,6 +20,7 @@ from uv import find_uv_bin
 from scripts.website.surroundings import reproducible
 
 from .clauses import CLAUSES
+from .ports import free_port
 
 # No test asserts a time, and a machine that is busy is no failure. A change is judged by the same generated cases
 # each time; `make explore` looks for new ones, and what it finds becomes a test or an @example.
@@ -144,6 +145,12 @@ def home(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPat
     for name in ("DREADNODE_RUNTIME_URL", "DREADNODE_RUNTIME_TOKEN", "DREADNODE_RUNTIME_ID"):
         monkeypatch.delenv(name, raising=False)
     return directory
+
+
+@pytest.fixture
+def unused_tcp_port() -> int:
+    """In place of the one of pytest-asyncio, whose port the system may give to a connection meanwhile."""
+    return free_port()
 
 
 TESTS = Path(__file__).parent

@@ -33,6 +33,9 @@ READY_BUDGET = 120.0
 READY_POLL = 0.25
 """Seconds until a runtime must be ready, and between two looks at it."""
 
+CONNECT_BUDGET = 15.0
+"""Seconds until a connection to it must be there."""
+
 RECONNECT_FIRST = 0.25
 RECONNECT_LONGEST = 15.0
 """Seconds of the first and the longest wait before a stream is opened again."""
@@ -112,10 +115,12 @@ class HttpConnection:
         Raises:
             RuntimeUnavailable: it does not answer, refuses, failed to start, or took more than 120 s.
         """
-        timeout = 1.0 if is_near(self.server_url) else 15.0
-        deadline = asyncio.get_running_loop().time() + READY_BUDGET
+        timeout = 1.0 if is_near(self.server_url) else CONNECT_BUDGET
+        began = asyncio.get_running_loop().time()
+        deadline = began + READY_BUDGET
         while True:
-            answer = await self._looked("/api/ready", timeout)
+            is_late = asyncio.get_running_loop().time() - began >= CONNECT_BUDGET
+            answer = await self._looked("/api/ready", timeout, is_last=is_late)
             if answer is not None and await self._is_ready(answer, timeout):
                 return
             if asyncio.get_running_loop().time() > deadline:
@@ -124,18 +129,20 @@ class HttpConnection:
                 )
             await asyncio.sleep(READY_POLL)
 
-    async def _looked(self, path: str, timeout: float) -> Answer | None:
+    async def _looked(self, path: str, timeout: float, *, is_last: bool = True) -> Answer | None:
         """Return what is answered at an endpoint; None where that takes too long.
 
+        A busy machine may take seconds to connect to itself; where nobody listens, it refuses soon.
+
         Raises:
-            RuntimeUnavailable: nothing can be reached there.
+            RuntimeUnavailable: nothing can be reached there; with `is_last` also where only that took long.
         """
         try:
             return await self._sender.send(self._request("GET", path, timeout=timeout))
         except Exception as exc:
             import httpx  # not before something fails
 
-            if isinstance(exc, httpx.ReadTimeout):
+            if isinstance(exc, httpx.ReadTimeout) or (isinstance(exc, httpx.ConnectTimeout) and not is_last):
                 return None
             if isinstance(exc, httpx.TransportError):
                 raise unreachable(self.server_url, exc) from exc

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import errno
 import ssl
 from collections.abc import Iterator
@@ -35,7 +36,9 @@ def unreachable(url: str, exc: BaseException, what: str = "no runtime answers") 
             failure = RuntimeUnavailable(text, code=code)
             failure.is_final = is_final
             return failure
-    said = next(filter(None, map(_text, _chain(exc))), type(exc).__name__)
+    is_late = any(isinstance(one, TimeoutError) for one in _chain(exc))
+    otherwise = "it took too long to connect" if is_late else type(exc).__name__
+    said = next(filter(None, map(_text, _chain(exc))), otherwise)
     if url.startswith("https:") and any(isinstance(one, _CUT) for one in _chain(exc)):
         return RuntimeUnavailable(
             f"{what} at {url}, which ended the connection ({said}); where it wants certificates of clients, "
@@ -46,7 +49,9 @@ def unreachable(url: str, exc: BaseException, what: str = "no runtime answers") 
 
 
 def _text(exc: BaseException) -> str:
-    """Return what an exception says; of the system's without its number."""
+    """Return what an exception says; of the system's without its number, of a time limit's nothing."""
+    if isinstance(exc, asyncio.CancelledError):
+        return ""  # it names an object of the library that set the limit
     return (exc.strerror if isinstance(exc, OSError) else None) or str(exc)
 
 

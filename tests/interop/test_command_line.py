@@ -26,9 +26,10 @@ from dnworker import EventEnvelope, RuntimeClient
 from dnworker.testing import ModelServer
 
 from ..kernel.session import KernelSession
+from ..ports import free_port
 from .command_line import run_print, terminal
 from .environment import LIMIT, reference_python
-from .test_matrix import TOKEN, Servers, answer, free_port, stop_if_running
+from .test_matrix import TOKEN, Servers, answer, stop_if_running
 
 pytestmark = [pytest.mark.interop, pytest.mark.timeout(600)]
 

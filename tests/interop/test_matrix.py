@@ -14,6 +14,7 @@ import pytest
 
 from dnworker.testing import Calls, ModelServer, Refuses, Says, Waits
 
+from ..ports import free_port
 from .environment import LIMIT, reference_python
 from .known import DIFFERENCES
 
@@ -190,14 +191,6 @@ def matrix(tmp_path_factory):
 async def stop_if_running(servers, name):
     if name in servers.processes:
         await servers.stop(name)
-
-
-def free_port() -> int:
-    import socket
-
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
 
 
 VOLATILE = {

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import ast
+import socket
 from collections.abc import Iterator
+from contextlib import ExitStack, suppress
 from pathlib import Path
 
 import pytest
+
+from ..ports import FIRST, OF_A_PROCESS, PROCESSES, free_port
 
 BROWSER = Path(__file__).parents[1] / "browser"
 READS = {
@@ -60,3 +64,17 @@ def test_no_assert_reads_a_locator_without_a_wait(file):
 )
 def test_what_is_read_at_once_is_found(line, found):
     assert [*read_at_once(line)] == found
+
+
+def test_a_port_for_a_server_is_none_that_the_system_gives_to_whoever_connects():
+    ports = [free_port() for _ in range(50)]
+    assert len({*ports}) == 50
+    assert all(FIRST <= port < FIRST + PROCESSES * OF_A_PROCESS < 32_768 for port in ports)
+
+
+def test_a_port_that_somebody_listens_on_is_left_out(unused_tcp_port):
+    with ExitStack() as stack:
+        for port in range(unused_tcp_port + 1, unused_tcp_port + 5):
+            with suppress(OSError):  # another one's
+                stack.enter_context(socket.create_server(("127.0.0.1", port)))
+        assert free_port() not in range(unused_tcp_port + 1, unused_tcp_port + 5)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import socket
 
 import pytest
 
@@ -13,6 +12,7 @@ from dnworker.core.errors import DnworkerError, RuntimeUnavailable, UsageError, 
 from dnworker.core.models import RuntimeInfo
 from dnworker.server import runtime as served
 
+from ...ports import free_port
 from .rig import TOKEN, attached
 
 
@@ -28,12 +28,6 @@ async def refusal(here, url, **how) -> str:
     text = with_code(caught.value)
     assert "\n" not in text
     return text
-
-
-def free_port() -> int:
-    with socket.socket() as one:
-        one.bind(("127.0.0.1", 0))
-        return one.getsockname()[1]
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import re
-import socket
 from contextlib import asynccontextmanager, redirect_stdout, suppress
 
 import pytest
@@ -17,6 +16,7 @@ from dnworker.client.client import RuntimeClient
 from dnworker.core.errors import UsageError
 from dnworker.events.brokers.sqlite.broker import SqliteBroker
 
+from ...ports import free_port
 from .terminals import SGR, terminal
 
 pytestmark = pytest.mark.timeout(60)
@@ -37,11 +37,6 @@ def quick(monkeypatch, tmp_path):
     monkeypatch.setattr(tail, "AGAIN", 0.01)
     for name in ("NO_COLOR", "FORCE_COLOR"):
         monkeypatch.delenv(name, raising=False)
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        return server.getsockname()[1]
 
 
 class Wire:

@@ -51,6 +51,33 @@ async def test_start_follows_the_contracts_readiness_rules(answers, ok, monkeypa
     assert client.is_started is ok
 
 
+def late(request: httpx.Request) -> httpx.Response:
+    """Fail as `httpx` does where a connection takes longer than its limit."""
+    try:
+        try:
+            raise asyncio.CancelledError("Cancelled via cancel scope 7fb96b430ea0; reason: deadline exceeded")
+        except asyncio.CancelledError as exc:
+            raise TimeoutError from exc
+    except TimeoutError as exc:
+        raise httpx.ConnectTimeout("", request=request) from exc
+
+
+async def test_a_machine_that_is_too_busy_to_connect_to_itself_is_asked_again(monkeypatch):
+    monkeypatch.setattr("dnworker.client.http.READY_POLL", 0)
+    answers = iter([late, late, lambda _: httpx.Response(200, json={})])
+    transport = httpx.MockTransport(lambda request: next(answers)(request))
+    await RuntimeClient("http://127.0.0.1:1", transport=transport).start()
+    assert [*answers] == []
+
+
+async def test_a_connection_that_is_never_there_is_an_error_without_words_of_a_library(monkeypatch):
+    monkeypatch.setattr("dnworker.client.http.CONNECT_BUDGET", 0)
+    client = RuntimeClient("http://127.0.0.1:1", transport=httpx.MockTransport(late))
+    with pytest.raises(RuntimeUnavailable) as failed:
+        await client.start()
+    assert str(failed.value) == "no runtime answers at http://127.0.0.1:1: it took too long to connect"
+
+
 @asynccontextmanager
 async def closing(after: float):
     """A server that closes a connection which is idle for longer, just as the next request comes; gives its URL."""

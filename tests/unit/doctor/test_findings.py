@@ -17,11 +17,11 @@ def test_a_check_that_hangs_is_said_and_the_others_are_there():
         yield ok("slow", "done")
 
     try:
-        found = examine({"slow": slow, "fast": lambda: [ok("fast", "done")]}, within=0.05)
+        found = examine({"slow": slow, "fast": lambda: [ok("fast", "done")]}, within=1)
     finally:
         hangs.set()
     assert [(one.subject, one.mark) for one in found] == [("slow", "warning"), ("fast", "ok")]
-    assert "no answer within 0.05 s" in found[0].text
+    assert "no answer within 1 s" in found[0].text
 
 
 def test_a_check_that_fails_is_said_with_what_it_raised():

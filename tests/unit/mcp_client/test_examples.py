@@ -13,7 +13,7 @@ import pytest
 from dnworker.mcp_client.tools import MCPToolError
 from dnworker.testing import Calls, ModelServer, Says
 
-from .test_http import free_port
+from ...ports import free_port
 
 pytestmark = pytest.mark.timeout(90)
 

@@ -21,6 +21,7 @@ import pytest
 
 from dnworker.mcp_client.tools import MCPServerError, MCPToolError
 
+from ...ports import free_port
 from .servers import SERVERS
 
 pytestmark = pytest.mark.timeout(90)
@@ -142,11 +143,6 @@ async def library(transport, port):
     finally:
         process.kill()
         await process.wait()
-
-
-def free_port():
-    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as free:
-        return free.server_port
 
 
 async def test_a_server_of_the_library_over_http_is_called_also_after_it_was_started_anew(connected):

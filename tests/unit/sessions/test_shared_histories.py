@@ -124,7 +124,7 @@ class History:
         assert len(await one.client().fetch_session_messages(session_id)) == 2 * len(completed)
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(steps)
 def test_every_accepted_turn_has_one_end_whatever_happens_to_the_nodes(given_steps):
     keeper.RETRY_SECONDS = 0.005
