@@ -82,15 +82,15 @@ class Interrupts:
         if (invocation := current_invocation.get()) is not None:
             # In a task that the handler started. A KeyboardInterrupt would pass through it into the loop.
             raise HandlerInterrupted(f"{invocation.label} was interrupted")
-        if self._is_cell(frame):
-            raise KeyboardInterrupt
         return False
 
-    def _is_cell(self, frame: FrameType | None) -> bool:
+    def is_in_cell(self, frame: FrameType | None) -> bool:
         """Return whether code of a cell is on the stack: what blocks there does not notice a cancellation.
 
         A kernel only cancels a cell that awaits, as a `%%worker` cell does whose worker is started in it.
         """
+        if self._watch.blocked_for < SHORTEST:
+            return False
         while frame is not None:
             if frame.f_globals is self._names and frame.f_code.co_name.startswith(("<module>", "<cell line")):
                 return True
@@ -126,8 +126,14 @@ class _Meaning:
             raise KeyboardInterrupt
         if self._interrupts.stop_handler(frame):
             return
+        if self._only_cancels() and self._interrupts.is_in_cell(frame):
+            raise KeyboardInterrupt
         self._interrupts.came = True
         if callable(self.before):
             self.before(number, frame)
         elif self.before == signal.SIG_DFL:
             signal.default_int_handler(number, frame)
+
+    def _only_cancels(self) -> bool:
+        """Return whether this is the handler by which ipykernel cancels a cell that awaits."""
+        return "_cancel_on_sigint" in getattr(self.before, "__qualname__", "")
