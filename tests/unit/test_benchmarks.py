@@ -46,6 +46,8 @@ ROWS = {
     "fire": ("`%fire`, trivial handler", "awaits one task", "at most 1.3"),
     "cell-again": ("`%%worker` cell run again, 5 handlers", "without the magic", "+ 3 ms"),
     "export": ("300 cells, 20 workers", "`ast.parse`", "at most 5"),
+    "export-again": ("nothing changed", "`ast.parse`", "at most 5"),
+    "export-changed": ("a change of one cell", "`ast.parse`", "at most 5"),
     "trace": ("10,000 descendants", "", "at most 0.3 s"),
     "journal": ("journal", "executemany", "at least 0.50"),
     "journal-lag": ("loop lag", "", "at most 2 ms"),

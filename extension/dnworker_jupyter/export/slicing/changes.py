@@ -123,9 +123,10 @@ class Changes:
 
     def _add_aliased(self, found: Changed, statement: Statement, position: int) -> None:
         """Note what is changed of modules under other names, `env = os.environ`, or those of a loop."""
-        loops = [n for n in find(statement.node, ast.For) if isinstance(n.iter, ast.Tuple | ast.List)]
+        names = [n for n, s in found.items() if s is Strength.SURE and not n.startswith(MODULE)]
+        loops = find(statement.node, ast.For) if names else []
         items = [(dotted(loop.target)[0], item) for loop in loops for item in getattr(loop.iter, "elts", ())]
-        for name in [n for n, s in found.items() if s is Strength.SURE and not n.startswith(MODULE)]:
+        for name in names:
             of_loops = [self._history.imported_by(item, position) for root, item in items if root == name]
             for imported in filter(None, [self._history.alias_of(name, position), *of_loops]):
                 _add(found, MODULE + imported, Strength.SURE)

@@ -25,6 +25,9 @@ VALUES_SEEN = 100
 Definition = ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef
 
 
+_PARTS = ast.Name | ast.Attribute | ast.Subscript
+
+
 class History:
     """Statements in the order in which they ran.
 
@@ -50,6 +53,14 @@ class History:
             _note_setters(setters, statement)
         self._latest: dict[Version, int | None] = {}
         self._resolved: dict[Version, tuple[int, ...]] = {}
+        self._second_names = {
+            name
+            for statement in self.statements
+            if isinstance(statement.node, ast.Assign | ast.AnnAssign)
+            and isinstance(statement.node.value, _PARTS)
+            for name in statement.binds
+        }
+        """Those that are bound to what another name has, or to a part of it."""
         self.unbinding = [(n, s) for n, s in enumerate(self.statements) if s.unbinds]
         """The statements that take names away, by their positions."""
         self.methods = _methods(self.statements)
@@ -121,6 +132,8 @@ class History:
 
     def alias_of(self, name: str, position: int) -> str | None:
         """Return the dotted name of the imported thing that a name stands for: `env = os.environ`."""
+        if name not in self._second_names:
+            return None
         found = (self.imported_by(value, position) for value in self.values(name, position))
         return next(filter(None, found), None)
 
@@ -135,8 +148,8 @@ class History:
 
     def roots(self, name: str, position: int) -> Iterator[tuple[str | None, tuple[str, ...]]]:
         """Go through what a name may be a part of, as `dotted` says it: `kept` of `kept = worker.state`."""
-        for value in self.values(name, position):
-            if isinstance(value, ast.Name | ast.Attribute | ast.Subscript):
+        for value in self.values(name, position) if name in self._second_names else ():
+            if isinstance(value, _PARTS):
                 yield dotted(value)
 
     def made_by(self, node: ast.expr, position: int) -> str | None:
