@@ -16,7 +16,8 @@ from statistics import median
 import msgspec
 from bench_bus import bare
 
-from dnworker.core.envelope import EventEnvelope, new_id
+from dnworker.core.envelope import EventEnvelope
+from dnworker.core.ids import new_id
 from dnworker.core.invocation import Invocation
 
 TURNS, COUNT = 7, 50_000
