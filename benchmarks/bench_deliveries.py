@@ -35,8 +35,14 @@ from common import (
 )
 
 ROWS = (
-    *("subscribers-1", "subscribers-10", "subscribers-100", "subscribers-1000"),
-    *("single-1", "single-10", "single-100", "single-1000"),
+    "subscribers-1",
+    "subscribers-10",
+    "subscribers-100",
+    "subscribers-1000",
+    "single-1",
+    "single-10",
+    "single-100",
+    "single-1000",
 )
 
 A_TURN = {"subscribers": 16, "single": 1}

@@ -23,7 +23,8 @@ import msgspec
 from bench_bus import bare
 from bench_notebook import FIRST, TASK, kernel, run
 
-from dnworker.core.envelope import EventEnvelope, new_id
+from dnworker.core.envelope import EventEnvelope
+from dnworker.core.ids import new_id
 from dnworker.core.invocation import Invocation
 from dnworker.events.journal_writer import BATCH_LIMIT, Journal
 

@@ -12,9 +12,10 @@ import msgspec
 
 from dnworker.attach.handshake import read_json
 from dnworker.client.http import HttpConnection
-from dnworker.core.envelope import EventEnvelope, decode, new_id
+from dnworker.core.envelope import EventEnvelope, decode
 from dnworker.core.errors import RuntimeUnavailable
 from dnworker.core.hops import checked_via
+from dnworker.core.ids import new_id
 
 PAGE = 1_000
 """Events of one page."""

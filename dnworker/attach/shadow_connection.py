@@ -13,7 +13,8 @@ from urllib.parse import unquote
 import msgspec
 
 from dnworker.client.connection import Connection, checked, encode_fields
-from dnworker.core.envelope import EventEnvelope, check_publishable, new_id, snapshot
+from dnworker.core.envelope import EventEnvelope, check_publishable, snapshot
+from dnworker.core.ids import new_id
 from dnworker.core.invocation import Invocation, current_invocation
 from dnworker.core.models import SessionInfo, iso
 from dnworker.core.samples import sample

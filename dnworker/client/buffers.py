@@ -13,8 +13,9 @@ import msgspec
 
 from dnworker.client.http import HttpConnection
 from dnworker.client.unreachable import unreachable
-from dnworker.core.envelope import SCHEMA_VERSION, EventEnvelope, decode_stored, new_id
+from dnworker.core.envelope import SCHEMA_VERSION, EventEnvelope, decode_stored
 from dnworker.core.errors import Invalid, RuntimeUnavailable
+from dnworker.core.ids import new_id
 
 log = logging.getLogger("dnworker.client")
 

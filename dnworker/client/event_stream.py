@@ -6,7 +6,8 @@ import os
 from collections.abc import Collection
 from urllib.parse import urlencode
 
-from dnworker.core.envelope import RESUMED, EventEnvelope, decode, decode_fed, new_id
+from dnworker.core.envelope import RESUMED, EventEnvelope, decode, decode_fed
+from dnworker.core.ids import new_id
 from dnworker.core.invocation import feeds_handlers
 
 FOR, HANDLERS = "for", "handlers"

@@ -6,8 +6,8 @@ import contextvars
 import logging
 from typing import TYPE_CHECKING
 
-from dnworker.core.envelope import new_id
 from dnworker.core.errors import UsageError
+from dnworker.core.ids import new_id
 from dnworker.core.keys import check_key
 
 if TYPE_CHECKING:

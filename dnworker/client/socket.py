@@ -12,8 +12,9 @@ import msgspec
 
 from dnworker.client.connection import encode_fields
 from dnworker.client.unreachable import unreachable
-from dnworker.core.envelope import EventEnvelope, decode, new_id
+from dnworker.core.envelope import EventEnvelope, decode
 from dnworker.core.errors import CommandError, RuntimeUnavailable, TurnFailedError
+from dnworker.core.ids import new_id
 from dnworker.core.invocation import current_invocation
 
 log = logging.getLogger("dnworker.client")

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import json
 import json.encoder
-import os
 from collections.abc import Callable
 from datetime import UTC, datetime
 from types import GenericAlias
@@ -20,6 +19,7 @@ from msgspec import Raw
 from msgspec.structs import replace
 
 from dnworker.core.errors import Invalid, KindTooLong, ReservedKind, TooLarge
+from dnworker.core.ids import new_id
 from dnworker.core.not_json import way_to_json, why_not_json
 from dnworker.core.text import is_valid_text, kind_of, shorten
 
@@ -38,25 +38,6 @@ SUBSCRIBER_DROPPED = "transport.subscriber_dropped"
 KINDS_REMEMBERED = 10_000
 """Kinds for which a check or a list of subscribers is cached."""
 _publishable: set[str] = set()
-
-IDS_AT_ONCE = 256
-_ids: list[str] = []
-os.register_at_fork(after_in_child=_ids.clear)  # or two processes would give out the same
-
-
-def new_id() -> str:
-    """Return a fresh 32-digit hexadecimal id; every event has one, so that many are made at once."""
-    try:
-        return _ids.pop()
-    except IndexError:  # not `if`: another thread may take the last one
-        digits = os.urandom(16 * IDS_AT_ONCE).hex()
-        made, *others = [digits[at : at + 32] for at in range(0, len(digits), 32)]
-        _ids.extend(others)
-        return made
-
-
-TEXT_CUT = 100_000
-"""Characters of each text that are kept of an event too large for a subscriber."""
 
 
 if TYPE_CHECKING:
@@ -472,22 +453,3 @@ def _make_to_json() -> Callable[[object], str]:
 
 _to_json = _make_to_json()
 _from_json = msgspec.json.Decoder().decode
-
-
-def truncate(payload: dict[str, Any], reason: str) -> dict[str, Any]:
-    """Return a payload that fits: long texts cut, and the marker of contract 7 beside them."""
-
-    def cut(value: Any, room: int) -> Any:
-        if isinstance(value, str):
-            return value[:room]
-        if isinstance(value, dict | list) and len(value) > room // 50:
-            return None  # too many to keep any
-        if isinstance(value, dict):
-            return {key[:room]: cut(item, room // len(value)) for key, item in value.items()}
-        if isinstance(value, list):
-            return [cut(item, room // len(value)) for item in value]
-        return value
-
-    marker = {"dreadnode_truncated": True, "reason": reason, "cap_bytes": MAX_PAYLOAD_BYTES}
-    kept: dict[str, Any] = cut(payload, TEXT_CUT)
-    return kept | marker

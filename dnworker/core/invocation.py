@@ -19,9 +19,10 @@ from weakref import ref
 import msgspec
 from msgspec.structs import replace
 
-from dnworker.core.envelope import EventEnvelope, new_id
+from dnworker.core.envelope import EventEnvelope
 from dnworker.core.handler_error import HandlerError, bytes_of_error
 from dnworker.core.handlers import HandlerKey
+from dnworker.core.ids import new_id
 
 if TYPE_CHECKING:
     from dnworker.core.logs import LogLine

@@ -10,7 +10,8 @@ from typing import NamedTuple, Protocol
 import msgspec
 
 from dnworker.core.clock import Clock
-from dnworker.core.envelope import EventEnvelope, new_id
+from dnworker.core.envelope import EventEnvelope
+from dnworker.core.ids import new_id
 from dnworker.core.keys import check_key
 from dnworker.engine.recent_keys import RecentKeys
 from dnworker.events.bus import EventBus

@@ -11,15 +11,9 @@ from typing import Any, Protocol
 from msgspec.structs import replace
 
 from dnworker.core.clock import Clock, RealClock
-from dnworker.core.envelope import (
-    ENVELOPE_BYTES,
-    EventEnvelope,
-    new_id,
-    number,
-    pack,
-    pack_read,
-)
+from dnworker.core.envelope import ENVELOPE_BYTES, EventEnvelope, number, pack, pack_read
 from dnworker.core.errors import Conflict, Gone
+from dnworker.core.ids import new_id
 from dnworker.core.invocation import current_invocation, published_elsewhere, published_via, published_with
 from dnworker.core.limits import Limits
 from dnworker.core.listeners import Listeners
@@ -96,6 +90,7 @@ class EventBus:
         """Have another broker keep the events, before `open`."""
         self.broker = broker
         self._is_numbered = broker.capabilities.numbers_events
+        self._step = 0 if self._is_numbered else 1  # by which each publish counts
         self._is_kept = broker.capabilities.survives_kill
         broker.attach(self, self._clock)
 
@@ -146,8 +141,7 @@ class EventBus:
     ) -> EventEnvelope:
         """Give the event its `seq` and deliver it to every subscriber that wants it, once it is accepted.
 
-        The broker in memory has accepted it when this returns; `accepted` waits for any. Where the broker
-        numbers events, `seq` is 0 until then.
+        In memory it is accepted when this returns. Else `accepted` waits for that; `seq` may be 0 before.
 
         Args:
             kind, payload: the event's name, and a JSON object; a copy of it is delivered.
@@ -163,10 +157,9 @@ class EventBus:
         packed, size = pack(payload) if size is None else pack_read(payload, size)
         if session_id is not None:
             self.scopes.buffer(session_id)
-        if not self._is_numbered:
-            self._seq += 1
+        self._seq += self._step
         envelope: EventEnvelope = EventEnvelope(
-            seq=0 if self._is_numbered else self._seq,  # the broker gives it later, where it numbers
+            seq=self._seq if self._step else 0,
             kind=kind,
             payload=packed,  # type: ignore[arg-type]  # parsed when it is read: see core/envelope.py
             session_id=session_id,

@@ -136,9 +136,8 @@ class History(EventNotes):
         drop_payload(kept)
 
     def _drop_event(self) -> None:
-        kept = self._order.popleft()
-        oldest = kept.event_id
-        del self._events[oldest]
+        oldest = self._order.popleft().event_id
+        kept = self._events.pop(oldest)
         if self._with_payload and self._with_payload[0] is kept:
             self._drop_payload()  # whose handler published it has the rest still
         self._event_bytes -= bytes_without_payload(kept)
@@ -151,11 +150,10 @@ class History(EventNotes):
 
     def _forget_runs(self, event_id: str) -> None:
         """Forget which invocations an event that is not kept has caused, once none of them is running."""
-        if (caused := self._by_event.pop(event_id, None)) is not None:
-            for one in caused:
-                if one.outcome == "running":
-                    self._by_event[event_id] = caused
-                    return
+        for one in self._by_event.get(event_id, ()):
+            if one.outcome == "running":
+                return
+        self._by_event.pop(event_id, None)
 
     def _drop_invocation(self) -> None:
         """Drop the invocation that ended first; one that was opened again since is not dropped."""

@@ -13,7 +13,7 @@ from msgspec import Meta
 from starlette.routing import WebSocketRoute
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
-from dnworker.core.envelope import SCHEMA_VERSION, EventEnvelope, encode, new_id
+from dnworker.core.envelope import SCHEMA_VERSION, EventEnvelope, encode
 from dnworker.core.errors import (
     ApiError,
     CommandError,
@@ -21,6 +21,7 @@ from dnworker.core.errors import (
     SubscriberTooSlow,
     TurnFailedError,
 )
+from dnworker.core.ids import new_id
 from dnworker.core.invocation import Invocation, current_invocation
 from dnworker.events.brokers.subscription import Subscription
 from dnworker.events.bus import SUBSCRIBER_LIMIT

@@ -15,8 +15,9 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from dnworker.core.envelope import ENVELOPE_BYTES, EventEnvelope, decode, encode, new_id, pack
+from dnworker.core.envelope import ENVELOPE_BYTES, EventEnvelope, decode, encode, pack
 from dnworker.core.errors import Gone, Invalid
+from dnworker.core.ids import new_id
 from dnworker.events.brokers.messages import subject_token
 
 if TYPE_CHECKING:

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from dnworker.core.envelope import EventEnvelope, own, truncate
+from dnworker.core.cut_payloads import truncate
+from dnworker.core.envelope import EventEnvelope, own
 from dnworker.core.errors import Gone, Invalid, NotStored
 from dnworker.core.listeners import Listeners
 from dnworker.sessions import parts

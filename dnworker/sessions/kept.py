@@ -10,7 +10,7 @@ from typing import Any
 
 import msgspec
 
-from dnworker.core.envelope import new_id
+from dnworker.core.ids import new_id
 from dnworker.sessions.policies import INTERACTIVE, Policy
 from dnworker.sessions.session import Message, Session
 from dnworker.sessions.turn import Turn, TurnRequest

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 
 import msgspec
 
-from dnworker.core.envelope import new_id
+from dnworker.core.ids import new_id
 
 Decision = Literal["allow", "allow_session", "deny"]
 

@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import msgspec
 
-from dnworker.core.envelope import EventEnvelope, new_id
+from dnworker.core.envelope import EventEnvelope
 from dnworker.core.errors import NotFound, Unavailable
+from dnworker.core.ids import new_id
 from dnworker.sessions import parts
 from dnworker.sessions.kept import (
     DELETED,

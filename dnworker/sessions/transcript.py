@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from dnworker.core.envelope import new_id
+from dnworker.core.ids import new_id
 from dnworker.core.masking import mask
 from dnworker.core.text import valid_text
 

@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING, Any, Never
 
 import msgspec
 
-from dnworker.core.envelope import new_id, snapshot
+from dnworker.core.envelope import snapshot
 from dnworker.core.errors import Invalid
 from dnworker.core.handler_error import message_of, type_name
+from dnworker.core.ids import new_id
 from dnworker.core.text import valid_text
 from dnworker.core.tool_files import ToolText, files_of
 from dnworker.sessions.checks import check_names

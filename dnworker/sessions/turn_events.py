@@ -8,7 +8,8 @@ from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from dnworker.core.envelope import EventEnvelope, truncate
+from dnworker.core.cut_payloads import truncate
+from dnworker.core.envelope import EventEnvelope
 from dnworker.core.errors import Gone, NotStored, TooLarge
 from dnworker.sessions.deltas import Deltas
 from dnworker.sessions.restoring import interrupted

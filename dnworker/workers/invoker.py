@@ -167,9 +167,7 @@ class Invoker:
         cancelled = True
         try:
             run = self._around.wrapped(invocation, handler)
-            if title is None or not getattr(
-                self.client, "groups_sessions", True
-            ):  # never, within this process
+            if title is None or not getattr(self.client, "groups_sessions", True):
                 returned = await run(*args)
             else:
                 about: Any = {"kind": "worker_run", "worker": self.name, "metadata": {"worker": self.label}}

@@ -6,7 +6,8 @@ import asyncio
 
 import pytest
 
-from dnworker.core.envelope import MAX_PAYLOAD_BYTES, new_id
+from dnworker.core.envelope import MAX_PAYLOAD_BYTES
+from dnworker.core.ids import new_id
 from dnworker.core.invocation import published_via
 from dnworker.events.causes import published_by
 

@@ -21,12 +21,12 @@ from dnworker.core.envelope import (
     drop_payload,
     encode,
     has_payload,
-    new_id,
     own,
     pack,
     snapshot,
 )
 from dnworker.core.errors import Invalid, KindTooLong, ReservedKind, TooLarge
+from dnworker.core.ids import new_id
 from dnworker.testing import make_envelope
 
 JSON = st.recursive(

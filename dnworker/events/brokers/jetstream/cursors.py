@@ -10,8 +10,8 @@ from operator import itemgetter
 
 import msgspec
 
-from dnworker.core.envelope import new_id
 from dnworker.core.errors import BrokerError, NotStored
+from dnworker.core.ids import new_id
 from dnworker.events.brokers.jetstream.connecting import Connected
 from dnworker.events.brokers.jetstream.mirror import CURSORS, PARTS, is_removal
 from dnworker.events.brokers.jetstream.values import Bucket

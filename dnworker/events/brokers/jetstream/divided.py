@@ -8,8 +8,8 @@ from collections.abc import AsyncIterator, Callable, Sequence
 import msgspec
 
 from dnworker.core.clock import Clock
-from dnworker.core.envelope import new_id
 from dnworker.core.errors import BrokerError, Conflict, NotStored
+from dnworker.core.ids import new_id
 from dnworker.core.members import ALONE, Partition, Share, family_of, index_of, member_name
 from dnworker.events.brokers.base import Entry
 from dnworker.events.brokers.jetstream.connecting import Connected

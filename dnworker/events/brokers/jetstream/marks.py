@@ -8,8 +8,8 @@ from collections.abc import Callable
 from typing import NoReturn, Protocol
 
 from dnworker.core.clock import Clock
-from dnworker.core.envelope import new_id
 from dnworker.core.errors import BrokerError, NotStored
+from dnworker.core.ids import new_id
 from dnworker.events.brokers.jetstream.api import Away
 from dnworker.events.brokers.jetstream.connecting import Connected
 from dnworker.events.brokers.jetstream.consumer import SharedConsumer

@@ -13,8 +13,9 @@ import nats.errors
 from msgspec.structs import replace
 from nats.aio.msg import Msg
 
-from dnworker.core.envelope import EventEnvelope, new_id
+from dnworker.core.envelope import EventEnvelope
 from dnworker.core.errors import BrokerError, NotStored, TooLarge
+from dnworker.core.ids import new_id
 from dnworker.core.task_ends import end_tasks
 from dnworker.events.brokers.base import Accepted
 from dnworker.events.brokers.jetstream.api import (

@@ -19,8 +19,8 @@ import nats.errors
 from nats.aio.client import Client
 from nats.aio.msg import Msg
 
-from dnworker.core.envelope import new_id
 from dnworker.core.errors import BrokerError
+from dnworker.core.ids import new_id
 from dnworker.core.task_ends import end_tasks
 from dnworker.events.brokers.jetstream.api import Api, Away, nanoseconds, why
 

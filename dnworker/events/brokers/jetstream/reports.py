@@ -6,8 +6,8 @@ import logging
 from collections.abc import Callable
 from typing import Any
 
-from dnworker.core.envelope import new_id
 from dnworker.core.errors import BrokerError, NotStored
+from dnworker.core.ids import new_id
 from dnworker.events.brokers.jetstream.api import Away, nanoseconds
 from dnworker.events.brokers.jetstream.connecting import Connected, ensure
 from dnworker.events.brokers.jetstream.pulling import Raw, StreamReader, after

@@ -11,8 +11,8 @@ import msgspec
 from msgspec.structs import replace
 
 from dnworker.core.clock import Clock
-from dnworker.core.envelope import new_id
 from dnworker.core.errors import BrokerError, Conflict, NotFound, NotStored
+from dnworker.core.ids import new_id
 from dnworker.core.listeners import Listeners
 from dnworker.core.members import Share, family_of
 from dnworker.events.brokers.base import BacklogWatcher, CursorInfo, Outlet
