@@ -67,6 +67,7 @@ class Leaving:
                 await asyncio.sleep(RETRY_SECONDS)
         except NotStored:  # another runtime has the worker, and tells
             log.debug("%s: another consumer tells what it has left", self._cursor.worker)
+            return
         finally:
             self._task = None
         if self._cursor.returned or any(one.count < 0 for one in self._cursor.former.kinds.values()):
