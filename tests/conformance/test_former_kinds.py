@@ -174,6 +174,25 @@ async def test_nothing_is_told_of_a_kind_of_which_nothing_waits_or_whose_stream_
 
 
 @redelivers
+async def test_an_event_that_the_worker_has_when_its_kind_goes_is_told_only_once_it_is_given_back(stage, told):
+    consumer = stage.broker.subscribe("demo:w", ["demo.go", "demo.old", "demo.other"])
+    await stage.publish_all(2, "demo.old")
+    ended, given_back = await next_of(consumer, 2)
+    await stage.publish("demo.other", {"n": 2})
+    await queued_in(consumer, 1)
+    for event in (ended, given_back):
+        consumer.note_begin(event.event_id, "on_old")
+        consumer.handed_out(event.event_id)
+    consumer.retarget(["demo.go"])
+    assert await told() == [("demo:w", "demo.other", 1, True)]
+    consumer.note_end(ended.event_id, Outcome("on_old"))
+    consumer.release(given_back.event_id)
+    consumer.note_end(given_back.event_id, Outcome("on_old", "ValueError: no"))
+    assert (await told(2))[1:] == [("demo:w", "demo.old", 1, True)]
+    await is_idle(stage, consumer)
+
+
+@redelivers
 async def test_a_kind_that_goes_and_comes_many_times_loses_nothing_that_was_accepted_for_it(stage):
     stage.broker.subscribe("demo:w", ["demo.go"]).close()
     for n in range(6):

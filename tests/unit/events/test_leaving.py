@@ -19,7 +19,7 @@ async def test_a_consumer_whose_worker_is_another_runtimes_tells_nothing_and_ask
         asked += 1
         raise NotStored("another node has it")
 
-    leaving = Leaving(None, cursor, get_ready)
+    leaving = Leaving(None, cursor, (), get_ready)
     leaving.look()
     for _ in range(10):
         await asyncio.sleep(0)

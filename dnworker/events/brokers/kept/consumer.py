@@ -76,7 +76,7 @@ class KeptConsumer(QueuedEvents):
         self._due: deque[int] = deque()
         self._held: set[int] = set()
         self._filling: asyncio.Task[None] | None = None
-        self._leaving = Leaving(desk, cursor, self.get_ready)
+        self._leaving = Leaving(desk, cursor, self._open, self.get_ready)
         self._sort_aside()
         if not is_new:
             self._leaving.look()
@@ -230,6 +230,7 @@ class KeptConsumer(QueuedEvents):
             elif seq in self._aside and self._cursor.keep_aside(kind, seq):
                 self._aside[seq].kind = kind
                 kept.add(seq)
+                self._leaving.look_again(kind)
         for seq in set(seqs) - kept:  # gone, let go, or not listened to
             self._aside.pop(seq, None)
         await self._give_out(wanted, out_of_order=True)

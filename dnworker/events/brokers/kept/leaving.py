@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Container
 
 from dnworker.core.envelope import EventEnvelope
 from dnworker.core.errors import BrokerError, NotStored
@@ -34,21 +34,32 @@ class Leaving:
     Args:
         desk: has the events, and is told.
         cursor: the worker's.
+        has: the events that the worker has now, by `seq`: these do not wait, and may still end well.
         get_ready: returns when it is known where the worker begins.
     """
 
-    def __init__(self, desk: Desk, cursor: Cursor, get_ready: Callable[[], Awaitable[None]]) -> None:
+    def __init__(
+        self, desk: Desk, cursor: Cursor, has: Container[int], get_ready: Callable[[], Awaitable[None]]
+    ) -> None:
         self._desk = desk
         self._cursor = cursor
+        self._has = has
         self._get_ready = get_ready
         self._task: asyncio.Task[None] | None = None
         self._reminded: set[str] = set()
         """Kinds that this one has told of."""
+        self._stale: set[str] = set()
+        """Kinds of which more may wait than was counted."""
 
     def look(self) -> None:
         """Tell soon of kinds that nobody was told of."""
         if self._task is None:
             self._task = asyncio.get_running_loop().create_task(self._run(), name="dnworker former kinds")
+
+    def look_again(self, kind: str) -> None:
+        """Count anew what waits of a kind: an event of it comes again that the worker had."""
+        self._stale.add(kind)
+        self.look()
 
     def stop(self) -> None:
         """Tell nothing more: the next consumer of the worker does."""
@@ -70,8 +81,12 @@ class Leaving:
             return
         finally:
             self._task = None
-        if self._cursor.returned or any(one.count < 0 for one in self._cursor.former.kinds.values()):
+        former = self._cursor.former.kinds
+        if self._cursor.returned or any(self._is_to_count(kind, one) for kind, one in former.items()):
             self.look()
+
+    def _is_to_count(self, kind: str, former: Former) -> bool:
+        return former.count < 0 or kind in self._stale
 
     def _tell_at_once(self) -> None:
         """Tell what is known: kinds that were named again, and those that were told before."""
@@ -89,7 +104,7 @@ class Leaving:
         try:
             floor = await self._desk.dropped_to()
             for kind, former in [*self._cursor.former.kinds.items()]:
-                if former.count < 0 or former.since < floor:
+                if self._is_to_count(kind, former) or former.since < floor:
                     await self._tell(kind, former)
             for kind, former in self._cursor.former.overflow():
                 self._notify(kind, former, is_kept=False, why="too many kinds are")
@@ -101,6 +116,7 @@ class Leaving:
         return True
 
     async def _tell(self, kind: str, former: Former) -> None:
+        self._stale.discard(kind)
         waiting = await self._waiting(kind, former)
         if self._cursor.former.kinds.get(kind) is not former:
             return  # it was named again meanwhile
@@ -114,7 +130,7 @@ class Leaving:
             self._notify(kind, gone, is_kept=False, why="they were too old or too many, or purged")
         if waiting or before > 0:
             self._reminded.add(kind)
-            self._notify(kind, former, is_news=before < 0)
+            self._notify(kind, former, is_news=before < len(waiting))
         self._desk.mark(self._cursor)
 
     def _notify(
@@ -151,6 +167,6 @@ class Leaving:
         self, found: dict[int, str], envelope: EventEnvelope, kind: str, *, is_outstanding: bool = False
     ) -> None:
         cursor, seq = self._cursor, envelope.seq
-        is_waiting = is_outstanding or cursor.former.waits(kind, seq)
+        is_waiting = seq not in self._has and (is_outstanding or cursor.former.waits(kind, seq))
         if envelope.kind == kind and is_waiting and cursor.share.has(envelope):
             found[seq] = envelope.timestamp.isoformat()
