@@ -226,6 +226,22 @@ async def test_a_broker_that_keeps_nothing_tells_what_it_lets_go(stage, told):
     assert await told() == [("demo:w", "demo.old", 2, False)]
 
 
+async def test_a_broker_that_keeps_nothing_tells_of_what_is_given_back_of_a_kind_that_is_gone(stage, told):
+    if stage.broker.capabilities.redelivers:
+        pytest.skip("it is kept")
+    stage.broker.count_ends("demo:w")
+    consumer = stage.broker.subscribe("demo:w", ["demo.go", "demo.old"])
+    await stage.publish("demo.old", {"n": 0})
+    (event,) = await next_of(consumer)
+    consumer.note_begin(event.event_id, "on_old")
+    consumer.handed_out(event.event_id)
+    consumer.retarget(["demo.go"])
+    consumer.release(event.event_id)
+    consumer.note_end(event.event_id, Outcome("on_old", "ValueError: no"))
+    assert await told() == [("demo:w", "demo.old", 1, False)]
+    assert consumer.queued() == []
+
+
 async def is_idle(stage: Stage, consumer: object) -> None:
     """Check that nothing waits for a worker: what is published next is what comes next."""
     await stage.publish("demo.go" if "demo.go" in consumer.kinds else "demo.old", {"n": -1})

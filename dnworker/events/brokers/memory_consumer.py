@@ -200,6 +200,9 @@ class MemoryConsumer(Subscription):
     # -- what comes again ------------------------------------------------------------------------------
 
     def _come_again(self, one: Unhandled, delay: float) -> None:
+        if not self._is_named(one.envelope):  # any more: nobody would handle it
+            self._tell_left([one.envelope])
+            return
         event_id = one.envelope.event_id
         self._known[event_id] = one
         if delay <= 0:
