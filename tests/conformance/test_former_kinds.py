@@ -174,7 +174,9 @@ async def test_nothing_is_told_of_a_kind_of_which_nothing_waits_or_whose_stream_
 
 
 @redelivers
-async def test_an_event_that_the_worker_has_when_its_kind_goes_is_told_only_once_it_is_given_back(stage, told):
+async def test_an_event_that_the_worker_has_when_its_kind_goes_is_told_only_once_it_is_given_back(
+    stage, told
+):
     consumer = stage.broker.subscribe("demo:w", ["demo.go", "demo.old", "demo.other"])
     await stage.publish_all(2, "demo.old")
     ended, given_back = await next_of(consumer, 2)
