@@ -50,6 +50,11 @@ class AnyLoop:
     def has_groups(self, value: bool) -> None:
         self._own.has_groups = value
 
+    @property
+    def copies_payloads(self) -> bool:
+        """Whether `publish` checks and copies payloads before all else; not so from another thread."""
+        return not self._is_elsewhere and getattr(self._own, "copies_payloads", False)
+
     async def start(self) -> None:
         """Start it."""
         await self._call(self._own.start)

@@ -9,6 +9,8 @@ from typing import Any
 import pytest
 
 from dnworker import EventEnvelope, Runtime, RuntimeClient, Worker
+from dnworker.client import client as client_module
+from dnworker.core import envelope
 from dnworker.core.errors import RuntimeUnavailable
 from dnworker.engine import any_loop
 from dnworker.events.brokers.sqlite.broker import SqliteBroker
@@ -47,6 +49,25 @@ async def test_threads_publish_by_loops_of_their_own_and_nothing_is_lost_or_doub
     assert len({seq for some in seqs for seq in some}) == THREADS * EACH
     assert all(some == sorted(some) for some in seqs)
     assert sorted(handled) == [(thread, n) for thread in range(THREADS) for n in range(EACH)]
+
+
+async def test_a_payload_is_copied_once_on_the_runtimes_loop_and_before_the_wait_in_another_thread(
+    monkeypatch,
+):
+    copied: list[int] = []
+
+    def snapshot(payload: Any) -> tuple[dict[str, Any], int]:
+        copied.append(threading.get_ident())
+        return envelope.snapshot(payload)
+
+    monkeypatch.setattr(client_module, "snapshot", snapshot)
+    async with Runtime(port=None) as runtime:
+        client = runtime.client()
+        await client.publish("from.loop", {"n": 1})
+        assert copied == [], "the runtime copies it"
+        await run_in_thread(lambda: client.publish("from.thread", {"n": 1}))
+    assert len(copied) == 1
+    assert copied[0] != threading.get_ident()
 
 
 async def test_what_a_thread_calls_is_done_on_the_runtimes_loop():
