@@ -83,13 +83,6 @@ class FormerKinds(msgspec.Struct):
         former = self.kinds.get(kind)
         return former is not None and former.since < seq <= former.upto and not self.is_in_gap(kind, seq)
 
-    def gone(self, first: int) -> list[tuple[str, Former]]:
-        """Forget the kinds whose events are all before the first that is kept, and return them."""
-        found = [(kind, former) for kind, former in self.kinds.items() if former.upto < first]
-        for kind, _ in found:
-            self.forget(kind)
-        return found
-
     def counts(self) -> dict[str, int]:
         """Return how many events of each kind wait, of those that were counted."""
         return {kind: former.count for kind, former in self.kinds.items() if former.count > 0}
