@@ -6,10 +6,13 @@ import asyncio
 import contextlib
 import fcntl
 import logging
+import os
 import resource
+import socket
 import struct
 import termios
 from collections.abc import Callable
+from typing import Any
 
 import msgspec
 from starlette.types import Scope
@@ -184,9 +187,9 @@ class Connections:
     def leave(self) -> None:
         """Close the sockets in this process alone; for a child that has copies of them."""
         for connection in [*self._all]:
-            shared = None if connection.transport is None else connection.transport.get_extra_info("socket")
-            if shared is not None:
-                shared._sock.close()  # the transport's own has no `close`, and would shut down both copies
+            transport = connection.transport
+            if transport is not None and not transport.is_closing():
+                close_copy(transport.get_extra_info("socket"))
 
     def say(self, what: str) -> None:
         """Log how many connections were dealt with so, at once and then once a minute."""
@@ -210,6 +213,18 @@ class Connections:
         for connection in [*self._all]:
             connection.look(now)
         self._timer = loop.call_later(self._interval, self._look) if self._all else None
+
+
+def close_copy(shared: Any) -> None:
+    """Close a socket in this process alone, where that is a child which has a copy of it.
+
+    Those of transports have no `close`, and uvloop's have no socket, only a descriptor. One that uvloop
+    watches is closed only when it watches it no more, which a child's copy of the loop never says.
+    """
+    own = getattr(shared, "_sock", shared)
+    descriptor = own.detach() if isinstance(own, socket.socket) else own.fileno()
+    if descriptor >= 0:
+        os.close(descriptor)
 
 
 def _unsent(transport: asyncio.Transport) -> int:

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 import uvicorn
 
 from dnworker.server.bindings import Binding
-from dnworker.server.connections import Connection, Connections
+from dnworker.server.connections import Connection, Connections, close_copy
 from dnworker.server.quiet_uvicorn import QuietUvicorn
 
 if TYPE_CHECKING:
@@ -91,7 +91,7 @@ class Listener:
 
     def leave(self) -> None:
         """Close what a child of this process has got of it: a port and connections end with the runtime."""
-        self._socket.close()
+        close_copy(self._socket)
         self._connections.leave()
 
     def start(self) -> None:
