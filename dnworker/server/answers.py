@@ -86,10 +86,13 @@ def send_whole(send: Send, status: int, headers: Sequence[tuple[bytes, bytes]], 
         return False
     if cycle.response_started or cycle.flow.write_paused or cycle.scope["method"] == "HEAD":
         return False
+    if (status_line := _STATUS_LINES.get(status)) is None:
+        return False
     if cycle.disconnected:
         return True  # nobody is there
     cycle.response_started = cycle.response_complete = True
-    parts = [_STATUS_LINES[status]]
+    cycle.waiting_for_100_continue = False
+    parts = [status_line]
     for name, value in (*cycle.default_headers, *headers):
         parts += (name, b": ", value, b"\r\n")
     parts += (b"\r\n" if cycle.keep_alive else b"connection: close\r\n\r\n", body)

@@ -7,6 +7,7 @@ import re
 import pytest
 
 from dnworker import Runtime
+from dnworker.core.errors import Unavailable
 from dnworker.core.limits import Limits
 
 from .raw import exchange
@@ -64,3 +65,13 @@ async def test_an_answer_that_is_sent_as_a_whole_is_the_same_as_in_two_steps(run
     in_steps = await exchange(runtime, REQUESTS[name])
     assert b"HTTP/1.1 " in whole
     assert CHANGES.sub(b"", whole) == CHANGES.sub(b"", in_steps)
+
+
+async def test_a_status_that_no_standard_names_is_answered_as_any_other(runtime, monkeypatch):
+    def refuse() -> None:
+        refusal = Unavailable("as a proxy before the runtime that this one is attached to says it")
+        refusal.status = 520
+        raise refusal
+
+    monkeypatch.setattr(runtime, "info", refuse)
+    assert b"HTTP/1.1 520 " in await exchange(runtime, REQUESTS["an answer"])
