@@ -285,7 +285,7 @@ def decode_fed(frame: str | bytes) -> EventEnvelope:
 def _decode(decoder: msgspec.json.Decoder[Any], frame: str | bytes) -> EventEnvelope:
     try:
         envelope: EventEnvelope = decoder.decode(frame)
-    except msgspec.MsgspecError as exc:
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as exc:
         raise Invalid(f"not an event envelope: {exc}", code="DN211") from exc
     if envelope.session_id is None and envelope.kind in ("session.created", "session.deleted"):
         named = envelope.payload.get("session_id")

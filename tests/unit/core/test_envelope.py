@@ -65,7 +65,14 @@ def test_the_session_of_a_session_event_is_filled_in_from_its_payload():
     assert decode(frame).session_id == "s1"
 
 
-@pytest.mark.parametrize("frame", [b"", b"[]", b'{"kind":"k"}', b'{"seq":"x","kind":"k"}'])
+TOO_DEEP = b'{"seq":1,"kind":"k","payload":{"a":' + b"[" * 50_000 + b"]" * 50_000 + b"}}"
+
+
+@pytest.mark.parametrize(
+    "frame",
+    [b"", b"[]", b'{"kind":"k"}', b'{"seq":"x","kind":"k"}', b'{"seq":1,"kind":"\xff"}', TOO_DEEP],
+    ids=["nothing", "a list", "no seq", "a seq that is no number", "no UTF-8", "nested too deep"],
+)
 def test_a_frame_that_is_no_envelope_is_refused(frame):
     with pytest.raises(Invalid, match="not an event envelope"):
         decode(frame)
