@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 
 import pytest
+from msgspec.structs import force_setattr
 
 from dnworker import Runtime
 from dnworker.attach.attaching import attach
@@ -109,11 +110,11 @@ async def test_another_version_of_the_api_is_refused(here, there):
     def report(call):
         return {"status": "ok", "version": "2.1.0", "stage": "ready"}
 
-    object.__setattr__(served.health, "handler", report)  # an endpoint is frozen
+    force_setattr(served.health, "handler", report)  # an endpoint is frozen
     try:
         text = await refusal(here, there.url, token=TOKEN)
     finally:
-        object.__setattr__(served.health, "handler", _health)
+        force_setattr(served.health, "handler", _health)
     assert text == (
         f"{there.url} speaks version 2.1.0 of the API, and this dnworker version 1; "
         "attach with a dnworker of that version (DN941)"

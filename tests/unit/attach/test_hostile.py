@@ -6,6 +6,7 @@ import asyncio
 import json
 
 import pytest
+from msgspec.structs import force_setattr
 from websockets.asyncio.server import serve
 
 from dnworker import Worker
@@ -105,7 +106,7 @@ async def test_effects_that_are_none_are_told_and_rows_stay_unknown(here, there,
 
     await here.add(flagger(1))
     handler = effects.effects.handler
-    object.__setattr__(effects.effects, "handler", lambda call: answer)  # an endpoint is frozen
+    force_setattr(effects.effects, "handler", lambda call: answer)  # an endpoint is frozen
     try:
         async with attached(here, there) as attachment:
             there.publish("order.placed", {"id": 1, "amount": 5})
@@ -113,7 +114,7 @@ async def test_effects_that_are_none_are_told_and_rows_stay_unknown(here, there,
             assert "\n" not in attachment.compare_detail
             assert attachment.score.pending == 1
     finally:
-        object.__setattr__(effects.effects, "handler", handler)
+        force_setattr(effects.effects, "handler", handler)
     assert (attachment.score.same, attachment.score.different, attachment.score.unknown) == (0, 0, 1)
 
 
@@ -126,13 +127,13 @@ async def test_a_dnworker_that_does_not_tell_effects_is_unknown(here, there, mon
 
     await here.add(flagger(1))
     handler = effects.effects.handler
-    object.__setattr__(effects.effects, "handler", lacking)
+    force_setattr(effects.effects, "handler", lacking)
     try:
         async with attached(here, there) as attachment:
             there.publish("order.placed", {"id": 1, "amount": 5})
             await until(lambda: attachment.score.unknown == 1)
     finally:
-        object.__setattr__(effects.effects, "handler", handler)
+        force_setattr(effects.effects, "handler", handler)
     assert attachment.rows()[0].why == "that dnworker is too old to say what its workers did"
 
 
