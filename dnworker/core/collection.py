@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import gc
+import os
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 _LOCK = threading.Lock()
-_HOLDERS: set[object] = set()
-"""Who holds collection now, over all threads."""
+_HOLDERS: dict[object, int] = {}
+"""Who holds collection now, and in which thread."""
 
 
 @contextmanager
@@ -42,7 +43,7 @@ def collection_held(*, stays: bool = False) -> Iterator[None]:
 def _hold(holder: object) -> None:
     with _LOCK:
         if _HOLDERS or gc.isenabled():
-            _HOLDERS.add(holder)  # before it is off: an interrupt in between leaves it on
+            _HOLDERS[holder] = threading.get_ident()  # before it is off: an interrupt in between leaves it on
             gc.disable()
 
 
@@ -56,4 +57,19 @@ def _let_go(holder: object, *, stays: bool) -> None:
                 gc.freeze()
                 gc.unfreeze()
             gc.enable()
-        _HOLDERS.discard(holder)
+        _HOLDERS.pop(holder, None)
+
+
+def _forget_other_threads() -> None:
+    """Let collection go on in a forked child that the blocks of other threads held: they do not end there."""
+    global _LOCK
+    _LOCK = threading.Lock()
+    here = threading.get_ident()
+    others = [holder for holder, thread in _HOLDERS.items() if thread != here]
+    for holder in others:
+        del _HOLDERS[holder]
+    if others and not _HOLDERS:
+        gc.enable()
+
+
+os.register_at_fork(after_in_child=_forget_other_threads)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import os
 import threading
 import weakref
 
@@ -136,3 +137,36 @@ def test_what_stays_is_never_visited_again():
         assert gc.isenabled()
     finally:
         gc.unfreeze()
+
+
+@pytest.mark.filterwarnings("ignore:.*use of fork:DeprecationWarning")
+def test_a_child_that_is_forked_beside_a_block_of_another_thread_collects():
+    begun, end = threading.Event(), threading.Event()
+
+    def hold():
+        with collection_held():
+            begun.set()
+            end.wait(30)
+
+    thread = threading.Thread(target=hold)
+    thread.start()
+    try:
+        assert begun.wait(30)
+        assert not gc.isenabled()
+        if (child := os.fork()) == 0:
+            os._exit(0 if gc.isenabled() else 1)
+        assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+        assert not gc.isenabled()
+    finally:
+        end.set()
+        thread.join()
+
+
+@pytest.mark.filterwarnings("ignore:.*use of fork:DeprecationWarning")
+def test_a_child_that_is_forked_within_a_block_collects_after_it():
+    with collection_held():
+        child = os.fork()
+        is_held = not gc.isenabled()
+    if child == 0:
+        os._exit(0 if is_held and gc.isenabled() else 1)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
