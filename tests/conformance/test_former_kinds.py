@@ -195,6 +195,30 @@ async def test_an_event_that_the_worker_has_when_its_kind_goes_is_told_only_once
 
 
 @redelivers
+async def test_what_was_given_before_does_not_come_to_a_version_on_trial_that_names_its_kind_again(
+    stage, told
+):
+    consumer = stage.broker.subscribe("demo:w", ["demo.go", "demo.old"])
+    await stage.publish("demo.old", {"n": 0})
+    (event,) = await next_of(consumer)
+    consumer.note_begin(event.event_id, "on_old")
+    consumer.handed_out(event.event_id)
+    consumer.retarget(["demo.go"])
+    consumer.release(event.event_id)
+    consumer.note_end(event.event_id, Outcome("on_old", "ValueError: no"))
+    assert await told() == [("demo:w", "demo.old", 1, True)]
+    consumer.retarget(["demo.go", "demo.old"], is_trial=True)
+    for _ in range(5):  # by then it would have been read
+        await is_idle(stage, consumer)
+    consumer.retarget(["demo.go"], lets_go=True)
+    await is_idle(stage, consumer)
+    consumer.retarget(["demo.go", "demo.old"])
+    (again,) = await handle_next(consumer)
+    assert (again.event_id, consumer.number(again)) == (event.event_id, 2)
+    await is_idle(stage, consumer)
+
+
+@redelivers
 async def test_a_kind_that_goes_and_comes_many_times_loses_nothing_that_was_accepted_for_it(stage):
     stage.broker.subscribe("demo:w", ["demo.go"]).close()
     for n in range(6):

@@ -6,7 +6,7 @@ import asyncio
 import tempfile
 from pathlib import Path
 
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from dnworker.events.brokers.base import Outcome
@@ -172,7 +172,30 @@ async def run(history: list) -> None:
             await checked.check_all_are_handled()
 
 
+TO_AND_FRO = [
+    ("name", {*KINDS}),
+    ("publish", 1),
+    ("kill", 0),
+    ("name", {"demo.c"}),
+    ("name", {"demo.a", "demo.b"}),
+]
+"""What is queued of a kind is left, comes by itself once it is named again, and is read by a page, too."""
+
+AT_ONCE = [
+    ("name", {"demo.b"}),
+    ("publish", 1),
+    ("kill", 0),
+    ("name", {*KINDS}),
+    ("close", 0),
+    ("name", {"demo.a"}),
+    ("close", 0),
+]
+"""A kind is named again before it is known of which kind an event is that waits."""
+
+
 @settings(max_examples=15, deadline=None)
+@example(TO_AND_FRO, 1_000)
+@example(AT_ONCE, 1_000)
 @given(steps, st.sampled_from((4, 1_000)))
 def test_what_was_accepted_while_a_kind_was_named_is_handled_however_kinds_come_and_go(history, most):
     before = consumer_module.MOST_EVENTS, leaving.SAID_AFTER

@@ -88,19 +88,13 @@ class KeptConsumer(QueuedEvents):
         now = self._desk.clock.now().timestamp()
         for seq in sorted(self._aside):
             when = self._aside[seq].not_before
-            if self._is_left(self._aside[seq]):
+            if self._cursor.is_left(seq, self._aside[seq]):
                 continue
             if when is not None and when > now:
                 self._delayed.add(seq)
                 self._delays.add(when, seq)
             elif seq <= self._seen or self._aside[seq].is_passed:
                 self._due.append(seq)
-
-    def _is_left(self, entry: Outstanding) -> bool:
-        """Return whether an event that is outstanding is of a kind that the worker names no more."""
-        if entry.kind and self._cursor.hears(entry.kind):
-            entry.kind = ""
-        return bool(entry.kind)
 
     # -- what comes ------------------------------------------------------------------------------------
 
@@ -224,13 +218,16 @@ class KeptConsumer(QueuedEvents):
         wanted, kept = [], set[int]()
         for one in rows:
             kind, seq = one.envelope.kind, one.envelope.seq
-            if self._cursor.hears(kind):
-                wanted.append(one)
-                kept.add(seq)
-            elif seq in self._aside and self._cursor.keep_aside(kind, seq):
+            if seq in self._aside and self._cursor.keep_aside(kind, seq):
                 self._aside[seq].kind = kind
                 kept.add(seq)
                 self._leaving.look_again(kind)
+            elif self._cursor.hears(kind):
+                kept.add(seq)
+                if self._is_ahead(one.envelope) and seq in self._aside:
+                    self._aside[seq].is_passed = False  # its kind was not known when that was noted
+                else:
+                    wanted.append(one)
         for seq in set(seqs) - kept:  # gone, let go, or not listened to
             self._aside.pop(seq, None)
         await self._give_out(wanted, out_of_order=True)
@@ -301,6 +298,10 @@ class KeptConsumer(QueuedEvents):
         self._leave_to_pages()
         self._fill()
 
+    def _is_ahead(self, envelope: EventEnvelope) -> bool:
+        """Return whether a page is still to give an event."""
+        return self._mode is not _Mode.LIVE and envelope.seq > self._seen and self._cursor.gets(envelope)
+
     def _leave_to_pages(self) -> None:
         """Have nothing come by itself that a page is still to give, in its order."""
         if self._due and max(self._due) > self._seen:
@@ -336,8 +337,7 @@ class KeptConsumer(QueuedEvents):
         cursor, before = self._cursor, {*self._cursor.kinds}
         wanted = dict.fromkeys([None] if kinds is None else kinds, self._desk.seq_of(start))
         taken_to = max(self._taken_before, cursor.handled_to)
-        newest = self._desk.latest_seq
-        cursor.listen(wanted, newest, taken_to=taken_to, lets_go=lets_go, is_trial=is_trial)
+        cursor.listen(wanted, self._desk.latest_seq, taken_to=taken_to, lets_go=lets_go, is_trial=is_trial)
         self.kinds = cursor.names
         self._leave_queued()
         added = [
@@ -350,7 +350,7 @@ class KeptConsumer(QueuedEvents):
         self._due.extend(
             seq
             for seq, entry in self._aside.items()
-            if entry.kind and not self._is_left(entry) and (seq <= self._seen or entry.is_passed)
+            if entry.kind and not cursor.is_left(seq, entry) and (seq <= self._seen or entry.is_passed)
         )
         self._desk.outlet.remember(self)
         self._desk.write(cursor)

@@ -198,9 +198,18 @@ class Cursor:
         return found
 
     def keep_aside(self, kind: str, seq: int) -> bool:
-        """Return whether an event that is outstanding, of a kind that it does not name, is kept."""
+        """Return whether an event that is outstanding waits for its kind to be named again, for good."""
         former = self.former.kinds.get(kind)
         return former is not None and seq <= former.upto
+
+    def is_left(self, seq: int, entry: Outstanding) -> bool:
+        """Return whether an event that is outstanding is of a kind that it names no more, or only on trial.
+
+        Of one that is not, it is noted whether those that are read after `handled_to` have it again.
+        """
+        if entry.kind and self.hears(entry.kind) and not self.keep_aside(entry.kind, seq):
+            entry.is_passed, entry.kind = not self.wants(entry.kind, seq), ""
+        return bool(entry.kind)
 
     def hears(self, kind: str | None) -> bool:
         """Return whether it listens to a kind, None for all, since whatever time."""
