@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from dnworker.compat import install as install_compat
 from dnworker.core.clock import Clock
+from dnworker.core.extras import extra_needed
 from dnworker.core.limits import Limits
 from dnworker.core.restarts import RestartPolicy
 from dnworker.core.retry_policies import Retry
@@ -251,7 +252,8 @@ class Runtime(Engine):
     async def _open(self) -> None:
         if self.listening is None:
             return
-        from dnworker.server.embedded import EmbeddedServer
+        with extra_needed("the server of a Runtime"):
+            from dnworker.server.embedded import EmbeddedServer
 
         self.resources.push_async_callback(self._stop_server)
         self.server = EmbeddedServer(self, self._page(), self.listening)
@@ -274,7 +276,8 @@ class Runtime(Engine):
     @cached_property
     def app(self) -> ASGIApp:
         """The API as an ASGI application without a gatekeeper, for callers in this process."""
-        from dnworker.server.app import make_app
+        with extra_needed("the API of a Runtime"):
+            from dnworker.server.app import make_app
 
         return make_app(self, self._page(), hosts=None)
 

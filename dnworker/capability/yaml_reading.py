@@ -10,10 +10,12 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
-import yaml
-
 from dnworker.capability.reading import DEEPEST, LONGEST_FILE, MOST_NODES, TooLarge, refuse_large, shown
 from dnworker.capability.yamltree import YamlDocument, YamlError
+from dnworker.core.extras import extra_needed
+
+with extra_needed("a file of a capability"):
+    import yaml
 
 LONGEST_NUMBER = 300
 """Characters of a number: Python converts none of more than 4,300 digits, and longer ones only slowly."""

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from dnworker.catalogue.fields import DEEPEST, ITEMS_LOOKED_AT, MOST_KEYS
+from dnworker.core.extras import extra_needed
 
 
 class Inferred:
@@ -18,7 +19,8 @@ class Inferred:
 
 def infer(payloads: Iterable[dict[str, Any]]) -> Inferred:
     """Return the schema that fits some payloads, as far as they are looked at; None for no payload."""
-    from genson import SchemaBuilder
+    with extra_needed("a schema of recorded payloads"):
+        from genson import SchemaBuilder
 
     builder, cut, count = SchemaBuilder(schema_uri=None), _Cut(), 0
     builder.add_schema({"type": "object", "properties": {}})

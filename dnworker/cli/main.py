@@ -21,8 +21,8 @@ Command = Callable[[argparse.Namespace], int]
 NEED_RUNTIME = ("init", "serve", "config", "validate", "pack", "deploy", "map")
 """Commands that need the libraries of the extra `runtime`; the others do with those of a worker's script."""
 
-OF_RUNTIME = ("yaml", "starlette", "uvicorn")
-"""Libraries of that extra, by their modules."""
+OF_RUNTIME = ("yaml", "starlette", "uvicorn", "httptools", "genson", "regex")
+"""Libraries of that extra, by their modules; an upgrade of dnworker alone installs none that it lacks."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -99,11 +99,15 @@ def _leave_stdout() -> None:
 class _CommandParser(NearParser):
     """The parser of a command; its arguments are declared when it is used, as importing all takes long."""
 
-    declare: Callable[[argparse.ArgumentParser], object] | None = None
+    declare: Callable[[_CommandParser], object] | None = None
+    is_refused = False
+    """Whether the command lacks libraries, so that it is refused whatever is asked of it."""
 
     def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
-        """Declare its arguments, then parse."""
+        """Declare its arguments, then parse; of a command that is refused the others are not known."""
         self.complete()
+        if self.is_refused:
+            args = [word for word in args if word in ("--json", "-h", "--help")]
         return super().parse_known_args(args, namespace)
 
     def complete(self) -> None:
@@ -169,12 +173,13 @@ _BESIDE = {"restart": "remote", "fire": "remote", "panel": "remote", "import": "
 """The modules of commands that have none of their name."""
 
 
-def _declare(name: str, parser: argparse.ArgumentParser) -> None:
+def _declare(name: str, parser: _CommandParser) -> None:
     """Declare the arguments of a command; without the libraries that it needs its use is refused."""
     lacking = next((one for one in OF_RUNTIME if name in NEED_RUNTIME and find_spec(one) is None), None)
     if lacking is not None:
-        parser.add_argument("rest", nargs=argparse.REMAINDER)
-        parser.set_defaults(command=partial(_refuse, name, lacking))
+        refusal = f"`dnworker {name}` needs {lacking}; install it with: pip install 'dnworker[runtime]'"
+        parser.is_refused, parser.description = True, refusal
+        parser.set_defaults(command=partial(_refuse, refusal))
         return
     module = import_module(f"dnworker.cli.{_BESIDE.get(name, name)}")
     if name == "completion":
@@ -183,7 +188,5 @@ def _declare(name: str, parser: argparse.ArgumentParser) -> None:
         getattr(module, f"add_{name}" if _BESIDE.get(name) == "remote" else "add_arguments")(parser)
 
 
-def _refuse(name: str, lacking: str, _: argparse.Namespace) -> int:
-    raise UsageError(
-        f"`dnworker {name}` needs {lacking}; install it with: pip install 'dnworker[runtime]'", code="DN902"
-    )
+def _refuse(refusal: str, _: argparse.Namespace) -> int:
+    raise UsageError(refusal, code="DN902")

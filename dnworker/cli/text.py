@@ -83,6 +83,7 @@ class NearParser(argparse.ArgumentParser):
         for name, value in unset.items():
             setattr(namespace, name, value)
         found, rest = super().parse_known_args(args, namespace)
+        rest = self._take_later(found, rest)
         given = {}
         for name, sign in unset.items():
             value, action = getattr(found, name), own[name]
@@ -97,6 +98,21 @@ class NearParser(argparse.ArgumentParser):
         if rest:
             self.error(f"unrecognized arguments: {' '.join(rest)}")
         return found, rest
+
+    def _take_later(self, found: argparse.Namespace, rest: list[str]) -> list[str]:
+        """Give words behind an option to the last argument, where it takes several; returns the others.
+
+        argparse gives it those before the option only, and refuses `fire KIND --url URL KEY=VALUE`.
+        """
+        several = [one for one in self._actions if not one.option_strings][-1:]
+        if not rest or any(word.startswith("-") for word in rest) or not several:
+            return rest
+        (action,) = several
+        if action.nargs not in ("*", "+"):
+            return rest
+        before, later = getattr(found, action.dest), self._get_values(action, rest)
+        setattr(found, action.dest, [*(before if isinstance(before, list) else []), *later])
+        return []
 
     def error(self, message: str) -> NoReturn:
         """Print the message on stderr and end the process with code 2."""

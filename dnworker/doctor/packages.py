@@ -8,7 +8,7 @@ import platform
 import re
 import sys
 import sysconfig
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
@@ -102,17 +102,27 @@ def packages(
     complete: list[str] = []
     absent: list[str] = []
     for extra, wanted in extras.items():
-        lacking = [one for one in wanted if version_of(one.name) is None]
-        yield from _too_old(extra, wanted, version_of)
-        if lacking and (extra is None or len(lacking) * 2 < len(wanted)):
+        own = _own(wanted, extras.values())
+        lacking = [one for one in own if version_of(one.name) is None]
+        yield from _too_old(extra, own, version_of)
+        if lacking and (extra is None or len(lacking) * 2 < len(own)):
             what = "dnworker" if extra is None else f"the extra {extra}"
             say = problem if extra is None else warning
             text = f"{what} lacks {', '.join(one.name for one in lacking)}"
             yield say("packages", text, f"pip install '{_named(extra)}'")
         elif extra is not None:
-            (absent if lacking else complete).append(extra)
+            is_absent = any(version_of(one.name) is None for one in wanted)
+            (absent if is_absent else complete).append(extra)
     text = f"extras: {', '.join(complete) or 'none'}"
     yield ok("packages", text + (f"; not installed: {', '.join(absent)}" if absent else ""))
+
+
+def _own(wanted: list[Requirement], all_wanted: Iterable[list[Requirement]]) -> list[Requirement]:
+    """Return what an extra requires itself; the metadata repeats the packages of extras that it includes."""
+    names = {one.name for one in wanted}
+    others = [{one.name for one in other} for other in all_wanted]
+    included = set[str]().union(*(other for other in others if other < names))
+    return [one for one in wanted if one.name not in included]
 
 
 def loop(

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from dnworker.core.errors import UsageError
+from dnworker.core.extras import extra_needed
 from dnworker.core.logs import LogBook, LogLine
 from dnworker.engine.runtime_log import LEVELS
 
@@ -123,7 +124,8 @@ class TextFinder:
             raise UsageError(
                 f"the text has {len(text):,} characters; {LONGEST_TEXT:,} is the most", code="DN915"
             )
-        import regex  # it takes long, and most logs are shown whole
+        with extra_needed("a search of logs"):
+            import regex  # it takes long, and most logs are shown whole
 
         self._wanted = None if is_regex else text.casefold()
         self._marks = True  # until the pattern took too long

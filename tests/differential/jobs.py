@@ -215,7 +215,7 @@ def warm_up(role: str) -> None:
         from dnworker_jupyter.export.slicing import installed
 
         installed.distributions_by_module()
-    built = functools.cache(wheel.build_wheel)
+    built = functools.cache(wheel.build_wheel)  # an earlier version makes it anew for each export
     built()
     for module in (plan, wheel):
         if hasattr(module, "build_wheel"):

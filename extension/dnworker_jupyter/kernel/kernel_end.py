@@ -3,6 +3,10 @@
 A kernel ends by a request (restart, shut down, the end of nbclient), which ipykernel reads on a thread of
 its own and answers before it stops the loop, or by SIGTERM, which comes also 2.5 s after a request that takes
 longer. jupyter_client kills a kernel 5 s after the request: all of this takes less.
+
+After a request, no signal is relied on where a cell holds the loop: Python handles it on the main thread
+only, which sleeps on where the system gave the signal to another thread, or which another interrupt takes
+out of the handler.
 """
 
 from __future__ import annotations
@@ -75,6 +79,8 @@ class KernelEnd:
         self._is_turning = threading.Event()
         self._has_stopped = threading.Event()
         self._is_named = False
+        self._is_forced = threading.Lock()
+        """Held for ever by the thread that ends the process."""
 
     def install(self) -> Callable[[], None]:
         """Be told of the kernel's end; returns what undoes it.
@@ -114,14 +120,18 @@ class KernelEnd:
 
         @functools.wraps(shutdown)
         async def do_shutdown(restart: bool) -> Any:
+            has_stopped = True
             try:
                 self._begin()
-                await asyncio.get_running_loop().run_in_executor(None, self._wait)
+                has_stopped = await asyncio.get_running_loop().run_in_executor(None, self._wait)
             except Exception:
                 _log_failure()
             finally:  # the kernel ends, whatever becomes of the runtime
                 result = shutdown(restart)
-            return await result if inspect.isawaitable(result) else result
+            answer = await result if inspect.isawaitable(result) else result
+            if not has_stopped:  # the loop may be held, and not read either that it is to end
+                self._end_apart(signal.SIGKILL)
+            return answer
 
         return do_shutdown
 
@@ -132,6 +142,11 @@ class KernelEnd:
             return
         with _uninterrupted():  # the stop's own interrupt may come just now, and nobody else ends the process
             self._begin()
+            self._end_apart(number)
+
+    def _end_apart(self, number: int) -> None:
+        """End the process by a signal, on a thread, unless one does so already."""
+        if self._is_forced.acquire(blocking=False):
             ending = threading.Thread(target=self._end_by, args=(number,), name="dnworker end", daemon=True)
             untraced(ending).start()
 
@@ -169,14 +184,14 @@ class KernelEnd:
         finally:
             self._has_stopped.set()
 
-    def _wait(self) -> None:
-        """Wait, on a thread beside the loop, until the runtime has stopped or the time is over."""
+    def _wait(self) -> bool:
+        """Wait, on a thread beside the loop, until the runtime has stopped; False where the time is over."""
         if not self._is_turning.wait(self._until(PATIENCE)):
             _interrupt_main_thread()
         if self._has_stopped.wait(self._until(NAMED)):
-            return
+            return True
         _attempt(self._name_what_runs)
-        self._has_stopped.wait(self._until(LIMIT))
+        return self._has_stopped.wait(self._until(LIMIT))
 
     def _until(self, seconds: float) -> float:
         return max(0.0, (self._since or 0.0) + seconds - time.monotonic())

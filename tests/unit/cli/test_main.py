@@ -13,7 +13,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from dnworker.cli.main import main
+from dnworker.cli.main import OF_RUNTIME, main
 
 from ..capabilities import ECHO, make_capability
 
@@ -52,15 +52,28 @@ BARE = (
 )
 
 
-@pytest.mark.parametrize("command", ["serve", "validate"])
-def test_without_the_runtimes_libraries_a_command_says_what_to_install(command):
+@pytest.mark.parametrize(
+    ("command", "rest"),
+    [("serve", ["x"]), ("serve", ["--port", "8787", "x"]), ("validate", ["--strict", "x"])],
+)
+def test_without_the_runtimes_libraries_a_command_says_what_to_install(command, rest):
     answer = subprocess.run(
-        [sys.executable, "-c", BARE, command, "x"], capture_output=True, text=True, check=False
+        [sys.executable, "-c", BARE, command, *rest], capture_output=True, text=True, check=False
     )
     assert answer.returncode == 1
     assert (
         answer.stderr
         == f"dnworker: `dnworker {command}` needs yaml; install it with: pip install 'dnworker[runtime]' (DN902)\n"
+    )
+
+
+@pytest.mark.parametrize("lacking", OF_RUNTIME)
+def test_each_library_that_serve_imports_late_is_looked_for_before(lacking, monkeypatch, capsys):
+    monkeypatch.setitem(sys.modules, lacking, None)
+    assert main(["serve", "--json", "x"]) == 1
+    told = json.loads(capsys.readouterr().out)
+    assert (
+        told["error"] == f"`dnworker serve` needs {lacking}; install it with: pip install 'dnworker[runtime]'"
     )
 
 

@@ -46,6 +46,29 @@ def test_an_extra_that_lacks_a_part_is_a_warning():
     )
 
 
+REPEATED = [
+    *REQUIRES[:4],
+    *[line.replace("runtime", "cluster") for line in REQUIRES[1:4]],
+    REQUIRES[5],
+]
+"""The metadata of a wheel, which repeats the packages of an extra that another one includes."""
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({}, ["extras: runtime; not installed: cluster"]),
+        ({"nats-py": "2.16"}, ["extras: runtime, cluster"]),
+        ({"rich": None}, ["the extra runtime lacks rich", "extras: none; not installed: cluster"]),
+        ({"rich": "1"}, ["rich 1 is too old: dnworker[runtime] needs 13.7 or later"]),
+    ],
+)
+def test_what_an_extra_includes_does_not_make_it_one_that_is_installed_in_part(changes, said):
+    texts = [one.text for one in packages.packages(REPEATED, (INSTALLED | changes).get)]
+    assert texts[: len(said)] == said
+    assert len(texts) <= 2
+
+
 def test_a_library_that_is_too_old_is_a_problem():
     first = found(rich="13.6.9")[0]
     assert (first.mark, first.remedy) == ("problem", "pip install --upgrade 'rich>=13.7'")

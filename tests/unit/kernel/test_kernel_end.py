@@ -81,6 +81,27 @@ async def test_a_request_reaches_the_kernel_whatever_the_stop_raises(broken, qui
     assert "as asked" in caplog.text
 
 
+def until_ended():
+    """Wait for the threads that send signals, before these are real ones again."""
+    for thread in threading.enumerate():
+        if thread.name == "dnworker end":
+            thread.join()
+
+
+@pytest.mark.parametrize("has_stopped", [False, True])
+async def test_a_request_ends_the_process_itself_where_the_loop_is_held(has_stopped, quick, monkeypatch):
+    kernel, end = kernel_that_hangs("", done := [])
+    monkeypatch.setattr(signal, "getsignal", lambda number: None)  # SIGTERM stays with who handles it
+    monkeypatch.setattr(end, "_begin", end._has_stopped.set if has_stopped else lambda: None)
+    undo = end.install()
+    assert await kernel.do_shutdown(False) == {"restart": False}
+    if not has_stopped:
+        end._end_apart(signal.SIGTERM)  # one that comes as well, and late
+    until_ended()
+    undo()
+    assert (quick, done) == (([], []) if has_stopped else ([signal.SIGKILL], ["last"]))
+
+
 def test_an_interrupt_that_comes_with_the_signal_does_not_keep_the_kernel_from_its_end(quick, monkeypatch):
     before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
     signal.signal(signal.SIGINT, signal.default_int_handler)  # another test may have left another one
@@ -93,8 +114,6 @@ def test_an_interrupt_that_comes_with_the_signal_does_not_keep_the_kernel_from_i
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
-        for thread in threading.enumerate():  # before its signal is a real one again
-            if thread.name == "dnworker end":
-                thread.join()
+        until_ended()
     assert quick == [signal.SIGTERM]
     assert done == ["last"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import functools
 import hashlib
 import importlib.metadata
 import importlib.resources
@@ -20,8 +21,13 @@ def wheel_name() -> str:
     return f"dnworker-{__version__}-py3-none-any.whl"
 
 
+@functools.cache
 def build_wheel() -> bytes:
-    """Return the wheel: the `dnworker` package with the panel's files, without the notebook extension."""
+    """Return the wheel: the `dnworker` package with the panel's files, without the notebook extension.
+
+    It is made once: cells that run again unchanged give the files that they gave before, also where dnworker
+    was installed anew, or its source edited, since this process imported it.
+    """
     root = Path(str(importlib.resources.files("dnworker")))
     info = f"dnworker-{__version__}.dist-info"
     metadata = importlib.metadata.distribution("dnworker").read_text("METADATA") or ""
