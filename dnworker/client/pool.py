@@ -7,6 +7,7 @@ process, and takes most of the time of a request: it is imported where one fails
 from __future__ import annotations
 
 import asyncio
+import select
 import socket
 import ssl
 from collections.abc import Callable
@@ -72,10 +73,12 @@ class Pool:
 
     def _kept(self) -> _Connection | None:
         """Return a connection that waits for a request; None where there is none."""
-        now = asyncio.get_running_loop().time()
+        old = asyncio.get_running_loop().time() - self._idle_seconds
+        while self._idle and self._idle[0].idle_since <= old:
+            self._idle.pop(0).close()
         while self._idle:
             connection = self._idle.pop()
-            if connection.is_idle and now - connection.idle_since < self._idle_seconds:
+            if connection.is_idle and not connection.has_news():
                 return connection
             connection.close()
         return None
@@ -164,6 +167,16 @@ class _Connection(asyncio.Protocol):
         """Whether it can carry the next request."""
         is_open = self._transport is not None and not self._transport.is_closing()
         return is_open and self._http.our_state is h11.IDLE
+
+    def has_news(self) -> bool:
+        """Return whether the server has closed it, or sent something, which the loop has not read yet.
+
+        As where the code of a handler has kept the loop from reading: a request would be lost.
+        """
+        assert self._transport is not None
+        poll = select.poll()
+        poll.register(self._transport.get_extra_info("socket").fileno(), select.POLLIN)
+        return bool(poll.poll(0))
 
     async def send(self, request: Request) -> Answer:
         """Send a request and return the answer; whatever else becomes of it, the connection is closed."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gzip
+import socket
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -125,6 +126,45 @@ async def test_a_connection_that_the_server_closes_is_forgotten():
         assert not pool._idle
         await pool.send(asks(server))
         assert server.connections == 2
+
+
+def answer_one(listening: socket.socket) -> socket.socket:
+    """Answers the first request of the next connection."""
+    accepted = listening.accept()[0]
+    accepted.recv(10_000)
+    accepted.sendall(ANSWER)
+    return accepted
+
+
+async def test_a_connection_that_the_server_closes_while_the_loop_is_blocked_is_not_used():
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        listening.settimeout(10)
+        url = f"http://127.0.0.1:{listening.getsockname()[1]}/"
+        async with pooled() as pool:
+            for _ in range(3):
+                answering = asyncio.create_task(asyncio.to_thread(answer_one, listening))
+                assert (await pool.send(Request("POST", url, {}))).status == 200
+                accepted = await answering
+                assert pool._idle
+                accepted.close()  # the loop does not turn until the next request
+
+
+async def test_connections_that_were_idle_for_too_long_are_closed_with_the_next_request():
+    all_asked = asyncio.Barrier(3)
+
+    async def together(number: int, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        if len(server.heads) <= 3:
+            await all_asked.wait()
+        writer.write(ANSWER)
+
+    async with serving(together) as server, pooled() as pool:
+        await asyncio.gather(*(pool.send(asks(server)) for _ in range(3)))
+        for old in pool._idle[:2]:
+            old.idle_since -= 61.0
+        await pool.send(asks(server))
+        assert server.connections == 3
+        while len(pool._open) > 1:
+            await asyncio.sleep(0)
 
 
 async def test_what_a_server_says_unasked_is_never_taken_for_the_next_answer():
