@@ -438,6 +438,20 @@ async def test_content_that_was_encoded_on_the_way_is_decoded():
         await connection.close()
 
 
+@pytest.mark.parametrize("is_streamed", [False, True], ids=["whole", "streamed"])
+async def test_content_that_a_transport_of_httpx_gives_encoded_is_decoded_once(is_streamed):
+    async def pieces() -> AsyncIterator[bytes]:
+        yield gzip.compress(b'{"seq": 3}')
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        content = pieces() if is_streamed else gzip.compress(b'{"seq": 3}')
+        return httpx.Response(200, headers={"Content-Encoding": "gzip"}, content=content)
+
+    connection = HttpConnection("http://h", transport=httpx.MockTransport(answer))
+    assert await connection.request("GET", "/api/workers") == {"seq": 3}
+    await connection.close()
+
+
 async def test_the_password_of_an_address_is_not_sent_as_its_host():
     async with serving(answering) as server, pooled() as pool:
         await pool.send(Request("GET", server.url.replace("//", "//me:hunter2@"), {}))
