@@ -438,6 +438,22 @@ async def test_content_that_was_encoded_on_the_way_is_decoded():
         await connection.close()
 
 
+async def test_a_runtime_behind_a_proxy_that_encodes_content_is_waited_for_until_it_is_ready():
+    def answer(request: httpx.Request) -> httpx.Response:
+        asked.append(request)
+        if len(asked) > 1:
+            return httpx.Response(200)
+        if "gzip" not in request.headers["Accept-Encoding"]:
+            return httpx.Response(503, json={"stage": "starting"})
+        packed = gzip.compress(b'{"stage": "starting"}')
+        return httpx.Response(503, headers={"Content-Encoding": "gzip"}, content=packed)
+
+    asked: list[httpx.Request] = []
+    connection = HttpConnection("http://h", transport=httpx.MockTransport(answer))
+    await connection.start()
+    assert len(asked) == 2
+
+
 @pytest.mark.parametrize("is_streamed", [False, True], ids=["whole", "streamed"])
 async def test_content_that_a_transport_of_httpx_gives_encoded_is_decoded_once(is_streamed):
     async def pieces() -> AsyncIterator[bytes]:
