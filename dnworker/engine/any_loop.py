@@ -51,6 +51,11 @@ class AnyLoop:
     def has_groups(self, value: bool) -> None:
         self._own.has_groups = value
 
+    @property
+    def copies_payloads(self) -> bool:
+        """Whether it checks and copies payloads at once: not where another thread may change them."""
+        return not self._is_elsewhere and getattr(self._own, "copies_payloads", False)
+
     async def start(self) -> None:
         """Start it."""
         await self._call(self._own.start)

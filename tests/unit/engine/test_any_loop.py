@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from dnworker import EventEnvelope, Runtime, RuntimeClient, Worker
+from dnworker.core.envelope import snapshot
 from dnworker.core.errors import RuntimeUnavailable
 from dnworker.engine import any_loop
 from dnworker.events.brokers.sqlite.broker import SqliteBroker
@@ -61,6 +62,23 @@ async def test_what_a_thread_calls_is_done_on_the_runtimes_loop():
         runtime.publish = note  # type: ignore[method-assign]
         await run_in_thread(lambda: runtime.client().publish("x", {}))
     assert threads == [threading.get_ident()]
+
+
+async def test_payloads_are_copied_by_the_client_in_a_thread_and_by_the_runtime_on_its_own_loop(monkeypatch):
+    copied: list[int] = []
+
+    def note(payload: Any) -> Any:
+        copied.append(threading.get_ident())
+        return snapshot(payload)
+
+    monkeypatch.setattr("dnworker.client.client.snapshot", note)
+    async with Runtime(port=None) as runtime:
+        for client in (runtime.client(), runtime.client(worker="w")):
+            await client.publish("x", {"n": 1})
+            assert copied == []
+        await run_in_thread(lambda: runtime.client().publish("x", {"n": 2}))
+    assert len(copied) == 1
+    assert copied[0] != threading.get_ident()
 
 
 async def test_a_thread_gets_events_and_ends_its_subscription():
