@@ -7,6 +7,7 @@ with "Event loop is closed" for everybody who gets it from a shared pool.
 from __future__ import annotations
 
 import asyncio
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -17,12 +18,12 @@ if TYPE_CHECKING:
 class OnLoop:
     """What is open on one loop.
 
-    Attributes: `loop`, `is_first` (whether the client was used on no loop before), `at_once` (a semaphore of
-    requests), `sender` (what requests go out by) and `socket` (for commands); the last two are None until
-    they are needed.
+    Attributes: `loop`, `is_first` (whether the client has used no other since it was made or closed),
+    `at_once` (a semaphore of requests), `sender` (what requests go out by) and `socket` (for commands); the
+    last two are None until they are needed.
     """
 
-    __slots__ = ("at_once", "is_first", "loop", "sender", "socket")
+    __slots__ = ("_closing", "at_once", "is_first", "loop", "sender", "socket")
 
     def __init__(self, loop: asyncio.AbstractEventLoop, at_once: int, *, is_first: bool) -> None:
         self.loop = loop
@@ -30,6 +31,11 @@ class OnLoop:
         self.at_once = asyncio.Semaphore(at_once)
         self.sender: Sender | None = None
         self.socket: InteractiveSocket | None = None
+        self._closing: asyncio.Task[None] | None = None  # loops refer to their tasks weakly
+
+    def begin_close(self) -> None:
+        """Close what is open, soon; to be called on this loop."""
+        self._closing = self.loop.create_task(self.close())
 
     async def close(self) -> None:
         """Close what is open; to be awaited on this loop."""
@@ -65,10 +71,11 @@ class ByLoop:
         return found
 
     async def close(self) -> None:
-        """Close what is open on the running loop, and have other loops that run close theirs."""
-        opened, self._all, self._newest = list(self._all.values()), {}, None
-        for one in opened:
-            if one.loop is asyncio.get_running_loop():
-                await one.close()
-            elif one.loop.is_running():
-                asyncio.run_coroutine_threadsafe(one.close(), one.loop)
+        """Close what is open on the running loop, and have other loops close theirs in their next turn."""
+        opened, self._all, self._newest, self._is_used = self._all, {}, None, False
+        own = opened.pop(asyncio.get_running_loop(), None)
+        for one in list(opened.values()):
+            with suppress(RuntimeError):  # that loop is closed
+                one.loop.call_soon_threadsafe(one.begin_close)
+        if own is not None:
+            await own.close()

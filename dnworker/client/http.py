@@ -61,6 +61,9 @@ AS_CLIENT = {
 }
 """What a client says of itself: proxies may refuse who says nothing."""
 
+UNENCODED = {"Accept-Encoding": "identity"}
+"""Asks for content that is read as it comes."""
+
 AT_ONCE = 100
 """Requests at a time, and so connections to a server."""
 
@@ -138,7 +141,7 @@ class HttpConnection:
             RuntimeUnavailable: nothing can be reached there; with `is_last` also where only that took long.
         """
         try:
-            return await self._sender.send(self._request("GET", path, timeout=timeout))
+            return await self._sender.send(self._request("GET", path, headers=UNENCODED, timeout=timeout))
         except Exception as exc:
             import httpx  # not before something fails
 
@@ -327,8 +330,8 @@ class HttpConnection:
             RuntimeUnavailable: it has more bytes.
             httpx.HTTPStatusError, httpx.TransportError: as of `request`.
         """
-        headers = {"Accept-Encoding": "identity"}  # so that little cannot become much
-        request = self._request("GET", path, query=query, headers=headers, most=most)
+        # Not encoded, so that little cannot become much.
+        request = self._request("GET", path, query=query, headers=UNENCODED, most=most)
         async with asyncio.timeout(seconds):
             answer = await self._sender.send(request)
         if len(answer.content) > most:

@@ -37,9 +37,8 @@ class OverTransport:
 
 async def _body(response: httpx.Response, most: int | None) -> bytes:
     body = bytearray()
-    if response.is_stream_consumed:  # a response that was made with its content
-        return response.content
-    async for piece in response.aiter_raw():
+    assert isinstance(response.stream, httpx.AsyncByteStream)
+    async for piece in response.stream:  # as it was sent, also where the response was made with its content
         body += piece
         if most is not None and len(body) > most:
             break

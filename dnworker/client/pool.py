@@ -7,6 +7,7 @@ process, and takes most of the time of a request: it is imported where one fails
 from __future__ import annotations
 
 import asyncio
+import select
 import socket
 import ssl
 from collections.abc import Callable
@@ -14,6 +15,7 @@ from typing import TYPE_CHECKING, Any, cast
 from urllib.parse import urlsplit
 
 import h11
+import msgspec
 
 from dnworker.client.sender import Answer, Request
 
@@ -25,6 +27,9 @@ LARGEST_HEAD = 100 * 1024
 
 NEXT_ADDRESS_SECONDS = 0.25
 """Seconds after which the next address of a host is tried beside the one before (RFC 8305)."""
+
+MAY_BE_ON_THE_WAY = 16 * 1024
+"""Bytes of a request that are sent, and perhaps not read."""
 
 _HAVE_BODIES = ("POST", "PUT", "PATCH")
 
@@ -72,10 +77,12 @@ class Pool:
 
     def _kept(self) -> _Connection | None:
         """Return a connection that waits for a request; None where there is none."""
-        now = asyncio.get_running_loop().time()
+        old = asyncio.get_running_loop().time() - self._idle_seconds
+        while self._idle and self._idle[0].idle_since <= old:
+            self._idle.pop(0).close()
         while self._idle:
             connection = self._idle.pop()
-            if connection.is_idle and now - connection.idle_since < self._idle_seconds:
+            if connection.is_idle and not connection.has_news():
                 return connection
             connection.close()
         return None
@@ -90,7 +97,9 @@ class Pool:
     async def _connected(self, request: Request) -> _Connection:
         parts = urlsplit(request.url)
         host = parts.hostname or ""
-        port = parts.port or (80 if self._tls is None else 443)
+        port = parts.port
+        if port is None:
+            port = 80 if self._tls is None else 443
         loop, connection = asyncio.get_running_loop(), _Connection(self._lost)
         self._open.add(connection)
         how: dict[str, Any] = {"ssl": self._tls}
@@ -109,6 +118,8 @@ class Pool:
                 raise _Failed("ConnectTimeout", "") from exc
             if isinstance(exc, OSError):
                 raise _Failed("ConnectError", self._why(exc)) from exc
+            if isinstance(exc, UnicodeError):
+                raise _Failed("ConnectError", "this is no name of a host") from exc
             raise
         return connection
 
@@ -134,6 +145,8 @@ class _Failed(Exception):
     def for_httpx(self, request: Request) -> httpx.TransportError:
         import httpx  # it takes long, and only failures need it
 
+        if self.kind == "LocalProtocolError":  # httpx cannot have these headers either
+            request = msgspec.structs.replace(request, headers={})
         return cast("httpx.TransportError", getattr(httpx, self.kind)(str(self), request=request.for_httpx()))
 
 
@@ -147,6 +160,7 @@ class _Connection(asyncio.Protocol):
     def __init__(self, on_lost: Callable[[_Connection], None]) -> None:
         self.closed = asyncio.Event()
         self.idle_since = 0.0
+        self._why: str | None = None  # why it was closed here; None where it was not
         self._on_lost = on_lost
         self._transport: asyncio.Transport | None = None
         self._http = h11.Connection(h11.CLIENT, max_incomplete_event_size=LARGEST_HEAD)
@@ -158,12 +172,23 @@ class _Connection(asyncio.Protocol):
         self._body = bytearray()
         self._timer: asyncio.TimerHandle | None = None
         self._heard_at = 0.0
+        self._unsent = 0
 
     @property
     def is_idle(self) -> bool:
         """Whether it can carry the next request."""
         is_open = self._transport is not None and not self._transport.is_closing()
         return is_open and self._http.our_state is h11.IDLE
+
+    def has_news(self) -> bool:
+        """Return whether the server has closed it, or sent something, which the loop has not read yet.
+
+        As where the code of a handler has kept the loop from reading: a request would be lost.
+        """
+        assert self._transport is not None
+        poll = select.poll()
+        poll.register(self._transport.get_extra_info("socket").fileno(), select.POLLIN)
+        return bool(poll.poll(0))
 
     async def send(self, request: Request) -> Answer:
         """Send a request and return the answer; whatever else becomes of it, the connection is closed."""
@@ -175,15 +200,12 @@ class _Connection(asyncio.Protocol):
         assert self._transport is not None
         try:
             if self.closed.is_set():  # nothing else would end the wait
-                raise _Failed("ReadError", "the connection was closed before the request was sent")
+                raise _Failed("ReadError", self._why or "it was closed before the request was sent")
             self._transport.write(self._encoded(request))
             if request.timeout is not None:
-                self._heard_at = loop.time()
+                self._heard_at, self._unsent = loop.time(), self._transport.get_write_buffer_size()
                 self._timer = loop.call_later(request.timeout, self._look, request.timeout)
             return await waiting
-        except h11.LocalProtocolError as exc:
-            self.close()
-            raise _Failed("LocalProtocolError", str(exc)) from exc
         except BaseException:
             self.close()
             raise
@@ -193,8 +215,9 @@ class _Connection(asyncio.Protocol):
                 self._timer.cancel()
                 self._timer = None
 
-    def close(self) -> None:
-        """Close it at once."""
+    def close(self, why: str = "") -> None:
+        """Close it at once; `why` is what a request under way fails with."""
+        self._why = self._why or why
         if self._transport is not None:
             self._transport.abort()
         else:
@@ -204,7 +227,7 @@ class _Connection(asyncio.Protocol):
         """Return a request as it is sent.
 
         Raises:
-            h11.LocalProtocolError: it is none, such as with a line break in a header.
+            _Failed: a header cannot be sent; names it, and not its value, which may be a token.
         """
         parts = urlsplit(request.url)
         target = f"{parts.path or '/'}?{parts.query}" if parts.query else parts.path or "/"
@@ -213,7 +236,13 @@ class _Connection(asyncio.Protocol):
         if content is not None or request.method in _HAVE_BODIES:
             headers.append(("Content-Length", str(len(content or b""))))
         http = self._http
-        head = http.send(h11.Request(method=request.method, target=target, headers=headers)) or b""
+        try:
+            asked = h11.Request(method=request.method, target=target, headers=headers)
+        except (h11.LocalProtocolError, UnicodeError):
+            names = ", ".join(name for name, value in headers if not _can_be_sent(value))
+            text = f"{names or 'the request'} has a line break, or another character that cannot be sent"
+            raise _Failed("LocalProtocolError", text) from None
+        head = http.send(asked) or b""
         body = b"" if content is None else http.send(h11.Data(data=content)) or b""
         return head + body + (http.send(h11.EndOfMessage()) or b"")
 
@@ -228,7 +257,7 @@ class _Connection(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         """Read an answer on."""
         if self._waiting is None or self._waiting.done():  # nobody knows what this answers
-            self.close()
+            self.close("the server speaks before it is asked, as none of HTTP does")
             return
         self._heard_at = asyncio.get_running_loop().time()
         self._http.receive_data(data)
@@ -245,9 +274,11 @@ class _Connection(asyncio.Protocol):
             self._read()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Note that it is closed."""
+        """Note that it is closed; uvloop tells the end of TLS by this alone."""
         self._note_end()
-        self._fail("ReadError", "" if exc is None else str(exc), exc)
+        if exc is None and self._why is None:
+            self.eof_received()
+        self._fail("ReadError", str(exc or self._why or ""), exc)
 
     def _note_end(self) -> None:
         self._on_lost(self)
@@ -279,9 +310,15 @@ class _Connection(asyncio.Protocol):
         assert self._transport is not None
         http = self._http
         is_over = http.our_state is h11.DONE and http.their_state is h11.DONE
-        if is_over and not http.trailing_data[0] and not self._transport.get_write_buffer_size():
+        is_read = not self._transport.get_write_buffer_size() and not self._is_refused_early()
+        if is_over and is_read and not http.trailing_data[0]:
             http.start_next_cycle()
         self._waiting.set_result(Answer(self._head.status_code, [*self._head.headers], bytes(self._body)))
+
+    def _is_refused_early(self) -> bool:
+        """Return whether a server may have refused a long request before it has read it: it may hang up."""
+        assert self._head is not None
+        return self._head.status_code >= 400 and len(self._request.content or b"") > MAY_BE_ON_THE_WAY
 
     def _fail(self, kind: str, text: str, cause: BaseException | None = None) -> None:
         if self._waiting is not None and not self._waiting.done():
@@ -290,17 +327,24 @@ class _Connection(asyncio.Protocol):
             self._waiting.set_exception(failure)
 
     def _look(self, seconds: float) -> None:
-        """Fail where nothing has come for so long."""
+        """Fail where nothing has come or gone for so long."""
         loop = asyncio.get_running_loop()
+        assert self._transport is not None
+        if (unsent := self._transport.get_write_buffer_size()) != self._unsent:
+            self._unsent, self._heard_at = unsent, loop.time()
         left = self._heard_at + seconds - loop.time()
         if left <= 0:
-            self._fail("ReadTimeout", "")
+            self._fail("WriteTimeout" if unsent else "ReadTimeout", "")
         else:
             self._timer = loop.call_later(left, self._look, seconds)
 
 
 def _is_address(host: str) -> bool:
     return ":" in host or host.replace(".", "").isdigit()
+
+
+def _can_be_sent(value: str) -> bool:
+    return value.isascii() and value.isprintable() and value == value.strip()
 
 
 def _host(netloc: str) -> str:

@@ -18,8 +18,8 @@ _IN_PATHS = "/%:@!$&'()*+,;=~?[]|"
 class Request(msgspec.Struct, frozen=True):
     """One request.
 
-    `timeout` is in seconds, for the connection and for each wait for bytes. With `most`, reading ends once
-    the body of the answer has more bytes.
+    `timeout` is in seconds, for the connection and for each wait until bytes come or go. With `most`,
+    reading ends once the body of the answer has more bytes.
     """
 
     method: str

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import AsyncIterator, Callable, Collection, Coroutine, Mapping
+from contextlib import suppress
 from functools import partial
 from typing import Any, Protocol, TypeVar, cast
 
@@ -132,16 +133,19 @@ class AnyLoop:
     ) -> AsyncIterator[EventEnvelope]:
         """Iterate from here over what an iterator on the runtime's loop gives."""
         loop, ended = self._home.loop, object()
+        turn = asyncio.Lock()  # a step that is cancelled may need a while, and no generator closes meanwhile
 
         async def begin() -> AsyncIterator[EventEnvelope]:
             return aiter(make())
 
         async def following() -> object:
-            return await anext(events, ended)
+            async with turn:
+                return await anext(events, ended)
 
         async def end() -> None:
             if (aclose := getattr(events, "aclose", None)) is not None:
-                await aclose()
+                async with turn:
+                    await aclose()
 
         events = await hand_over(begin, loop)
         try:
@@ -164,16 +168,16 @@ class _TurnElsewhere:
 
     def close(self) -> None:
         """Receive no more of them."""
-        loop = self._connection._home.loop
-        if not loop.is_closed():
-            loop.call_soon_threadsafe(self._turn.close)
+        with suppress(RuntimeError):  # that loop is closed
+            self._connection._home.loop.call_soon_threadsafe(self._turn.close)
 
 
 async def hand_over(make: Callable[[], Coroutine[Any, Any, T]], loop: asyncio.AbstractEventLoop) -> T:
     """Run a coroutine on another thread's loop and return its result; a cancellation here ends it there.
 
     Raises:
-        RuntimeUnavailable: that loop is closed, or does not turn within 10 s; then nothing has begun.
+        RuntimeUnavailable: that loop is closed, or ends meanwhile; or it does not turn within 10 s, and then
+            nothing has begun.
     """
     begun = threading.Lock()
 
@@ -191,13 +195,15 @@ async def hand_over(make: Callable[[], Coroutine[Any, Any, T]], loop: asyncio.Ab
     answer = asyncio.wrap_future(there)
     try:
         await asyncio.wait({answer}, timeout=BEGIN_SECONDS)
-    except asyncio.CancelledError:
-        answer.cancel()
-        raise
-    if not answer.done() and begun.acquire(blocking=False):
-        answer.cancel()
-        raise RuntimeUnavailable(
-            f"the loop of the runtime has stood still for {BEGIN_SECONDS:g} s, so nothing was done; "
-            "who waits for this thread there must not hold it: `await asyncio.to_thread(thread.join)`"
-        )
-    return await answer
+        if not answer.done() and begun.acquire(blocking=False):
+            raise RuntimeUnavailable(
+                f"the loop of the runtime has stood still for {BEGIN_SECONDS:g} s, so nothing was done; "
+                "who waits for this thread there must not hold it: `await asyncio.to_thread(thread.join)`"
+            )
+        if not answer.done():
+            await asyncio.wait({answer})
+    finally:
+        there.cancel()
+    if answer.cancelled():  # there, as by the end of its loop: who calls this is not cancelled
+        raise RuntimeUnavailable("the runtime of this client has ended, or has cancelled this call")
+    return answer.result()

@@ -77,3 +77,26 @@ async def test_what_belongs_to_loops_that_are_closed_is_let_go(runtime):
     await connection.close()
     assert not connection._open._all
     gc.collect()
+
+
+async def test_a_loop_that_does_not_run_closes_its_connections_when_it_runs_again(runtime):
+    connection, paused = HttpConnection(runtime.url, auth_token="secret"), asyncio.new_event_loop()
+    await asyncio.to_thread(paused.run_until_complete, connection.publish("from.script", {}, None))
+    pool = connection._open._all[paused].sender
+    assert pool._open
+    await connection.close()
+
+    async def until_closed() -> None:
+        while pool._open:
+            await asyncio.sleep(0)
+
+    await asyncio.wait_for(asyncio.to_thread(paused.run_until_complete, until_closed()), 10)
+    paused.close()
+
+
+async def test_a_client_that_was_closed_keeps_connections_again(runtime):
+    connection = HttpConnection(runtime.url, auth_token="secret")
+    for _ in range(2):
+        await connection.publish("from.loop", {}, None)
+        assert len(connection._open.here().sender._idle) == 1
+        await connection.close()

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import gzip
+import socket
 import subprocess
 import sys
+import traceback
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from itertools import pairwise
@@ -19,7 +21,7 @@ from hypothesis import strategies as st
 from dnworker import Runtime, RuntimeClient
 from dnworker.client.connection import in_path
 from dnworker.client.http import HttpConnection
-from dnworker.client.pool import Pool, _Failed
+from dnworker.client.pool import Pool, _Connection, _Failed
 from dnworker.client.sender import Request, address_of
 
 ANSWER = b'HTTP/1.1 200 OK\r\nContent-Length: 8\r\n\r\n{"a": 1}'
@@ -125,6 +127,45 @@ async def test_a_connection_that_the_server_closes_is_forgotten():
         assert not pool._idle
         await pool.send(asks(server))
         assert server.connections == 2
+
+
+def answer_one(listening: socket.socket) -> socket.socket:
+    """Answers the first request of the next connection."""
+    accepted = listening.accept()[0]
+    accepted.recv(10_000)
+    accepted.sendall(ANSWER)
+    return accepted
+
+
+async def test_a_connection_that_the_server_closes_while_the_loop_is_blocked_is_not_used():
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        listening.settimeout(10)
+        url = f"http://127.0.0.1:{listening.getsockname()[1]}/"
+        async with pooled() as pool:
+            for _ in range(3):
+                answering = asyncio.create_task(asyncio.to_thread(answer_one, listening))
+                assert (await pool.send(Request("POST", url, {}))).status == 200
+                accepted = await answering
+                assert pool._idle
+                accepted.close()  # the loop does not turn until the next request
+
+
+async def test_connections_that_were_idle_for_too_long_are_closed_with_the_next_request():
+    all_asked = asyncio.Barrier(3)
+
+    async def together(number: int, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        if len(server.heads) <= 3:
+            await all_asked.wait()
+        writer.write(ANSWER)
+
+    async with serving(together) as server, pooled() as pool:
+        await asyncio.gather(*(pool.send(asks(server)) for _ in range(3)))
+        for old in pool._idle[:2]:
+            old.idle_since -= 61.0
+        await pool.send(asks(server))
+        assert server.connections == 3
+        while len(pool._open) > 1:
+            await asyncio.sleep(0)
 
 
 async def test_what_a_server_says_unasked_is_never_taken_for_the_next_answer():
@@ -281,12 +322,94 @@ async def test_a_pool_that_is_closed_while_it_connects_ends_that_request_too(tur
         assert isinstance(done, httpx.TransportError) or done.status == 200  # and it does not wait for ever
 
 
-async def test_a_header_with_a_line_break_is_refused_and_nothing_is_sent():
+async def test_a_header_that_cannot_be_sent_is_refused_by_its_name_and_its_value_is_not_told():
     async with serving(answering) as server, pooled() as pool:
-        with pytest.raises(httpx.LocalProtocolError):
-            await pool.send(Request("GET", server.url, {"Authorization": "Bearer a\r\nX-Other: b"}))
-        await server.ended[0].wait()
+        for token in ("hunter2\r\nX-Other: b", "hunter2\n", "hunter2é"):
+            with pytest.raises(httpx.LocalProtocolError, match="Authorization has a line break") as failed:
+                await pool.send(Request("GET", server.url, {"Authorization": f"Bearer {token}"}))
+            assert "hunter2" not in "".join(traceback.format_exception(failed.value))
+        for ended in server.ended:
+            await ended.wait()
         assert server.heads == []
+
+
+@pytest.mark.parametrize("host", ["a..b", "a" * 70 + ".b"])
+async def test_a_host_whose_name_cannot_be_one_is_an_error_as_any_that_is_not_there(host):
+    async with pooled() as pool:
+        with pytest.raises(httpx.ConnectError, match="no name of a host"):
+            await pool.send(Request("GET", f"http://{host}/", {}))
+        assert not pool._open
+
+
+async def test_port_0_is_asked_as_it_stands(monkeypatch):
+    asked = []
+
+    async def connect(loop, made, host, port, **how):
+        asked.append(port)
+        raise OSError
+
+    monkeypatch.setattr(asyncio.BaseEventLoop, "create_connection", connect)
+    async with pooled() as pool:
+        for address in ("http://127.0.0.1:0/", "http://127.0.0.1/"):
+            with pytest.raises(httpx.ConnectError):
+                await pool.send(Request("GET", address, {}))
+    assert asked == [0, 80]
+
+
+async def test_after_the_refusal_of_a_long_request_the_next_one_has_another_connection():
+    async def refuse(number: int, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(b"HTTP/1.1 413 Too Large\r\nContent-Length: 0\r\n\r\n")  # the body is never read
+
+    async with serving(refuse) as server, pooled() as pool:
+        for _ in range(2):
+            request = Request("POST", server.url, {}, b"x" * 20_000)
+            assert (await pool.send(request)).status == 413
+        assert server.connections == 2
+
+
+class Slow(asyncio.Transport):
+    """A transport that has sent a byte more whenever it is asked."""
+
+    unsent = 10_000
+
+    def write(self, data) -> None:
+        pass
+
+    def is_closing(self) -> bool:
+        return False
+
+    def get_write_buffer_size(self) -> int:
+        self.unsent -= 1
+        return self.unsent
+
+
+async def test_a_request_may_take_longer_than_the_limit_while_its_bytes_go():
+    connection = _Connection(lambda one: None)
+    connection.connection_made(Slow())
+    asyncio.get_running_loop().call_later(0.1, connection.data_received, ANSWER)
+    assert (await connection.send(Request("POST", "http://h/", {}, b"x", timeout=0.02))).status == 200
+
+
+async def test_a_request_whose_bytes_do_not_go_fails_in_time():
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        url = f"http://127.0.0.1:{listening.getsockname()[1]}/"
+        async with pooled() as pool:
+            with pytest.raises(httpx.WriteTimeout):
+                await pool.send(Request("POST", url, {}, b"x" * 20_000_000, timeout=0.05))
+
+
+async def test_a_server_of_another_protocol_that_speaks_first_is_told_as_such():
+    async def greet(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(b"SSH-2.0-OpenSSH_9.2\r\n")
+        await reader.read()
+        writer.close()
+
+    async with await asyncio.start_server(greet, "127.0.0.1", 0) as server, pooled() as pool:
+        url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/"
+        connection = await pool._connected(Request("GET", url, {}))
+        await connection.closed.wait()
+        with pytest.raises(_Failed, match="the server speaks before it is asked"):
+            await connection.send(Request("GET", url, {}))
 
 
 async def test_of_an_answer_without_an_end_no_more_is_read_than_may_be():
@@ -313,6 +436,36 @@ async def test_content_that_was_encoded_on_the_way_is_decoded():
         connection = HttpConnection(server.url, auth_token="t")
         assert await connection.request("GET", "/api/workers") == {"seq": 3}
         await connection.close()
+
+
+async def test_a_runtime_behind_a_proxy_that_encodes_content_is_waited_for_until_it_is_ready():
+    def answer(request: httpx.Request) -> httpx.Response:
+        asked.append(request)
+        if len(asked) > 1:
+            return httpx.Response(200)
+        if "gzip" not in request.headers["Accept-Encoding"]:
+            return httpx.Response(503, json={"stage": "starting"})
+        packed = gzip.compress(b'{"stage": "starting"}')
+        return httpx.Response(503, headers={"Content-Encoding": "gzip"}, content=packed)
+
+    asked: list[httpx.Request] = []
+    connection = HttpConnection("http://h", transport=httpx.MockTransport(answer))
+    await connection.start()
+    assert len(asked) == 2
+
+
+@pytest.mark.parametrize("is_streamed", [False, True], ids=["whole", "streamed"])
+async def test_content_that_a_transport_of_httpx_gives_encoded_is_decoded_once(is_streamed):
+    async def pieces() -> AsyncIterator[bytes]:
+        yield gzip.compress(b'{"seq": 3}')
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        content = pieces() if is_streamed else gzip.compress(b'{"seq": 3}')
+        return httpx.Response(200, headers={"Content-Encoding": "gzip"}, content=content)
+
+    connection = HttpConnection("http://h", transport=httpx.MockTransport(answer))
+    assert await connection.request("GET", "/api/workers") == {"seq": 3}
+    await connection.close()
 
 
 async def test_the_password_of_an_address_is_not_sent_as_its_host():

@@ -288,3 +288,28 @@ async def test_the_panel_of_a_socket_says_what_a_browser_can_open(tmp_path, toke
         assert await command("panel", "--no-browser", "--url", url, "--token-file", token_file) == 1
     err = capsys.readouterr().err
     assert f"socat TCP-LISTEN:8788,bind=127.0.0.1,fork UNIX-CONNECT:{tmp_path / 's'} (DN939)" in err
+
+
+def hang_up(listening: socket.socket, context: ssl.SSLContext) -> None:
+    """Read a request, and end the connection without a word, not even one of TLS."""
+    with context.wrap_socket(listening.accept()[0], server_side=True) as accepted:
+        accepted.recv(10_000)
+
+
+@pytest.mark.parametrize("loop", ["asyncio", "uvloop"])
+def test_a_server_that_hangs_up_is_told_alike_on_each_loop(loop, authority, ca, tmp_path):
+    made = pytest.importorskip(loop).new_event_loop
+    server = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    server.load_cert_chain(issued(authority, tmp_path / "server.pem"))
+
+    async def refused(url: str) -> str:
+        hanging_up = asyncio.create_task(asyncio.to_thread(hang_up, listening, server))
+        try:
+            return str(await refusal(url, client_context(ca)))
+        finally:
+            await hanging_up
+
+    with socket.create_server(("127.0.0.1", 0)) as listening, asyncio.Runner(loop_factory=made) as runner:
+        listening.settimeout(10)
+        url = f"https://127.0.0.1:{listening.getsockname()[1]}"
+        assert "ended the connection (Server disconnected" in runner.run(refused(url))

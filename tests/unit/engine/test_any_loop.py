@@ -11,6 +11,7 @@ import pytest
 from dnworker import EventEnvelope, Runtime, RuntimeClient, Worker
 from dnworker.client import client as client_module
 from dnworker.core import envelope
+from dnworker.core.envelope import snapshot
 from dnworker.core.errors import RuntimeUnavailable
 from dnworker.engine import any_loop
 from dnworker.events.brokers.sqlite.broker import SqliteBroker
@@ -84,6 +85,23 @@ async def test_what_a_thread_calls_is_done_on_the_runtimes_loop():
     assert threads == [threading.get_ident()]
 
 
+async def test_payloads_are_copied_by_the_client_in_a_thread_and_by_the_runtime_on_its_own_loop(monkeypatch):
+    copied: list[int] = []
+
+    def note(payload: Any) -> Any:
+        copied.append(threading.get_ident())
+        return snapshot(payload)
+
+    monkeypatch.setattr("dnworker.client.client.snapshot", note)
+    async with Runtime(port=None) as runtime:
+        for client in (runtime.client(), runtime.client(worker="w")):
+            await client.publish("x", {"n": 1})
+            assert copied == []
+        await run_in_thread(lambda: runtime.client().publish("x", {"n": 2}))
+    assert len(copied) == 1
+    assert copied[0] != threading.get_ident()
+
+
 async def test_a_thread_gets_events_and_ends_its_subscription():
     async with Runtime(port=None) as runtime:
 
@@ -144,3 +162,73 @@ async def test_a_client_of_a_runtime_that_has_ended_says_so_in_another_thread():
     client = await asyncio.to_thread(ended)
     with pytest.raises(RuntimeUnavailable, match="has ended"):
         await client.publish("x", {})
+
+
+class Elsewhere:
+    """A loop that runs in a thread, as the home of a runtime, and a connection there."""
+
+    def __init__(self) -> None:
+        self.loop = asyncio.new_event_loop()
+        self.thread = threading.Thread(target=self.loop.run_forever)
+        self.thread.start()
+        self.thread_id = self.thread.ident or 0
+        self.has_begun = threading.Event()
+        self.is_closed = False
+
+    async def start(self) -> None:
+        self.has_begun.set()
+        await asyncio.sleep(3600)
+
+    async def events(self, kinds: Any) -> Any:
+        try:
+            yield "first"
+            await self.start()
+        finally:
+            await asyncio.sleep(0.01)
+            self.is_closed = True
+
+    def end(self) -> None:
+        """End the loop as `asyncio.run` does."""
+
+        async def cancel() -> None:
+            others = asyncio.all_tasks() - {asyncio.current_task()}
+            for task in others:
+                task.cancel()
+            await asyncio.gather(*others, return_exceptions=True)
+
+        asyncio.run_coroutine_threadsafe(cancel(), self.loop).result(10)
+        self.loop.call_soon_threadsafe(self.loop.stop)
+        self.thread.join(10)
+        self.loop.close()
+
+
+@pytest.fixture
+def elsewhere():
+    found = Elsewhere()
+    yield found
+    if not found.loop.is_closed():
+        found.end()
+
+
+async def test_who_waits_for_an_event_of_another_loop_can_be_cancelled(elsewhere):
+    connection = any_loop.AnyLoop(elsewhere, elsewhere)
+
+    async def read() -> None:
+        async for _ in connection.events([]):
+            pass
+
+    reading = asyncio.create_task(read())
+    await asyncio.to_thread(elsewhere.has_begun.wait, 10)
+    reading.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await reading
+    assert elsewhere.is_closed
+
+
+async def test_a_call_during_which_the_runtime_ends_says_so_and_is_not_taken_for_a_cancellation(elsewhere):
+    connection = any_loop.AnyLoop(elsewhere, elsewhere)
+    calling = asyncio.create_task(connection.start())
+    await asyncio.to_thread(elsewhere.has_begun.wait, 10)
+    await asyncio.to_thread(elsewhere.end)
+    with pytest.raises(RuntimeUnavailable, match="has ended"):
+        await calling
