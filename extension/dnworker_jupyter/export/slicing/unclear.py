@@ -18,9 +18,6 @@ from dnworker_jupyter.export.slicing.knowledge import CHANGING_METHODS, LOOKING_
 from dnworker_jupyter.export.slicing.nodes import KEPT, find
 from dnworker_jupyter.export.slicing.reads import Function
 
-_STARTING = ("start", "run", "submit")
-"""Methods that call the functions which their object was made with."""
-
 
 class Unclear:
     """The unclear calls of a history."""
@@ -75,11 +72,8 @@ class Unclear:
 
     def _calls_value(self, call: Call, position: int) -> bool:
         """Return whether a call is one of a name that is bound to a function: `push = log.append`."""
-        if call.root is None or call.root not in self._history or not call.is_discarded:
+        if call.root is None or call.path or call.root not in self._history or not call.is_discarded:
             return False
-        if call.path:
-            values = self._history.values(call.root, position) if call.path[-1] in _STARTING else ()
-            return any(find(value, ast.Lambda) for value in values)
         is_imported = self._history.imported_as(call.root, position) is not None
         return not is_imported and self._history.definition(call.root, position) is None
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.unit.export.builders import handler, plan, script
+from tests.unit.export.builders import handler, plan, problems, script
 
 CHANGES = {
     "one of two objects": ("(log if len(other) == 0 else other).append(1)",),
@@ -55,10 +55,10 @@ def test_code_that_cannot_be_followed_is_warned_of_with_its_line():
     ]
 
 
-def test_a_thread_that_changes_an_object_is_warned_of():
-    cells = (
+def test_a_thread_that_changes_an_object_is_refused_where_it_starts():
+    told = problems(
         "import threading\nlog = []",
         "t = threading.Thread(target=lambda: log.append(1))\nt.start()",
         handler("print(log)"),
     )
-    assert ["`t.start()`" in str(w) for w in plan(*cells).warnings] == [True]
+    assert ["cell [2], line 2 acts on processes: `t.start()`" in problem for problem in told] == [True]
