@@ -2,8 +2,8 @@
 
 A kernel ignores SIGINT while it is idle, and hands it to the cell while one awaits: a handler that blocks
 would run to its end, and so would code of a cell that blocks. Our signal handlers first check whether one of
-these holds the loop. If so, it gets the exception, which is a handler's error as its runner counts them; if
-not, the signal does what it did before.
+these holds the loop. If so, it gets the exception, which counts as an error of a handler; if not, the signal
+does what it did before.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from dnworker_jupyter.kernel.loop import HandlerInterrupted, KernelLoop
 from dnworker_jupyter.kernel.loop_watch import LoopWatch
 
 SHORTEST = 0.2
-"""Seconds for which a handler must hold the loop: nobody wants to stop one that is just passing."""
+"""Seconds for which a handler or cell must hold the loop: nobody wants to stop one that is just passing."""
 
 _SAVED = "saved_sigint_handler"
 
@@ -71,7 +71,7 @@ class Interrupts:
             setattr(self._kernel, _SAVED, self._before_idle)
 
     def stop_handler(self, frame: FrameType | None) -> bool:
-        """Interrupt the handler or cell that holds the loop, if one does; raises where this is its thread."""
+        """Interrupt the handler that holds the loop, if one does; raises in it where this is its thread."""
         loop = self._loop.loop
         if loop is None or self._watch.blocked_for < SHORTEST:
             return False

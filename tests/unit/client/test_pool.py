@@ -247,10 +247,10 @@ async def test_an_answer_may_take_longer_than_the_limit_while_it_goes_on_coming(
     async def slow(number: int, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         for at in range(len(ANSWER)):
             writer.write(ANSWER[at : at + 1])
-            await asyncio.sleep(0.005)
+            await asyncio.sleep(0.015)
 
     async with serving(slow) as server, pooled() as pool:
-        assert (await pool.send(asks(server, timeout=0.15))).content == b'{"a": 1}'
+        assert (await pool.send(asks(server, timeout=0.5))).content == b'{"a": 1}'
 
 
 async def test_a_request_that_is_cancelled_closes_its_connection():

@@ -304,8 +304,10 @@ class Changes:
         for value in self._history.values(call.root, position):
             for part in ast.walk(value):
                 name = part.id if isinstance(part, ast.Name) else ""
-                definition = self._history.definition(name, position)
-                if isinstance(definition, Function):
+                definition = (
+                    part if isinstance(part, ast.Lambda) else self._history.definition(name, position)
+                )
+                if isinstance(definition, Function | ast.Lambda):
                     summary = self.summary(definition, position)
                     for changed in summary.changes.keys() - set(summary.parameters):
                         _add(found, changed, summary.changes[changed])

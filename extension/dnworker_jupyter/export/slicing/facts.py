@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 from dnworker.core.parsing import parse
 from dnworker_jupyter.export.slicing.knowledge import HANDING_ON, ITERATORS, LOOKING_METHODS, WRAPPERS
-from dnworker_jupyter.export.slicing.nodes import KEPT, LEAVES, children, walk
+from dnworker_jupyter.export.slicing.nodes import KEPT, LEAVES, children, find, walk
 from dnworker_jupyter.export.slicing.python_magics import timed_code
 from dnworker_jupyter.export.slicing.reads import Function
 
@@ -212,6 +212,7 @@ class _Collector(ast.NodeVisitor):
         self._decorators(node.decorator_list, node.name)
         for part in (*node.bases, *(k.value for k in node.keywords)):
             self.visit(part)
+        self._share_names({node.name}, set(), {base.id for base in node.bases if isinstance(base, ast.Name)})
         for inner in node.body:
             self.visit(inner)
             if isinstance(inner, ast.Assign | ast.AnnAssign):
@@ -283,6 +284,13 @@ class _Collector(ast.NodeVisitor):
     def visit_AsyncFor(self, node: ast.AsyncFor) -> None:
         """See `visit_For`."""
         self._loop(node.target, node.iter)
+        self.generic_visit(node)
+
+    def visit_Match(self, node: ast.Match) -> None:
+        """What a pattern binds is a part of the subject."""
+        bound = {one.name for one in find(node, ast.MatchAs, ast.MatchStar) if one.name is not None}
+        bound |= {one.rest for one in find(node, ast.MatchMapping) if one.rest is not None}
+        self._share(bound, node.subject)
         self.generic_visit(node)
 
     def visit_Compare(self, node: ast.Compare) -> None:

@@ -119,7 +119,7 @@ def _modules(node: ast.stmt) -> set[str]:
 def _may_be_last(
     history: History, changes: Changes, handlers: Sequence[Statement], others: Sequence[Statement]
 ) -> bool:
-    """Return whether handlers may stand below the rest: nothing that ran later changes what they read."""
+    """Return whether handlers may stand below the rest: nothing later changes what they read or bind."""
     positions = {history.position[h] for h in handlers}
     for statement in others:
         position = history.position[statement]
@@ -128,7 +128,7 @@ def _may_be_last(
     for handler in handlers:
         ran = history.position[handler]
         read = handler.reads_at_once - handler.worker_names
-        read = read.union(*(history.read_by_call(name, ran) for name in read))
+        read = read.union(handler.binds, *(history.read_by_call(name, ran) for name in read))
         for statement in others:
             position = history.position[statement]
             if position > ran and not _leaves_alone(statement, read, changes, position):

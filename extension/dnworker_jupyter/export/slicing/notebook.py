@@ -14,8 +14,9 @@ from dnworker_jupyter.export.slicing.history import History, Version
 from dnworker_jupyter.export.slicing.name_problems import syntax_problem
 from dnworker_jupyter.export.slicing.problems import ExportProblem
 from dnworker_jupyter.export.slicing.purity import Purity
-from dnworker_jupyter.export.slicing.sharing import Sharers, events
+from dnworker_jupyter.export.slicing.sharing import Sharers, changed_versions, events
 from dnworker_jupyter.export.slicing.statements import Statement, Statements
+from dnworker_jupyter.export.slicing.unclear import Unclear
 
 Events = dict[Version, list[tuple[int, Strength]]]
 """Changes in the order in which they ran, by the group of names whose object they change."""
@@ -102,6 +103,17 @@ class Notebook:
     def events(self) -> Events:
         """The changes of objects that names may share."""
         return events(self.history, self.changes, self.sharers)
+
+    @cached_property
+    def unclear(self) -> dict[Version, set[int]]:
+        """The positions of calls that may change what no name there says, by the group of what they reach."""
+        found: dict[Version, set[int]] = {}
+        unclear = Unclear(self.history)
+        for position in range(self.history.end):
+            for name in unclear.changed_by(position):
+                for version in changed_versions(self.history, name, position):
+                    found.setdefault(self.sharers.group(version), set()).add(position)
+        return found
 
     @cached_property
     def unfollowed(self) -> list[int]:

@@ -69,7 +69,7 @@ def events(history: History, changes: Changes, sharers: Sharers) -> dict[Version
     for position in range(history.end):
         mine: dict[Version, Strength] = {}
         for name, strength in changes.of(position).items():
-            for version in _changed_versions(history, name, position):
+            for version in changed_versions(history, name, position):
                 group = sharers.group(version)
                 mine[group] = max(strength, mine.get(group, strength))
         for group, strength in mine.items():
@@ -77,7 +77,8 @@ def events(history: History, changes: Changes, sharers: Sharers) -> dict[Version
     return found
 
 
-def _changed_versions(history: History, name: str, position: int) -> Iterator[Version]:
+def changed_versions(history: History, name: str, position: int) -> Iterator[Version]:
+    """Go through the versions of a name whose object a statement changes where it changes the name's."""
     if name.startswith(MODULE):
         return
     if (version := _present(history, name, position)) is not None:

@@ -292,6 +292,8 @@ class _Walk:
                     ]
                 elif is_needed:
                     self._refuse(version[0], user, statement, why)
+                elif self._is_unclear(version, changing):
+                    self.warnings.append(lost_effect(statement, self._worker, why))
 
     def _is_done(self, version: Version, position: int) -> bool:
         """Return whether all changes after a version were taken already; notes that they will be."""
@@ -309,6 +311,12 @@ class _Walk:
         for changing in found[bisect_right(found, version[1]) : bisect_left(found, position)]:
             yield changing, changing in sure
 
+    def _is_unclear(self, version: Version, position: int) -> bool:
+        """Return whether a file's statement may change an object in a way that cannot be followed."""
+        notebook = self._notebook
+        group = notebook.sharers.group(version)
+        return notebook.suspects is None and position in notebook.unclear.get(group, ())
+
     def _changes_of_group(self, version: Version) -> tuple[list[int], set[int]]:
         """Return the positions of the changes that count of what shares an object, and the sure ones."""
         notebook, suspects = self._notebook, self._notebook.suspects
@@ -321,7 +329,8 @@ class _Walk:
             found = set(sure)
             if suspects is None:  # a file: nothing can be proved, so what is likely is taken at once
                 found |= {p for p, s in near if s >= Strength.LIKELY}
-                found |= {p for p, s in wide if s is Strength.SURE}
+                found |= {p for p, s in wide if s >= Strength.LIKELY}
+                found |= notebook.unclear.get(groups[1], set())
             elif is_suspect:
                 found |= {p for p, _ in (*near, *wide)}
             self._changes[*groups, is_suspect] = sorted(found), sure

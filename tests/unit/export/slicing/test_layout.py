@@ -33,6 +33,11 @@ def test_names_that_read_each_other_in_a_file_end_in_no_circle():
     assert "x = y" in text
 
 
+def test_a_handlers_name_that_gets_a_value_later_has_it_in_the_script():
+    text = script(handler("print(on_a)"), "on_a = 5")
+    assert text.index("async def on_a") < text.index("on_a = 5")
+
+
 def test_a_long_chain_of_names_that_stands_upside_down_in_a_file_is_put_in_order():
     cells = [f"x{n} = x{n + 1}" for n in range(1_500)]
     text = script(*cells, "x1500 = 1", handler("print(x0)"))
