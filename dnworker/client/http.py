@@ -16,7 +16,7 @@ from dnworker.client.connection import TurnEvents, checked, encode_fields, in_pa
 from dnworker.client.event_stream import NO_GROUPS, EventStream
 from dnworker.client.pool import Pool
 from dnworker.client.sender import Answer, Request, Sender, address_of
-from dnworker.client.tokens import resolve_token, way_to_token
+from dnworker.client.tokens import bearer, resolve_token, way_to_token
 from dnworker.client.unreachable import unreachable
 from dnworker.core.envelope import RECONNECTED, EventEnvelope
 from dnworker.core.errors import RuntimeUnavailable
@@ -392,7 +392,7 @@ class HttpConnection:
         return self._tls if self.server_url.startswith("https:") else None
 
     def _headers(self) -> dict[str, str]:
-        return {"Authorization": f"Bearer {token}"} if (token := self.token) else {}
+        return bearer(token, self.server_url) if (token := self.token) else {}
 
     def _interactive(self) -> InteractiveSocket:
         here = self._open.here()

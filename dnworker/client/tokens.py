@@ -8,7 +8,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from dnworker.client.address import UNIX, is_near, resolve_url
-from dnworker.core.errors import Invalid, UsageError
+from dnworker.core.errors import Invalid, RuntimeUnavailable, UsageError
 
 log = logging.getLogger("dnworker.client")
 
@@ -49,6 +49,21 @@ def _whole(url: str) -> tuple[str, str | None, int | None, str]:
         return "unix", None, None, url
     parts = urlsplit(url)
     return parts.scheme, parts.hostname, parts.port or _PORTS.get(parts.scheme), parts.path.rstrip("/")
+
+
+def bearer(token: str, url: str) -> dict[str, str]:
+    """Return the header with a token.
+
+    Raises:
+        RuntimeUnavailable: no header can have it. Libraries say so, too, with the token in their words.
+    """
+    if not token.isascii() or not token.isprintable() or token != token.strip():
+        raise RuntimeUnavailable(
+            f"the token for {url} has a line break, a space at an end, or a character that is not ASCII; "
+            "give it as one line of text",
+            code="DN904",
+        )
+    return {"Authorization": f"Bearer {token}"}
 
 
 def way_to_token(url: str) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import traceback
 from contextlib import asynccontextmanager
 
 import httpx
@@ -308,3 +309,19 @@ async def test_a_redirect_is_an_error_and_is_not_followed():
         await client.connection.request("GET", "/api/workers")
     await client.close()
     assert asked == ["/api/workers"]
+
+
+@pytest.mark.parametrize("token", ["hunter2\r\nX-Other: b", "hunter2\n", "hunter2é"])
+async def test_a_token_that_no_header_can_have_is_refused_and_is_in_no_error(token):
+    client = RuntimeClient("http://127.0.0.1:9", auth_token=token)
+    connection = client.connection
+    for use in (
+        client.start(),
+        connection.request("GET", "/"),
+        anext(connection.events(["x"])),
+        connection.watch("s"),
+    ):
+        with pytest.raises(RuntimeUnavailable, match="one line of text") as failed:
+            await use
+        assert "hunter2" not in "".join(traceback.format_exception(failed.value))
+    await client.close()
