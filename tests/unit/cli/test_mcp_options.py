@@ -176,7 +176,7 @@ async def test_a_stop_while_it_is_started_again_leaves_none(tmp_path, monkeypatc
         process = McpProcess(runtime, lambda: str(runtime.url), (str(program),), keeps_on=True)
         await process.start()
         os.kill(process.pid, signal.SIGKILL)
-        await until(lambda: process.pid is None)
+        await until(lambda: process._again is not None)
         await process.stop()
         await asyncio.sleep(0)
         assert process.pid is None

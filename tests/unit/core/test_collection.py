@@ -22,6 +22,7 @@ class _Node:
 def as_it_was():
     was_on, threshold = gc.isenabled(), gc.get_threshold()
     gc.enable()
+    gc.unfreeze()  # what a command that ran in this process has frozen
     yield
     gc.set_threshold(*threshold)
     (gc.enable if was_on else gc.disable)()
@@ -33,13 +34,13 @@ def test_no_collection_runs_within_the_block():
     def note(phase, info):
         generations.append(info["generation"])
 
-    gc.callbacks.append(note)
-    try:
-        with collection_held():
+    with collection_held():
+        gc.callbacks.append(note)
+        try:
             kept = [[] for _ in range(100_000)]
-        assert generations == []
-    finally:
-        gc.callbacks.remove(note)
+        finally:
+            gc.callbacks.remove(note)
+    assert generations == []
     assert gc.isenabled()
     assert len(kept) == 100_000
 

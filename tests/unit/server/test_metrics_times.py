@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import dataclasses
 import time
 
+import msgspec
 import pytest
 from prometheus_client import generate_latest
 
@@ -136,7 +136,7 @@ async def test_a_journal_tells_of_itself_and_of_its_disk(tmp_path):
 async def test_a_journal_whose_directory_has_gone_leaves_the_disk_out_and_nothing_else(tmp_path):
     async with Runtime(journal=tmp_path / "journal.db") as runtime:
         gone = measuring.JournalMeasure(tmp_path / "gone" / "journal.db", is_up=False)
-        told = dataclasses.replace(await measuring.measure(runtime), journal=gone)
+        told = msgspec.structs.replace(await measuring.measure(runtime), journal=gone)
     found = samples(generate_latest(registry(told)).decode())
     assert value(found, "dnworker_journal_up") == 0
     assert not [name for name, _ in found if "journal_disk" in name]
