@@ -229,11 +229,11 @@ class Changes:
 
     def _functions_given(self, found: Changed, call: Call, position: int, local: frozenset[str]) -> None:
         """Note what the functions change that a call is given, such as the target of a thread."""
-        if call.node is None:
-            return
-        for name in {name for _, names in call.arguments for name in names - local}:
+        given = {name for _, names in call.arguments for name in names - local}
+        for name in given if call.node is not None else ():
             definition = self._history.definition(name, position)
-            for function in called_by(definition) if definition is not None else ():
+            lambdas = [v for v in self._history.values(name, position) if isinstance(v, ast.Lambda)]
+            for function in (*lambdas, *(called_by(definition) if definition is not None else ())):
                 summary = self.summary(function, position)
                 for changed in summary.changes.keys() - set(summary.parameters):
                     _add(found, changed, Strength.LIKELY)

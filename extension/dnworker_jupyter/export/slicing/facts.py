@@ -339,7 +339,7 @@ class _Collector(ast.NodeVisitor):
 
     def _loop(self, target: ast.expr, items: ast.expr) -> None:
         sure, maybe = shared_names(items)
-        self._share_names(_names(target), sure, maybe)
+        self._share_names(_names(target), sure, maybe, _called_in(items))
         for part in _parts(target):
             if not isinstance(part, ast.Name):
                 self._store(part)
@@ -349,24 +349,24 @@ class _Collector(ast.NodeVisitor):
         for part in _parts(target):
             if isinstance(part, ast.Name):
                 self._share({part.id}, value)
-            elif (root := dotted(part)[0]) is not None:
+            else:
                 self._store(part)
-                self._share({root}, value)
+                if (root := dotted(part)[0]) is not None:
+                    self._share({root}, value)
 
     def _store(self, target: ast.expr, *, is_sure: bool = True) -> None:
         root, path = dotted(target)
-        if root is not None:
-            self.facts.stores.append(Store(root, path, is_sure))
+        roots = {root} if root is not None else shared_names(target)[0]  # (a or b)[0] = 1
+        self.facts.stores += [Store(one, path, is_sure) for one in sorted(roots)]
 
     def _share(self, targets: set[str], value: ast.AST | None) -> None:
         sure, maybe = shared_names(value)
-        called = _called_in(value) if value is not None and maybe else ()
-        self._share_names(targets, sure, maybe, called)
+        self._share_names(targets, sure, maybe, _called_in(value) if value is not None else ())
 
     def _share_names(
         self, targets: set[str], sure: set[str], maybe: set[str], called: Collection[str] = ()
     ) -> None:
-        if targets and (sure or maybe):
+        if targets and (sure or maybe or called):
             self.facts.sharing.append(
                 Sharing(frozenset(targets), frozenset(sure), frozenset(maybe), frozenset(called))
             )

@@ -73,6 +73,15 @@ def state_set_elsewhere(
             yield lost_effect(statement, worker, None)
 
 
+def run_from_text(notebook: Notebook, worker: str, taken: Collection[Statement]) -> Iterator[ExportProblem]:
+    """Warn of code of a file that ran from a text, such as `exec(text)`: what it changed is not known."""
+    for position in notebook.unfollowed if notebook.suspects is None else ():
+        statement = notebook.history.statements[position]
+        calls = [c.node for c in statement.facts.calls if c.root == "exec" and c.node is not None]
+        if statement not in taken and any(not isinstance(c.args[0], ast.Constant) for c in calls if c.args):
+            yield lost_effect(statement, worker, notebook.purity.why_not(statement))
+
+
 def annotations_made_text(notebook: Notebook, body: Sequence[Statement]) -> Iterator[ExportProblem]:
     """Warn of definitions that ran before annotations became text, which they are in all of a script."""
     if not any(s.future for s in body):

@@ -8,7 +8,7 @@ from dataclasses import replace
 from functools import lru_cache
 from typing import NamedTuple
 
-from dnworker_jupyter.export.slicing.facts import Facts, facts_of
+from dnworker_jupyter.export.slicing.facts import Facts, facts_of, shared_names
 from dnworker_jupyter.export.slicing.history import Definition
 from dnworker_jupyter.export.slicing.knowledge import CHANGING_METHODS
 from dnworker_jupyter.export.slicing.nodes import KEPT, find
@@ -97,6 +97,21 @@ class Body(NamedTuple):
     """The names that it binds for itself, its parameters among them."""
     held: dict[str, dict[str, bool]]
     """See `held_by_locals`."""
+
+
+@lru_cache(maxsize=KEPT)
+def handed_on(definition: Definition | ast.Lambda) -> frozenset[str]:
+    """Return the names outside of a function, or of a class's methods, whose objects it may return."""
+    if isinstance(definition, ast.Lambda):
+        return frozenset(shared_names(definition.body)[0] - local_names(definition))
+    found: set[str] = set()
+    for function in find(definition, ast.FunctionDef, ast.AsyncFunctionDef):
+        body = body_of(function)
+        for node in find(function, ast.Return, ast.Yield):
+            for name in shared_names(node.value)[0]:
+                found |= {source for source, sure in body.held.get(name, {}).items() if sure}
+                found |= {name} - body.local
+    return frozenset(found)
 
 
 @lru_cache(maxsize=KEPT)

@@ -108,7 +108,7 @@ class Notebook:
     def unclear(self) -> dict[Version, set[int]]:
         """The positions of calls that may change what no name there says, by the group of what they reach."""
         found: dict[Version, set[int]] = {}
-        unclear = Unclear(self.history)
+        unclear = Unclear(self.history, self.changes)
         for position in range(self.history.end):
             for name in unclear.changed_by(position):
                 for version in changed_versions(self.history, name, position):

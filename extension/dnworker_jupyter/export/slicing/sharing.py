@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import ast
 from collections.abc import Iterable, Iterator
 
 from dnworker_jupyter.export.slicing.changes import MODULE, Changes, Strength
-from dnworker_jupyter.export.slicing.history import History, Version
+from dnworker_jupyter.export.slicing.functions import handed_on
+from dnworker_jupyter.export.slicing.history import Definition, History, Version
 from dnworker_jupyter.export.slicing.statements import Statement
 
 
@@ -18,10 +20,14 @@ class Sharers:
         for position, statement in enumerate(history.statements):
             self._keep(statement, position)
             for sharing in statement.facts.sharing:
-                handed_on = maybe or any(history.definition(name, position) for name in sharing.called)
-                sources = sharing.sources | (sharing.maybe if handed_on else frozenset())
+                is_handed_on = maybe or any(history.definition(name, position) for name in sharing.called)
+                sources = sharing.sources | (sharing.maybe if is_handed_on else frozenset())
+                if maybe:
+                    sources |= {name for name in sharing.called if self._hands_on(name, position)}
                 for target in sharing.targets:
                     self._join(target, sources, position)
+            if maybe:
+                self._join_returned(statement, position)
 
     def group(self, version: Version) -> Version:
         """Return the version that stands for all that may share objects with one."""
@@ -45,6 +51,21 @@ class Sharers:
                 self._unite(version, one)
             if source in history.statements[position].binds:  # a part of the statement binds it
                 self._unite((source, position), one)
+
+    def _join_returned(self, statement: Statement, position: int) -> None:
+        """Note that a function, or what a class makes, hands on objects that have names."""
+        function = statement.node.value if isinstance(statement.node, ast.Assign) else statement.node
+        for source in handed_on(function) if isinstance(function, Definition | ast.Lambda) else ():
+            version = _present(self._history, source, self._history.end)
+            if version is not None and self._history.imported_as(source, self._history.end) is None:
+                for name in statement.binds:
+                    self._unite(version, (name, position))
+
+    def _hands_on(self, name: str, position: int) -> bool:
+        """Return whether a name is a function that may return an object of its outside, or such a class."""
+        functions = [v for v in self._history.values(name, position) if isinstance(v, ast.Lambda)]
+        definition = self._history.definition(name, position)
+        return any(map(handed_on, functions)) or (definition is not None and bool(handed_on(definition)))
 
     def _keep(self, statement: Statement, position: int) -> None:
         """Note that a name which a statement may have bound may be what it was before, too."""

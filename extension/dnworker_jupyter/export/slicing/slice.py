@@ -21,6 +21,7 @@ from dnworker_jupyter.export.slicing.findings import (
     changed_by_handlers,
     exported_names,
     omitted,
+    run_from_text,
     state_set_elsewhere,
     touched,
 )
@@ -127,6 +128,7 @@ def slice_worker(notebook: Notebook, worker: str) -> Slice:
                 [
                     *walk.warnings,
                     *state_set_elsewhere(notebook, worker, aliases, walk.taken),
+                    *run_from_text(notebook, worker, walk.taken),
                     *annotations_made_text(notebook, layout.body),
                 ]
             )

@@ -7,23 +7,31 @@
 from __future__ import annotations
 
 import ast
+import builtins
 from collections.abc import Iterable, Iterator
 from functools import lru_cache
 
 from dnworker.core.parsing import parse
-from dnworker_jupyter.export.slicing.facts import Call, shared_names
+from dnworker_jupyter.export.slicing.changes import Changes
+from dnworker_jupyter.export.slicing.facts import Call
 from dnworker_jupyter.export.slicing.functions import body_of
 from dnworker_jupyter.export.slicing.history import Definition, History
 from dnworker_jupyter.export.slicing.knowledge import CHANGING_METHODS, LOOKING_METHODS, LOOKING_PREFIXES
-from dnworker_jupyter.export.slicing.nodes import KEPT, find
+from dnworker_jupyter.export.slicing.nodes import KEPT, find, text_constants
 from dnworker_jupyter.export.slicing.reads import Function
+
+_HOLDING = ast.Name | ast.Attribute | ast.List | ast.Tuple | ast.Set | ast.Dict
+
+_BY_TEXT = ("eval", "exec", "globals", "locals", "vars")
+"""Builtins that find names by a text."""
 
 
 class Unclear:
     """The unclear calls of a history."""
 
-    def __init__(self, history: History) -> None:
+    def __init__(self, history: History, changes: Changes) -> None:
         self._history = history
+        self._changes = changes
         self._bodies: dict[int, set[str]] = {}
         definitions = [s.node for s in history.statements if isinstance(s.node, Definition)]
         self._has_unclear_bodies = any(map(self._in_body, definitions))
@@ -31,9 +39,15 @@ class Unclear:
     def changed_by(self, position: int) -> set[str]:
         """Return the names whose objects the unclear calls may change that a statement runs."""
         found: set[str] = set()
-        for call in self._history.statements[position].facts.calls:
+        statement = self._history.statements[position]
+        for call in statement.facts.calls:
             if call.node is None:
                 continue
+            if self._is_of_loop(call):
+                names = self._reached(statement.reads_at_once, position)
+                found |= (
+                    names if call.path or any(self._changes_things(n, position) for n in names) else set()
+                )
             is_unclear = self._is_unclear(call, position) or self._calls_value(call, position)
             if is_unclear or self._has_unclear_bodies:
                 names = self._reached(_names_in(call.node), position)
@@ -48,27 +62,21 @@ class Unclear:
         if call.node is None or isinstance(call.node.func, ast.Lambda):
             return False
         func, given = call.node.func, [*call.node.args, *(k.value for k in call.node.keywords)]
-        if any(map(_has_changing_method, given)) or (call.root in ("eval", "exec") and not call.path):
+        if any(map(_has_changing_method, given)) or call.root in _BY_TEXT:
             return True
         if any(isinstance(one, ast.Starred) for one in given) and not _only_looks(call):
             return True
         if call.root is None:
             return bool(find(func, ast.Name)) and not _only_looks(call)
-        return isinstance(func, ast.Call) or (bool(find(func, ast.Call)) and self._is_part(call, position))
+        if isinstance(func, ast.Call):
+            return True
+        is_imported = self._history.imported_as(call.root, position) is not None
+        return is_imported and call.path[-1:] in _CHANGING and bool(find(func, ast.Call))  # asarray(a).sort()
 
-    def _is_part(self, call: Call, position: int) -> bool:
-        """Return whether a method of a call's result may change a part of something: `get().append(1)`."""
-        assert call.node is not None
-        assert call.root is not None
-        changes = call.path[-1:] in _CHANGING
-        if self._history.imported_as(call.root, position) is not None:  # np.asarray(a).sort()
-            return changes
-        if not _is_of_function(call.node.func) or not (changes or _is_lost(call)):
-            return False
-        definition = self._history.definition(call.root, position)
-        if definition is None:
-            return call.root in self._history
-        return isinstance(definition, Function) and _hands_on(definition)
+    def _is_of_loop(self, call: Call) -> bool:
+        """Return whether a call is of the name of a comprehension, or changes its object."""
+        is_own = call.root is not None and call.root not in self._history and not hasattr(builtins, call.root)
+        return is_own and (not call.path or call.path[-1:] in _CHANGING)
 
     def _calls_value(self, call: Call, position: int) -> bool:
         """Return whether a call is one of a name that is bound to a function: `push = log.append`."""
@@ -76,6 +84,13 @@ class Unclear:
             return False
         is_imported = self._history.imported_as(call.root, position) is not None
         return not is_imported and self._history.definition(call.root, position) is None
+
+    def _changes_things(self, name: str, position: int) -> bool:
+        """Return whether a name is that of a function that changes what it is given, or what has a name."""
+        definition = self._history.definition(name, position)
+        functions: list[Function | ast.Lambda] = _functions(definition) if definition is not None else []
+        functions += [v for v in self._history.values(name, position) if isinstance(v, ast.Lambda)]
+        return any(self._changes.summary(function, position).changes for function in functions)
 
     # -- what they reach -------------------------------------------------------------------------------
 
@@ -91,7 +106,7 @@ class Unclear:
             waiting += self._history.read_by_call(name, position)
             if self._history.definition(name, position) is None:
                 for value in self._history.values(name, position):
-                    if find(value, ast.Lambda, ast.Call) or isinstance(value, ast.Name | ast.Attribute):
+                    if find(value, ast.Lambda, ast.Call) or isinstance(value, _HOLDING):
                         waiting += _names_in(value)
                 for binder in self._history.resolve(name, position):  # add, show = make()
                     waiting += self._history.statements[binder].binds
@@ -117,10 +132,6 @@ class Unclear:
 _CHANGING = {(method,) for method in CHANGING_METHODS}
 
 
-def _is_lost(call: Call) -> bool:
-    return call.is_discarded and not _only_looks(call)
-
-
 def _only_looks(call: Call) -> bool:
     method = call.path[-1] if call.path else ""
     return method in LOOKING_METHODS or method.startswith(LOOKING_PREFIXES)
@@ -135,31 +146,12 @@ def _has_changing_method(node: ast.expr) -> bool:
     )
 
 
-def _is_of_function(node: ast.expr) -> bool:
-    """Return whether an expression is a part of what a function returns, and not of what a method does."""
-    while isinstance(node, ast.Attribute | ast.Subscript | ast.Call):
-        inner = node.func if isinstance(node, ast.Call) else node.value
-        if isinstance(inner, ast.Name):
-            return isinstance(node, ast.Call)
-        node = inner
-    return False
-
-
-def _hands_on(function: Function) -> bool:
-    """Return whether a function may return what is not its own: a global object, or what it is given."""
-    body = body_of(function)
-    own = body.local.difference(body.parameters)
-    for node in find(function, ast.Return, ast.Yield):
-        for name in shared_names(node.value)[0]:
-            if name not in own or any(body.held.get(name, {}).values()):
-                return True
-    return False
-
-
 @lru_cache(maxsize=KEPT)
 def _names_in(node: ast.AST) -> frozenset[str]:
-    """Return the names in an expression, also those in the text that it evaluates."""
+    """Return the names in an expression, also those in the text that it evaluates or looks up."""
     found = {one.id for one in find(node, ast.Name)}
+    if not found.isdisjoint(("globals", "vars", "locals")):
+        found |= text_constants(node)
     for text in _texts_run(node):
         try:
             found |= {one.id for one in ast.walk(parse(text)) if isinstance(one, ast.Name)}
@@ -175,7 +167,7 @@ def _texts_run(node: ast.AST) -> Iterator[str]:
                 yield text.strip()
 
 
-def _functions(definition: Definition) -> list[Function]:
+def _functions(definition: Definition) -> list[Function | ast.Lambda]:
     if isinstance(definition, ast.ClassDef):
         return [one for one in definition.body if isinstance(one, Function)]
     return [definition]

@@ -20,6 +20,14 @@ CHANGES = {
     "in a function": ("def fill(): (log or other).append(1)", "fill()"),
     "in a lambda": ("fill = lambda: (log or other).append(1)", "fill()"),
     "a part that a pattern names": ("match [log]:\n    case [inner]:\n        inner.append(1)",),
+    "one of two by an item": ("(log or other)[0:0] = [1]",),
+    "what a function has returned": ("def get(): return log", "kept = get()", "kept.append(1)"),
+    "what a lambda returns": ("get = lambda: log", "get().append(1)"),
+    "what a method returns": ("class A:\n    def get(self): return log", "A().get().append(1)"),
+    "what a generator yields": ("def each():\n    yield log", "for one in each(): one.append(1)"),
+    "a function of a list": ("def f(x): log.append(x)", "all = [f]", "[one(1) for one in all]"),
+    "a lambda that is given": ("f = lambda x: log.append(x)", "sorted([2, 1], key=f)"),
+    "a name of a comprehension": ("x = [one.append(1) for one in (log,)]",),
     "a part of a base": ("class A: kept = log", "class B(A): pass", "B.kept.append(1)"),
 }
 
@@ -38,6 +46,7 @@ def test_functions_of_one_call_may_share_what_it_has_made():
 HARMLESS = {
     "a result that is shown": ("import hmac", "hmac.new(b'', log, 'md5').hexdigest()"),
     "a copy that is changed": ("def copied(): return sorted(log)", "copied().append(1)"),
+    "functions of a list": ("def f(x): return [*log, x]", "all = [f]", "[one(1) for one in all]"),
     "a text": ("(other or log).count(1)",),
 }
 
@@ -48,11 +57,10 @@ def test_what_only_looks_at_an_object_is_left_out(lines: tuple[str, ...]):
     assert lines[-1] not in text
 
 
-def test_code_that_cannot_be_followed_is_warned_of_with_its_line():
-    warned = plan("log = []", "1\neval('log.append(1)')", handler("print(log)")).warnings
-    assert [str(w).partition(": ran")[0] for w in warned] == [
-        "cell [2], line 2, column 1: `eval('log.append(1)')`"
-    ]
+@pytest.mark.parametrize("line", ["eval('log.append(1)')", "exec(text)"])
+def test_code_that_cannot_be_followed_is_warned_of_with_its_line(line: str):
+    warned = plan("log = []", f"text = 'log' + '.append(1)'\n{line}", handler("print(log)")).warnings
+    assert [str(w).partition(": ran")[0] for w in warned] == [f"cell [2], line 2, column 1: `{line}`"]
 
 
 def test_a_thread_that_changes_an_object_is_refused_where_it_starts():
