@@ -209,6 +209,9 @@ def rank(item: pytest.Item) -> int:
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Put what takes longest first, and refuse a clause that is not on the list: the table would lack it."""
+    # Hypothesis imports it at its first use and pytest parses it, which fails in Python 3.11 and 3.12 where a thread
+    # of a test parses at the same time (see core/parsing.py).
+    importlib.import_module("hypothesis.strategies._internal.regex")
     items.sort(key=rank)
     for item in items:
         mark = item.get_closest_marker("timeout")

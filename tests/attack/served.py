@@ -88,6 +88,15 @@ class Served:
         """Return the detail of a worker, by `capability:worker`."""
         return await self.get(f"/api/workers/{worker.replace(':', '/')}")
 
+    async def ended(self, worker: str, runs: int, *, within: float = 30) -> None:
+        """Return when so many runs of a worker's handlers have ended."""
+        async with asyncio.timeout(within):
+            while True:
+                rows = (await self.get("/api/history/workers"))["workers"]
+                if any(row["worker"] == worker and row["handled"] >= runs for row in rows):
+                    return
+                await asyncio.sleep(0.05)
+
     async def answers_within(self, seconds: float) -> None:
         """Return when the API has answered; raises AssertionError after so many seconds."""
         try:

@@ -298,7 +298,7 @@ async def a_reader_that_comes_back_is_told_what_it_missed(scale: Scale) -> str:
     times = scale.of(100_000, 30_000)
     async with serving(scale.directory, root, reads_error=False) as served:
         await served.publish("talk", {"times": times})
-        await served.answers_within(20)
+        await served.ended("demo:talker", 1)
         served.read_error()
         said = await served.line("were dropped", within=30)
         await served.publish("talk", {"times": 1})

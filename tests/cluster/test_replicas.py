@@ -106,6 +106,13 @@ class Cluster:
             assert time.monotonic() < until, f"{len(missing)} are not handled: {sorted(missing)[:20]}"
             await asyncio.sleep(0.1)
 
+    async def wait_ticks(self, count: int, seconds: float = 90) -> None:
+        """Wait until the schedule has run so often: events may be handled before its second time."""
+        until = time.monotonic() + seconds
+        while sum(line.what == "tick" for line in self.lines()) < count:
+            assert time.monotonic() < until, "the schedule does not run"
+            await asyncio.sleep(0.1)
+
     async def members(self, node: Node) -> dict[str, str]:
         """Return who holds each member, as a node sees it."""
         async with client(node) as one:
@@ -190,6 +197,7 @@ async def test_members_share_the_events_and_keep_sessions_in_order_while_a_node_
     killed.wait()
     await publishing
     await cluster.wait_handled({*range(EVENTS)})
+    await cluster.wait_ticks(2)
     lines = cluster.lines()
     check(lines, killed.pid)
     assert len({line.process for line in lines if line.what == "begin"}) == count
