@@ -194,11 +194,6 @@ FLOORS: dict[str, str] = {
         "The child reports when its handler begins and ends, so that nothing is lost where it dies: "
         "three writes more."
     ),
-    "child-spawn": (
-        "What a worker imports beside httpx and websockets are 117 modules of 0.3 ms; then it connects "
-        "and subscribes."
-    ),
-    "child-spawn-uv": ("As with `python`."),
     "serve": (
         "A bare server imports 330 modules in 93 ms; the libraries beside it, msgspec and PyYAML, take 12 ms "
         "(`benchmarks/floors_of_starts.py`), which is 1.13 x. 308 modules of the runtime are read in 56 ms, "
